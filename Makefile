@@ -1,0 +1,65 @@
+# `make demo` and `make test` do all set-up on a machine with Python 3.11 or newer.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+PYTHON ?= python3
+VENV ?= .venv
+ARGS ?=
+
+BIN := $(VENV)/bin
+PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --progress-bar off \
+	--constraint constraints.txt
+# One line a package is progress enough; pip's errors go to stderr and stay whole.
+PIP_PROGRESS := awk '/^Collecting/ { print "  " $$2; fflush() } \
+	/^(Building|Installing)/ { print "  " $$1 " ..."; fflush() }'
+
+.PHONY: help demo test lint bench clean
+
+help:
+	@echo 'make demo   the whole service on this machine, with nothing to install first'
+	@echo 'make test   the tests           make test ARGS="-k embedded"'
+	@echo 'make lint   style, types and the direction of imports'
+	@echo 'make bench  the benchmarks'
+	@echo 'make clean  remove the virtual environment and all caches'
+	@echo 'PYTHON=/path/to/python3.12 chooses the interpreter (3.11 or newer).'
+
+demo: $(VENV)/.dev-installed
+	@$(BIN)/clv demo $(ARGS)
+
+test: $(VENV)/.dev-installed
+	@$(BIN)/python -m pytest $(ARGS)
+
+lint: $(VENV)/.dev-installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(VENV)/.bench-installed
+	@$(BIN)/python -m benchmarks $(ARGS)
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis \
+		.import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "Python 3.11 or newer is needed; $(PYTHON) is $$($(PYTHON) --version 2>&1 || true)." >&2; \
+		echo 'Name another one: make PYTHON=/path/to/python3.12' >&2; exit 1; }
+	@echo "Creating $(VENV) with $$($(PYTHON) --version)"
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
+		echo 'Could not create it; Debian and Ubuntu need the package python3-venv.' >&2; exit 1; }
+
+$(VENV)/.dev-installed: pyproject.toml constraints.txt | $(VENV)/bin/python
+	@echo 'Installing the packages, about a minute the first time:'
+	@$(PIP_INSTALL) --editable '.[dev]' | $(PIP_PROGRESS)
+	@touch $@
+
+$(VENV)/.bench-installed: $(VENV)/.dev-installed
+	@echo 'Installing what the benchmarks compare with:'
+	@$(PIP_INSTALL) --editable '.[bench]' | $(PIP_PROGRESS)
+	@touch $@

@@ -1,0 +1,1 @@
+"""Throughput of the worker beside an idiomatic Faust app and Quix Streams."""

@@ -1,0 +1,80 @@
+"""What makes a well-formed event unacceptable to this shop, in words its publisher can act on."""
+
+from __future__ import annotations
+
+from models.aggregate.fold import FOLDS, milliseconds
+from models.contracts import EventData, Envelope, Reason, Refused, money_units
+from models.economics import MILLISECONDS_A_DAY, MONEY_SCALE, Economics
+
+FUTURE_TOLERANCE = MILLISECONDS_A_DAY
+"""How far ahead of its arrival an event may claim to have happened: clocks differ."""
+
+LARGEST_AMOUNT = 10_000_000_000
+"""In the reporting currency, after conversion; sums of such amounts stay within 64 bits."""
+
+_MONEY_FIELDS = ("total", "cost_of_goods", "amount", "cost_recovered", "cost")
+
+
+def check_acceptable(event: Envelope, arrived: int, now: int, config: Economics) -> int:
+    """When the event happened, in milliseconds since 1970.
+
+    arrived: timestamp of the record; now: of the clock, for records that carry none.
+
+    Raises
+    ------
+    Refused
+        for an event type that is not handled, a time in the future, or a currency without a rate.
+    """
+    if event.type not in FOLDS:
+        raise Refused(
+            Reason.NOT_SUPPORTED,
+            "type",
+            f"{event.type} is not handled by this version; it is kept here until one does",
+        )
+    data: EventData = event.data
+    occurred = milliseconds(data.occurred_at)
+    latest = (min(arrived, now) if arrived > 0 else now) + FUTURE_TOLERANCE
+    if occurred > latest:
+        raise Refused(
+            Reason.FUTURE,
+            f"data.{data.time_field}",
+            f"data.{data.time_field} is {data.occurred_at.isoformat()}, more than a day after the "
+            "event arrived; set the clock or the time zone right and send it again",
+        )
+    currency = getattr(data, "currency", None)
+    if currency is not None and currency != config.currency:
+        _check_convertible(data, currency, config)
+    return occurred
+
+
+def _check_convertible(data: EventData, currency: str, config: Economics) -> None:
+    if not config.accepts(currency):
+        raise Refused(
+            Reason.NO_EXCHANGE_RATE,
+            "data.currency",
+            f"data.currency is {currency!r}, for which no rate to {config.currency} is configured; "
+            f"send {config.currency}, or have the rate added to exchange_rates",
+        )
+    for name in _MONEY_FIELDS:
+        amount = getattr(data, name, None)
+        if amount is None:
+            continue
+        if config.convert(money_units(amount), currency) > LARGEST_AMOUNT * MONEY_SCALE:
+            raise Refused(
+                Reason.INVALID_FIELD,
+                f"data.{name}",
+                f"data.{name} is {amount!r} {currency}, more than {LARGEST_AMOUNT} "
+                f"{config.currency}; check the amount and the currency",
+            )
+
+
+def too_old(event: Envelope, config: Economics) -> Refused:
+    """The refusal of an event that can no longer be told from a duplicate."""
+    data: EventData = event.data
+    return Refused(
+        Reason.BEYOND_MEMORY,
+        f"data.{data.time_field}",
+        f"data.{data.time_field} is {data.occurred_at.isoformat()}, older than the last "
+        f"{config.remembered} of its kind that are remembered for this customer; send histories "
+        "in the order of time, or raise the number remembered",
+    )

@@ -1,0 +1,95 @@
+"""Rolling windows of the last 7, 30, 90 and 365 days, from the same state as everything else."""
+
+from __future__ import annotations
+
+from typing import TypedDict
+
+from models.aggregate.state import Aggregate
+from models.aggregate.summary import MILLION
+from models.economics import Economics, from_units
+
+WINDOWS = (7, 30, 90, 365)
+"""Lengths in days; a window of n days ends with, and includes, the day it is asked for."""
+
+
+class Window(TypedDict):
+    """What happened in the last days; money in units of the reporting currency."""
+
+    orders: int
+    revenue: float
+    margin: float
+    contacts: int
+
+
+ORDERS, REVENUE, EARNED, UNCOSTED, CONTACTS = range(5)
+
+
+def rolling_windows(state: Aggregate, today: int, config: Economics) -> dict[str, Window]:
+    """Orders, revenue net of refunds, margin and contacts of the windows that end on a day.
+
+    `today` is a day's ordinal; what happened later than `today` is left out.
+    """
+    by_length = _sums_by_shortest_window(state, today)
+    result: dict[str, Window] = {}
+    sums = [0] * 5
+    window: Window | None = None
+    for length in WINDOWS:
+        more = by_length.get(length)
+        if more is not None:
+            sums = [total + added for total, added in zip(sums, more, strict=True)]
+        if more is not None or window is None:
+            # Where nothing more happened, the longer window is the shorter one.
+            margin = sums[EARNED] + sums[UNCOSTED] * config.margin_millionths // MILLION
+            window = {
+                "orders": sums[ORDERS],
+                "revenue": from_units(sums[REVENUE]),
+                "margin": from_units(margin),
+                "contacts": sums[CONTACTS],
+            }
+        result[str(length)] = window
+    return result
+
+
+def _sums_by_shortest_window(state: Aggregate, today: int) -> dict[int, list[int]]:
+    """Sums of what happened, by the length of the shortest window that it lies in."""
+    result: dict[int, list[int]] = {}
+    oldest = today - WINDOWS[-1]
+    cancelled = state.cancelled
+    for key, order in state.orders.items():
+        if oldest < order.day <= today and key not in cancelled:
+            sums = _sums(result, today - order.day)
+            sums[ORDERS] += 1
+            sums[REVENUE] += order.gross
+            if order.cost < 0:
+                sums[UNCOSTED] += order.gross
+            else:
+                sums[EARNED] += order.gross - order.cost
+    for refund in state.refunds.values():
+        if oldest < refund.day <= today and refund.order not in cancelled:
+            sums = _sums(result, today - refund.day)
+            sums[REVENUE] -= refund.amount
+            sums[EARNED] -= refund.amount - refund.recovered
+    for ticket in state.tickets.values():
+        if oldest < (day := ticket.first.day) <= today:
+            _sums(result, today - day)[CONTACTS] += 1
+    if state.settled is not None:
+        for day, totals in state.settled.days.items():
+            if oldest < day <= today:
+                sums = _sums(result, today - day)
+                sums[ORDERS] += totals.orders
+                sums[REVENUE] += totals.gross - totals.refunded
+                sums[UNCOSTED] += totals.uncosted
+                sums[EARNED] += totals.gross - totals.uncosted - totals.cost
+                sums[EARNED] -= totals.refunded - totals.recovered
+                sums[CONTACTS] += totals.contacts
+    return result
+
+
+def _sums(by_length: dict[int, list[int]], age: int) -> list[int]:
+    for length in WINDOWS:
+        if age < length:
+            break
+    sums = by_length.get(length)
+    if sums is None:
+        sums = by_length[length] = [0] * 5
+    return sums

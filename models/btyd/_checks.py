@@ -1,0 +1,72 @@
+"""Checks of the sufficient statistics that callers hand to the models."""
+
+import numpy as np
+import numpy.typing as npt
+
+FloatArray = npt.NDArray[np.float64]
+
+
+def require_positive(model: str, **parameters: float) -> None:
+    """Raise ValueError unless every parameter is a finite number above zero."""
+    for name, value in parameters.items():
+        if not (np.isfinite(value) and value > 0):
+            raise ValueError(f"{model}: parameter {name} is {value!r}; it must be finite and > 0")
+
+
+def refuse_rows(wrong: npt.NDArray[np.bool_], problem: str, **columns: FloatArray) -> None:
+    """Raise ValueError naming the first wrong row, its values and what is wrong with it."""
+    if not wrong.any():
+        return
+    row = int(np.argmax(wrong.reshape(-1)))
+    values = ", ".join(
+        f"{name}={np.broadcast_to(column, wrong.shape).reshape(-1)[row]:g}"
+        for name, column in columns.items()
+    )
+    more = int(np.count_nonzero(wrong)) - 1
+    others = f" ({more} more rows like it)" if more else ""
+    raise ValueError(f"row {row} ({values}): {problem}{others}")
+
+
+def statistics(
+    x: npt.ArrayLike, t_x: npt.ArrayLike, T: npt.ArrayLike
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Return x, t_x and T broadcast to one shape, as float64; ValueError names a wrong row.
+
+    x: repeat purchases, a whole number >= 0. t_x: time from the first to the last purchase, 0 when
+    x = 0. T: time from the first purchase to the end of observation, T >= t_x.
+    """
+    frequency, recency, age = np.broadcast_arrays(
+        np.asarray(x, dtype=np.float64),
+        np.asarray(t_x, dtype=np.float64),
+        np.asarray(T, dtype=np.float64),
+    )
+    with np.errstate(invalid="ignore"):
+        fine = (
+            (frequency >= 0)
+            & (frequency == np.floor(frequency))
+            & (recency >= 0)
+            & (recency <= age)
+            & ((frequency > 0) | (recency == 0))
+            & (frequency < np.inf)
+            & (age < np.inf)
+        )
+    if not fine.all():
+        _explain(frequency, recency, age)
+    return frequency, recency, age
+
+
+def _explain(x: FloatArray, t_x: FloatArray, T: FloatArray) -> None:
+    columns = {"x": x, "t_x": t_x, "T": T}
+    finite = np.isfinite(x) & np.isfinite(t_x) & np.isfinite(T)
+    refuse_rows(~finite, "x, t_x and T must be finite", **columns)
+    refuse_rows((x < 0) | (x != np.floor(x)), "x must be a whole number >= 0", **columns)
+    refuse_rows(t_x < 0, "t_x must be >= 0", **columns)
+    refuse_rows(t_x > T, "t_x must not exceed T", **columns)
+    refuse_rows((x == 0) & (t_x != 0), "x = 0 (no repeat purchase) requires t_x = 0", **columns)
+
+
+def horizon(t: npt.ArrayLike) -> FloatArray:
+    """Return the horizon t as float64; ValueError unless it is finite and >= 0."""
+    ahead = np.asarray(t, dtype=np.float64)
+    refuse_rows(~(np.isfinite(ahead) & (ahead >= 0)), "the horizon must be finite, >= 0", t=ahead)
+    return ahead

@@ -1,0 +1,140 @@
+"""Gamma-Gamma: what a customer's orders are worth on average.
+
+A customer's order values are Gamma(p, rate ν), and ν ~ Gamma(q, rate v) over customers, independent
+of how often they buy. Fader and Hardie (2013), The Gamma-Gamma Model of Monetary Value; equation
+numbers below are theirs.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy.special import betaln, digamma
+
+from models.btyd._checks import FloatArray, refuse_rows, require_positive
+from models.btyd._optimise import Fit, FitError, maximise
+from models.btyd.cells import SpendCells
+
+_LOWER = {"p": 1e-4, "q": 1e-4, "v": 1e-8}  # v in units of the geometric mean order value
+_UPPER = {"p": 1e4, "q": 1e4, "v": 1e8}
+
+
+@dataclass(frozen=True, slots=True)
+class GammaGamma:
+    """Gamma-Gamma with parameters p, q and v; v in the currency unit of the values it is given.
+
+    Statistics are scalars or arrays that broadcast together: x, the number of repeat purchases; m,
+    their mean value. Raises ValueError for parameters that are not finite and > 0, and for q <= 1,
+    where the mean over customers does not exist.
+    """
+
+    p: float
+    q: float
+    v: float
+
+    def __post_init__(self) -> None:
+        require_positive("Gamma-Gamma", p=self.p, q=self.q, v=self.v)
+        if self.q <= 1:
+            raise ValueError(
+                f"Gamma-Gamma: q is {self.q!r}, and the mean order value over customers exists "
+                "only for q > 1; cap the largest order values, or fit on more customers"
+            )
+
+    def log_likelihood(self, x: npt.ArrayLike, m: npt.ArrayLike) -> FloatArray:
+        """Return the log-likelihood of repeat buyers, x >= 1 and m > 0 (equation 1a)."""
+        frequency, value = _spend(x, m)
+        refuse_rows(
+            (frequency < 1) | (value <= 0),
+            "the likelihood needs a repeat buyer, x >= 1 and m > 0",
+            x=frequency,
+            m=value,
+        )
+        return _log_likelihood(self.p, self.q, self.v, frequency, value)
+
+    def expected_order_value(self, x: npt.ArrayLike, m: npt.ArrayLike) -> FloatArray:
+        """Return the expected mean order value given x orders of mean m (equation 5).
+
+        For x = 0 that is the mean over customers, p v / (q - 1), whatever m is.
+        """
+        frequency, value = _spend(x, m)
+        expected: FloatArray = (
+            self.p * (self.v + frequency * value) / (self.p * frequency + (self.q - 1.0))
+        )
+        return expected
+
+    @property
+    def mean_order_value(self) -> float:
+        """The mean order value over customers."""
+        return self.p * self.v / (self.q - 1.0)
+
+
+def fit_gamma_gamma(cells: SpendCells, start: GammaGamma | None = None) -> Fit[GammaGamma]:
+    """Estimate Gamma-Gamma by maximum likelihood from counted repeat buyers.
+
+    start: parameters to search from, such as the last fit's. Raises FitError when there are no
+    repeat buyers, when the mean of the fitted values does not exist, and when the search does not
+    converge.
+    """
+    x, m, number = cells.x, cells.m, cells.number
+    customers = cells.customers
+    if customers == 0:
+        raise FitError(
+            "Gamma-Gamma: no repeat buyer with a positive order value to fit on; "
+            "fit on a longer period"
+        )
+    share = number / customers
+    typical = float(np.exp(share @ np.log(m)))  # The mean may not exist.
+    values = m / typical
+
+    def objective(parameters: FloatArray) -> tuple[float, FloatArray]:
+        return _mean_log_likelihood(parameters, x, values, share)
+
+    begin = start or GammaGamma(2.0, 3.0, typical)
+    found, iterations, edges = maximise(
+        "Gamma-Gamma",
+        objective,
+        {"p": begin.p, "q": begin.q, "v": begin.v / typical},
+        _LOWER,
+        _UPPER,
+    )
+    if found["q"] <= 1:
+        raise FitError(
+            f"Gamma-Gamma: the fit to {customers} customers gives q={found['q']:.4g}, and the mean "
+            "order value exists only for q > 1; cap the largest order values, or fit on more "
+            "customers"
+        )
+    model = GammaGamma(found["p"], found["q"], found["v"] * typical)
+    log_likelihood = float(number @ model.log_likelihood(x, m))
+    return Fit(model, log_likelihood, customers, iterations, edges)
+
+
+def _spend(x: npt.ArrayLike, m: npt.ArrayLike) -> tuple[FloatArray, FloatArray]:
+    frequency, value = np.broadcast_arrays(
+        np.asarray(x, dtype=np.float64), np.asarray(m, dtype=np.float64)
+    )
+    wrong = ~(np.isfinite(frequency) & (frequency >= 0) & np.isfinite(value) & (value >= 0))
+    refuse_rows(wrong, "x and m must be finite and >= 0", x=frequency, m=value)
+    return frequency, value
+
+
+def _log_likelihood(p: float, q: float, v: float, x: FloatArray, m: FloatArray) -> FloatArray:
+    total = x * m
+    likelihood: FloatArray = (
+        -betaln(p * x, q) - q * np.log1p(total / v) - p * x * np.log1p(v / total) - np.log(m)
+    )
+    return likelihood
+
+
+def _mean_log_likelihood(
+    parameters: FloatArray, x: FloatArray, m: FloatArray, share: FloatArray
+) -> tuple[float, FloatArray]:
+    """Return the mean log-likelihood and its gradient by (p, q, v); q <= 1 is allowed here."""
+    p, q, v = parameters.tolist()
+    total = x * m
+    gradient = (
+        x * (digamma(p * x + q) - digamma(p * x) - np.log1p(v / total)),
+        digamma(p * x + q) - digamma(q) - np.log1p(total / v),
+        (q * total / v - p * x) / (v + total),
+    )
+    value = float(share @ _log_likelihood(p, q, v, x, m))
+    return value, np.array([share @ part for part in gradient])

@@ -1,0 +1,18 @@
+"""What scoring depends on beside the events."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from models.contracts.parameters import Parameters
+from models.economics import Economics
+from models.segments import DEFAULT_DIMENSIONS, Dimension
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """The shop's decisions, the fitted parameters if there are any, and the rules of segments."""
+
+    economics: Economics
+    parameters: Parameters | None = None
+    dimensions: tuple[Dimension, ...] = DEFAULT_DIMENSIONS

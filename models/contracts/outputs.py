@@ -1,0 +1,153 @@
+"""What the service publishes: value updates and segment changes.
+
+The stream writes these documents as plain dictionaries for speed; these models are their contract,
+from which JSON Schema is made and against which every document is checked in the tests.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=0)]
+
+
+class _Output(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ModelName(_Output):
+    """The model that made the estimates, and the version of its parameters."""
+
+    name: Literal["bg-nbd", "simple-average"]
+    version: str
+
+
+class Statistics(_Output):
+    """The sufficient statistics, by calendar day in the shop's time zone.
+
+    frequency: repeat purchases (purchase days after the first); recency (t_x): days from the first
+    to the last purchase; T: days from the first purchase to the as-of time; monetary_value: mean
+    gross of the repeat purchase days.
+    """
+
+    frequency: Count
+    recency: Count
+    T: Count
+    monetary_value: Finite
+
+
+class Realised(_Output):
+    """What the customer brought and cost so far; exact to the ten-thousandth."""
+
+    margin: Finite
+    cost_to_serve: Finite
+    acquisition_cost: Finite
+    total: Finite
+
+
+class Expected(_Output):
+    """What is expected over the horizon, discounted."""
+
+    orders: Finite
+    order_value: Finite
+    margin_per_order: Finite
+    contacts: Finite
+    cost_to_serve: Finite
+    total: Finite
+
+
+class Levers(_Output):
+    """What 10 % more order value, more orders, less acquisition cost and more margin would add."""
+
+    order_value: Finite
+    orders: Finite
+    acquisition_cost: Finite
+    margin: Finite
+
+
+class Totals(_Output):
+    """Sums since the first event."""
+
+    orders: Count
+    purchase_days: Count
+    gross: Finite
+    refunds: Count
+    refunded: Finite
+    contacts: Count
+    complaints: Count
+
+
+class RollingWindow(_Output):
+    """What happened in the last days of a window."""
+
+    orders: Count
+    revenue: Finite
+    margin: Finite
+    contacts: Count
+
+
+class ValueUpdate(_Output):
+    """The current value of one customer: `data` of `clv.updated`."""
+
+    customer_id: str
+    version: Count
+    as_of: AwareDatetime
+    currency: str
+    model: ModelName
+    statistics: Statistics
+    p_alive: Share | None
+    realised: Realised
+    expected: Expected
+    clv: Finite
+    levers: Levers
+    segments: dict[str, str]
+    totals: Totals
+    windows: dict[str, RollingWindow]
+
+
+class Reason(_Output):
+    """The rule that decided, and the values it decided on."""
+
+    rule: str
+    values: dict[str, float | None]
+
+
+class SegmentChange(_Output):
+    """One change of one dimension: `data` of `clv.segment-changed`."""
+
+    customer_id: str
+    version: Count
+    dimension: str
+    previous: str | None
+    current: str
+    reason: Reason
+    clv_before: Finite | None
+    clv_after: Finite
+    as_of: AwareDatetime
+
+
+class _Envelope(_Output):
+    specversion: Literal["1.0"]
+    id: str
+    source: Literal["/clv-streams"]
+    subject: str
+    time: AwareDatetime
+    datacontenttype: Literal["application/json"]
+
+
+class ValueUpdated(_Envelope):
+    """CloudEvent on `clv.updates`, keyed by customer id."""
+
+    type: Literal["clv.updated"]
+    data: ValueUpdate
+
+
+class SegmentChanged(_Envelope):
+    """CloudEvent on `clv.segment-changes`, keyed by customer id; `id` is deterministic."""
+
+    type: Literal["clv.segment-changed"]
+    data: SegmentChange

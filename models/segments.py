@@ -1,0 +1,203 @@
+"""Segments: ordered rules per dimension, the first that holds wins.
+
+A dimension gives every customer exactly one segment. Rules look at named features only; what can be
+asked is in `FEATURES`. Segments are a function of the features: the same customer, parameters and
+as-of time give the same segments, whatever came before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Annotated, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from models.contracts.parameters import TierThresholds
+
+Floats = NDArray[np.float64]
+
+FEATURES = (
+    "orders",
+    "purchase_days",
+    "frequency",
+    "days_since_last_order",
+    "mean_gap",
+    "p_alive",
+    "clv",
+)
+"""What a rule may ask for.
+
+mean_gap: mean days between purchase days (nan with fewer than two); days_since_last_order: nan
+before the first order; p_alive: nan before the first order and while no model is published. A
+comparison with nan does not hold.
+"""
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Condition(_Strict):
+    """`feature` compared with a number, or with a threshold published with the model."""
+
+    feature: str
+    is_: Literal["at least", "at most", "below", "above"] = Field(alias="is")
+    bound: Annotated[float, Field(allow_inf_nan=False)] | Literal["gold", "silver"]
+
+    @field_validator("feature")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        if name not in FEATURES:
+            raise ValueError(f"unknown feature {name!r}; a rule may ask for {list(FEATURES)}")
+        return name
+
+    def holds(self, features: Mapping[str, Floats], tiers: TierThresholds | None) -> NDArray[np.bool_]:
+        """Which rows meet the condition; none while a named threshold is not published."""
+        values = features[self.feature]
+        if isinstance(self.bound, str):
+            if tiers is None:
+                return np.zeros(values.shape, dtype=np.bool_)
+            bound = tiers.gold if self.bound == "gold" else tiers.silver
+        else:
+            bound = self.bound
+        if self.is_ == "at least":
+            return values >= bound
+        if self.is_ == "at most":
+            return values <= bound
+        if self.is_ == "below":
+            return values < bound
+        return values > bound
+
+
+class Rule(_Strict):
+    """A segment's name and when it holds: all of `all_of` and, if any are given, one of `any_of`."""
+
+    segment: Annotated[str, Field(min_length=1, max_length=60)]
+    all_of: tuple[Condition, ...] = ()
+    any_of: tuple[Condition, ...] = ()
+
+    @property
+    def features(self) -> tuple[str, ...]:
+        """The features the rule looks at."""
+        return tuple(condition.feature for condition in (*self.all_of, *self.any_of))
+
+    def holds(
+        self, features: Mapping[str, Floats], tiers: TierThresholds | None, size: int
+    ) -> NDArray[np.bool_]:
+        """Which of `size` rows the rule holds for."""
+        result = np.ones(size, dtype=np.bool_)
+        for condition in self.all_of:
+            result &= condition.holds(features, tiers)
+        if self.any_of:
+            either = np.zeros(size, dtype=np.bool_)
+            for condition in self.any_of:
+                either |= condition.holds(features, tiers)
+            result &= either
+        return result
+
+
+class Dimension(_Strict):
+    """An ordered list of rules; the last one holds for everybody."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,39}$")]
+    rules: Annotated[tuple[Rule, ...], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _last_is_for_everybody(self) -> Dimension:
+        if self.rules[-1].all_of or self.rules[-1].any_of:
+            last = self.rules[-1].segment
+            raise ValueError(
+                f"dimension {self.name!r}: the last rule ({last!r}) must have no conditions"
+            )
+        return self
+
+    @cached_property
+    def evidence(self) -> tuple[tuple[str, ...], ...]:
+        """For each rule, the features that are looked at until it holds, each once."""
+        seen: dict[str, None] = {}
+        evidence = []
+        for rule in self.rules:
+            seen.update(dict.fromkeys(rule.features))
+            evidence.append(tuple(seen))
+        return tuple(evidence)
+
+    def classify(
+        self, features: Mapping[str, Floats], tiers: TierThresholds | None, size: int
+    ) -> NDArray[np.intp]:
+        """Index of the first rule that holds, for each of `size` rows."""
+        chosen = np.full(size, len(self.rules) - 1, dtype=np.intp)
+        undecided = np.ones(size, dtype=np.bool_)
+        for index, rule in enumerate(self.rules[:-1]):
+            hit = undecided & rule.holds(features, tiers, size)
+            chosen[hit] = index
+            undecided &= ~hit
+        return chosen
+
+
+def _is(feature: str, comparison: str, bound: float | str) -> Condition:
+    return Condition.model_validate({"feature": feature, "is": comparison, "bound": bound})
+
+
+DEFAULT_DIMENSIONS = (
+    Dimension(
+        name="lifecycle",
+        rules=(
+            Rule(segment="prospect", all_of=(_is("orders", "below", 1),)),
+            Rule(
+                segment="new",
+                all_of=(
+                    _is("purchase_days", "at most", 1),
+                    _is("days_since_last_order", "at most", 90),
+                ),
+            ),
+            Rule(
+                segment="lost",
+                any_of=(
+                    _is("p_alive", "below", 0.1),
+                    _is("days_since_last_order", "above", 730),
+                ),
+            ),
+            Rule(
+                segment="at risk",
+                any_of=(
+                    _is("p_alive", "below", 0.5),
+                    _is("days_since_last_order", "above", 365),
+                ),
+            ),
+            Rule(
+                segment="needs attention",
+                any_of=(
+                    _is("p_alive", "below", 0.8),
+                    _is("days_since_last_order", "above", 180),
+                ),
+            ),
+            Rule(segment="active"),
+        ),
+    ),
+    Dimension(
+        name="tier",
+        rules=(
+            Rule(segment="gold", all_of=(_is("clv", "at least", "gold"),)),
+            Rule(segment="silver", all_of=(_is("clv", "at least", "silver"),)),
+            Rule(segment="bronze"),
+        ),
+    ),
+    Dimension(
+        name="behaviour",
+        rules=(
+            Rule(segment="none", all_of=(_is("orders", "below", 1),)),
+            Rule(segment="one-time", all_of=(_is("purchase_days", "at most", 1),)),
+            Rule(
+                segment="seasonal",
+                all_of=(_is("mean_gap", "at least", 300), _is("mean_gap", "at most", 430)),
+            ),
+            Rule(segment="collector", all_of=(_is("purchase_days", "at least", 10),)),
+            Rule(segment="regular"),
+        ),
+    ),
+)
+"""Lifecycle, tier and behaviour. Days bound the lifecycle beside P(alive), because BG/NBD keeps
+one-time buyers alive for ever; tiers are quantiles published with the model."""

@@ -1,0 +1,73 @@
+-- What put.lua and remove.lua share: it stands before each of them when they are loaded.
+-- KEYS[1] is the ranking; ARGV[1] the prefix of all keys. A customer occurs once in a call.
+-- The effects on segments are collected, and applied by settle().
+
+local call, floor, format = redis.call, math.floor, string.format
+local tonumber, unpack = tonumber, unpack
+local ranking, prefix = KEYS[1], ARGV[1]
+
+if call('EXISTS', prefix .. ':clearing') == 1 then
+  return redis.error_reply('CLEARING the cache under ' .. prefix .. ' is being cleared; if a clear '
+    .. 'was interrupted, run it again')
+end
+
+-- Sums leave for Redis at 2^52, so that with one more customer they stay whole numbers of a double.
+local SUM_LIMIT = 2 ^ 52
+local customer_prefix = prefix .. ':customer:'
+local segments = {}
+
+local function cents(clv)
+  return floor(tonumber(clv) * 100 + 0.5)
+end
+
+local function segment(dimension, name)
+  local label = dimension .. ':' .. name
+  local found = segments[label]
+  if not found then
+    found = {
+      dimension = dimension, name = name, key = prefix .. ':segment:' .. label,
+      totals = prefix .. ':totals:' .. dimension, customers = 0, cents = 0, joined = {}, left = {},
+    }
+    segments[label] = found
+  end
+  return found
+end
+
+local function add_value(seg, value)
+  local sum = seg.cents + value
+  if sum > SUM_LIMIT or sum < -SUM_LIMIT then
+    call('HINCRBY', seg.totals, seg.name .. ':value_cents', format('%.0f', sum))
+    sum = 0
+  end
+  seg.cents = sum
+end
+
+local function enter(seg, id, value)
+  seg.joined[#seg.joined + 1] = id
+  seg.customers = seg.customers + 1
+  add_value(seg, value)
+end
+
+local function leave(seg, id, value)
+  seg.left[#seg.left + 1] = id
+  seg.customers = seg.customers - 1
+  add_value(seg, -value)
+end
+
+local function settle()
+  for _, seg in pairs(segments) do
+    if #seg.left > 0 then
+      call('SREM', seg.key, unpack(seg.left))
+    end
+    if #seg.joined > 0 then
+      call('SADD', seg.key, unpack(seg.joined))
+    end
+    if seg.cents ~= 0 then
+      call('HINCRBY', seg.totals, seg.name .. ':value_cents', format('%.0f', seg.cents))
+    end
+    if seg.customers ~= 0
+      and call('HINCRBY', seg.totals, seg.name .. ':customers', seg.customers) == 0 then
+      call('HDEL', seg.totals, seg.name .. ':customers', seg.name .. ':value_cents')
+    end
+  end
+end

@@ -1,0 +1,205 @@
+"""The newest score of every customer in Redis, with a ranking, segments and exact totals."""
+
+import json
+from collections import defaultdict
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from itertools import islice
+from typing import Any, TypeVar
+
+from redis.asyncio import Redis
+
+from streams.cache.keys import CacheKeys
+from streams.cache.score import (
+    MAX_CLV,
+    MAX_VERSION,
+    CachedScore,
+    RankedCustomer,
+    Segments,
+    SegmentTotals,
+    segment_arguments,
+    uncacheable,
+)
+from streams.cache.scripts import Argument, Script
+
+T = TypeVar("T")
+# Customers a script call works on; Redis serves others between calls, after some milliseconds.
+CHUNK = 256
+# Up to this many members a segment is put in order whole; above, the ranking is walked for them.
+SMALL_SEGMENT = 2_000
+# Places of the ranking that one step of a walk looks at: about a millisecond of Redis.
+WALK = 1_000
+SCAN_COUNT = 1_000
+
+
+class ScoreCache:
+    """The cache under one prefix; any number of writers and readers may share it.
+
+    Errors: RedisError from every method that talks to Redis, see `is_outage`.
+    """
+
+    def __init__(self, redis: Redis, prefix: str = "clv") -> None:
+        if redis.connection_pool.connection_kwargs.get("decode_responses"):
+            raise ValueError("the cache holds bytes: use a Redis client without decode_responses")
+        self._redis = redis
+        self._keys = CacheKeys(prefix)
+        self._put = Script("account.lua", "put.lua")
+        self._remove = Script("account.lua", "remove.lua")
+        self._members = Script("members.lua")
+
+    async def put(self, scores: Sequence[CachedScore]) -> int:
+        """Write the scores newer than those held, in one round trip; return how many were.
+
+        Of a customer given twice only the newest version counts. Safe to repeat. Errors:
+        ValueError, before anything is sent, for a score whose version or value is out of bounds.
+        """
+        newest: dict[str, CachedScore] = {}
+        for score in scores:
+            held = newest.get(score.customer_id)
+            if held is None or held.version < score.version:
+                newest[score.customer_id] = score
+        calls = [put_arguments(self._keys.prefix, part) for part in _chunks(newest.values())]
+        return await self._run(self._put, calls)
+
+    async def remove(self, customer_ids: Sequence[str]) -> int:
+        """Take customers out of the cache, its ranking and its totals; return how many were in."""
+        ids = dict.fromkeys(customer_ids)
+        calls: list[list[Argument]] = [[self._keys.prefix, *part] for part in _chunks(ids)]
+        return await self._run(self._remove, calls)
+
+    async def get(self, customer_id: str) -> CachedScore | None:
+        """Return a customer's score, or None when the cache has none."""
+        fields: Any = await self._redis.hgetall(self._keys.customer(customer_id))
+        if not fields:
+            return None
+        return CachedScore(
+            customer_id,
+            int(fields[b"version"]),
+            float(fields[b"clv"]),
+            tuple(json.loads(fields[b"segments"]).items()),
+            fields[b"update"],
+        )
+
+    async def top(self, n: int) -> list[RankedCustomer]:
+        """Return the `n` customers of the highest value, highest first."""
+        if n <= 0:
+            return []
+        places: Any = await self._redis.zrange(
+            self._keys.ranking, 0, n - 1, desc=True, withscores=True
+        )
+        return [_ranked(member, clv) for member, clv in places]
+
+    async def members(
+        self, dimension: str, segment: str, start: int = 0, count: int = 100
+    ) -> list[RankedCustomer]:
+        """Return `count` members of a segment from place `start`, highest value first.
+
+        A small segment is put in order by Redis; for a large one the ranking is walked, about
+        (start + count) × customers / members places of it. To read all members use `scan_members`.
+        """
+        if start < 0 or count < 0:
+            raise ValueError(f"start and count must not be negative, got {start} and {count}")
+        key = self._keys.segment(dimension, segment)
+        if await self._redis.scard(key) <= SMALL_SEGMENT:
+            found = await self._in_order(key)
+        else:
+            found = await self._walk(key, start + count)
+        return found[start : start + count]
+
+    async def _in_order(self, segment_key: str) -> list[RankedCustomer]:
+        weights = {segment_key: 0, self._keys.ranking: 1}
+        ascending: Any = await self._redis.zinter(weights, withscores=True)
+        return [_ranked(member, clv) for member, clv in reversed(ascending)]
+
+    async def _walk(self, segment_key: str, enough: int) -> list[RankedCustomer]:
+        keys = [self._keys.ranking, segment_key]
+        # A customer whose value falls meanwhile is met twice: the later place counts.
+        found: dict[str, RankedCustomer] = {}
+        position, places = 0, WALK
+        while len(found) < enough and places == WALK:
+            [[places, *page]] = await self._members.run(self._redis, keys, [[position, WALK]])
+            position += places
+            for member, clv in zip(page[::2], page[1::2], strict=True):
+                customer = _ranked(member, clv)
+                found.pop(customer.customer_id, None)
+                found[customer.customer_id] = customer
+        return list(found.values())
+
+    async def scan_members(self, dimension: str, segment: str) -> AsyncIterator[str]:
+        """Yield the ids of a segment's members in no order.
+
+        Who is a member throughout is yielded; one may come twice.
+        """
+        key = self._keys.segment(dimension, segment)
+        member: Any
+        async for member in self._redis.sscan_iter(key, count=SCAN_COUNT):
+            yield member.decode()
+
+    async def totals(self, dimension: str) -> dict[str, SegmentTotals]:
+        """Return the totals of every segment of a dimension that has customers."""
+        fields: Any = await self._redis.hgetall(self._keys.totals(dimension))
+        sums: defaultdict[str, dict[str, int]] = defaultdict(dict)
+        for field, number in fields.items():
+            segment, _, what = field.decode().rpartition(":")
+            sums[segment][what] = int(number)
+        return {
+            segment: SegmentTotals(found["customers"], found.get("value_cents", 0))
+            for segment, found in sorted(sums.items())
+        }
+
+    async def size(self) -> int:
+        """Return how many customers the cache holds."""
+        return int(await self._redis.zcard(self._keys.ranking))
+
+    async def clear(self) -> int:
+        """Delete this cache's keys and no others; return how many there were.
+
+        Writers are refused meanwhile (an outage to a CacheWriter, which waits). A clear that is
+        interrupted leaves them refused, since totals would be wrong: run it again.
+        """
+        await self._redis.set(self._keys.clearing, b"1")
+        deleted = 0
+        batch: list[bytes] = []
+        async for key in self._redis.scan_iter(match=self._keys.pattern, count=SCAN_COUNT):
+            if self._keys.owns_data(key):
+                batch.append(key)
+            if len(batch) == SCAN_COUNT:
+                deleted += await self._redis.unlink(*batch)
+                batch.clear()
+        if batch:
+            deleted += await self._redis.unlink(*batch)
+        await self._redis.delete(self._keys.clearing)
+        return deleted
+
+    async def _run(self, script: Script, calls: Sequence[Sequence[Argument]]) -> int:
+        if not calls:
+            return 0
+        return sum(await script.run(self._redis, [self._keys.ranking], calls))
+
+
+def put_arguments(prefix: str, scores: Sequence[CachedScore]) -> list[Argument]:
+    """Return what put.lua reads: the combinations of segments once each, then the customers.
+
+    Errors: ValueError for a score that cannot be compared or added exactly.
+    """
+    kinds: dict[Segments, int] = {}
+    customers: list[Argument] = []
+    for score in scores:
+        customer_id, version, clv, segments, update = score
+        if not (0 <= version <= MAX_VERSION and -MAX_CLV <= clv <= MAX_CLV):
+            raise uncacheable(score)
+        kind = kinds.setdefault(segments, len(kinds) + 1)
+        customers += (customer_id, version, repr(float(clv)), kind, update)
+    arguments: list[Argument] = [prefix, len(kinds)]
+    for segments in kinds:
+        arguments += segment_arguments(segments)
+    return arguments + customers
+
+
+def _ranked(member: bytes, clv: float | bytes) -> RankedCustomer:
+    return RankedCustomer(member.decode(), float(clv))
+
+
+def _chunks(items: Iterable[T]) -> Iterator[list[T]]:
+    iterator = iter(items)
+    while chunk := list(islice(iterator, CHUNK)):
+        yield chunk

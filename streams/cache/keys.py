@@ -1,0 +1,36 @@
+"""The names of the keys under one prefix."""
+
+import re
+
+_GLOB = re.compile(r"([\\*?\[\]^-])")
+
+
+class CacheKeys:
+    """The keys of one cache; all begin with `prefix` and a colon."""
+
+    def __init__(self, prefix: str) -> None:
+        if not prefix:
+            raise ValueError("the cache needs a key prefix that is not empty, such as 'clv'")
+        self.prefix = prefix
+        self.ranking = f"{prefix}:ranking"
+        self.clearing = f"{prefix}:clearing"
+        self.pattern = _GLOB.sub(r"\\\1", prefix) + ":*"
+        self._families = tuple(
+            f"{prefix}:{family}:".encode() for family in ("customer", "segment", "totals")
+        )
+
+    def customer(self, customer_id: str) -> str:
+        """Return the key of a customer's hash."""
+        return f"{self.prefix}:customer:{customer_id}"
+
+    def segment(self, dimension: str, segment: str) -> str:
+        """Return the key of the set of a segment's members."""
+        return f"{self.prefix}:segment:{dimension}:{segment}"
+
+    def totals(self, dimension: str) -> str:
+        """Return the key of the hash of a dimension's totals."""
+        return f"{self.prefix}:totals:{dimension}"
+
+    def owns_data(self, key: bytes) -> bool:
+        """Say whether a key that matched `pattern` holds this cache's data."""
+        return key == self.ranking.encode() or key.startswith(self._families)

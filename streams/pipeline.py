@@ -1,0 +1,257 @@
+"""The way of a batch: engine, outputs, changelog, cache, commit.
+
+    outputs = process(states, records)
+    -> clv.updates, clv.segment-changes, clv.dead-letters, and the broker acknowledges them
+    -> the changelog, and the broker acknowledges it
+    -> Redis
+    -> the batch is acknowledged, and its offset may be committed
+
+Outputs come before the changelog: a stored record then says that what it caused was published, and
+whatever happens in between, the events are processed again from the state before them, to the same
+outputs. The next batches are worked on while the deliveries of the last ones are awaited.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any, NamedTuple
+
+import structlog
+from faust.types import EventT
+from pydantic import ValidationError
+
+from models.contracts import Reason, Refused
+from models.contracts.clock import Tick
+from models.contracts.dead_letters import dead_letter_headers
+from models.documents import CONTENT_TYPE
+from models.context import Context
+from models.engine import DeadLetter, Outputs, Record, Update, advance, process
+from streams.cache import CachedScore, CacheWriter
+from streams.parameters import ParameterFeed
+from streams.settings import Settings
+from streams.transport import OutgoingRecord, PartitionedTable, RecordBatch
+
+log = structlog.get_logger(__name__)
+
+IN_WORK = 3
+"""Batches whose deliveries may be awaited at once: enough to keep the processor busy."""
+
+SWEEP = 2_000
+"""Customers that are scored at once when time passes."""
+
+PARAMETERS_SECONDS = 60.0
+"""How long a tick waits for the parameters it asks for."""
+
+_JSON = (CONTENT_TYPE,)
+
+
+@dataclass(slots=True)
+class Counts:
+    """What this worker has done since it started."""
+
+    records: int = 0
+    accepted: int = 0
+    duplicates: int = 0
+    replayed: int = 0
+    rekeyed: int = 0
+    updates: int = 0
+    segment_changes: int = 0
+    new_customers: int = 0
+    ticks: int = 0
+    dead_letters: Counter[str] = field(default_factory=Counter)
+
+    def add(self, outputs: Outputs, records: int) -> None:
+        """Count what came of a batch."""
+        self.records += records
+        self.accepted += outputs.accepted
+        self.duplicates += outputs.duplicates
+        self.replayed += outputs.replayed
+        self.rekeyed += len(outputs.rekeyed)
+        self.updates += len(outputs.updates)
+        self.segment_changes += len(outputs.segment_changes)
+        self.new_customers += outputs.new_customers
+        self.dead_letters += outputs.reasons()
+
+
+class _Step(NamedTuple):
+    """Outputs of one call of the engine, and the deliveries of what is published of them."""
+
+    outputs: Outputs
+    deliveries: Sequence[asyncio.Future[Any]]
+
+
+class Pipeline:
+    """Works on batches for the agents of one app."""
+
+    def __init__(
+        self,
+        app: Any,
+        table: PartitionedTable,
+        settings: Settings,
+        feed: ParameterFeed,
+        cache: CacheWriter,
+    ) -> None:
+        self.app = app
+        self.table = table
+        self.topics = settings.topics
+        self.economics = settings.economics
+        self.feed = feed
+        self.cache = cache
+        self.counts = Counts()
+        self._slots = asyncio.Semaphore(IN_WORK)
+        self._failure: BaseException | None = None
+        self._last: dict[int, asyncio.Task[None]] = {}
+
+    async def fold(self, event: EventT) -> None:
+        """Fold a batch of input records into the customers' records."""
+        batch: RecordBatch = event.value
+        await self._slot()
+        outputs = process(
+            self.table.partition(batch.tp.partition),
+            batch.origin,
+            batch.records,
+            self._context(),
+            now=_now(),
+        )
+        self.counts.add(outputs, len(batch))
+        self._finish_later(event, [self._send(batch, outputs)])
+
+    async def pass_time(self, event: EventT) -> None:
+        """Let time pass for all customers of a partition, as the records of a batch say."""
+        batch: RecordBatch = event.value
+        await self._slot()
+        steps: list[_Step] = []
+        for record in batch.records:
+            for outputs in await self._tick(batch, record):
+                steps.append(self._send(batch, outputs))
+                # Deliveries of earlier customers go out while the next ones are scored.
+                await asyncio.sleep(0)
+        self._finish_later(event, steps)
+
+    async def _tick(self, batch: RecordBatch, record: Record) -> Iterable[Outputs]:
+        try:
+            tick = Tick.model_validate_json(record.value or b"")
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            where = ".".join(map(str, first["loc"]))
+            refused = Refused(Reason.INVALID_FIELD, where, f"{where}: {first['msg']}")
+            outputs = Outputs(dead_letters=[DeadLetter(record, refused)])
+            self.counts.dead_letters += outputs.reasons()
+            return [outputs]
+        if tick.parameters is not None and not await self.feed.wait_for(
+            tick.parameters, PARAMETERS_SECONDS
+        ):
+            log.warning("a tick asks for parameters that have not arrived", wanted=tick.parameters)
+        return self._sweep(batch, record.offset, round(tick.as_of.timestamp() * 1000))
+
+    def _sweep(self, batch: RecordBatch, offset: int, as_of: int) -> Iterator[Outputs]:
+        states = self.table.partition(batch.tp.partition)
+        keys = iter(list(states))
+        while chunk := list(islice(keys, SWEEP)):
+            outputs = advance(
+                states,
+                chunk,
+                batch.origin,
+                offset,
+                self._context(),
+                as_of=as_of,
+            )
+            self.counts.add(outputs, 0)
+            yield outputs
+        self.counts.ticks += 1
+
+    def _context(self) -> Context:
+        return Context(self.economics, self.feed.current)
+
+    def _send(self, batch: RecordBatch, outputs: Outputs) -> _Step:
+        """Store the records, and hand the outputs to the producer; they keep the partition."""
+        partition = batch.tp.partition
+        topics = self.topics
+        self.table.update_partition(partition, outputs.records)
+        updates = ((u.key, u.document, _JSON) for u in outputs.updates)
+        changes = ((key, document, _JSON) for key, document in outputs.segment_changes)
+        letters = (_letter(batch, letter) for letter in outputs.dead_letters)
+        deliveries = [
+            *self._to(topics.updates, partition, updates),
+            *self._to(topics.segment_changes, partition, changes),
+            *self._to(topics.dead_letters, partition, letters),
+        ]
+        for key, record in outputs.rekeyed:
+            home = self.app.producer.key_partition(batch.tp.topic, key).partition
+            again = (key, record.value, _rekeyed_headers(batch, record))
+            deliveries += self._to(batch.tp.topic, home, [again])
+        return _Step(outputs, deliveries)
+
+    def _to(
+        self, topic: str, partition: int, records: Iterable[OutgoingRecord]
+    ) -> list[asyncio.Future[Any]]:
+        deliveries: list[asyncio.Future[Any]]
+        deliveries = self.app.producer.send_records(topic, partition, records)
+        return deliveries
+
+    async def _slot(self) -> None:
+        await self._slots.acquire()
+        if self._failure is not None:
+            raise self._failure
+
+    def _finish_later(self, event: EventT, steps: Sequence[_Step]) -> None:
+        partition = event.message.partition
+        former = self._last.get(partition)
+        task = asyncio.create_task(self._finish(event, partition, steps, former))
+        self._last[partition] = task
+
+    async def _finish(
+        self, event: EventT, partition: int, steps: Sequence[_Step], former: asyncio.Task[None] | None
+    ) -> None:
+        """See a batch through to its acknowledgement; or stop the worker."""
+        try:
+            for step in steps:
+                await asyncio.gather(*step.deliveries)
+            if former is not None:
+                # A later record of a customer says that the outputs of the former were published.
+                await former
+            logged = [
+                delivery
+                for step in steps
+                for delivery in self.table.send_items(partition, step.outputs.records)
+            ]
+            await asyncio.gather(*logged)
+            for step in steps:
+                self.cache.submit([_cached(update) for update in step.outputs.updates])
+            await self.cache.flush()
+            event.ack()
+        except Exception as error:
+            if self._failure is None:
+                self._failure = error
+                await self.app.crash(error)
+            raise
+        finally:
+            self._slots.release()
+
+
+def _cached(update: Update) -> CachedScore:
+    return CachedScore(
+        update.customer_id, update.version, update.clv, update.segments, update.document
+    )
+
+
+def _now() -> int:
+    return time.time_ns() // 1_000_000
+
+
+def _letter(batch: RecordBatch, letter: DeadLetter) -> OutgoingRecord:
+    record = letter.record
+    headers = dead_letter_headers(
+        letter.refused, record.headers, batch.tp.topic, batch.tp.partition, record.offset
+    )
+    return record.key, record.value, headers
+
+
+def _rekeyed_headers(batch: RecordBatch, record: Record) -> list[tuple[str, bytes]]:
+    where = f"{batch.tp.topic}[{batch.tp.partition}]@{record.offset}"
+    return [*record.headers, ("clv.rekeyed-from", where.encode())]

@@ -1,0 +1,112 @@
+"""The topics at the broker: creating what is missing, and refusing what cannot work."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
+
+from streams.settings import Settings
+
+TABLE_NAME = "customers"
+
+_COMPACT = {"cleanup.policy": "compact"}
+_LARGE = {"max.message.bytes": str(4 * 1024 * 1024)}
+
+
+class TopicsUnusable(Exception):
+    """The topics at the broker cannot be used as they are; the text says which, and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class TopicPlan:
+    """A topic as it should be."""
+
+    name: str
+    partitions: int
+    config: Mapping[str, str]
+
+
+def changelog_topic(settings: Settings) -> str:
+    """Name of the changelog topic of the customers' table, as Faust forms it."""
+    return f"{settings.app_id}-{TABLE_NAME}-changelog"
+
+
+def plan(settings: Settings) -> list[TopicPlan]:
+    """All topics of the service. All but the models have one partition count."""
+    topics, count = settings.topics, settings.partitions
+    return [
+        *(TopicPlan(name, count, {}) for name in topics.inputs),
+        TopicPlan(topics.clock, count, {}),
+        TopicPlan(topics.updates, count, _COMPACT),
+        TopicPlan(topics.segment_changes, count, {}),
+        # A dead letter is a whole record and the headers that say why.
+        TopicPlan(topics.dead_letters, count, _LARGE),
+        TopicPlan(changelog_topic(settings), count, _COMPACT | _LARGE),
+        TopicPlan(topics.models, 1, _COMPACT),
+    ]
+
+
+async def prepare_topics(settings: Settings, broker: str) -> int:
+    """Create missing topics and check the partition counts; returns the common count.
+
+    Raises
+    ------
+    TopicsUnusable
+        when partition counts differ where they must not, or the broker refuses to create a topic.
+    """
+    admin = AIOKafkaAdminClient(bootstrap_servers=broker)
+    await admin.start()
+    try:
+        counts = await _partition_counts(admin)
+        together = [topic.name for topic in plan(settings) if topic.name != settings.topics.models]
+        known = {name: counts[name] for name in together if name in counts}
+        if len(set(known.values())) > 1:
+            raise TopicsUnusable(_mismatch(known))
+        count = next(iter(known.values()), settings.partitions)
+        missing = [
+            topic
+            for topic in plan(settings.model_copy(update={"partitions": count}))
+            if topic.name not in counts
+        ]
+        await _create(admin, missing, settings.replication)
+    finally:
+        await admin.close()
+    return count
+
+
+def _mismatch(counts: Mapping[str, int]) -> str:
+    listed = ", ".join(f"{name}: {count}" for name, count in sorted(counts.items()))
+    return (
+        f"these topics must have the same number of partitions, but have {listed}. A customer's "
+        "events of all topics are worked on together, in one partition. Recreate the topics that "
+        "differ (their records can be replayed), or name others by CLV_TOPICS__…"
+    )
+
+
+async def _partition_counts(admin: AIOKafkaAdminClient) -> dict[str, int]:
+    names = await admin.list_topics()
+    described = await admin.describe_topics(names) if names else []
+    return {topic["topic"]: len(topic["partitions"]) for topic in described}
+
+
+async def _create(admin: AIOKafkaAdminClient, missing: list[TopicPlan], replication: int) -> None:
+    if not missing:
+        return
+    response = await admin.create_topics(
+        [
+            NewTopic(
+                topic.name, topic.partitions, replication, topic_configs=dict(topic.config)
+            )
+            for topic in missing
+        ]
+    )
+    for name, code, *message in response.topic_errors:
+        error: type[KafkaError] = for_code(code)
+        if code and error is not TopicAlreadyExistsError:
+            raise TopicsUnusable(
+                f"the broker did not create topic {name}: {error.__name__} {message}; create it "
+                "yourself, or give the service the right to"
+            )

@@ -1,0 +1,117 @@
+"""The consumer: whole batches in sequence, and offsets committed only for what is finished."""
+
+from __future__ import annotations
+
+from collections import defaultdict, deque
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+from faust.transport.consumer import ensure_TP
+from faust.transport.drivers import aiokafka as driver
+from faust.types import TP
+
+from streams.transport.batches import BatchMessage, RecordBatch
+
+
+class BatchDelivery:
+    """What makes a Faust consumer deliver batches and commit them strictly.
+
+    A mixin, so that it serves every driver's consumer. What Faust keeps per record is replaced by
+    a queue of batches in work per topic-partition:
+
+    - a batch is delivered only if it starts where the last one ended; otherwise the consumer seeks
+      back, so that records dropped while the flow was stopped are fetched again;
+    - the offset to commit is the end of the finished batches at the head of that queue;
+    - partitions are given up only after the batches in work are finished and committed.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._in_work: defaultdict[TP, deque[BatchMessage]] = defaultdict(deque)
+        self._expected: dict[TP, int] = {}
+        self._gaps: dict[TP, int] = {}
+
+    async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, BatchMessage]]:
+        """Yield one message per topic-partition that has new records."""
+        fetched, active = await self._wait_next_records(timeout)
+        if not fetched or self.should_stop:
+            return
+        generation = self.app.consumer_generation_id
+        for aiokafka_tp, records in fetched.items():
+            tp = ensure_TP(aiokafka_tp)
+            if not self.flow_active or self.app.consumer_generation_id != generation:
+                return
+            if active is not None and tp not in active and tp not in self._buffered_partitions:
+                continue
+            records = await self._in_sequence(tp, records)
+            if not records:
+                continue
+            self.app.monitor.track_tp_end_offset(tp, self.highwater(tp))
+            message = BatchMessage(RecordBatch(tp, records), generation)
+            self._expected[tp] = message.offset + 1
+            if self.app.topics.acks_enabled_for(tp.topic):
+                self._in_work[tp].append(message)
+            yield tp, message
+
+    async def _in_sequence(self, tp: TP, records: Sequence[Any]) -> Sequence[Any]:
+        """The records that follow what was delivered; none if they have to be fetched again."""
+        expected = self._expected.get(tp)
+        first = records[0].offset
+        if expected is None or first == expected:
+            return records
+        if first < expected:
+            return [record for record in records if record.offset >= expected]
+        if self._gaps.get(tp) == expected:
+            # Fetched twice with the same gap: the log has none there (compaction, transactions).
+            del self._gaps[tp]
+            return records
+        self._gaps[tp] = expected
+        await self.seek(tp, expected)
+        return ()
+
+    async def perform_seek(self) -> None:
+        """Go back to the committed offsets, or to the earliest where nothing is committed."""
+        await super().perform_seek()  # type: ignore[misc]
+        self._in_work.clear()
+        self._expected.clear()
+        self._gaps.clear()
+        sources = [tp for tp in self.assignment() if not self._is_changelog_tp(tp)]
+        uncommitted = [tp for tp in sources if not self._committed_offset[tp]]
+        for tp in sources:
+            if tp not in uncommitted:
+                self._expected[tp] = self._committed_offset[tp]
+        if uncommitted:
+            for tp, offset in (await self.earliest_offsets(*uncommitted)).items():
+                tp = ensure_TP(tp)
+                await self.seek(tp, offset)
+                self._expected[tp] = offset
+
+    async def on_partitions_revoked(self, revoked: set[TP]) -> None:
+        """Finish and commit what is in work before the partitions go to somebody else."""
+        if self.assignment():
+            self.stop_flow()
+            self.app.flow_control.suspend()
+            self.app.flow_control.clear()
+            await self.wait_empty()
+        await super().on_partitions_revoked(revoked)  # type: ignore[misc]
+        for tp in revoked:
+            self._in_work.pop(tp, None)
+            self._expected.pop(tp, None)
+            self._gaps.pop(tp, None)
+
+    def _new_offset(self, tp: TP) -> int | None:
+        # Faust's own lists of acknowledged offsets are not used here; they must not grow.
+        self._acked[tp].clear()
+        self._acked_index[tp].clear()
+        offset = None
+        queue = self._in_work[tp]
+        while queue and queue[0].acked:
+            offset = queue.popleft().offset + 1
+        return offset
+
+    async def _add_gap(self, tp: TP, offset_from: int, offset_to: int) -> None:
+        """Batches are longer than one offset: what Faust takes for a gap is none."""
+
+
+class BatchConsumer(BatchDelivery, driver.Consumer):  # type: ignore[misc]
+    """Faust's aiokafka consumer with batch delivery."""

@@ -1,0 +1,176 @@
+"""The producer: nothing is committed before everything produced is acknowledged."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict, deque
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import structlog
+from aiokafka.errors import UnknownError
+from faust.exceptions import ImproperlyConfigured
+from faust.transport.drivers import aiokafka as driver
+from faust.types import FutureMessage
+
+log = structlog.get_logger(__name__)
+
+OutgoingRecord = tuple[bytes | None, bytes | None, Sequence[tuple[str, bytes]]]
+"""Key, value and headers."""
+
+_CHECK_SECONDS = 1.0
+
+
+class DeliveryFailed(Exception):
+    """A record was not acknowledged by the broker.
+
+    The worker stops before its offsets are committed; started again it processes the same records.
+    """
+
+
+class StrictDelivery:
+    """What makes a Faust producer keep every delivery, and refuse to flush over a failed one.
+
+    A mixin, so that it serves every driver's producer. `send_records` hands whole batches to the
+    broker; those of one topic-partition arrive in the order of the calls.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if self.app.conf.producer_threaded:
+            raise ImproperlyConfigured(
+                "producer_threaded=True loses records: Faust never flushes that producer before a "
+                "commit; leave it off"
+            )
+        self._outstanding: set[asyncio.Future[Any]] = set()
+        self._failure: BaseException | None = None
+        self._queues: defaultdict[tuple[str, int], deque[tuple[Any, asyncio.Future[Any]]]]
+        self._queues = defaultdict(deque)
+        self._senders: dict[tuple[str, int], asyncio.Task[None]] = {}
+
+    async def send(self, *args: Any, **kwargs: Any) -> Any:
+        """Send one record, and remember its delivery."""
+        delivery = await super().send(*args, **kwargs)  # type: ignore[misc]
+        self._remember(delivery)
+        return delivery
+
+    def send_soon(self, fut: FutureMessage) -> None:
+        """Queue one record of a table or a topic, and remember its delivery."""
+        self._remember(fut)
+        super().send_soon(fut)  # type: ignore[misc]
+
+    def send_records(
+        self, topic: str, partition: int, records: Iterable[OutgoingRecord]
+    ) -> list[asyncio.Future[Any]]:
+        """Send records to one topic-partition, in few large batches.
+
+        Returns one future per batch: its result is Kafka's metadata of the batch's first record.
+        """
+        deliveries = []
+        for batch in self._build(records):
+            delivery: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+            self._remember(delivery)
+            deliveries.append(delivery)
+            self._queues[topic, partition].append((batch, delivery))
+        if deliveries and (topic, partition) not in self._senders:
+            self._senders[topic, partition] = asyncio.create_task(self._drain(topic, partition))
+        return deliveries
+
+    def _build(self, records: Iterable[OutgoingRecord]) -> Iterable[Any]:
+        producer = self._ensure_producer()
+        batch = producer.create_batch()
+        for key, value, headers in records:
+            if batch.append(timestamp=None, key=key, value=value, headers=headers) is None:
+                yield batch
+                batch = producer.create_batch()
+                batch.append(timestamp=None, key=key, value=value, headers=headers)
+        if batch.record_count():
+            yield batch
+
+    async def _drain(self, topic: str, partition: int) -> None:
+        """Hand the queued batches of one topic-partition to the broker, one after the other."""
+        queue = self._queues[topic, partition]
+        try:
+            while queue:
+                batch, delivery = queue.popleft()
+                try:
+                    batch.close()
+                    sent = await self._ensure_producer().send_batch(
+                        batch, topic, partition=partition
+                    )
+                except Exception as error:  # noqa: BLE001 - it is raised where it is awaited
+                    delivery.set_exception(error)
+                else:
+                    sent.add_done_callback(lambda done, to=delivery: _pass_on(done, to))
+        finally:
+            del self._senders[topic, partition]
+
+    def _remember(self, delivery: asyncio.Future[Any]) -> None:
+        self._outstanding.add(delivery)
+        delivery.add_done_callback(self._on_done)
+
+    def _on_done(self, delivery: asyncio.Future[Any]) -> None:
+        self._outstanding.discard(delivery)
+        if delivery.cancelled():
+            failure: BaseException | None = asyncio.CancelledError("a delivery was cancelled")
+        else:
+            failure = delivery.exception()
+        if failure is not None and self._failure is None:
+            self._failure = failure
+
+    @property
+    def outstanding(self) -> int:
+        """How many deliveries are not acknowledged yet."""
+        return len(self._outstanding)
+
+    async def flush(self) -> None:
+        """Wait until everything produced is acknowledged.
+
+        Raises
+        ------
+        DeliveryFailed
+            when a delivery failed, now or earlier, or the producer itself has stopped.
+        """
+        while self._outstanding and self._failure is None:
+            await asyncio.wait(
+                self._outstanding, timeout=_CHECK_SECONDS, return_when=asyncio.FIRST_EXCEPTION
+            )
+            if self.buffer.crashed:
+                raise DeliveryFailed("the producer stopped with records not sent")
+        if self._failure is not None:
+            raise DeliveryFailed(
+                f"a produced record was not acknowledged: {self._failure!r}; nothing that depends "
+                "on it is committed"
+            ) from self._failure
+
+
+def _pass_on(done: asyncio.Future[Any], to: asyncio.Future[Any]) -> None:
+    if to.done():
+        return
+    if done.cancelled():
+        to.cancel()
+    elif (error := done.exception()) is not None:
+        to.set_exception(error)
+    else:
+        to.set_result(done.result())
+
+
+class StrictProducer(StrictDelivery, driver.Producer):  # type: ignore[misc]
+    """Faust's aiokafka producer with strict delivery, idempotent where the broker can be."""
+
+    async def on_start(self) -> None:
+        """Start with an idempotent producer; without, if the broker says it cannot."""
+        self.idempotent = True
+        probe = self._new_producer()
+        try:
+            await probe.start()
+        except UnknownError as error:
+            # Not a fault that passes: a broker without InitProducerId answers so at once.
+            self.idempotent = False
+            log.warning("the broker has no idempotent producer", error=repr(error))
+        finally:
+            await probe.stop()
+        await super().on_start()
+
+    def _settings_extra(self) -> Mapping[str, Any]:
+        return {"acks": "all", "enable_idempotence": self.idempotent}

@@ -1,0 +1,68 @@
+"""Running the app: services around it, signals, and an exit status that tells."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import faust
+import structlog
+from redis.asyncio import Redis
+
+from streams.app import build_app
+from streams.cache import CacheWriter, ScoreCache
+from streams.parameters import ParameterFeed
+from streams.pipeline import Pipeline
+from streams.settings import Settings
+from streams.topics import prepare_topics
+
+log = structlog.get_logger(__name__)
+
+
+@asynccontextmanager
+async def running_app(
+    settings: Settings, broker: str, redis_url: str
+) -> AsyncIterator[tuple[faust.App, Pipeline]]:
+    """A started app with everything it needs, stopped at the end."""
+    partitions = await prepare_topics(settings, broker)
+    redis = Redis.from_url(redis_url)
+    try:
+        async with (
+            ParameterFeed(settings.topics.models, bootstrap_servers=broker) as feed,
+            CacheWriter(ScoreCache(redis, settings.redis_prefix)) as cache,
+        ):
+            app, pipeline = build_app(settings, broker, partitions, feed, cache)
+            app.finalize()
+            await app.start()
+            try:
+                yield app, pipeline
+            finally:
+                await app.stop()
+    finally:
+        await redis.aclose()
+
+
+async def run_worker(settings: Settings, broker: str, redis_url: str) -> None:
+    """Work until a signal says stop.
+
+    Raises
+    ------
+    Exception
+        whatever made the app crash, after it has stopped.
+    """
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    async with running_app(settings, broker, redis_url) as (app, _pipeline):
+        log.info("worker started", broker=broker, group=settings.app_id)
+        crashed = asyncio.create_task(app.wait_until_stopped())
+        stopping = asyncio.create_task(stop.wait())
+        await asyncio.wait({crashed, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        for task in (crashed, stopping):
+            task.cancel()
+    if app.crashed:
+        raise app.crash_reason
+    log.info("worker stopped")

@@ -1,0 +1,185 @@
+"""docker-compose.yml, the Dockerfile and the script that creates the topics."""
+
+import itertools
+import os
+import re
+import shutil
+import stat
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parent.parent
+SCRIPT = ROOT / "docker" / "create-topics.sh"
+SERVICES: dict[str, dict[str, Any]] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())[
+    "services"
+]
+
+INPUTS = {"shop.orders", "shop.support", "shop.customers"}
+COMPACTED = {"clv.updates", "clv.models", "clv-customers-changelog"}
+KEPT = {"clv.segment-changes", "clv.dead-letters", "clv.clock"}
+
+
+def pairs(text: str) -> dict[str, str]:
+    """Read Kafka's "NAME:value,NAME:value" lists (and "NAME://host:port")."""
+    return dict(item.split(":", 1) for item in text.split(","))
+
+
+def created_topics(directory: Path) -> dict[str, dict[str, Any]]:
+    """Run the script that makes the topics with a kafka-topics.sh that only notes its arguments."""
+    calls = directory / "calls"
+    stub = directory / "kafka-topics.sh"
+    stub.write_text(f'#!/bin/sh\necho "$*" >> {calls}\n')
+    stub.chmod(stub.stat().st_mode | stat.S_IXUSR)
+    environment = {k: str(v) for k, v in SERVICES["topics"]["environment"].items()}
+    subprocess.run(
+        ["/bin/sh", str(SCRIPT)],
+        env=os.environ | environment | {"KAFKA_BIN": str(directory)},
+        check=True,
+    )
+    topics = {}
+    for call in calls.read_text().splitlines():
+        words = call.split()
+        option = dict(itertools.pairwise(words))
+        assert {"--create", "--if-not-exists"} <= set(words), call
+        topics[option["--topic"]] = {
+            "broker": option["--bootstrap-server"],
+            "partitions": int(option["--partitions"]),
+            "replication": int(option["--replication-factor"]),
+            "config": dict(
+                words[i + 1].split("=") for i, word in enumerate(words) if word == "--config"
+            ),
+        }
+    return topics
+
+
+@pytest.fixture(scope="module")
+def topics(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
+    return created_topics(tmp_path_factory.mktemp("topics"))
+
+
+def test_docker_compose_itself_accepts_the_file():
+    docker = shutil.which("docker")
+    if docker is None:
+        pytest.skip("docker is not installed on this machine")
+    version = subprocess.run([docker, "compose", "version"], check=False, capture_output=True)
+    if version.returncode != 0:
+        pytest.skip("docker has no compose plugin on this machine")
+    subprocess.run(
+        [docker, "compose", "--profile", "ui", "config", "--quiet"], cwd=ROOT, check=True
+    )
+
+
+def test_every_image_is_pinned_to_a_version():
+    images = [service["image"] for service in SERVICES.values()]
+    images += re.findall(r"^FROM (\S+)", (ROOT / "docker/Dockerfile").read_text(), re.MULTILINE)
+    assert len(images) > len(SERVICES)
+    for image in images:
+        assert re.search(r":v?\d+\.\d+\.\d+[\w.-]*$", image), image
+
+
+def test_every_dependency_is_a_service_and_can_meet_its_condition():
+    for name, service in SERVICES.items():
+        for dependency, wanted in service.get("depends_on", {}).items():
+            condition = wanted["condition"]
+            if condition == "service_healthy":
+                assert "healthcheck" in SERVICES[dependency], (name, dependency)
+            else:
+                assert condition == "service_completed_successfully", (name, dependency)
+                assert SERVICES[dependency]["restart"] == "no", (name, dependency)
+
+
+def test_a_worker_can_run_any_number_of_times():
+    worker = SERVICES["worker"]
+    assert not {"container_name", "ports", "hostname", "volumes"} & set(worker)
+    assert worker["depends_on"].keys() == {"kafka", "redis", "topics"}
+    assert worker["restart"] == "unless-stopped"
+
+
+def test_listeners_agree_with_each_other_and_with_what_the_clients_use():
+    environment = SERVICES["kafka"]["environment"]
+    listeners = pairs(environment["KAFKA_LISTENERS"])
+    advertised = pairs(environment["KAFKA_ADVERTISED_LISTENERS"])
+    protocols = pairs(environment["KAFKA_LISTENER_SECURITY_PROTOCOL_MAP"])
+    controller = environment["KAFKA_CONTROLLER_LISTENER_NAMES"]
+    assert len(listeners) == 3
+    assert protocols.keys() == listeners.keys()
+    # A controller listener is not for clients: Kafka refuses to start when it is advertised.
+    assert advertised.keys() == listeners.keys() - {controller}
+    ports = {name: address.rsplit(":", 1)[1] for name, address in listeners.items()}
+    assert len(set(ports.values())) == 3
+    for name, address in advertised.items():
+        assert address.endswith(f":{ports[name]}")
+    assert environment["KAFKA_CONTROLLER_QUORUM_VOTERS"] == f"1@kafka:{ports[controller]}"
+    assert f"127.0.0.1:{ports['HOST']}:{ports['HOST']}" in SERVICES["kafka"]["ports"]
+    inside = advertised[environment["KAFKA_INTER_BROKER_LISTENER_NAME"]].removeprefix("//")
+    assert inside in SERVICES["kafka"]["healthcheck"]["test"]
+    assert SERVICES["worker"]["environment"]["CLV_BROKER"] == inside
+    assert SERVICES["topics"]["environment"]["CLV_BROKER"] == inside
+    assert SERVICES["kafka-ui"]["environment"]["KAFKA_CLUSTERS_0_BOOTSTRAPSERVERS"] == inside
+
+
+def test_a_single_broker_can_hold_every_replica_and_makes_no_topic_by_itself():
+    environment = SERVICES["kafka"]["environment"]
+    assert environment["KAFKA_AUTO_CREATE_TOPICS_ENABLE"] == "false"
+    replication = [k for k in environment if k.endswith(("REPLICATION_FACTOR", "MIN_ISR"))]
+    assert len(replication) >= 5
+    assert {environment[key] for key in replication} == {1}
+
+
+def test_ports_are_open_to_this_machine_only():
+    for service in SERVICES.values():
+        for port in service.get("ports", []):
+            assert port.startswith("127.0.0.1:"), port
+
+
+def test_redis_refuses_writes_rather_than_dropping_customers_when_it_is_full():
+    command = SERVICES["redis"]["command"]
+    assert command[command.index("--maxmemory-policy") + 1] == "noeviction"
+    assert SERVICES["worker"]["environment"]["CLV_REDIS"] == "redis://redis:6379/0"
+
+
+def test_every_topic_is_created_and_those_read_together_have_as_many_partitions(
+    topics: dict[str, dict[str, Any]],
+):
+    assert topics.keys() == INPUTS | COMPACTED | KEPT
+    partitions = {name: topic["partitions"] for name, topic in topics.items()}
+    assert partitions.pop("clv.models") == 1
+    assert set(partitions.values()) == {12}
+    assert {topic["replication"] for topic in topics.values()} == {1}
+
+
+def test_topics_of_latest_values_are_compacted_and_the_others_keep_their_history(
+    topics: dict[str, dict[str, Any]],
+):
+    for name, topic in topics.items():
+        policy = topic["config"]["cleanup.policy"]
+        assert policy == ("compact" if name in COMPACTED else "delete"), name
+    for name in [*INPUTS, "clv.dead-letters"]:
+        assert topics[name]["config"]["retention.ms"] == "-1", name
+
+
+def test_topic_names_use_no_underscore_because_it_collides_with_the_dot_in_metric_names(
+    topics: dict[str, dict[str, Any]],
+):
+    for name in topics:
+        assert re.fullmatch(r"[a-z.-]+", name), name
+
+
+def test_the_container_runs_without_root_and_with_the_constrained_versions():
+    dockerfile = (ROOT / "docker/Dockerfile").read_text()
+    final_stage = dockerfile.rsplit("FROM ", 1)[1]
+    assert re.search(r"^USER (?!root)\w+", final_stage, re.MULTILINE)
+    assert "--constraint constraints.txt" in dockerfile
+
+
+def test_the_build_context_holds_what_the_dockerfile_copies():
+    allowed = (ROOT / "docker/Dockerfile.dockerignore").read_text().splitlines()
+    copied = re.findall(
+        r"^COPY (?!--from)(.+) \S+$", (ROOT / "docker/Dockerfile").read_text(), re.MULTILINE
+    )
+    for source in " ".join(copied).split():
+        assert f"!{source}" in allowed, source
