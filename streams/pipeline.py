@@ -47,7 +47,7 @@ SWEEP = 2_000
 PARAMETERS_SECONDS = 60.0
 """How long a tick waits for the parameters it asks for."""
 
-_JSON = (CONTENT_TYPE,)
+_JSON = [CONTENT_TYPE]
 
 
 @dataclass(slots=True)

@@ -35,8 +35,8 @@ async def running_app(
         ):
             app, pipeline = build_app(settings, broker, partitions, feed, cache)
             app.finalize()
-            await app.start()
             try:
+                await app.start()
                 yield app, pipeline
             finally:
                 await app.stop()

@@ -10,6 +10,7 @@ _LARGEST_Z = 0.99
 _LARGEST_Z_AT_POLE = 0.9  # scipy's connection formula there overflows if rho - a is whole
 _LARGEST_CANCELLATION = 9.0  # in e-folds: four digits of sixteen
 _LARGEST_GROWTH = 30.0
+_LARGEST_SURPLUS = 1000.0  # scipy's recurrence gives up where it would take ten thousand steps
 
 _TAIL = 36.0  # e-folds below the peak at which an integrand is cut off: 2e-16
 _POINTS = 256
@@ -30,6 +31,7 @@ def beta_mean_of_power(rho: FloatArray, u: FloatArray, a: float, b: FloatArray) 
         (z > np.where(at_pole, _LARGEST_Z_AT_POLE, _LARGEST_Z))
         | (np.maximum(-surplus, 0.0) * np.log1p(z) > _LARGEST_CANCELLATION)
         | (a * np.log1p(u) > _LARGEST_GROWTH)
+        | (np.abs(surplus) > _LARGEST_SURPLUS)
     )
     mean: FloatArray = np.exp(-a * np.log1p(u)) * hyp2f1(a, surplus, a + b, np.where(hard, 0.0, z))
     if hard.any():

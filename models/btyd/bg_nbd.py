@@ -5,7 +5,6 @@ with probability p ~ Beta(a, b). Fader, Hardie and Lee (2005), "Counting Your Cu
 Way, Marketing Science 24(2); equation numbers below are theirs.
 """
 
-import math
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -174,18 +173,40 @@ class BgNbd:
         dropout = (shape + 1.0) * self.a / (self.a + b)
         pace = np.maximum(np.maximum(dropout, 1.0) / scale, discount_rate)
         end = np.log1p(t * pace)
-        nodes, weights = _gauss_legendre(_nodes_needed(float(end.max(initial=0.0))))
-        w = end[..., None] * nodes
-        s = np.expm1(w) / pace[..., None]
+        rate = shape / scale * end / pace
+        needed = _nodes_needed(end)
+        purchases = np.empty(rate.shape)
+        # By number of nodes, and summed row by row: a customer's value must not depend, not even
+        # in its last digit, on who else is in the batch.
+        for number in np.unique(needed):
+            rows = needed == number
+            purchases[rows] = self._integral(
+                int(number), discount_rate, end[rows], pace[rows], shape[rows], scale[rows], b[rows]
+            )
+        return rate * purchases
+
+    def _integral(
+        self,
+        number: int,
+        discount_rate: float,
+        end: FloatArray,
+        pace: FloatArray,
+        shape: FloatArray,
+        scale: FloatArray,
+        b: FloatArray,
+    ) -> FloatArray:
+        """Integrate over w in [0, end], divided by end, with so many nodes; one row each."""
+        nodes, weights = _gauss_legendre(number)
+        w = end[:, None] * nodes
+        s = np.expm1(w) / pace[:, None]
         mean = beta_mean_of_power(
-            np.broadcast_to((shape + 1.0)[..., None], s.shape),
-            s / scale[..., None],
+            np.broadcast_to((shape + 1.0)[:, None], s.shape),
+            s / scale[:, None],
             self.a,
-            np.broadcast_to(b[..., None], s.shape),
+            np.broadcast_to(b[:, None], s.shape),
         )
-        integrand = np.exp(w - discount_rate * s) * mean
-        purchases: FloatArray = shape / scale * end / pace * (integrand @ weights)
-        return purchases
+        integral: FloatArray = np.sum(np.exp(w - discount_rate * s) * mean * weights, axis=1)
+        return integral
 
 
 def fit_bg_nbd(cells: Cells, start: BgNbd | None = None) -> Fit[BgNbd]:
@@ -233,9 +254,9 @@ def fit_bg_nbd(cells: Cells, start: BgNbd | None = None) -> Fit[BgNbd]:
     return Fit(model, log_likelihood, customers, iterations, edges)
 
 
-def _nodes_needed(end: float) -> int:
+def _nodes_needed(end: FloatArray) -> npt.NDArray[np.intp]:
     """Return how many nodes integrate up to w = end to 1e-10, in steps that the cache can hold."""
-    return 4 * math.ceil((6.0 + 2.0 * end) / 4.0)
+    return 4 * np.ceil((6.0 + 2.0 * end) / 4.0).astype(np.intp)
 
 
 @lru_cache(maxsize=128)

@@ -259,6 +259,12 @@ def _refuse_value(
         raise Refused(
             Reason.NOT_CLOUDEVENTS, None, f"the value is {_shown(seen)}; allowed: {_EVENT_SHAPE}"
         )
+    if field == "data.customer_id" and (kind == "missing" or seen is None):
+        raise Refused(
+            Reason.MISSING_CUSTOMER,
+            field,
+            "data.customer_id is missing; this event must say whose it is",
+        ) from None
     if kind == "missing":
         reason, detail = Reason.MISSING_FIELD, f"{field} is missing; it is required"
         if field == "data" and "data_base64" in seen:

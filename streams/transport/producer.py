@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict, deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import structlog
@@ -15,8 +15,10 @@ from faust.types import FutureMessage
 
 log = structlog.get_logger(__name__)
 
-OutgoingRecord = tuple[bytes | None, bytes | None, Sequence[tuple[str, bytes]]]
+OutgoingRecord = tuple[bytes | None, bytes | None, list[tuple[str, bytes]]]
 """Key, value and headers."""
+
+NO_HEADERS: list[tuple[str, bytes]] = []
 
 _CHECK_SECONDS = 1.0
 

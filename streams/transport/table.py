@@ -8,14 +8,15 @@ from typing import Any
 
 import faust
 from faust.exceptions import ImproperlyConfigured
-from faust.stores import base
+from faust.stores import memory
 from faust.streams import current_event
 from faust.types import TP, EventT
 
 from streams.transport.batches import RecordBatch
+from streams.transport.producer import NO_HEADERS
 
 
-class PartitionedStore(base.Store):  # type: ignore[misc]
+class PartitionedStore(memory.Store):  # type: ignore[misc]
     """Bytes by key in memory, one dictionary per partition."""
 
     def __post_init__(self) -> None:
@@ -53,13 +54,6 @@ class PartitionedStore(base.Store):  # type: ignore[misc]
 
     def _clear(self) -> None:
         self.partitions.clear()
-
-    def persisted_offset(self, tp: TP) -> int | None:  # noqa: ARG002
-        """Nothing outlives the process: recovery always starts at the beginning."""
-        return None
-
-    def reset_state(self) -> None:
-        """There is nothing on disk to remove."""
 
     def apply_changelog_batch(self, batch: Iterable[EventT], to_key: Any, to_value: Any) -> None:
         """Apply record batches of the changelog, newest last."""
@@ -151,6 +145,6 @@ class PartitionedTable(faust.Table):  # type: ignore[misc]
         deliveries: list[asyncio.Future[Any]] = self.app.producer.send_records(
             self.changelog_topic_name,
             partition,
-            ((key, value, ()) for key, value in items.items()),
+            ((key, value, NO_HEADERS) for key, value in items.items()),
         )
         return deliveries

@@ -1,0 +1,237 @@
+"""The engine: nothing vanishes, batches do not matter, replays change nothing."""
+
+import json
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from models.aggregate.record import decode_record
+from models.context import Context
+from models.contracts import Reason
+from models.contracts.outputs import SegmentChanged, ValueUpdated
+from models.economics import Economics
+from models.engine import advance, process
+
+from .events import KafkaRecord, at, body, events, milliseconds
+from .parameters import PARAMETERS
+
+CONTEXT = Context(Economics(), PARAMETERS)
+NOW = milliseconds(1_000)
+ORIGIN = "shop.orders/0"
+
+
+def order(offset, customer, days, order_id=None, total="40.00", key=..., **more):
+    data = {
+        "customer_id": customer,
+        "order_id": order_id or f"o{offset}",
+        "placed_at": at(days),
+        "currency": "USD",
+        "total": total,
+        **more,
+    }
+    data = {name: value for name, value in data.items() if value is not None}
+    own = customer.encode() if customer is not None else None
+    return KafkaRecord(
+        offset, milliseconds(days), own if key is ... else key, body("order.placed", data)
+    )
+
+
+def run(records, context=CONTEXT, states=None, cuts=()):
+    """Process records in batches that end at the cuts; returns states, outputs of each batch."""
+    states = {} if states is None else states
+    outputs = []
+    bounds = [0, *sorted(cuts), len(records)]
+    for start, end in zip(bounds, bounds[1:], strict=False):
+        batch = process(states, ORIGIN, records[start:end], context, now=NOW)
+        states.update(batch.records)
+        outputs.append(batch)
+    return states, outputs
+
+
+def as_records(sequence):
+    return [
+        KafkaRecord(n, NOW, key, event.model_dump_json().encode())
+        for n, (key, event) in enumerate(sequence)
+    ]
+
+
+keyed_events = st.lists(
+    st.tuples(st.sampled_from([b"c1", b"c2"]), events()), max_size=30
+)
+
+
+def rekeyed(key, event):
+    """The same event as one of another customer."""
+    data = event.data.model_copy(update={"customer_id": key.decode()})
+    return event.model_copy(update={"data": data})
+
+
+@given(keyed_events, st.lists(st.integers(0, 30), max_size=6))
+@settings(max_examples=100, deadline=None)
+def test_states_and_segment_changes_do_not_depend_on_where_batches_end(sequence, cuts):
+    records = as_records([(key, rekeyed(key, event)) for key, event in sequence])
+    whole_states, whole = run(records)
+    cut_states, parts = run(records, cuts=[min(cut, len(records)) for cut in cuts])
+    assert cut_states == whole_states
+    changes = [change for part in parts for change in part.segment_changes]
+    assert sorted(changes) == sorted(whole[0].segment_changes)
+    assert sum(part.accepted for part in parts) == whole[0].accepted
+
+
+@given(keyed_events)
+@settings(max_examples=60, deadline=None)
+def test_a_replay_changes_nothing_and_sends_the_same_values_again(sequence):
+    records = as_records([(key, rekeyed(key, event)) for key, event in sequence])
+    states, first = run(records)
+    again_states, again = run(records, states=dict(states))
+    assert again_states == states
+    assert again[0].accepted == 0
+    assert again[0].segment_changes == []
+    assert again[0].replayed + again[0].duplicates == len(records)
+    resent = {update.key: update.document for update in again[0].updates}
+    assert resent == {update.key: update.document for update in first[0].updates}
+
+
+@given(keyed_events)
+@settings(max_examples=60, deadline=None)
+def test_what_is_published_keeps_its_contract(sequence):
+    records = as_records([(key, rekeyed(key, event)) for key, event in sequence])
+    for context in (CONTEXT, Context(Economics())):
+        _, [outputs] = run(records, context)
+        for update in outputs.updates:
+            document = ValueUpdated.model_validate_json(update.document).data
+            assert document.customer_id == update.customer_id
+            assert document.version == update.version
+            assert document.clv == pytest.approx(
+                document.realised.total + document.expected.total, abs=1e-9
+            )
+        for _key, change in outputs.segment_changes:
+            SegmentChanged.model_validate_json(change)
+
+
+def test_every_record_is_accounted_for():
+    records = [
+        order(0, "c1", 0),
+        order(1, "c1", 0, order_id="o0"),
+        order(2, None, 1),
+        order(3, "c2", 1, key=b"c3"),
+        order(4, "c2", 1, key=None),
+        KafkaRecord(5, NOW, b"c1", b"not json"),
+        KafkaRecord(6, NOW, b"c1", None),
+    ]
+    _, [outputs] = run(records)
+    assert (outputs.accepted, outputs.duplicates) == (1, 1)
+    assert [(key, record.offset) for key, record in outputs.rekeyed] == [(b"c2", 3), (b"c2", 4)]
+    assert outputs.reasons() == {"missing-customer": 1, "not-json": 1, "empty": 1}
+
+
+@pytest.mark.parametrize(
+    ("record", "reason"),
+    [
+        (order(0, "c1", 5)._replace(timestamp=milliseconds(3)), Reason.FUTURE),
+        (order(0, "c1", 1_002)._replace(timestamp=-1), Reason.FUTURE),
+        (order(0, "c1", 1_002)._replace(timestamp=milliseconds(2_000)), Reason.FUTURE),
+        (order(0, "c1", 0, currency="EUR"), Reason.NO_EXCHANGE_RATE),
+        (order(0, "c1", 0, total="-1"), Reason.INVALID_FIELD),
+        (
+            KafkaRecord(
+                0, NOW, b"c1", body("customer.erased", {"customer_id": "c1", "erased_at": at(0)})
+            ),
+            Reason.NOT_SUPPORTED,
+        ),
+    ],
+)
+def test_what_cannot_be_accepted_is_refused_in_words(record, reason):
+    states, [outputs] = run([record])
+    assert states == {}
+    [letter] = outputs.dead_letters
+    assert letter.refused.reason is reason
+    assert letter.record is record
+    assert len(letter.refused.detail) > 20
+
+
+def test_an_amount_that_explodes_when_converted_is_refused():
+    context = Context(Economics(exchange_rates={"EUR": "1000000"}))
+    _, [outputs] = run([order(0, "c1", 0, total="999999999", currency="EUR")], context)
+    assert outputs.reasons() == {"invalid-field": 1}
+
+
+def test_hostile_amounts_never_overflow_the_stored_integers():
+    context = Context(Economics(exchange_rates={"EUR": "10"}, remembered=1))
+    states = {}
+    for start in range(0, 3_000, 1_000):
+        records = [
+            order(n, "c1", n / 100, total="999999999.9999", currency="EUR")
+            for n in range(start, start + 1_000)
+        ]
+        run(records, context, states)
+    assert decode_record(states[b"c1"]).version == 3_000
+
+
+def test_time_passing_scores_everybody_as_of_that_time_and_only_once():
+    history = [order(n, "c1", n * 10) for n in range(4)]
+    states, _ = run([*history, order(4, "c2", 10)])
+    as_of = milliseconds(600)
+    later = advance(states, list(states), "clv.clock/0", 7, CONTEXT, as_of=as_of)
+    documents = {u.customer_id: json.loads(u.document)["data"] for u in later.updates}
+    assert documents["c1"]["statistics"] == {
+        "frequency": 3, "recency": 30, "T": 600, "monetary_value": 40.0,
+    }  # fmt: skip
+    assert documents["c1"]["segments"]["lifecycle"] == "lost"
+    assert documents["c2"]["segments"]["lifecycle"] == "at risk"
+    states.update(later.records)
+    again = advance(states, list(states), "clv.clock/0", 7, CONTEXT, as_of=as_of)
+    assert again.records == later.records
+    assert again.segment_changes == []
+    assert [u.document for u in again.updates] == [u.document for u in later.updates]
+
+
+def test_a_segment_change_says_what_decided():
+    states, _ = run([order(n, "c1", n * 10) for n in range(4)])
+    later = advance(states, [b"c1"], "clv.clock/0", 0, CONTEXT, as_of=milliseconds(600))
+    changes = [json.loads(change)["data"] for _, change in later.segment_changes]
+    [change] = [c for c in changes if c["dimension"] == "lifecycle"]
+    assert (change["previous"], change["current"]) == ("active", "lost")
+    assert change["reason"]["rule"] == "lost"
+    assert change["reason"]["values"]["days_since_last_order"] == 570
+    assert change["reason"]["values"]["p_alive"] < 0.1
+    assert change["clv_before"] > change["clv_after"]
+
+
+def test_an_order_a_larger_one_and_its_refund_count_as_one_repeat_purchase():
+    refund = {"refund_id": "r", "refunded_at": at(9), "currency": "USD", "amount": "60"}
+    records = [
+        order(0, "c1", 0, total="50"),
+        order(1, "c1", 8, total="60"),
+        KafkaRecord(2, NOW, b"c1", body("order.refunded", {"order_id": "o1", **refund})),
+    ]
+    _, [outputs] = run(records)
+    data = json.loads(outputs.updates[0].document)["data"]
+    assert data["statistics"]["frequency"] == 1
+    assert data["statistics"]["monetary_value"] == 60.0
+    assert data["totals"]["refunded"] == 60.0
+
+
+def test_a_negative_value_is_told_as_it_is():
+    acquired = {
+        "customer_id": "c1", "acquired_at": at(0), "cost": "500", "currency": "USD",
+    }  # fmt: skip
+    records = [
+        order(0, "c1", 0),
+        KafkaRecord(1, NOW, b"c1", body("customer.acquired", acquired)),
+    ]
+    _, [outputs] = run(records)
+    data = json.loads(outputs.updates[0].document)["data"]
+    assert data["realised"] == {
+        "margin": 12.0, "cost_to_serve": 0.0, "acquisition_cost": 500.0, "total": -488.0,
+    }  # fmt: skip
+    assert data["clv"] < 0
+
+
+def test_states_are_read_and_never_written():
+    states, _ = run([order(0, "c1", 0)])
+    before = dict(states)
+    process(states, ORIGIN, [order(1, "c1", 1)], CONTEXT, now=NOW)
+    advance(states, [b"c1"], "clv.clock/0", 0, CONTEXT, as_of=NOW)
+    assert states == before
