@@ -59,10 +59,13 @@ def value_update(
     context: Context,
 ) -> bytes:
     """The `clv.updated` event of one customer."""
-    column = scores.columns
     config, parameters = context.economics, context.parameters
     as_of = moment(record.as_of)
     margin = summary.margin(config)
+    (
+        T, monetary_value, p_alive, orders, order_value, margin_per_order, contacts, support_cost,
+        expected, clv, lever_orders, lever_acquisition, lever_margin,
+    ) = scores.published[row]  # fmt: skip
     data = {
         "customer_id": customer_id,
         "version": record.version,
@@ -76,10 +79,10 @@ def value_update(
         "statistics": {
             "frequency": summary.frequency,
             "recency": summary.last_day - summary.first_day,
-            "T": int(column["T"][row]),
-            "monetary_value": column["monetary_value"][row],
+            "T": int(T),
+            "monetary_value": monetary_value,
         },
-        "p_alive": column["p_alive"][row],
+        "p_alive": p_alive,
         "realised": {
             "margin": from_units(margin),
             "cost_to_serve": from_units(summary.support_cost),
@@ -87,19 +90,19 @@ def value_update(
             "total": from_units(margin - summary.support_cost - summary.acquisition_cost),
         },
         "expected": {
-            "orders": column["expected_orders"][row],
-            "order_value": column["order_value"][row],
-            "margin_per_order": column["margin_per_order"][row],
-            "contacts": column["expected_contacts"][row],
-            "cost_to_serve": column["expected_support_cost"][row],
-            "total": column["expected"][row],
+            "orders": orders,
+            "order_value": order_value,
+            "margin_per_order": margin_per_order,
+            "contacts": contacts,
+            "cost_to_serve": support_cost,
+            "total": expected,
         },
-        "clv": scores.clv[row],
+        "clv": clv,
         "levers": {
-            "order_value": column["lever_orders"][row],
-            "orders": column["lever_orders"][row],
-            "acquisition_cost": column["lever_acquisition"][row],
-            "margin": column["lever_margin"][row],
+            "order_value": lever_orders,
+            "orders": lever_orders,
+            "acquisition_cost": lever_acquisition,
+            "margin": lever_margin,
         },
         "segments": record.segments,
         "totals": {
@@ -123,11 +126,11 @@ def segment_change(
     version: int,
     as_of: int,
     dimension: Dimension,
+    current: str,
     scores: Scores,
     row: int,
 ) -> bytes:
-    """The `clv.segment-changed` event of one customer and dimension."""
-    current = scores.segment(dimension, row)
+    """The `clv.segment-changed` event of one customer, who was in `record`'s segment so far."""
     time = moment(as_of)
     data = {
         "customer_id": customer_id,

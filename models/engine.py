@@ -107,10 +107,10 @@ class _Customer:
         self.evaluations: list[_Evaluation] = []
         self.replayed = False
 
-    def apply(self, event: Envelope, config: Economics) -> Effect:
+    def apply(self, event: Envelope, occurred: int, config: Economics) -> Effect:
         """Fold an event, and keep the summary current."""
         state = self.record.aggregate
-        effect = fold(state, event, config)
+        effect = fold(state, event, config, occurred)
         if effect is Effect.APPENDED:
             self.summary.add_order(state.orders[next(reversed(state.orders))])
         elif effect is Effect.APPLIED:
@@ -190,17 +190,16 @@ class _Batch:
 
     def _publish(self, customer: _Customer, scores: Scores) -> None:
         record, outputs = customer.record, self.outputs
+        segments = record.segments
         for row, version, as_of in customer.evaluations:
-            for dimension in scores.changed(row, record.segments):
-                outputs.segment_changes.append(
-                    (
-                        customer.key,
-                        segment_change(
-                            customer.customer_id, record, version, as_of, dimension, scores, row
-                        ),
-                    )
-                )
-                record.segments[dimension.name] = scores.segment(dimension, row)
+            for dimension, names in scores.segments:
+                current = names[row]
+                if current != segments.get(dimension.name):
+                    document = segment_change(
+                        customer.customer_id, record, version, as_of, dimension, current, scores, row
+                    )  # fmt: skip
+                    outputs.segment_changes.append((customer.key, document))
+                    segments[dimension.name] = current
             record.clv = scores.clv[row]
         outputs.records[customer.key] = encode_record(record)
         outputs.updates.append(
@@ -209,7 +208,7 @@ class _Batch:
                 customer.key,
                 record.version,
                 scores.clv[row],
-                tuple(record.segments.items()),
+                tuple(segments.items()),
                 value_update(
                     customer.customer_id, record, customer.summary, scores, row, self.context
                 ),
@@ -251,7 +250,7 @@ def process(
             if record.offset <= customer.record.applied.get(origin, -1):
                 batch.replay(customer)
                 continue
-            effect = customer.apply(event, config)
+            effect = customer.apply(event, occurred, config)
             if effect is Effect.TOO_OLD:
                 raise too_old(event, config)
         except Refused as refused:

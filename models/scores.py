@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-
 import numpy as np
 
 from models.contracts.parameters import Parameters
@@ -11,6 +9,22 @@ from models.segments import FEATURES, Dimension
 from models.value import Values
 
 _MAY_BE_MISSING = ("p_alive", "days_since_last_order", "mean_gap")
+
+PUBLISHED = (
+    "T",
+    "monetary_value",
+    "p_alive",
+    "expected_orders",
+    "order_value",
+    "margin_per_order",
+    "expected_contacts",
+    "expected_support_cost",
+    "expected",
+    "clv",
+    "lever_orders",
+    "lever_acquisition",
+    "lever_margin",
+)
 
 
 class Scores:
@@ -23,7 +37,6 @@ class Scores:
     def __init__(
         self, values: Values, dimensions: tuple[Dimension, ...], parameters: Parameters | None
     ) -> None:
-        self.values = values
         self.columns: dict[str, list[float]] = {
             name: getattr(values, name).tolist() for name in Values.__slots__
         }
@@ -31,26 +44,20 @@ class Scores:
             if np.isnan(getattr(values, name)).any():
                 self.columns[name] = [None if v != v else v for v in self.columns[name]]  # type: ignore[misc] # noqa: PLR0124
         self.clv = self.columns["clv"]
+        self.published = list(zip(*(self.columns[name] for name in PUBLISHED), strict=True))
+        """The columns that a value update shows, by row."""
         tiers = None if parameters is None else parameters.tiers
         features = {name: getattr(values, name) for name in FEATURES}
-        self._dimensions = [
-            (dimension, dimension.classify(features, tiers, len(self.clv)).tolist())
-            for dimension in dimensions
-        ]
-        self._chosen = {dimension.name: chosen for dimension, chosen in self._dimensions}
-
-    def segment(self, dimension: Dimension, row: int) -> str:
-        """The segment of a row in a dimension."""
-        return dimension.rules[self._chosen[dimension.name][row]].segment
-
-    def changed(self, row: int, segments: Mapping[str, str]) -> Iterator[Dimension]:
-        """The dimensions in which a row's segment is not the one given."""
-        for dimension, chosen in self._dimensions:
-            if dimension.rules[chosen[row]].segment != segments.get(dimension.name):
-                yield dimension
+        self.segments: list[tuple[Dimension, list[str]]] = []
+        """The segment of each row, by dimension."""
+        self._evidence: dict[str, list[tuple[str, ...]]] = {}
+        for dimension in dimensions:
+            chosen = dimension.classify(features, tiers, len(self.clv)).tolist()
+            rules, evidence = dimension.rules, dimension.evidence
+            self.segments.append((dimension, [rules[index].segment for index in chosen]))
+            self._evidence[dimension.name] = [evidence[index] for index in chosen]
 
     def evidence(self, dimension: Dimension, row: int) -> dict[str, float | None]:
         """The values that decided: the features the rules looked at, up to the one that held."""
         columns = self.columns
-        names = dimension.evidence[self._chosen[dimension.name][row]]
-        return {name: columns[name][row] for name in names}
+        return {name: columns[name][row] for name in self._evidence[dimension.name][row]}

@@ -90,10 +90,9 @@ def _insert(
         entries.update(ordered)
 
 
-def _apply_order(state: Aggregate, event: Envelope, config: Economics) -> Effect:
+def _apply_order(state: Aggregate, event: Envelope, time: int, config: Economics) -> Effect:
     data: OrderPlaced = event.data
     key = fingerprint(event.source, data.order_id)
-    time = milliseconds(data.placed_at)
     gross = config.convert(money_units(data.total), data.currency)
     cost = (
         -1
@@ -122,10 +121,11 @@ def _join(
     return Effect.APPLIED
 
 
-def _apply_cancellation(state: Aggregate, event: Envelope, _config: Economics) -> Effect:
+def _apply_cancellation(
+    state: Aggregate, event: Envelope, time: int, _config: Economics
+) -> Effect:
     data: OrderCancelled = event.data
     key = fingerprint(event.source, data.order_id)
-    time = milliseconds(data.cancelled_at)
     known = state.cancelled.get(key)
     if known == time:
         return Effect.DUPLICATE
@@ -133,10 +133,11 @@ def _apply_cancellation(state: Aggregate, event: Envelope, _config: Economics) -
     return Effect.APPLIED
 
 
-def _apply_refund(state: Aggregate, event: Envelope, config: Economics) -> Effect:
+def _apply_refund(
+    state: Aggregate, event: Envelope, time: int, config: Economics
+) -> Effect:
     data: OrderRefunded = event.data
     key = fingerprint(event.source, data.refund_id)
-    time = milliseconds(data.refunded_at)
     order = 0 if data.order_id is None else fingerprint(event.source, data.order_id)
     amount = config.convert(money_units(data.amount), data.currency)
     recovered = (
@@ -151,10 +152,11 @@ def _apply_refund(state: Aggregate, event: Envelope, config: Economics) -> Effec
     return _join(state.refunds, key, known, incoming, _refund_time)
 
 
-def _apply_ticket(state: Aggregate, event: Envelope, config: Economics) -> Effect:
+def _apply_ticket(
+    state: Aggregate, event: Envelope, time: int, config: Economics
+) -> Effect:
     data: TicketOpened | TicketResolved | TicketRated = event.data
     key = fingerprint(event.source, data.ticket_id)
-    time = milliseconds(data.occurred_at)
     day = config.day(time)
     known = state.tickets.get(key)
     if known is None and state.settled is not None and (time, key) <= state.settled.tickets_until:
@@ -189,16 +191,20 @@ def _apply_ticket(state: Aggregate, event: Envelope, config: Economics) -> Effec
     return Effect.APPLIED
 
 
-def _apply_survey(state: Aggregate, event: Envelope, _config: Economics) -> Effect:
+def _apply_survey(
+    state: Aggregate, event: Envelope, time: int, _config: Economics
+) -> Effect:
     data: SurveyAnswered = event.data
     score = (data.score - data.scale.min) / (data.scale.max - data.scale.min)
-    return _join_register(state.surveys, data.kind, Survey(milliseconds(data.answered_at), score))
+    return _join_register(state.surveys, data.kind, Survey(time, score))
 
 
-def _apply_acquisition(state: Aggregate, event: Envelope, config: Economics) -> Effect:
+def _apply_acquisition(
+    state: Aggregate, event: Envelope, time: int, config: Economics
+) -> Effect:
     data: CustomerAcquired = event.data
     cost = config.convert(money_units(data.cost), data.currency)
-    incoming = Acquisition(milliseconds(data.acquired_at), cost)
+    incoming = Acquisition(time, cost)
     return _join_register(state.acquisitions, fingerprint(data.customer_id), incoming)
 
 
@@ -215,7 +221,7 @@ def _join_register(entries: dict[Any, Any], key: Any, incoming: Any) -> Effect:
     return Effect.APPLIED
 
 
-FOLDS: Mapping[str, Callable[[Aggregate, Envelope, Economics], Effect]] = {
+FOLDS: Mapping[str, Callable[[Aggregate, Envelope, int, Economics], Effect]] = {
     "order.placed": _apply_order,
     "order.cancelled": _apply_cancellation,
     "order.refunded": _apply_refund,
@@ -228,9 +234,15 @@ FOLDS: Mapping[str, Callable[[Aggregate, Envelope, Economics], Effect]] = {
 """What each event type does to the state: the map to start reading from."""
 
 
-def fold(state: Aggregate, event: Envelope, config: Economics) -> Effect:
-    """Fold one event into a state, in place."""
-    effect = FOLDS[event.type](state, event, config)
+def fold(
+    state: Aggregate, event: Envelope, config: Economics, occurred: int | None = None
+) -> Effect:
+    """Fold one event into a state, in place.
+
+    occurred: milliseconds since 1970 of the event's own time, where the caller has them already.
+    """
+    time = milliseconds(event.data.occurred_at) if occurred is None else occurred
+    effect = FOLDS[event.type](state, event, time, config)
     if effect is Effect.APPLIED or effect is Effect.APPENDED:
         settle(state, config)
     return effect

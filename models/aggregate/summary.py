@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from models.aggregate.settle import contact_cost
 from models.aggregate.state import Aggregate, Order, Settled
 from models.economics import Economics
@@ -46,9 +48,11 @@ class Summary:
         for acquisition in state.acquisitions.values():
             self.acquisition_cost += acquisition.cost
         cancelled = state.cancelled
-        for key, order in state.orders.items():
-            if key not in cancelled:
-                self.add_order(order)
+        self._add_orders(
+            [order for key, order in state.orders.items() if key not in cancelled]
+            if cancelled
+            else state.orders.values()
+        )
         for refund in state.refunds.values():
             if refund.order not in cancelled:
                 self.refunds += 1
@@ -96,6 +100,32 @@ class Summary:
             self.uncosted += order.gross
         else:
             self.cost += order.cost
+
+    def _add_orders(self, orders: Collection[Order]) -> None:
+        """Count orders that come in order of time; as `add_order`, in one go."""
+        if not orders:
+            return
+        first_day, last_day, days = self.first_day, self.last_day, self.purchase_days
+        first_day_gross = gross = uncosted = cost = 0
+        if self.orders == 0:
+            first_day = next(iter(orders)).day
+        for order in orders:
+            if order.day != last_day:
+                last_day = order.day
+                days += 1
+            if order.day == first_day:
+                first_day_gross += order.gross
+            gross += order.gross
+            if order.cost < 0:
+                uncosted += order.gross
+            else:
+                cost += order.cost
+        self.first_day, self.last_day, self.purchase_days = first_day, last_day, days
+        self.first_day_gross += first_day_gross
+        self.orders += len(orders)
+        self.gross += gross
+        self.uncosted += uncosted
+        self.cost += cost
 
     def _start_from(self, settled: Settled) -> None:
         self.orders = settled.orders

@@ -55,9 +55,14 @@ def _sums_by_shortest_window(state: Aggregate, today: int) -> dict[int, list[int
     result: dict[int, list[int]] = {}
     oldest = today - WINDOWS[-1]
     cancelled = state.cancelled
-    for key, order in state.orders.items():
-        if oldest < order.day <= today and key not in cancelled:
-            sums = _sums(result, today - order.day)
+    last_day, sums = -1, []
+    for key, order in reversed(state.orders.items()):
+        day = order.day
+        if day <= oldest:
+            break
+        if day <= today and key not in cancelled:
+            if day != last_day:
+                last_day, sums = day, _sums(result, today - day)
             sums[ORDERS] += 1
             sums[REVENUE] += order.gross
             if order.cost < 0:

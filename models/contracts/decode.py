@@ -16,6 +16,7 @@ MAX_VALUE_BYTES = 1_048_576
 
 _STRUCTURED_PREFIX = b"application/cloudevents"
 _STRUCTURED = frozenset({_STRUCTURED_PREFIX, b"application/cloudevents+json"})
+_USUAL = frozenset({*_STRUCTURED, b"application/cloudevents+json; charset=utf-8"})
 _BATCH = b"application/cloudevents-batch"
 _ATTRIBUTES = ("specversion", "id", "source", "type", "time", "subject")
 
@@ -165,6 +166,8 @@ def _cloudevent_headers(
 
 
 def _is_structured(content_type: bytes | None, attributes: dict[str, bytes]) -> bool:
+    if content_type in _USUAL:
+        return True
     if content_type is None:
         return not attributes
     media_type = content_type.lower()

@@ -25,7 +25,7 @@ T = TypeVar("T")
 # Customers a script call works on; Redis serves others between calls, after some milliseconds.
 CHUNK = 256
 # Up to this many members a segment is put in order whole; above, the ranking is walked for them.
-SMALL_SEGMENT = 2_000
+SMALL_SEGMENT = 1_000
 # Places of the ranking that one step of a walk looks at: about a millisecond of Redis.
 WALK = 1_000
 SCAN_COUNT = 1_000
@@ -154,7 +154,8 @@ class ScoreCache:
         """Delete this cache's keys and no others; return how many there were.
 
         Writers are refused meanwhile (an outage to a CacheWriter, which waits). A clear that is
-        interrupted leaves them refused, since totals would be wrong: run it again.
+        interrupted leaves them refused, since totals would be wrong: run it again. One at a time:
+        the first to end lets writers in.
         """
         await self._redis.set(self._keys.clearing, b"1")
         deleted = 0

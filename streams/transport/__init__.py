@@ -27,6 +27,7 @@ from streams.transport.schema import RawSchema
 from streams.transport.table import PartitionedStore, PartitionedTable
 
 __all__ = [
+    "BatchApp",
     "BatchConsumer",
     "BatchDelivery",
     "BatchMessage",
@@ -52,13 +53,27 @@ class BatchTransport(driver.Transport):  # type: ignore[misc]
     Producer: ClassVar[type] = StrictProducer
 
 
-def batch_app(name: str, *, broker: str, **settings: Any) -> faust.App:
+class BatchApp(faust.App):  # type: ignore[misc]
+    """A Faust app that keeps nothing on disk, and stops in good order when a delivery failed."""
+
+    def _create_directories(self) -> None:
+        """Tables are kept in memory."""
+
+    async def _producer_flush(self, logger: Any) -> None:
+        try:
+            await super()._producer_flush(logger)
+        except DeliveryFailed as error:
+            if not self.crashed:
+                await self.crash(error)
+
+
+def batch_app(name: str, *, broker: str, **settings: Any) -> BatchApp:
     """A Faust app on the batch transport.
 
     name: also the consumer group. broker: "kafka://host:port". settings: those of `faust.App`;
     the ones on which the guarantee rests cannot be changed.
     """
-    app = faust.App(
+    app = BatchApp(
         name,
         **{
             "broker": broker,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict, deque
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
 from faust.transport.consumer import ensure_TP
@@ -11,6 +11,7 @@ from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 
 from streams.transport.batches import BatchMessage, RecordBatch
+from streams.transport.producer import DeliveryFailed
 
 
 class BatchDelivery:
@@ -29,7 +30,7 @@ class BatchDelivery:
         super().__init__(*args, **kwargs)
         self._in_work: defaultdict[TP, deque[BatchMessage]] = defaultdict(deque)
         self._expected: dict[TP, int] = {}
-        self._gaps: dict[TP, int] = {}
+        self._gaps: dict[TP, tuple[int, int]] = {}
 
     async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, BatchMessage]]:
         """Yield one message per topic-partition that has new records."""
@@ -56,16 +57,19 @@ class BatchDelivery:
     async def _in_sequence(self, tp: TP, records: Sequence[Any]) -> Sequence[Any]:
         """The records that follow what was delivered; none if they have to be fetched again."""
         expected = self._expected.get(tp)
+        if expected is None:
+            # Fetched before a rebalance took the partition away.
+            return ()
         first = records[0].offset
-        if expected is None or first == expected:
+        if first == expected:
             return records
         if first < expected:
             return [record for record in records if record.offset >= expected]
-        if self._gaps.get(tp) == expected:
+        gap = (expected, first)
+        if self._gaps.pop(tp, None) == gap:
             # Fetched twice with the same gap: the log has none there (compaction, transactions).
-            del self._gaps[tp]
             return records
-        self._gaps[tp] = expected
+        self._gaps[tp] = gap
         await self.seek(tp, expected)
         return ()
 
@@ -94,10 +98,20 @@ class BatchDelivery:
             self.app.flow_control.clear()
             await self.wait_empty()
         await super().on_partitions_revoked(revoked)  # type: ignore[misc]
+        self._buffered_partitions.difference_update(revoked)
         for tp in revoked:
             self._in_work.pop(tp, None)
             self._expected.pop(tp, None)
             self._gaps.pop(tp, None)
+
+    async def _commit_offsets(self, offsets: Mapping[TP, int], **kwargs: Any) -> bool:
+        try:
+            committed: bool = await super()._commit_offsets(offsets, **kwargs)  # type: ignore[misc]
+        except DeliveryFailed as error:
+            # Not raised: Faust commits while it stops and while it rebalances, and has to finish.
+            await self.crash(error)  # type: ignore[attr-defined]
+            return False
+        return committed
 
     def _new_offset(self, tp: TP) -> int | None:
         # Faust's own lists of acknowledged offsets are not used here; they must not grow.

@@ -137,8 +137,8 @@ class StrictDelivery:
             await asyncio.wait(
                 self._outstanding, timeout=_CHECK_SECONDS, return_when=asyncio.FIRST_EXCEPTION
             )
-            if self.buffer.crashed:
-                raise DeliveryFailed("the producer stopped with records not sent")
+            if self._outstanding and self.buffer.should_stop:
+                raise DeliveryFailed("the producer stopped with records not acknowledged")
         if self._failure is not None:
             raise DeliveryFailed(
                 f"a produced record was not acknowledged: {self._failure!r}; nothing that depends "

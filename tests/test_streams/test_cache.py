@@ -5,7 +5,7 @@ import json
 import math
 import os
 import signal
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from decimal import Decimal
 
 import numpy as np
@@ -178,7 +178,7 @@ def test_any_order_of_puts_ends_with_the_newest_versions_and_exact_totals(
 
 
 @pytest.fixture(scope="module")
-def shared_url() -> AsyncIterator[str]:
+def shared_url() -> Iterator[str]:
     server = EmbeddedRedis()
     asyncio.run(server.start())
     yield server.url

@@ -1,0 +1,222 @@
+"""Where stock Faust loses or counts twice, and that ours does not: one scenario, both transports.
+
+A test says of each what it does, so that each shows that it can fail.
+"""
+
+import asyncio
+from typing import Any
+
+import pytest
+from faust.exceptions import ImproperlyConfigured
+from faust.types import TP
+
+from streams.embedded import EmbeddedBroker
+from streams.settings import Settings
+from streams.topics import TopicsUnusable, prepare_topics
+from streams.transport import DeliveryFailed, batch_app
+
+from .memory import Broker, Kind, Ours, Stock, running, until
+
+SOURCE = TP("orders", 0)
+CHANGELOG = "app-counts-changelog"
+SETTINGS: dict[str, Any] = {
+    "broker_commit_interval": 0.02,
+    "topic_disable_leader": True,
+    "topic_partitions": 1,
+}
+SOME_COMMITS = 0.3
+
+both = pytest.mark.parametrize("kind", [Stock(), Ours()], ids=lambda kind: kind.name)
+
+
+class Counter:
+    """An app whose agent counts the records of each key in a table."""
+
+    def __init__(self, kind: Kind, broker: Broker, *, concurrency: int = 1, **settings: Any) -> None:
+        self.seen: list[int] = []
+        self.started: set[int] = set()
+        self.held: dict[int, asyncio.Event] = {}
+        self.raising: set[int] = set()
+        self.app = kind.app(broker, **{**SETTINGS, **settings})
+        types = {} if kind.name == "ours" else {"key_type": bytes, "value_type": bytes}
+        self.table = self.app.Table("counts", partitions=1, **types)
+        kind.agent(self.app, SOURCE.topic, self.count, concurrency=concurrency)
+
+    async def count(self, record: Any) -> None:
+        self.started.add(record.offset)
+        if record.offset in self.held:
+            await self.held[record.offset].wait()
+        if record.offset in self.raising:
+            raise ValueError(record.value)
+        self.seen.append(record.offset)
+        self.table[b"k"] = b"%d" % (int(self.table.get(b"k", b"0")) + 1)
+
+
+@pytest.fixture
+def source(broker: Broker) -> Broker:
+    broker.create_topic(SOURCE.topic, 1)
+    return broker
+
+
+def publish(broker: Broker, count: int) -> None:
+    for _ in range(count):
+        broker.append(SOURCE, b"{}", b"k")
+
+
+@both
+async def test_changelog_records_that_are_not_sent_yet(kind: Kind, source: Broker) -> None:
+    publish(source, 5)
+    counter = Counter(kind, source)
+    source.refusing.add(CHANGELOG)
+    async with running(counter.app):
+        await until(lambda: len(counter.seen) == 5)
+        await asyncio.sleep(SOME_COMMITS)
+        assert source.values(CHANGELOG) == []
+        if kind.name == "stock":
+            assert source.committed[SOURCE] == 5
+        else:
+            assert source.committed == {}
+            source.refusing.clear()
+            await until(lambda: source.committed)
+            assert source.committed[SOURCE] == len(source.values(CHANGELOG)) == 5
+
+
+@both
+async def test_a_delivery_that_fails(kind: Kind, source: Broker) -> None:
+    publish(source, 5)
+    counter = Counter(kind, source)
+    source.failing.add(CHANGELOG)
+    async with running(counter.app) as app:
+        await until(lambda: len(counter.seen) == 5)
+        await asyncio.sleep(SOME_COMMITS)
+        assert source.values(CHANGELOG) == []
+        if kind.name == "stock":
+            assert source.committed[SOURCE] == 5
+            assert not app.crashed
+        else:
+            assert source.committed == {}
+            assert isinstance(app.crash_reason, DeliveryFailed)
+    assert source.committed == ({SOURCE: 5} if kind.name == "stock" else {})
+
+
+@both
+async def test_a_commit_beside_a_record_in_work(kind: Kind, source: Broker) -> None:
+    publish(source, 2)
+    counter = Counter(kind, source, concurrency=2, broker_max_poll_records=1)
+    counter.held[2] = asyncio.Event()
+    async with running(counter.app):
+        await until(lambda: source.committed.get(SOURCE) == 2)
+        publish(source, 1)
+        await until(lambda: 2 in counter.started)
+        publish(source, 1)
+        await until(lambda: 3 in counter.seen)
+        await asyncio.sleep(SOME_COMMITS)
+        assert 2 not in counter.seen
+        assert source.committed[SOURCE] == (4 if kind.name == "stock" else 2)
+        counter.held[2].set()
+        await until(lambda: source.committed[SOURCE] == 4)
+
+
+@both
+async def test_a_gap_in_the_log_before_a_record_in_work(kind: Kind, source: Broker) -> None:
+    publish(source, 1)
+    counter = Counter(kind, source, concurrency=2, broker_max_poll_records=1)
+    counter.held[6] = asyncio.Event()
+    async with running(counter.app):
+        await until(lambda: source.committed.get(SOURCE) == 1)
+        source.append(SOURCE, b"{}", offset=6)
+        await until(lambda: 6 in counter.started)
+        publish(source, 1)
+        await until(lambda: 7 in counter.seen)
+        await asyncio.sleep(SOME_COMMITS)
+        assert 6 not in counter.seen
+        # Up to 6 could be committed: there is nothing from 1 to 5.
+        assert source.committed[SOURCE] == (8 if kind.name == "stock" else 1)
+        counter.held[6].set()
+        await until(lambda: source.committed[SOURCE] == 8)
+
+
+@both
+async def test_an_agent_that_raises(kind: Kind, source: Broker) -> None:
+    publish(source, 3)
+    first = Counter(kind, source)
+    first.raising.add(1)
+    async with running(first.app) as app:
+        if kind.name == "stock":
+            await until(lambda: source.committed.get(SOURCE) == 3)
+            assert not app.crashed
+        else:
+            await until(lambda: app.crashed)
+            assert isinstance(app.crash_reason, ValueError)
+            assert source.committed == {}
+    assert 1 not in first.seen
+    second = Counter(kind, source)
+    async with running(second.app):
+        publish(source, 1)
+        await until(lambda: source.committed.get(SOURCE) == 4)
+    assert second.seen == ([3] if kind.name == "stock" else [0, 1, 2, 3])
+
+
+@both
+async def test_a_record_that_cannot_be_decoded(kind: Kind, source: Broker) -> None:
+    values = [b'{"n": 1}', b"not JSON", b'{"n": 2}']
+    for value in values:
+        source.append(SOURCE, value)
+    app = kind.app(source, **SETTINGS)
+    seen = []
+
+    async def work(record: Any) -> None:
+        seen.append(record.value)
+
+    kind.agent(app, SOURCE.topic, work, value_serializer="json")
+    async with running(app):
+        await until(lambda: source.committed.get(SOURCE) == 3)
+    assert seen == ([values[0], values[2]] if kind.name == "stock" else values)
+
+
+@both
+async def test_a_rebalance_before_the_commit(kind: Kind, source: Broker) -> None:
+    publish(source, 3)
+    counter = Counter(kind, source, broker_commit_interval=60.0)
+    async with running(counter.app) as app:
+        await until(lambda: len(counter.seen) == 3)
+        assert source.committed == {}
+        await app.consumer.rebalance()
+        publish(source, 5)
+        await until(lambda: counter.seen[-1] == 7)
+        assert counter.table[b"k"] == (b"11" if kind.name == "stock" else b"8")
+    assert int(source.values(CHANGELOG)[-1]) == (11 if kind.name == "stock" else 8)
+
+
+@both
+async def test_a_table_with_another_partition_count(kind: Kind, broker: Broker) -> None:
+    broker.create_topic(SOURCE.topic, 2)
+    broker.create_topic(CHANGELOG, 1)
+    counter = Counter(kind, broker)
+    async with running(counter.app) as app:
+        publish(broker, 3)
+        if kind.name == "stock":
+            await until(lambda: broker.committed.get(SOURCE) == 3)
+            assert not app.crashed
+        else:
+            await until(lambda: app.crashed)
+            assert broker.committed == {}
+    assert broker.values(CHANGELOG) == []
+
+
+async def test_topics_with_unequal_partition_counts_are_refused_at_the_start(
+    server: EmbeddedBroker,
+) -> None:
+    four = Settings(partitions=4, app_id="four")
+    assert await prepare_topics(four, server.address) == 4
+    three = Settings(partitions=3, app_id="three", topics={"orders": "other.orders"})
+    with pytest.raises(TopicsUnusable, match=r"clv\.updates: 4"):
+        other = {**three.topics.model_dump(), "orders": "three.orders"}
+        del other
+        await prepare_topics(three, server.address)
+
+
+def test_a_threaded_producer_is_refused(broker: Broker) -> None:
+    app = batch_app("app", broker="kafka://nowhere", producer_threaded=True)
+    with pytest.raises(ImproperlyConfigured, match="producer_threaded"):
+        _ = app.producer
