@@ -1,0 +1,190 @@
+"""A whole service for tests: embedded broker and Redis, and workers as processes of their own."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from collections import defaultdict
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
+
+from models.contracts.clock import Tick
+from models.contracts.parameters import Parameters
+from streams.cache import ScoreCache, connect
+from streams.embedded import embedded_servers
+from streams.files.outgoing import OutgoingEvent
+from streams.parameters import publish_parameters
+from streams.publisher import Publisher
+from streams.settings import Settings
+from streams.topics import prepare_topics
+
+ROOT = Path(__file__).parents[3]
+PATIENCE = 120.0
+
+
+class WorkerDied(Exception):
+    """A worker ended by itself; the text is the end of its log."""
+
+
+@dataclass
+class Worker:
+    """A `clv worker` process and its log."""
+
+    process: asyncio.subprocess.Process
+    log: Path
+
+    def check(self) -> None:
+        """Raise if the worker has ended."""
+        if self.process.returncode is not None:
+            raise WorkerDied(f"status {self.process.returncode}\n{self.log.read_text()[-4_000:]}")
+
+    async def stop(self, number: int = signal.SIGTERM) -> int:
+        """Send a signal and wait for the end; returns the exit status."""
+        if self.process.returncode is None:
+            self.process.send_signal(number)
+        return await asyncio.wait_for(self.process.wait(), 30)
+
+
+@dataclass
+class Cluster:
+    """Servers, and what was published to them."""
+
+    settings: Settings
+    broker: str
+    redis_url: str
+    partitions: int
+    directory: Path
+    workers: list[Worker] = field(default_factory=list)
+
+    async def start_worker(self) -> Worker:
+        """Start one more worker."""
+        log = self.directory / f"worker-{len(self.workers)}.log"
+        with log.open("wb") as output:
+            process = await asyncio.create_subprocess_exec(
+                sys.executable, "-m", "streams.cli", "worker",
+                cwd=ROOT, stdout=output, stderr=output, env=os.environ | self.environment(),
+            )  # fmt: skip
+        worker = Worker(process, log)
+        self.workers.append(worker)
+        return worker
+
+    def environment(self) -> dict[str, str]:
+        """What a `clv` command needs to find these servers."""
+        return {
+            "CLV_BROKER": self.broker,
+            "CLV_REDIS": self.redis_url,
+            "CLV_SESSION_TIMEOUT": "2",
+            "CLV_HEARTBEAT_INTERVAL": "0.5",
+            "CLV_COMMIT_INTERVAL": "0.3",
+            "CLV_ECONOMICS__CURRENCY": self.settings.economics.currency,
+        }
+
+    async def publish(self, events: Iterable[OutgoingEvent]) -> int:
+        """Publish events to the input topics."""
+        async with Publisher(self.broker, self.settings.topics, self.partitions) as publisher:
+            return await publisher.publish(events)
+
+    async def publish_parameters(self, parameters: Parameters) -> None:
+        """Publish parameters to `clv.models`."""
+        await publish_parameters(self.broker, self.settings.topics.models, parameters)
+
+    async def tick(self, tick: Tick) -> None:
+        """Let time pass."""
+        async with Publisher(self.broker, self.settings.topics, self.partitions) as publisher:
+            await publisher.tick(tick)
+
+    async def settled(self) -> None:
+        """Wait until everything published so far has been processed and committed."""
+        topics = [*self.settings.topics.inputs, self.settings.topics.clock]
+        ends = {
+            tp: len(records)
+            for topic in topics
+            for tp, records in (await self.read(topic)).items()
+            if records
+        }
+        admin = AIOKafkaAdminClient(bootstrap_servers=self.broker)
+        await admin.start()
+        try:
+            async with asyncio.timeout(PATIENCE):
+                while True:
+                    for worker in self.workers:
+                        if worker.process.returncode not in (None, -signal.SIGKILL):
+                            worker.check()
+                    committed = await admin.list_consumer_group_offsets(self.settings.app_id)
+                    if all(tp in committed and committed[tp].offset >= ends[tp] for tp in ends):
+                        return
+                    await asyncio.sleep(0.1)
+        finally:
+            await admin.close()
+
+    async def read(self, topic: str) -> dict[TopicPartition, list[Any]]:
+        """All records of a topic, by partition."""
+        consumer = AIOKafkaConsumer(
+            bootstrap_servers=self.broker, auto_offset_reset="earliest", enable_auto_commit=False
+        )
+        await consumer.start()
+        result: defaultdict[TopicPartition, list[Any]] = defaultdict(list)
+        try:
+            count = 1 if topic == self.settings.topics.models else self.partitions
+            assigned = [TopicPartition(topic, n) for n in range(count)]
+            consumer.assign(assigned)
+            unfinished = set(assigned)
+            while unfinished:
+                for tp, records in (await consumer.getmany(timeout_ms=100)).items():
+                    result[tp] += records
+                for tp in list(unfinished):
+                    end = consumer.highwater(tp)
+                    if end is not None and await consumer.position(tp) >= end:
+                        unfinished.remove(tp)
+        finally:
+            await consumer.stop()
+        return result
+
+    async def records(self, topic: str) -> list[Any]:
+        """All records of a topic, partition after partition."""
+        return [record for records in (await self.read(topic)).values() for record in records]
+
+    async def updates(self) -> dict[str, dict[str, Any]]:
+        """The current value update of every customer, from `clv.updates`."""
+        latest: dict[str, dict[str, Any]] = {}
+        for record in await self.records(self.settings.topics.updates):
+            latest[record.key.decode()] = json.loads(record.value)["data"]
+        return latest
+
+    async def cached(self, customers: Iterable[str]) -> dict[str, dict[str, Any]]:
+        """The cached value update of these customers, from Redis."""
+        redis = connect(self.redis_url)
+        try:
+            cache = ScoreCache(redis)
+            found = {customer: await cache.get(customer) for customer in customers}
+        finally:
+            await redis.aclose()
+        return {
+            customer: json.loads(score.update)["data"]
+            for customer, score in found.items()
+            if score is not None
+        }
+
+
+@asynccontextmanager
+async def cluster(directory: Path, **settings: Any) -> AsyncIterator[Cluster]:
+    """Servers with the topics of a service, and no worker yet."""
+    async with embedded_servers() as servers:
+        broker, redis_url = servers.broker.address, servers.redis.url
+        configured = Settings(broker=broker, redis=redis_url, **settings)
+        partitions = await prepare_topics(configured, broker)
+        running = Cluster(configured, broker, redis_url, partitions, directory)
+        try:
+            yield running
+        finally:
+            for worker in running.workers:
+                await worker.stop(signal.SIGKILL)

@@ -1,0 +1,101 @@
+"""After the stream has consumed a data set, everybody's value is what the batch says."""
+
+import math
+import random
+from pathlib import Path
+
+import pytest
+
+from models.context import Context
+from models.contracts.clock import Tick
+from models.economics import Economics
+from streams.batch import fit_events, score_events
+from streams.datasets import DATASETS, DatasetMissingError, with_simulation
+
+from .cluster import cluster
+
+SIMULATED = "cdnow, with simulated support, refunds and acquisition"
+
+
+def events_of(name):
+    if name == SIMULATED:
+        return list(with_simulation(DATASETS["cdnow"], seed=1))
+    try:
+        return list(DATASETS[name].events())
+    except DatasetMissingError as missing:
+        pytest.skip(str(missing))
+
+
+def dataset_of(name):
+    return DATASETS["cdnow" if name == SIMULATED else name]
+
+
+def differences(expected, actual, path=""):
+    """Where two documents differ: exactly, but floats by more than 1e-9 relatively."""
+    if isinstance(expected, dict) and isinstance(actual, dict):
+        for key in expected.keys() | actual.keys():
+            if path == "" and key == "version":
+                continue
+            yield from differences(expected.get(key), actual.get(key), f"{path}.{key}")
+    elif isinstance(expected, float) and isinstance(actual, int | float):
+        if not math.isclose(expected, actual, rel_tol=1e-9, abs_tol=1e-9):
+            yield path, expected, actual
+    elif expected != actual:
+        yield path, expected, actual
+
+
+EXACT = ("statistics", "realised", "totals", "windows", "segments")
+
+
+def assert_equal(expected, actual):
+    assert actual.keys() == expected.keys()
+    for customer, document in expected.items():
+        assert list(differences(document, actual[customer])) == [], customer
+        for part in EXACT:
+            assert actual[customer][part] == document[part], (customer, part)
+
+
+@pytest.mark.parametrize(
+    ("name", "shuffled", "workers"),
+    [
+        ("cdnow", False, 1),
+        (SIMULATED, True, 2),
+        ("online-retail", False, 1),
+        ("online-retail", True, 2),
+    ],
+)
+async def test_streaming_equals_batch(name, shuffled, workers, tmp_path: Path):
+    events = events_of(name)
+    dataset = dataset_of(name)
+    economics = Economics(currency=dataset.currency)
+    parameters = fit_events(events, dataset.as_of, "day", economics)
+    batch = score_events(events, Context(economics, parameters), dataset.as_of)
+    expected = {
+        update.customer_id: msg["data"] for update, msg in ((u, _json(u)) for u in batch.updates)
+    }
+    sent = events
+    if shuffled:
+        dice = random.Random(5)
+        sent = events + dice.sample(events, len(events) // 5)
+        dice.shuffle(sent)
+    async with cluster(tmp_path, economics=economics) as service:
+        await service.publish_parameters(parameters)
+        for _ in range(workers):
+            await service.start_worker()
+        assert await service.publish(sent) == len(sent)
+        await service.settled()
+        await service.tick(Tick(as_of=dataset.as_of, parameters=parameters.version))
+        await service.settled()
+        assert_equal(expected, await service.updates())
+        assert_equal(expected, await service.cached(expected))
+        letters = await service.records(service.settings.topics.dead_letters)
+        for worker in service.workers:
+            assert await worker.stop() == 0, worker.log.read_text()[-2_000:]
+    refused = sum(1 for event in sent if event.key is None)
+    assert len(letters) == refused
+
+
+def _json(update):
+    import json
+
+    return json.loads(update.document)
