@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, time
 from itertools import islice
@@ -131,14 +131,16 @@ class _Folding:
         self._offsets: Counter[str] = Counter()
         self.result = BatchResult()
 
-    def fold(self, topic: str, messages: list[Message]) -> None:
+    def fold(self, topic: str, messages: Sequence[Message]) -> None:
         """Fold messages of one topic; what is under a wrong key comes again under the right one."""
         records = [BatchRecord(self._next(topic), self._now, *message) for message in messages]
         states = self.result.states
         outputs = process(states, f"{topic}/0", records, self._context, now=self._now)
         self.result.add(outputs)
         if outputs.rekeyed:
-            again = [(key, stray.value, list(stray.headers)) for key, stray in outputs.rekeyed]
+            again: list[Message] = [
+                (key, stray.value, list(stray.headers)) for key, stray in outputs.rekeyed
+            ]
             self.fold(topic, again)
 
     def _next(self, topic: str) -> int:

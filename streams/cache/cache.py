@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any, TypeVar
 
+import msgspec
 from redis.asyncio import Redis
 
 from streams.cache.keys import CacheKeys
@@ -177,23 +178,28 @@ class ScoreCache:
         return sum(await script.run(self._redis, [self._keys.ranking], calls))
 
 
+_pack = msgspec.msgpack.Encoder().encode
+
+
 def put_arguments(prefix: str, scores: Sequence[CachedScore]) -> list[Argument]:
     """Return what put.lua reads: the combinations of segments once each, then the customers.
 
     Errors: ValueError for a score that cannot be compared or added exactly.
     """
     kinds: dict[Segments, int] = {}
-    customers: list[Argument] = []
+    customers: list[str | int] = []
     for score in scores:
         customer_id, version, clv, segments, update = score
         if not (0 <= version <= MAX_VERSION and -MAX_CLV <= clv <= MAX_CLV):
             raise uncacheable(score)
         kind = kinds.setdefault(segments, len(kinds) + 1)
-        customers += (customer_id, version, repr(float(clv)), kind, update)
+        customers += (customer_id, str(version), repr(float(clv)), kind, update.decode())
     arguments: list[Argument] = [prefix, len(kinds)]
     for segments in kinds:
         arguments += segment_arguments(segments)
-    return arguments + customers
+    # One argument for all customers: to pack five each costs the client more than all the rest.
+    arguments.append(_pack(customers))
+    return arguments
 
 
 def _ranked(member: bytes, clv: float | bytes) -> RankedCustomer:

@@ -1,7 +1,7 @@
 -- Writes the scores that are newer than those held, and returns how many were.
 -- ARGV: prefix, number of kinds; for each kind (a combination of segments) its segments as JSON,
--- the number of dimensions, and each dimension with its segment; then for each customer: id,
--- version, clv, kind, update.
+-- the number of dimensions, and each dimension with its segment; then, as one MessagePack array,
+-- for each customer: id, version, clv, kind, update.
 
 local kinds, at = {}, 3
 for number = 1, tonumber(ARGV[2]) do
@@ -34,13 +34,14 @@ local function move(id, kind, value, held, before)
 end
 
 local ranked = {}
-for i = at, #ARGV, 5 do
-  local id, version, clv, update = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 4]
+local customers = cmsgpack.unpack(ARGV[at])
+for i = 1, #customers, 5 do
+  local id, version, clv, update = customers[i], customers[i + 1], customers[i + 2], customers[i + 4]
   local key = customer_prefix .. id
   local held = call('HMGET', key, 'version', 'clv', 'segments')
   local held_version = held[1]
   if not held_version or tonumber(held_version) < tonumber(version) then
-    local kind = kinds[tonumber(ARGV[i + 3])]
+    local kind = kinds[customers[i + 3]]
     local value = cents(clv)
     if held[3] == kind.json then
       local growth = value - cents(held[2])

@@ -1,0 +1,85 @@
+"""The `clv` command."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+
+import typer
+from aiokafka.errors import KafkaError
+from redis.exceptions import RedisError
+
+from models.btyd import FitError
+from streams.cli.console import CommandError, err
+from streams.cli.demo import demo
+from streams.cli.doctor import doctor
+from streams.cli.fit import fit
+from streams.cli.load import load
+from streams.cli.logs import configure_logging
+from streams.cli.running import InterruptedBySignalError
+from streams.cli.score import score
+from streams.cli.show import segments, show, top
+from streams.cli.worker import describe, worker
+from streams.datasets import DatasetMissingError
+from streams.embedded import EmbeddedServerError
+from streams.files import InputFileError
+from streams.topics import TopicsUnusable
+
+app = typer.Typer(
+    name="clv",
+    help="Customer lifetime value, kept current by events.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+for command in (demo, worker, load, score, fit, show, top, segments, doctor):
+    app.command()(command)
+
+INTERRUPTED = 130
+"""Exit status after SIGINT, as shells have it."""
+
+_SPEAKING = (
+    CommandError,
+    InputFileError,
+    DatasetMissingError,
+    EmbeddedServerError,
+    TopicsUnusable,
+    FitError,
+)
+"""Errors whose text says everything."""
+
+
+def main() -> None:
+    """Run the command line; errors that are not ours to debug are one message on stderr."""
+    # What goes wrong is said once, here; the worker opens its own log.
+    configure_logging(level=logging.CRITICAL)
+    try:
+        app()
+    except _SPEAKING as error:
+        _fail(str(error))
+    except KafkaError as error:
+        _fail(
+            f"the broker cannot be used: {describe(error)}; is it running, and is CLV_BROKER "
+            f"({os.environ.get('CLV_BROKER', 'not set')}) right? `clv doctor` looks closer"
+        )
+    except RedisError as error:
+        _fail(
+            f"Redis cannot be used: {describe(error)}; is it running, and is CLV_REDIS "
+            f"({os.environ.get('CLV_REDIS', 'not set')}) right? `clv doctor` looks closer"
+        )
+    except BrokenPipeError:
+        # Whoever read our output has enough; Python must not complain at its exit either.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except OSError as error:
+        _fail(str(error))
+    except (KeyboardInterrupt, InterruptedBySignalError):
+        err.print("interrupted")
+        sys.exit(INTERRUPTED)
+
+
+def _fail(message: str) -> None:
+    err.print(f"error: {message}", style="red", markup=False, soft_wrap=True)
+    sys.exit(1)

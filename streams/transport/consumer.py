@@ -6,7 +6,7 @@ from collections import defaultdict, deque
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
-from faust.transport.consumer import ensure_TP
+from faust.transport.consumer import Consumer, ensure_TP
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 
@@ -14,10 +14,10 @@ from streams.transport.batches import BatchMessage, RecordBatch
 from streams.transport.producer import DeliveryFailed
 
 
-class BatchDelivery:
+class BatchDelivery(Consumer):  # type: ignore[misc]
     """What makes a Faust consumer deliver batches and commit them strictly.
 
-    A mixin, so that it serves every driver's consumer. What Faust keeps per record is replaced by
+    To be put before any driver's consumer. What Faust keeps per record is replaced by
     a queue of batches in work per topic-partition:
 
     - a batch is delivered only if it starts where the last one ended; otherwise the consumer seeks
@@ -32,19 +32,22 @@ class BatchDelivery:
         self._expected: dict[TP, int] = {}
         self._gaps: dict[TP, tuple[int, int]] = {}
 
-    async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, BatchMessage]]:
+    async def getmany(
+        self,
+        timeout: float,  # noqa: ASYNC109 - Faust's signature
+    ) -> AsyncIterator[tuple[TP, BatchMessage]]:
         """Yield one message per topic-partition that has new records."""
         fetched, active = await self._wait_next_records(timeout)
         if not fetched or self.should_stop:
             return
         generation = self.app.consumer_generation_id
-        for aiokafka_tp, records in fetched.items():
+        for aiokafka_tp, fetched_records in fetched.items():
             tp = ensure_TP(aiokafka_tp)
             if not self.flow_active or self.app.consumer_generation_id != generation:
                 return
             if active is not None and tp not in active and tp not in self._buffered_partitions:
                 continue
-            records = await self._in_sequence(tp, records)
+            records = await self._in_sequence(tp, fetched_records)
             if not records:
                 continue
             self.app.monitor.track_tp_end_offset(tp, self.highwater(tp))
@@ -75,7 +78,7 @@ class BatchDelivery:
 
     async def perform_seek(self) -> None:
         """Go back to the committed offsets, or to the earliest where nothing is committed."""
-        await super().perform_seek()  # type: ignore[misc]
+        await super().perform_seek()
         self._in_work.clear()
         self._expected.clear()
         self._gaps.clear()
@@ -86,9 +89,8 @@ class BatchDelivery:
                 self._expected[tp] = self._committed_offset[tp]
         if uncommitted:
             for tp, offset in (await self.earliest_offsets(*uncommitted)).items():
-                tp = ensure_TP(tp)
                 await self.seek(tp, offset)
-                self._expected[tp] = offset
+                self._expected[ensure_TP(tp)] = offset
 
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
         """Finish and commit what is in work before the partitions go to somebody else."""
@@ -97,7 +99,7 @@ class BatchDelivery:
             self.app.flow_control.suspend()
             self.app.flow_control.clear()
             await self.wait_empty()
-        await super().on_partitions_revoked(revoked)  # type: ignore[misc]
+        await super().on_partitions_revoked(revoked)
         self._buffered_partitions.difference_update(revoked)
         for tp in revoked:
             self._in_work.pop(tp, None)
@@ -106,10 +108,10 @@ class BatchDelivery:
 
     async def _commit_offsets(self, offsets: Mapping[TP, int], **kwargs: Any) -> bool:
         try:
-            committed: bool = await super()._commit_offsets(offsets, **kwargs)  # type: ignore[misc]
+            committed: bool = await super()._commit_offsets(offsets, **kwargs)
         except DeliveryFailed as error:
             # Not raised: Faust commits while it stops and while it rebalances, and has to finish.
-            await self.crash(error)  # type: ignore[attr-defined]
+            await self.crash(error)
             return False
         return committed
 

@@ -11,6 +11,7 @@ import structlog
 from aiokafka.errors import UnknownError
 from faust.exceptions import ImproperlyConfigured
 from faust.transport.drivers import aiokafka as driver
+from faust.transport.producer import Producer
 from faust.types import FutureMessage
 
 log = structlog.get_logger(__name__)
@@ -30,20 +31,20 @@ class DeliveryFailed(Exception):
     """
 
 
-class StrictDelivery:
+class StrictDelivery(Producer):  # type: ignore[misc]
     """What makes a Faust producer keep every delivery, and refuse to flush over a failed one.
 
-    A mixin, so that it serves every driver's producer. `send_records` hands whole batches to the
+    To be put before any driver's producer. `send_records` hands whole batches to the
     broker; those of one topic-partition arrive in the order of the calls.
     """
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        if self.app.conf.producer_threaded:
+    def __init__(self, transport: Any, **kwargs: Any) -> None:
+        if transport.app.conf.producer_threaded:
             raise ImproperlyConfigured(
                 "producer_threaded=True loses records: Faust never flushes that producer before a "
                 "commit; leave it off"
             )
+        super().__init__(transport, **kwargs)
         self._outstanding: set[asyncio.Future[Any]] = set()
         self._failure: BaseException | None = None
         self._queues: defaultdict[tuple[str, int], deque[tuple[Any, asyncio.Future[Any]]]]
@@ -52,14 +53,14 @@ class StrictDelivery:
 
     async def send(self, *args: Any, **kwargs: Any) -> Any:
         """Send one record, and remember its delivery."""
-        delivery = await super().send(*args, **kwargs)  # type: ignore[misc]
+        delivery = await super().send(*args, **kwargs)
         self._remember(delivery)
         return delivery
 
     def send_soon(self, fut: FutureMessage) -> None:
         """Queue one record of a table or a topic, and remember its delivery."""
         self._remember(fut)
-        super().send_soon(fut)  # type: ignore[misc]
+        super().send_soon(fut)
 
     def send_records(
         self, topic: str, partition: int, records: Iterable[OutgoingRecord]

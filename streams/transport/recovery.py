@@ -32,7 +32,7 @@ _REPORT_SECONDS = 5.0
 class BulkRecovery(Recovery):  # type: ignore[misc]
     """Faust's recovery service with the reading replaced."""
 
-    @Service.task
+    @Service.task  # type: ignore[untyped-decorator]
     async def _restart_recovery(self) -> None:
         while not self.should_stop:
             if await self.wait_for_stopped(self.signal_recovery_start):
@@ -51,7 +51,7 @@ class BulkRecovery(Recovery):  # type: ignore[misc]
             except ServiceStopped:
                 break
 
-    @Service.task
+    @Service.task  # type: ignore[untyped-decorator]
     async def _slurp_changelogs(self) -> None:
         """Changelogs are not read through the group's consumer."""
 
@@ -120,6 +120,8 @@ def _auth(conf: Any) -> dict[str, Any]:
 
 class BulkTableManager(TableManager):  # type: ignore[misc]
     """Faust's table manager with bulk recovery."""
+
+    _recovery: BulkRecovery | None = None
 
     @property
     def recovery(self) -> BulkRecovery:

@@ -12,9 +12,7 @@ from faust.types import AppT, EventT, Message
 class RawSchema(faust.Schema):  # type: ignore[misc]
     """Gives the agent the record batch untouched; decoding is the agent's own business."""
 
-    def compile(
-        self, app: AppT, **_callbacks: Any
-    ) -> Callable[..., Awaitable[EventT]]:
+    def compile(self, app: AppT, **_callbacks: Any) -> Callable[..., Awaitable[EventT]]:
         """The function Faust calls with every message."""
         create_event = app.create_event
 

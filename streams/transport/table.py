@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, MutableMapping
 from typing import Any
 
 import faust
@@ -52,10 +52,22 @@ class PartitionedStore(memory.Store):  # type: ignore[misc]
     def __len__(self) -> int:
         return sum(map(len, self.partitions.values()))
 
-    def _clear(self) -> None:
+    # Faust's own are for a store that is a single dictionary.
+    keys = MutableMapping.keys
+    values = MutableMapping.values
+    items = MutableMapping.items
+    update = MutableMapping.update
+
+    def clear(self) -> None:
+        """Forget everything."""
         self.partitions.clear()
 
-    def apply_changelog_batch(self, batch: Iterable[EventT], to_key: Any, to_value: Any) -> None:
+    def apply_changelog_batch(
+        self,
+        batch: Iterable[EventT],
+        to_key: Any,  # noqa: ARG002
+        to_value: Any,  # noqa: ARG002
+    ) -> None:
         """Apply record batches of the changelog, newest last."""
         for event in batch:
             self.restore(event.value)
@@ -138,9 +150,7 @@ class PartitionedTable(faust.Table):  # type: ignore[misc]
             )
         self.data.partition(partition).update(items)
 
-    def send_items(
-        self, partition: int, items: Mapping[bytes, bytes]
-    ) -> list[asyncio.Future[Any]]:
+    def send_items(self, partition: int, items: Mapping[bytes, bytes]) -> list[asyncio.Future[Any]]:
         """Send keys and values to the changelog; returns the deliveries."""
         deliveries: list[asyncio.Future[Any]] = self.app.producer.send_records(
             self.changelog_topic_name,

@@ -82,7 +82,9 @@ class Broker:
 
     def values(self, topic: str) -> list[bytes | None]:
         """Values of all partitions of a topic."""
-        return [record.value for tp, log in self.logs.items() if tp.topic == topic for record in log]
+        return [
+            record.value for tp, log in self.logs.items() if tp.topic == topic for record in log
+        ]
 
     async def until_accepting(self, topic: str) -> None:
         while topic in self.refusing:
@@ -105,6 +107,12 @@ class Broker:
         unanswered, self._unanswered = self._unanswered, []
         for tp, records, delivery in unanswered:
             self._acknowledge(tp, records, delivery)
+
+    def fail_unanswered(self) -> None:
+        """Answer what was taken and not answered with an error."""
+        unanswered, self._unanswered = self._unanswered, []
+        for _, _, delivery in unanswered:
+            delivery.set_exception(KafkaTimeoutError())
 
     def _acknowledge(self, tp: TP, records: list[Any], delivery: asyncio.Future[Any]) -> None:
         first = self.ends[tp]
@@ -161,7 +169,14 @@ class MemoryProducer(base.Producer):
         return self.client
 
     async def send(
-        self, topic: str, key: Any, value: Any, partition: Any, timestamp: Any, headers: Any, **_: Any
+        self,
+        topic: str,
+        key: Any,
+        value: Any,
+        partition: Any,
+        timestamp: Any,
+        headers: Any,
+        **_: Any,
     ) -> Awaitable[Any]:
         return await self.client.send(TP(topic, partition or 0), (key, value, headers or ()))
 
@@ -426,7 +441,8 @@ async def running(app: faust.App) -> AsyncIterator[faust.App]:
     finally:
         broker.refusing.clear()
         broker.release()
-        await app.stop()
+        async with asyncio.timeout(DEADLINE_SECONDS):
+            await app.stop()
 
 
 async def _no_sleep(_seconds: float) -> None:

@@ -4,9 +4,16 @@ A test says of each what it does, so that each shows that it can fail.
 """
 
 import asyncio
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
+import faust
 import pytest
+from aiokafka import AIOKafkaProducer
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from faust.exceptions import ImproperlyConfigured
 from faust.types import TP
 
@@ -32,7 +39,9 @@ both = pytest.mark.parametrize("kind", [Stock(), Ours()], ids=lambda kind: kind.
 class Counter:
     """An app whose agent counts the records of each key in a table."""
 
-    def __init__(self, kind: Kind, broker: Broker, *, concurrency: int = 1, **settings: Any) -> None:
+    def __init__(
+        self, kind: Kind, broker: Broker, *, concurrency: int = 1, **settings: Any
+    ) -> None:
         self.seen: list[int] = []
         self.started: set[int] = set()
         self.held: dict[int, asyncio.Event] = {}
@@ -41,6 +50,15 @@ class Counter:
         types = {} if kind.name == "ours" else {"key_type": bytes, "value_type": bytes}
         self.table = self.app.Table("counts", partitions=1, **types)
         kind.agent(self.app, SOURCE.topic, self.count, concurrency=concurrency)
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[faust.App]:
+        async with running(self.app) as app:
+            try:
+                yield app
+            finally:
+                for held in self.held.values():
+                    held.set()
 
     async def count(self, record: Any) -> None:
         self.started.add(record.offset)
@@ -68,7 +86,7 @@ async def test_changelog_records_that_are_not_sent_yet(kind: Kind, source: Broke
     publish(source, 5)
     counter = Counter(kind, source)
     source.refusing.add(CHANGELOG)
-    async with running(counter.app):
+    async with counter.running():
         await until(lambda: len(counter.seen) == 5)
         await asyncio.sleep(SOME_COMMITS)
         assert source.values(CHANGELOG) == []
@@ -86,7 +104,7 @@ async def test_a_delivery_that_fails(kind: Kind, source: Broker) -> None:
     publish(source, 5)
     counter = Counter(kind, source)
     source.failing.add(CHANGELOG)
-    async with running(counter.app) as app:
+    async with counter.running() as app:
         await until(lambda: len(counter.seen) == 5)
         await asyncio.sleep(SOME_COMMITS)
         assert source.values(CHANGELOG) == []
@@ -104,7 +122,7 @@ async def test_a_commit_beside_a_record_in_work(kind: Kind, source: Broker) -> N
     publish(source, 2)
     counter = Counter(kind, source, concurrency=2, broker_max_poll_records=1)
     counter.held[2] = asyncio.Event()
-    async with running(counter.app):
+    async with counter.running():
         await until(lambda: source.committed.get(SOURCE) == 2)
         publish(source, 1)
         await until(lambda: 2 in counter.started)
@@ -119,19 +137,19 @@ async def test_a_commit_beside_a_record_in_work(kind: Kind, source: Broker) -> N
 
 @both
 async def test_a_gap_in_the_log_before_a_record_in_work(kind: Kind, source: Broker) -> None:
-    publish(source, 1)
+    publish(source, 2)
     counter = Counter(kind, source, concurrency=2, broker_max_poll_records=1)
     counter.held[6] = asyncio.Event()
-    async with running(counter.app):
-        await until(lambda: source.committed.get(SOURCE) == 1)
+    async with counter.running():
+        await until(lambda: source.committed.get(SOURCE) == 2)
         source.append(SOURCE, b"{}", offset=6)
         await until(lambda: 6 in counter.started)
         publish(source, 1)
         await until(lambda: 7 in counter.seen)
         await asyncio.sleep(SOME_COMMITS)
         assert 6 not in counter.seen
-        # Up to 6 could be committed: there is nothing from 1 to 5.
-        assert source.committed[SOURCE] == (8 if kind.name == "stock" else 1)
+        # Up to 6 could be committed: there is nothing from 2 to 5.
+        assert source.committed[SOURCE] == (8 if kind.name == "stock" else 2)
         counter.held[6].set()
         await until(lambda: source.committed[SOURCE] == 8)
 
@@ -141,7 +159,7 @@ async def test_an_agent_that_raises(kind: Kind, source: Broker) -> None:
     publish(source, 3)
     first = Counter(kind, source)
     first.raising.add(1)
-    async with running(first.app) as app:
+    async with first.running() as app:
         if kind.name == "stock":
             await until(lambda: source.committed.get(SOURCE) == 3)
             assert not app.crashed
@@ -151,7 +169,7 @@ async def test_an_agent_that_raises(kind: Kind, source: Broker) -> None:
             assert source.committed == {}
     assert 1 not in first.seen
     second = Counter(kind, source)
-    async with running(second.app):
+    async with second.running():
         publish(source, 1)
         await until(lambda: source.committed.get(SOURCE) == 4)
     assert second.seen == ([3] if kind.name == "stock" else [0, 1, 2, 3])
@@ -178,7 +196,7 @@ async def test_a_record_that_cannot_be_decoded(kind: Kind, source: Broker) -> No
 async def test_a_rebalance_before_the_commit(kind: Kind, source: Broker) -> None:
     publish(source, 3)
     counter = Counter(kind, source, broker_commit_interval=60.0)
-    async with running(counter.app) as app:
+    async with counter.running() as app:
         await until(lambda: len(counter.seen) == 3)
         assert source.committed == {}
         await app.consumer.rebalance()
@@ -193,10 +211,10 @@ async def test_a_table_with_another_partition_count(kind: Kind, broker: Broker) 
     broker.create_topic(SOURCE.topic, 2)
     broker.create_topic(CHANGELOG, 1)
     counter = Counter(kind, broker)
-    async with running(counter.app) as app:
-        publish(broker, 3)
+    async with counter.running() as app:
+        publish(broker, 1)
         if kind.name == "stock":
-            await until(lambda: broker.committed.get(SOURCE) == 3)
+            await until(lambda: broker.committed.get(SOURCE) == 1)
             assert not app.crashed
         else:
             await until(lambda: app.crashed)
@@ -207,16 +225,53 @@ async def test_a_table_with_another_partition_count(kind: Kind, broker: Broker) 
 async def test_topics_with_unequal_partition_counts_are_refused_at_the_start(
     server: EmbeddedBroker,
 ) -> None:
-    four = Settings(partitions=4, app_id="four")
-    assert await prepare_topics(four, server.address) == 4
-    three = Settings(partitions=3, app_id="three", topics={"orders": "other.orders"})
-    with pytest.raises(TopicsUnusable, match=r"clv\.updates: 4"):
-        other = {**three.topics.model_dump(), "orders": "three.orders"}
-        del other
-        await prepare_topics(three, server.address)
+    settings = Settings()
+    admin = AIOKafkaAdminClient(bootstrap_servers=server.address)
+    await admin.start()
+    try:
+        topics = [NewTopic(settings.topics.orders, 2, 1), NewTopic(settings.topics.support, 3, 1)]
+        await admin.create_topics(topics)
+    finally:
+        await admin.close()
+    with pytest.raises(TopicsUnusable, match=r"shop\.orders: 2, shop\.support: 3"):
+        await prepare_topics(settings, server.address)
 
 
-def test_a_threaded_producer_is_refused(broker: Broker) -> None:
+async def test_a_threaded_producer_is_not_flushed_at_a_commit(
+    server: EmbeddedBroker,
+) -> None:
+    admin = AIOKafkaAdminClient(bootstrap_servers=server.address)
+    async with AIOKafkaProducer(bootstrap_servers=server.address) as producer:
+        await admin.start()
+        await admin.create_topics([NewTopic("orders", 1, 1)])
+        await admin.close()
+        await producer.send_and_wait("orders", b"{}", partition=0)
+    plain, threaded = await asyncio.gather(
+        stock_worker(server, "plain"), stock_worker(server, "threaded")
+    )
+    assert plain == [1, 1]
+    assert threaded == [1, 0]
+
+
+async def stock_worker(server: EmbeddedBroker, mode: str) -> list[int]:
+    """The offset that stock Faust committed, and how many changelog records there were then."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        str(Path(__file__).with_name("stock_worker.py")),
+        server.address,
+        mode,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.DEVNULL,
+    )
+    try:
+        said, _ = await asyncio.wait_for(process.communicate(), 20)
+    finally:
+        if process.returncode is None:
+            process.kill()
+    return [int(number) for number in said.split()]
+
+
+async def test_a_threaded_producer_is_refused() -> None:
     app = batch_app("app", broker="kafka://nowhere", producer_threaded=True)
     with pytest.raises(ImproperlyConfigured, match="producer_threaded"):
         _ = app.producer

@@ -1,0 +1,149 @@
+"""`clv demo`: the whole service on this machine, on a published data set."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+from models.context import Context
+from models.contracts.parameters import Parameters
+from models.economics import Economics
+from streams.batch import fit_states
+from streams.cli.configuration import load_settings
+from streams.cli.console import CommandError, err, out, print_json, say
+from streams.cli.demo_report import Report, report_tables
+from streams.cli.demo_run import run_through
+from streams.cli.logs import configure_logging
+from streams.cli.options import AsJson, Seed, Verbose
+from streams.cli.running import run
+from streams.cli.score import fold_with_progress
+from streams.cli.sources import SIMULATED_NOTE, Source, open_source
+from streams.datasets import DATASETS
+from streams.embedded import embedded_servers
+from streams.settings import Settings, Topics
+
+
+class DatasetName(StrEnum):
+    """Published data sets."""
+
+    cdnow = "cdnow"
+    online_retail = "online-retail"
+
+
+def demo(
+    *,
+    dataset: Annotated[DatasetName, typer.Option(help="Data set.")] = DatasetName.cdnow,
+    once: Annotated[
+        bool, typer.Option("--once", help="End when everything is done, instead of staying up.")
+    ] = False,
+    seed: Seed = 1,
+    simulated: Annotated[
+        bool | None,
+        typer.Option(
+            "--simulated/--no-simulated",
+            help="Add simulated support, refunds, cancellations and acquisition costs. "
+            "Default: yes for cdnow, which has orders only.",
+        ),
+    ] = None,
+    as_json: AsJson = False,
+    verbose: Verbose = False,
+) -> None:
+    """Run the whole service on a data set: broker, Redis, worker, and what comes out.
+
+    A broker and a Redis in memory are started, unless CLV_BROKER or CLV_REDIS name others; there
+    the demo keeps to topics and keys of its own.
+    """
+    if verbose:
+        configure_logging(verbose=True)
+    with_simulated = dataset is DatasetName.cdnow if simulated is None else simulated
+    economics = Economics(currency=DATASETS[dataset].currency)
+    source = open_source(dataset, economics, simulated=with_simulated, seed=seed)
+    say(f"{DATASETS[dataset].title} ({DATASETS[dataset].source})")
+    if source.simulated:
+        say(f"Only the orders are real: {SIMULATED_NOTE}.")
+    parameters = _fit(source)
+    status = run(_demo(source, parameters, once=once, as_json=as_json))
+    raise typer.Exit(status)
+
+
+def _fit(source: Source) -> Parameters:
+    assert source.as_of is not None  # noqa: S101 - every data set has its own
+    result = fold_with_progress(source, Context(source.economics), source.as_of)
+    fitted = fit_states(result.states, source.as_of, "day", source.economics)
+    found = fitted.parameters
+    say(f"Fitted {found.model} on {found.customers:,} customers: {found.version}")
+    return found
+
+
+async def _demo(source: Source, parameters: Parameters, *, once: bool, as_json: bool) -> int:
+    async with (
+        _settings(source.economics) as settings,
+        run_through(settings, source, parameters) as (report, crashed),
+    ):
+        if as_json:
+            print_json(report.document(), compact=True)
+        else:
+            for renderable in report_tables(report):
+                out().print(renderable)
+        problems = report.problems()
+        for problem in problems:
+            err.print(f"error: {problem}", style="red", markup=False)
+        if once or problems:
+            return 1 if problems else 0
+        _say_where(settings, report)
+        try:
+            reason = await crashed
+        except asyncio.CancelledError:
+            say("Stopping.")
+            return 0
+        raise CommandError(f"the worker stopped: {reason!r}")
+
+
+@asynccontextmanager
+async def _settings(economics: Economics) -> AsyncIterator[Settings]:
+    """Settings for servers that run; what is not configured is started."""
+    configured = load_settings(economics=economics)
+    async with embedded_servers(
+        broker=configured.broker is None, redis=configured.redis is None
+    ) as servers:
+        own = f"clv-demo-{secrets.token_hex(3)}"
+        changes: dict[str, object] = {}
+        if configured.broker is None:
+            # Nobody else is in the group: the join need not wait for anyone.
+            changes |= {
+                "broker": servers.broker.address,
+                "session_timeout": 2.0,
+                "heartbeat_interval": 0.5,
+            }
+        else:
+            names = {name: f"{own}.{topic}" for name, topic in configured.topics}
+            changes |= {"app_id": own, "topics": Topics(**names)}
+        if configured.redis is None:
+            changes["redis"] = servers.redis.url
+        else:
+            changes["redis_prefix"] = own
+        yield configured.model_copy(update=changes)
+
+
+def _say_where(settings: Settings, report: Report) -> None:
+    prefix = ""
+    if "CLV_REDIS" in os.environ:
+        prefix = f" CLV_REDIS_PREFIX={settings.redis_prefix}"
+    example = report.top[0]["customer_id"] if report.top else "ID"
+    topics = settings.topics
+    say(
+        f"\nThe service is running. Broker {settings.broker}, Redis {settings.redis}.\n"
+        f"Topics in: {', '.join(topics.inputs)}; "
+        f"out: {topics.updates}, {topics.segment_changes}, {topics.dead_letters}.\n"
+        "In another terminal:\n"
+        f"  CLV_REDIS={settings.redis}{prefix} clv show {example}\n"
+        f"  CLV_REDIS={settings.redis}{prefix} clv top\n"
+        "Ctrl-C ends it, and what is in memory with it."
+    )

@@ -1,0 +1,122 @@
+"""What the demo tells at its end: for people, and as a document that checks itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rich.console import RenderableType
+from rich.table import Table
+
+from models.contracts.parameters import Parameters
+from streams.cli.sources import SIMULATED_NOTE
+from streams.cli.tables import (
+    Data,
+    Totals,
+    changes_table,
+    segments_document,
+    segments_table,
+    top_table,
+)
+from streams.pipeline import Counts
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """One run of the demo; seconds: from the first to the last processed event."""
+
+    dataset: str
+    simulated: bool
+    currency: str
+    events: int
+    counts: Counts
+    cached_customers: int
+    seconds: float
+    parameters: Parameters
+    totals: Totals
+    top: Sequence[Data]
+    changes: Sequence[Data]
+    broker: str
+    redis: str
+
+    @property
+    def dead_letters(self) -> int:
+        """Events that were refused."""
+        return self.counts.dead_letters.total()
+
+    def problems(self) -> list[str]:
+        """What does not add up; empty when the run was right."""
+        counts = self.counts
+        found = []
+        if counts.accepted + counts.duplicates + self.dead_letters != self.events:
+            found.append(
+                f"{counts.accepted} accepted + {counts.duplicates} duplicates + "
+                f"{self.dead_letters} dead letters are not the {self.events} events published"
+            )
+        if self.cached_customers != counts.new_customers:
+            found.append(
+                f"{self.cached_customers} customers are cached, {counts.new_customers} were seen"
+            )
+        return found
+
+    def document(self) -> dict[str, Any]:
+        """The report as a document."""
+        counts = self.counts
+        return {
+            "dataset": self.dataset,
+            "simulated": self.simulated,
+            "currency": self.currency,
+            "events": self.events,
+            "accepted": counts.accepted,
+            "duplicates": counts.duplicates,
+            "replayed": counts.replayed,
+            "rekeyed": counts.rekeyed,
+            "dead_letters": self.dead_letters,
+            "dead_letters_by_reason": dict(counts.dead_letters),
+            "customers": counts.new_customers,
+            "updates": counts.updates,
+            "segment_changes": counts.segment_changes,
+            "cached_customers": self.cached_customers,
+            "seconds": round(self.seconds, 3),
+            "events_per_second": round(self.events / self.seconds, 1),
+            "parameters": self.parameters.version,
+            "segments": segments_document(self.totals),
+            "top": [{"customer_id": data["customer_id"], "clv": data["clv"]} for data in self.top],
+            "broker": self.broker,
+            "redis": self.redis,
+            "ok": not self.problems(),
+        }
+
+
+def report_tables(report: Report) -> Iterator[RenderableType]:
+    """The report for people."""
+    note = f"Only the orders are real: {SIMULATED_NOTE}." if report.simulated else ""
+    yield segments_table(report.totals, report.currency, note)
+    yield top_table(report.top, f"Top {len(report.top)} customers by value", note)
+    yield changes_table(report.changes, note)
+    yield _summary(report)
+
+
+def _summary(report: Report) -> Table:
+    counts = report.counts
+    table = Table(title=f"{report.dataset}: what happened", show_header=False)
+    table.add_column()
+    table.add_column(justify="right")
+    events = f"{report.events:,}"
+    rows = [
+        ("events published" + (" (partly simulated)" if report.simulated else ""), events),
+        ("accepted", f"{counts.accepted:,}"),
+        ("duplicates", f"{counts.duplicates:,}"),
+        ("dead letters", f"{report.dead_letters:,}"),
+        *((f"  {reason}", f"{count:,}") for reason, count in counts.dead_letters.most_common()),
+        ("customers", f"{counts.new_customers:,}"),
+        ("customers in Redis", f"{report.cached_customers:,}"),
+        ("value updates published", f"{counts.updates:,}"),
+        ("segment changes published", f"{counts.segment_changes:,}"),
+        ("seconds, first to last event", f"{report.seconds:.1f}"),
+        ("events a second", f"{report.events / report.seconds:,.0f}"),
+    ]
+    for row in rows:
+        table.add_row(*row)
+    return table

@@ -1,0 +1,232 @@
+"""The demo's run: publish everything, let the worker work, look at what came out."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import faust
+import msgspec
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from rich.progress import Progress, TaskID
+
+from models.contracts.clock import Tick
+from models.contracts.parameters import Parameters
+from streams.cli.console import CommandError, progress_bars, say
+from streams.cli.demo_report import Report
+from streams.cli.show import all_totals, reading, top_customers
+from streams.cli.sources import Source
+from streams.cli.worker import describe
+from streams.parameters import publish_parameters
+from streams.pipeline import Counts, Pipeline
+from streams.publisher import Publisher
+from streams.settings import Settings
+from streams.topics import prepare_topics
+from streams.worker import running_app
+
+TOP = 10
+CHANGES = 10
+POLL_SECONDS = 0.02
+STALLED_SECONDS = 120.0
+"""Without any progress for so long, something is wrong, and waiting on would not help."""
+
+
+@asynccontextmanager
+async def run_through(
+    settings: Settings, source: Source, parameters: Parameters
+) -> AsyncIterator[tuple[Report, asyncio.Task[BaseException]]]:
+    """Run the service over all events of a source; it stays up until the context ends.
+
+    Yields the report, and a task that ends with the reason when the worker crashes later.
+    """
+    broker, redis = settings.broker, settings.redis
+    if broker is None or redis is None or source.as_of is None:
+        raise CommandError("the demo needs a broker, a Redis and a data set")
+    say(f"Starting the worker (broker {broker}, Redis {redis})")
+    partitions = await prepare_topics(settings, broker)
+    await publish_parameters(broker, settings.topics.models, parameters)
+    async with (
+        _running(settings, broker, redis) as (app, pipeline),
+        Publisher(broker, settings.topics, partitions) as publisher,
+    ):
+        watch = _Watch(app, pipeline)
+        published, seconds = await _publish_all(publisher, source, watch)
+        say(f"Valuing everybody as of {source.as_of.date().isoformat()}")
+        await publisher.tick(Tick(as_of=source.as_of, parameters=parameters.version))
+        counts = pipeline.counts
+        await watch.until(lambda: counts.ticks >= partitions, lambda: counts.updates)
+        await _committed(settings, partitions, watch)
+        await watch.until(lambda: pipeline.cache.pending == 0, lambda: pipeline.cache.pending)
+        report = await _report(
+            settings, source, parameters, counts, events=published, seconds=seconds
+        )
+        crashed = asyncio.create_task(watch.crash())
+        try:
+            yield report, crashed
+        finally:
+            crashed.cancel()
+
+
+@asynccontextmanager
+async def _running(
+    settings: Settings, broker: str, redis: str
+) -> AsyncIterator[tuple[faust.App, Pipeline]]:
+    """A running worker whose crash is what is raised, and not what followed from it."""
+    app = None
+    try:
+        async with running_app(settings, broker, redis) as (app, pipeline):
+            yield app, pipeline
+    except Exception as error:
+        if app is not None and app.crashed:
+            raise CommandError(f"the worker crashed: {describe(app.crash_reason)}") from error
+        raise
+
+
+class _Watch:
+    """Waits for what the worker does, and not for ever."""
+
+    def __init__(self, app: faust.App, pipeline: Pipeline) -> None:
+        self._app = app
+        self.counts = pipeline.counts
+
+    def check(self) -> None:
+        """Raise CommandError when the worker has crashed."""
+        if self._app.crashed:
+            raise CommandError(f"the worker crashed: {describe(self._app.crash_reason)}")
+
+    async def until(self, done: Callable[[], bool], moved: Callable[[], object]) -> None:
+        """Wait until it is done; CommandError when nothing has moved for too long."""
+        seen, since = moved(), time.monotonic()
+        while not done():
+            self.check()
+            await asyncio.sleep(POLL_SECONDS)
+            if (now := moved()) != seen:
+                seen, since = now, time.monotonic()
+            elif time.monotonic() - since > STALLED_SECONDS:
+                raise CommandError(f"the worker has done nothing for {STALLED_SECONDS:g} s")
+
+    async def crash(self) -> BaseException:
+        """Wait for the worker to crash, and return the reason."""
+        await self._app.wait_until_stopped()
+        reason: BaseException = self._app.crash_reason
+        return reason
+
+
+def handled(counts: Counts) -> int:
+    """Events that have found their answer; a re-keyed one comes again."""
+    return counts.accepted + counts.duplicates + counts.dead_letters.total()
+
+
+async def _publish_all(publisher: Publisher, source: Source, watch: _Watch) -> tuple[int, float]:
+    """Publish all events while the worker works; their number, and the worker's seconds."""
+    events = list(source.events())
+    total = len(events)
+    say(f"Publishing {total:,} events, and folding them as they come")
+    with progress_bars() as bars:
+        sent = bars.add_task("Published", total=total, note="events")
+        done = bars.add_task("Processed", total=total, note="events")
+        timing = asyncio.create_task(_processed(total, watch, bars, done))
+        try:
+            published = await publisher.publish(events, lambda more: bars.advance(sent, more))
+            seconds = await timing
+        finally:
+            timing.cancel()
+    return published, seconds
+
+
+async def _processed(total: int, watch: _Watch, bars: Progress, task: TaskID) -> float:
+    """Wait for the last event; the seconds since the first one was taken up."""
+    counts = watch.counts
+    began = time.monotonic()
+
+    def done() -> bool:
+        nonlocal began
+        if counts.records == 0:
+            began = time.monotonic()
+        bars.update(task, completed=handled(counts))
+        return handled(counts) >= total
+
+    await watch.until(done, lambda: counts.records)
+    return time.monotonic() - began
+
+
+async def _committed(settings: Settings, partitions: int, watch: _Watch) -> None:
+    """Wait until the ticks are committed: then all outputs are published and cached."""
+    clock = [TopicPartition(settings.topics.clock, number) for number in range(partitions)]
+    consumer = AIOKafkaConsumer(
+        bootstrap_servers=settings.broker, group_id=settings.app_id, enable_auto_commit=False
+    )
+    await consumer.start()
+    try:
+        consumer.assign(clock)
+        ends = await consumer.end_offsets(clock)
+        deadline = time.monotonic() + STALLED_SECONDS
+        for partition in clock:
+            while (await consumer.committed(partition) or 0) < ends[partition]:
+                watch.check()
+                if time.monotonic() > deadline:
+                    raise CommandError("the worker did not commit the last tick")
+                await asyncio.sleep(10 * POLL_SECONDS)
+    finally:
+        await consumer.stop()
+
+
+async def _report(
+    settings: Settings,
+    source: Source,
+    parameters: Parameters,
+    counts: Counts,
+    *,
+    events: int,
+    seconds: float,
+) -> Report:
+    async with reading(settings) as cache:
+        cached = await cache.size()
+        totals = await all_totals(cache)
+        top = await top_customers(cache, TOP)
+    return Report(
+        dataset=source.name,
+        simulated=source.simulated,
+        currency=source.economics.currency,
+        events=events,
+        counts=counts,
+        cached_customers=cached,
+        seconds=seconds,
+        parameters=parameters,
+        totals=totals,
+        top=top,
+        changes=await _latest_changes(settings),
+        broker=settings.broker or "",
+        redis=settings.redis or "",
+    )
+
+
+async def _latest_changes(settings: Settings) -> list[dict[str, Any]]:
+    """The latest segment changes of customers who had a segment before, newest first."""
+    topic = settings.topics.segment_changes
+    consumer = AIOKafkaConsumer(bootstrap_servers=settings.broker, enable_auto_commit=False)
+    await consumer.start()
+    try:
+        numbers = await _partitions_of(consumer, topic)
+        tail = [TopicPartition(topic, number) for number in numbers]
+        consumer.assign(tail)
+        ends = await consumer.end_offsets(tail)
+        changes: list[dict[str, Any]] = []
+        for partition in tail:
+            consumer.seek(partition, max(0, ends[partition] - 20 * CHANGES))
+        while any([await consumer.position(each) < ends[each] for each in tail]):
+            for records in (await consumer.getmany(timeout_ms=500)).values():
+                changes += (msgspec.json.decode(record.value)["data"] for record in records)
+    finally:
+        await consumer.stop()
+    moved = [change for change in changes if change["previous"] is not None]
+    moved.sort(key=lambda change: (change["as_of"], change["clv_after"]), reverse=True)
+    return moved[:CHANGES]
+
+
+async def _partitions_of(consumer: AIOKafkaConsumer, topic: str) -> list[int]:
+    await consumer.topics()
+    return sorted(consumer.partitions_for_topic(topic) or ())

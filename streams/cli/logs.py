@@ -1,0 +1,67 @@
+"""Where logs go and what they look like."""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+import structlog
+
+_LIBRARIES = ("aiokafka", "faust", "mode", "kafka", "asyncio", "redis")
+
+
+class _Chatter(logging.Filter):
+    """Drops what only tells how libraries come and go.
+
+    Every part of Faust says that it starts and stops ("[^-Part]: Starting..."). A broker without
+    idempotence is an error to aiokafka; our producer tells it as a warning.
+    """
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        message = str(record.msg)
+        coming_and_going = message.startswith("[^") and record.levelno < logging.WARNING
+        return not coming_and_going and "InitProducerIdRequest" not in message
+
+
+def configure_logging(*, level: int = logging.INFO, verbose: bool = False) -> None:
+    """Log to stderr: for people on a terminal, else one JSON object on each line.
+
+    level: the least that our own modules say; the libraries say nothing below WARNING either.
+    verbose: everybody at DEBUG.
+    """
+    shared: list[structlog.typing.Processor] = [
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        structlog.stdlib.PositionalArgumentsFormatter(),
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.StackInfoRenderer(),
+    ]
+    renderer: list[structlog.typing.Processor]
+    if sys.stderr.isatty():
+        renderer = [structlog.dev.ConsoleRenderer()]
+    else:
+        renderer = [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
+    structlog.configure(
+        processors=[
+            structlog.stdlib.filter_by_level,
+            *shared,
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=False,
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared,
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *renderer],
+        )
+    )
+    if not verbose:
+        handler.addFilter(_Chatter())
+    root = logging.getLogger()
+    root.handlers = [handler]
+    root.setLevel(logging.DEBUG if verbose else level)
+    for name in _LIBRARIES:
+        logging.getLogger(name).setLevel(logging.DEBUG if verbose else max(level, logging.WARNING))

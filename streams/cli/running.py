@@ -1,0 +1,47 @@
+"""Running coroutines from a command: uvloop where there is one, and an end by signal."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import signal
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
+from typing import Any, TypeVar
+
+Result = TypeVar("Result")
+
+
+class InterruptedBySignalError(Exception):
+    """SIGINT or SIGTERM ended the command; everything it had started is stopped."""
+
+
+def run(main: Coroutine[Any, Any, Result]) -> Result:
+    """Run a coroutine to its end; SIGINT and SIGTERM cancel it, so that it cleans up."""
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        return runner.run(_cancelled_by_signals(main))
+
+
+async def _cancelled_by_signals(main: Coroutine[Any, Any, Result]) -> Result:
+    loop = asyncio.get_running_loop()
+    task = asyncio.ensure_future(main)
+
+    def cancel() -> None:
+        task.cancel()
+
+    with suppress(NotImplementedError):  # Windows: there Ctrl-C raises KeyboardInterrupt.
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, cancel)
+    try:
+        return await task
+    except asyncio.CancelledError:
+        raise InterruptedBySignalError from None
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    try:
+        factory: Callable[[], asyncio.AbstractEventLoop]
+        factory = importlib.import_module("uvloop").new_event_loop
+    except ImportError:
+        return None
+    return factory

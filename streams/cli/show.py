@@ -1,0 +1,111 @@
+"""`clv show`, `clv top`, `clv segments`: what the cache knows."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Annotated, Any
+
+import msgspec
+import typer
+
+from models.segments import DEFAULT_DIMENSIONS
+from streams.cache import CachedScore, ScoreCache, connect
+from streams.cli.configuration import load_settings, need_redis
+from streams.cli.console import CommandError, out, print_json
+from streams.cli.options import AsJson
+from streams.cli.running import run
+from streams.cli.tables import (
+    Totals,
+    customer_tables,
+    segments_document,
+    segments_table,
+    top_table,
+)
+from streams.settings import Settings
+
+
+def show(
+    customer: Annotated[str, typer.Argument(help="Customer id.")], as_json: AsJson = False
+) -> None:
+    """Show why a customer is worth what they are."""
+    data = run(_show(load_settings(), customer))
+    if as_json:
+        print_json(data)
+        return
+    for table in customer_tables(data):
+        out().print(table)
+
+
+def top(
+    number: Annotated[int, typer.Option("-n", "--number", min=1, help="How many.")] = 10,
+    as_json: AsJson = False,
+) -> None:
+    """Show the customers of the highest value."""
+    found = run(_top(load_settings(), number))
+    if as_json:
+        print_json(found)
+    else:
+        out().print(top_table(found, f"Top {len(found)} customers by value"))
+
+
+def segments(as_json: AsJson = False) -> None:
+    """Show customers and value by segment, for every dimension."""
+    settings = load_settings()
+    totals = run(_segments(settings))
+    if as_json:
+        print_json(segments_document(totals))
+    else:
+        out().print(segments_table(totals, settings.economics.currency))
+
+
+async def _show(settings: Settings, customer: str) -> dict[str, Any]:
+    async with reading(settings) as cache:
+        score = await cache.get(customer)
+        if score is None:
+            raise CommandError(
+                f"customer {customer!r} is not in the cache, which holds {await cache.size()}; "
+                "check the id, CLV_REDIS and CLV_REDIS_PREFIX"
+            )
+    return data_of(score)
+
+
+async def _top(settings: Settings, number: int) -> list[dict[str, Any]]:
+    async with reading(settings) as cache:
+        return await top_customers(cache, number)
+
+
+async def _segments(settings: Settings) -> Totals:
+    async with reading(settings) as cache:
+        return await all_totals(cache)
+
+
+@asynccontextmanager
+async def reading(settings: Settings) -> AsyncIterator[ScoreCache]:
+    """The cache of the configured Redis."""
+    url = need_redis(settings)
+    try:
+        redis = connect(url)
+    except ValueError as error:
+        raise CommandError(f"CLV_REDIS is {url!r}: {error}; write redis://host:port/0") from error
+    try:
+        yield ScoreCache(redis, settings.redis_prefix)
+    finally:
+        await redis.aclose()
+
+
+async def top_customers(cache: ScoreCache, number: int) -> list[dict[str, Any]]:
+    """The customers of the highest value, with everything that was published of them."""
+    found = [await cache.get(ranked.customer_id) for ranked in await cache.top(number)]
+    return [data_of(score) for score in found if score is not None]
+
+
+async def all_totals(cache: ScoreCache) -> Totals:
+    """Totals of every dimension."""
+    return {each.name: await cache.totals(each.name) for each in DEFAULT_DIMENSIONS}
+
+
+def data_of(score: CachedScore) -> dict[str, Any]:
+    """`data` of the published update."""
+    data: dict[str, Any] = msgspec.json.decode(score.update)["data"]
+    return data

@@ -1,0 +1,62 @@
+"""`clv worker`: fold events until told to stop."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import AsyncExitStack
+from typing import Annotated
+
+import structlog
+import typer
+
+from streams.cli.configuration import load_settings, need_broker, need_redis
+from streams.cli.console import CommandError
+from streams.cli.logs import configure_logging
+from streams.cli.options import Verbose
+from streams.cli.running import run
+from streams.embedded import embedded_servers
+from streams.settings import Settings
+from streams.worker import run_worker
+
+log = structlog.get_logger(__name__)
+
+
+def worker(
+    embedded: Annotated[
+        bool,
+        typer.Option(
+            "--embedded", help="Start a broker and a Redis in memory, and print their addresses."
+        ),
+    ] = False,
+    verbose: Verbose = False,
+) -> None:
+    """Fold events into customers' values until SIGINT or SIGTERM."""
+    configure_logging(verbose=verbose)
+    settings = load_settings()
+    if not embedded:
+        need_broker(settings)
+        need_redis(settings)
+    run(_work(settings, embedded, verbose))
+
+
+async def _work(settings: Settings, embedded: bool, verbose: bool) -> None:
+    async with AsyncExitStack() as stack:
+        if embedded:
+            servers = await stack.enter_async_context(embedded_servers())
+            broker, redis = servers.broker.address, servers.redis.url
+            sys.stdout.write(f"CLV_BROKER={broker}\nCLV_REDIS={redis}\n")
+            sys.stdout.flush()
+        else:
+            broker, redis = need_broker(settings), need_redis(settings)
+        try:
+            await run_worker(settings, broker, redis)
+        except Exception as error:
+            if verbose:
+                log.exception("worker crashed")
+            raise CommandError(f"the worker stopped: {describe(error)}") from error
+
+
+def describe(error: BaseException) -> str:
+    """An error in one line: its class says what its text leaves out."""
+    text, name = str(error), type(error).__name__
+    return text if text.startswith(name) else f"{name}: {text}" if text else repr(error)

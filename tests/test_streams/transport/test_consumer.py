@@ -1,0 +1,281 @@
+"""Batches in sequence, and offsets only of what is finished."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import faust
+import pytest
+from faust.types import TP, EventT
+
+from streams.transport import DeliveryFailed
+
+from .memory import BatchMemoryConsumer, Broker, Ours, running, until
+
+SOURCE = TP("orders", 0)
+SOME_FETCHES = 0.1
+
+
+class Reader:
+    """An app of ours that keeps the batches it gets, and acknowledges them if it is told to."""
+
+    def __init__(self, broker: Broker, *, acknowledging: bool = True, **settings: Any) -> None:
+        self.events: list[EventT] = []
+        self.may_begin = asyncio.Event()
+        self.may_begin.set()
+        self.app: faust.App = Ours().app(
+            broker, **{"broker_commit_interval": 0.02, "topic_disable_leader": True, **settings}
+        )
+        table = self.app.Table("counts", partitions=1)
+
+        async def run(stream: Any) -> None:
+            async for event in stream.noack().events():
+                self.events.append(event)
+                await self.may_begin.wait()
+                if acknowledging:
+                    table[b"k"] = b"v"
+                    event.ack()
+
+        self.app.agent(self.app.topic(SOURCE.topic), name="run")(run)
+
+    @property
+    def consumer(self) -> BatchMemoryConsumer:
+        consumer: BatchMemoryConsumer = self.app.consumer
+        return consumer
+
+    @property
+    def offsets(self) -> list[list[int]]:
+        return [[record.offset for record in event.value.records] for event in self.events]
+
+    @property
+    def seen(self) -> list[int]:
+        return [offset for batch in self.offsets for offset in batch]
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        async with running(self.app):
+            try:
+                yield
+            finally:
+                self.may_begin.set()
+                for event in self.events:
+                    event.ack()
+
+
+@pytest.fixture
+def source(broker: Broker) -> Broker:
+    broker.create_topic(SOURCE.topic, 1)
+    return broker
+
+
+def publish(broker: Broker, count: int) -> None:
+    for _ in range(count):
+        broker.append(SOURCE, b"v", b"k")
+
+
+def counting_seeks(reader: Reader, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The offsets that the consumer seeks from now on."""
+    seeks: list[int] = []
+    seek: Callable[..., Any] = reader.consumer._seek
+
+    async def counted(tp: TP, offset: int) -> None:
+        seeks.append(offset)
+        await seek(tp, offset)
+
+    monkeypatch.setattr(reader.consumer, "_seek", counted)
+    return seeks
+
+
+async def test_a_fetch_is_one_batch_and_batches_follow_one_another(source: Broker) -> None:
+    publish(source, 7)
+    reader = Reader(source, broker_max_poll_records=3)
+    async with reader.running():
+        await until(lambda: source.committed.get(SOURCE) == 7)
+    assert reader.offsets == [[0, 1, 2], [3, 4, 5], [6]]
+    assert {event.value.origin for event in reader.events} == {"orders/0"}
+    assert [event.value.last_offset for event in reader.events] == [2, 5, 6]
+
+
+async def test_a_fetch_that_skips_records_is_made_again(
+    source: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish(source, 2)
+    reader = Reader(source)
+    async with reader.running():
+        await until(lambda: len(reader.seen) == 2)
+        seeks = counting_seeks(reader, monkeypatch)
+        reader.consumer.positions[SOURCE] = 4
+        publish(source, 5)
+        await until(lambda: source.committed.get(SOURCE) == 7)
+    assert reader.seen == list(range(7))
+    assert seeks == [2]
+
+
+async def test_two_fetches_that_skip_different_records_are_no_gap_in_the_log(
+    source: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish(source, 2)
+    reader = Reader(source, broker_max_poll_records=2)
+    async with reader.running():
+        await until(lambda: len(reader.seen) == 2)
+        seek = reader.consumer._seek
+        seeks: list[int] = []
+
+        async def too_late_at_first(tp: TP, offset: int) -> None:
+            seeks.append(offset)
+            if len(seeks) > 1:
+                await seek(tp, offset)
+
+        monkeypatch.setattr(reader.consumer, "_seek", too_late_at_first)
+        reader.consumer.positions[SOURCE] = 4
+        publish(source, 8)
+        await until(lambda: source.committed.get(SOURCE) == 10)
+    assert reader.seen == list(range(10))
+    assert seeks == [2, 2]
+
+
+async def test_a_gap_in_the_log_is_accepted_after_a_second_fetch(
+    source: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish(source, 2)
+    reader = Reader(source)
+    async with reader.running():
+        await until(lambda: len(reader.seen) == 2)
+        seeks = counting_seeks(reader, monkeypatch)
+        source.append(SOURCE, b"v", offset=6)
+        await until(lambda: source.committed.get(SOURCE) == 7)
+        source.append(SOURCE, b"v", offset=9)
+        await until(lambda: source.committed.get(SOURCE) == 10)
+    assert reader.seen == [0, 1, 6, 9]
+    assert seeks == [2, 7]
+
+
+async def test_records_that_were_delivered_already_are_cut_off(source: Broker) -> None:
+    publish(source, 4)
+    reader = Reader(source)
+    async with reader.running():
+        await until(lambda: len(reader.seen) == 4)
+        reader.consumer.positions[SOURCE] = 1
+        await asyncio.sleep(SOME_FETCHES)
+        assert reader.offsets == [[0, 1, 2, 3]]
+        reader.consumer.positions[SOURCE] = 2
+        publish(source, 2)
+        await until(lambda: source.committed.get(SOURCE) == 6)
+    assert reader.seen == list(range(6))
+
+
+async def test_with_nothing_committed_it_starts_at_the_earliest_record(source: Broker) -> None:
+    source.append(SOURCE, b"v", offset=5)
+    publish(source, 2)
+    reader = Reader(source)
+    async with reader.running():
+        await until(lambda: source.committed.get(SOURCE) == 8)
+    assert reader.offsets == [[5, 6, 7]]
+
+
+async def test_with_something_committed_it_starts_there(source: Broker) -> None:
+    publish(source, 6)
+    source.committed[SOURCE] = 4
+    reader = Reader(source)
+    async with reader.running():
+        await until(lambda: source.committed[SOURCE] == 6)
+    assert reader.offsets == [[4, 5]]
+
+
+async def test_only_the_finished_head_of_the_queue_is_committed(source: Broker) -> None:
+    publish(source, 6)
+    reader = Reader(source, acknowledging=False, broker_max_poll_records=2)
+    async with reader.running():
+        await until(lambda: len(reader.events) == 3)
+        first, second, third = reader.events
+        second.ack()
+        await reader.consumer.commit()
+        assert source.committed == {}
+        first.ack()
+        await reader.consumer.commit()
+        assert source.committed == {SOURCE: 4}
+        third.ack()
+        await reader.consumer.commit()
+        assert source.committed == {SOURCE: 6}
+
+
+async def test_what_is_kept_of_acknowledged_batches_does_not_grow(source: Broker) -> None:
+    reader = Reader(source, broker_max_poll_records=1)
+    async with reader.running():
+        for _ in range(3):
+            publish(source, 50)
+            await until(lambda: source.committed.get(SOURCE) == source.ends[SOURCE])
+            consumer = reader.consumer
+            assert not consumer._acked[SOURCE]
+            assert not consumer._acked_index[SOURCE]
+            assert not consumer._in_work[SOURCE]
+            assert not consumer._gap
+    assert len(reader.seen) == 150
+
+
+async def test_a_rebalance_waits_for_what_is_in_work(source: Broker) -> None:
+    publish(source, 4)
+    reader = Reader(source, acknowledging=False, broker_max_poll_records=2)
+    async with reader.running():
+        await until(lambda: len(reader.events) == 2)
+        rebalance = asyncio.create_task(reader.consumer.rebalance())
+        await asyncio.sleep(SOME_FETCHES)
+        assert not rebalance.done()
+        for event in reader.events:
+            event.ack()
+        await rebalance
+        assert source.committed == {SOURCE: 4}
+        publish(source, 1)
+        await until(lambda: reader.seen[-1] == 4)
+    assert reader.seen == list(range(5))
+
+
+async def test_batches_not_begun_at_a_rebalance_come_again(source: Broker) -> None:
+    publish(source, 8)
+    reader = Reader(source, broker_max_poll_records=2)
+    reader.may_begin.clear()
+    async with reader.running():
+        await until(lambda: len(reader.consumer._in_work[SOURCE]) == 4)
+        rebalance = asyncio.create_task(reader.consumer.rebalance())
+        await asyncio.sleep(SOME_FETCHES)
+        assert reader.offsets == [[0, 1]]
+        reader.may_begin.set()
+        await rebalance
+        assert source.committed == {SOURCE: 2}
+        await until(lambda: source.committed == {SOURCE: 8})
+    assert reader.seen == list(range(8))
+
+
+async def test_a_fetch_of_a_partition_that_was_taken_away_is_dropped(source: Broker) -> None:
+    reader = Reader(source)
+    async with reader.running():
+        await reader.consumer.on_partitions_revoked({SOURCE})
+        publish(source, 2)
+        records = source.fetch(SOURCE, 0, None)
+        assert list(await reader.consumer._in_sequence(SOURCE, records)) == []
+
+
+async def test_a_delivery_that_fails_during_a_rebalance_stops_the_worker(source: Broker) -> None:
+    publish(source, 1)
+    reader = Reader(source, broker_commit_interval=60.0)
+    source.silent.add("app-counts-changelog")
+    async with reader.running():
+        await until(lambda: len(reader.events) == 1)
+        source.fail_unanswered()
+        await reader.consumer.rebalance()
+        assert isinstance(reader.app.crash_reason, DeliveryFailed)
+    assert source.committed == {}
+
+
+async def test_a_stop_waits_for_what_is_in_work_and_commits_it(source: Broker) -> None:
+    publish(source, 2)
+    reader = Reader(source, acknowledging=False, broker_commit_interval=60.0)
+    async with running(reader.app):
+        await until(lambda: reader.events)
+        stopping = asyncio.create_task(reader.app.stop())
+        await asyncio.sleep(SOME_FETCHES)
+        assert not stopping.done()
+        reader.events[0].ack()
+        await stopping
+    assert source.committed == {SOURCE: 2}

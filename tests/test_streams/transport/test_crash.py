@@ -1,0 +1,88 @@
+"""A worker is killed outright in the middle of its work; nothing is lost and nothing doubled."""
+
+import asyncio
+import json
+import signal
+from collections import defaultdict
+from collections.abc import Iterable
+from decimal import Decimal
+from itertools import islice
+from pathlib import Path
+
+from aiokafka import AIOKafkaConsumer
+
+from models.aggregate.record import decode_record
+from models.aggregate.summary import Summary
+from models.economics import MONEY_SCALE, Economics
+from streams.datasets import DATASETS
+from streams.files.outgoing import OutgoingEvent
+from streams.topics import changelog_topic
+
+from ..service.cluster import Cluster, cluster
+
+EVENTS = 6_000
+AT_ONCE = 100
+KILLED_AFTER_UPDATES = (500, 1_500)
+
+
+def reckoned(events: Iterable[OutgoingEvent]) -> dict[str, tuple[int, Decimal]]:
+    """Orders and gross of every customer, from the events themselves."""
+    sums: defaultdict[str, tuple[int, Decimal]] = defaultdict(lambda: (0, Decimal(0)))
+    for event in events:
+        order = json.loads(event.value)["data"]
+        orders, gross = sums[order["customer_id"]]
+        sums[order["customer_id"]] = orders + 1, gross + Decimal(order["total"])
+    return dict(sums)
+
+
+async def publish_slowly(service: Cluster, events: list[OutgoingEvent]) -> None:
+    for start in range(0, len(events), AT_ONCE):
+        await service.publish(events[start : start + AT_ONCE])
+        await asyncio.sleep(0.2)
+
+
+async def updates_seen(consumer: AIOKafkaConsumer, count: int) -> None:
+    seen = 0
+    async with asyncio.timeout(20):
+        while seen < count:
+            seen += sum(map(len, (await consumer.getmany(timeout_ms=20)).values()))
+
+
+async def test_every_order_counts_once_though_workers_are_killed(tmp_path: Path) -> None:
+    events = list(islice(DATASETS["cdnow"].events(), EVENTS))
+    expected = reckoned(events)
+    economics = Economics(currency="USD")
+    async with cluster(tmp_path, economics=economics) as service:
+        watching = AIOKafkaConsumer(
+            service.settings.topics.updates,
+            bootstrap_servers=service.broker,
+            auto_offset_reset="earliest",
+        )
+        async with watching:
+            publishing = asyncio.create_task(publish_slowly(service, events))
+            for count in KILLED_AFTER_UPDATES:
+                worker = await service.start_worker()
+                await updates_seen(watching, count)
+                await worker.stop(signal.SIGKILL)
+                assert not publishing.done()
+            await service.start_worker()
+            await publishing
+        await service.settled()
+        published = {
+            customer: (update["totals"]["orders"], Decimal(update["totals"]["gross"]))
+            for customer, update in (await service.updates()).items()
+        }
+        changelog = await service.records(changelog_topic(service.settings))
+    assert published == expected
+    records = {record.key.decode(): decode_record(record.value) for record in changelog}
+    stored = {
+        customer: Summary(record.aggregate, economics) for customer, record in records.items()
+    }
+    assert {
+        customer: (summary.orders, Decimal(summary.gross) / MONEY_SCALE)
+        for customer, summary in stored.items()
+    } == expected
+    # A version is an applied event: that none was applied twice shows even where the fold forgives.
+    assert {customer: record.version for customer, record in records.items()} == {
+        customer: orders for customer, (orders, _) in expected.items()
+    }

@@ -1,0 +1,211 @@
+"""Every delivery is kept, in order, and a failed one is never flushed over."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from typing import Any
+
+import pytest
+from aiokafka import TopicPartition
+from aiokafka.errors import KafkaTimeoutError
+from aiokafka.producer.message_accumulator import BatchBuilder, MessageAccumulator
+from aiokafka.producer.transaction_manager import TransactionManager
+from aiokafka.record.memory_records import MemoryRecords
+from faust.types import TP
+
+from streams.transport import DeliveryFailed, OutgoingRecord
+
+from .memory import Broker, Ours, StrictMemoryProducer, until
+
+OUT = TP("out", 0)
+BATCH_BYTES = 1_000
+
+
+@pytest.fixture
+async def producer(broker: Broker) -> AsyncIterator[StrictMemoryProducer]:
+    app = Ours().app(broker, producer_max_batch_size=BATCH_BYTES)
+    producer: StrictMemoryProducer = app.producer
+    await producer.start()
+    yield producer
+    broker.refusing.clear()
+    broker.release()
+    await producer.stop()
+
+
+def numbered(numbers: range, size: int = 0) -> list[OutgoingRecord]:
+    return [(b"k", b"%d" % number + b"." * size, []) for number in numbers]
+
+
+def numbers(broker: Broker, topic: str = OUT.topic) -> list[int]:
+    return [int((value or b"").rstrip(b".")) for value in broker.values(topic)]
+
+
+async def test_records_beyond_a_batch_go_into_the_next_in_their_order(
+    producer: StrictMemoryProducer, broker: Broker
+) -> None:
+    deliveries = producer.send_records(*OUT, numbered(range(20), size=300))
+    await asyncio.gather(*deliveries)
+    assert 5 < len(deliveries) < 20
+    assert deliveries[0].result().offset == 0
+    assert deliveries[1].result().offset > 1
+    assert numbers(broker) == list(range(20))
+
+
+async def test_a_record_larger_than_a_batch_is_sent_in_one_of_its_own(
+    producer: StrictMemoryProducer, broker: Broker
+) -> None:
+    large = (b"k", b"1" + b"." * 5 * BATCH_BYTES, [])
+    records = [*numbered(range(1)), large, *numbered(range(2, 4))]
+    deliveries = producer.send_records(*OUT, records)
+    await producer.flush()
+    assert numbers(broker) == [0, 1, 2, 3]
+    assert [delivery.result().offset for delivery in deliveries] == [0, 1, 2]
+
+
+async def test_keys_headers_and_tombstones_arrive_as_they_are(
+    producer: StrictMemoryProducer, broker: Broker
+) -> None:
+    producer.send_records(*OUT, [(b"k", b"v", [("h", b"1")]), (b"k", None, []), (None, b"v", [])])
+    await producer.flush()
+    records = broker.fetch(OUT, 0, None)
+    assert [(record.key, record.value) for record in records] == [
+        (b"k", b"v"),
+        (b"k", None),
+        (None, b"v"),
+    ]
+    assert list(records[0].headers) == [("h", b"1")]
+
+
+async def test_nothing_to_send_is_no_delivery(producer: StrictMemoryProducer) -> None:
+    assert producer.send_records(*OUT, []) == []
+    await producer.flush()
+
+
+async def test_calls_at_once_keep_their_order_in_each_partition(
+    producer: StrictMemoryProducer, broker: Broker
+) -> None:
+    broker.refusing.add(OUT.topic)
+
+    async def call(first: int) -> None:
+        await asyncio.sleep(0)
+        for partition in (0, 1):
+            producer.send_records(OUT.topic, partition, numbered(range(first, first + 10), 200))
+        await asyncio.sleep(0.01 if first % 20 else 0)
+
+    await asyncio.gather(*(call(first) for first in range(0, 100, 10)))
+    assert producer.outstanding > 0
+    broker.refusing.clear()
+    await producer.flush()
+    for partition in (0, 1):
+        log = broker.fetch(TP(OUT.topic, partition), 0, None)
+        assert [int((record.value or b"").rstrip(b".")) for record in log] == list(range(100))
+    assert producer.outstanding == 0
+    assert not producer._senders
+
+
+async def test_a_topic_that_takes_nothing_does_not_hold_up_another(
+    producer: StrictMemoryProducer, broker: Broker
+) -> None:
+    broker.refusing.add("slow")
+    producer.send_records("slow", 0, numbered(range(3)))
+    await asyncio.gather(*producer.send_records(*OUT, numbered(range(3))))
+    assert numbers(broker) == [0, 1, 2]
+    assert broker.values("slow") == []
+
+
+async def test_flush_waits_for_every_delivery(
+    producer: StrictMemoryProducer, broker: Broker
+) -> None:
+    broker.silent.add(OUT.topic)
+    producer.send_records(*OUT, numbered(range(3)))
+    await producer.send(*OUT[:1], b"k", b"3", 0, None, None)
+    flush = asyncio.create_task(producer.flush())
+    await asyncio.sleep(0.3)
+    assert not flush.done()
+    broker.release()
+    await flush
+    assert sorted(numbers(broker)) == [0, 1, 2, 3]
+
+
+async def test_flush_raises_at_the_first_failure_and_ever_after(
+    producer: StrictMemoryProducer, broker: Broker
+) -> None:
+    broker.failing.add("bad")
+    broker.silent.add("silent")
+    producer.send_records("silent", 0, numbered(range(1)))
+    producer.send_records("bad", 0, numbered(range(1)))
+    with pytest.raises(DeliveryFailed, match="KafkaTimeoutError") as caught:
+        await producer.flush()
+    assert isinstance(caught.value.__cause__, KafkaTimeoutError)
+    broker.failing.clear()
+    broker.release()
+    await asyncio.gather(*producer.send_records(*OUT, numbered(range(1))))
+    with pytest.raises(DeliveryFailed):
+        await producer.flush()
+
+
+async def test_a_failure_reaches_who_waits_for_that_delivery(
+    producer: StrictMemoryProducer, broker: Broker
+) -> None:
+    broker.failing.add(OUT.topic)
+    [delivery] = producer.send_records(*OUT, numbered(range(1)))
+    with pytest.raises(KafkaTimeoutError):
+        await delivery
+
+
+async def test_flush_of_a_stopped_producer_raises_rather_than_wait_for_ever(
+    producer: StrictMemoryProducer, broker: Broker
+) -> None:
+    broker.silent.add(OUT.topic)
+    producer.send_records(*OUT, numbered(range(1)))
+    await until(lambda: broker._unanswered)
+    await producer.stop()
+    with pytest.raises(DeliveryFailed, match="stopped"):
+        await asyncio.wait_for(producer.flush(), 3)
+
+
+async def test_batches_of_an_idempotent_producer_have_consecutive_sequence_numbers(
+    broker: Broker,
+) -> None:
+    app = Ours().app(broker, producer_max_batch_size=BATCH_BYTES)
+    producer: StrictMemoryProducer = app.producer
+    sender = IdempotentSender()
+    producer.client = sender
+    deliveries = [
+        *producer.send_records(*OUT, numbered(range(10), size=300)),
+        *producer.send_records(*OUT, numbered(range(10, 20), size=300)),
+    ]
+    pump = asyncio.create_task(sender.pump(OUT))
+    await asyncio.gather(*deliveries)
+    pump.cancel()
+    with suppress(asyncio.CancelledError):
+        await pump
+    assert [producer_id for producer_id, _, _ in sender.sent] == [7] * len(deliveries)
+    counts = [count for _, _, count in sender.sent]
+    assert [first for _, first, _ in sender.sent] == [sum(counts[:i]) for i in range(len(counts))]
+    assert sum(counts) == 20
+
+
+class IdempotentSender:
+    """aiokafka's accumulator with an idempotent producer's state, emptied by hand."""
+
+    def __init__(self) -> None:
+        state = TransactionManager(None, 1_000)
+        state.set_pid_and_epoch(7, 0)
+        self.accumulator = MessageAccumulator(None, BATCH_BYTES, 0, 30.0, txn_manager=state)
+        self.sent: list[tuple[int, int, int]] = []
+
+    def create_batch(self) -> BatchBuilder:
+        return self.accumulator.create_builder()
+
+    async def send_batch(self, batch: BatchBuilder, topic: str, *, partition: int) -> Any:
+        return await self.accumulator.add_batch(batch, TopicPartition(topic, partition), 30.0)
+
+    async def pump(self, tp: TP) -> None:
+        while True:
+            await asyncio.sleep(0)
+            if self.accumulator._batches.get(tp):
+                batch = self.accumulator._pop_batch(TopicPartition(*tp))
+                records = MemoryRecords(bytes(batch.get_data_buffer())).next_batch()
+                self.sent.append((records.producer_id, records.base_sequence, len(list(records))))
+                batch.done(0)

@@ -1,0 +1,144 @@
+"""The table: an ordinary Faust table, written inside stream iteration only."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from faust.exceptions import ImproperlyConfigured
+from faust.types import TP, EventT
+
+from streams.transport import PartitionedTable
+
+from .memory import Broker, Ours, running, until
+
+SOURCE = TP("orders", 1)
+CHANGELOG = TP("app-customers-changelog", 1)
+SETTINGS: dict[str, Any] = {"broker_commit_interval": 0.02, "topic_disable_leader": True}
+
+
+class Writer:
+    """An app whose agent does with its table what the test says."""
+
+    def __init__(
+        self, broker: Broker, work: Callable[[PartitionedTable, EventT], object] | None = None
+    ) -> None:
+        self.results: list[object] = []
+        self.app = Ours().app(broker, **SETTINGS)
+        self.table: PartitionedTable = self.app.Table("customers", partitions=2)
+
+        async def run(stream: Any) -> None:
+            async for event in stream.noack().events():
+                if work is not None:
+                    self.results.append(work(self.table, event))
+                event.ack()
+
+        self.app.agent(self.app.topic(SOURCE.topic), name="run")(run)
+
+
+@pytest.fixture
+def source(broker: Broker) -> Broker:
+    broker.create_topic(SOURCE.topic, 2)
+    broker.append(SOURCE, b"v", b"k")
+    return broker
+
+
+async def done(broker: Broker) -> None:
+    await until(lambda: broker.committed.get(SOURCE) == broker.ends[SOURCE])
+
+
+async def test_it_works_as_a_mapping_and_tells_the_changelog(source: Broker) -> None:
+    def work(table: PartitionedTable, _: EventT) -> None:
+        table[b"a"] = b"1"
+        table[b"b"] = b"2"
+        table[b"a"] = b"3"
+        table.update({b"c": b"4", b"d": b"5"})
+        del table[b"b"]
+        assert table.pop(b"d") == b"5"
+        assert b"b" not in table
+
+    writer = Writer(source, work)
+    async with running(writer.app):
+        await done(source)
+        assert dict(writer.table.items()) == {b"a": b"3", b"c": b"4"}
+        assert dict(writer.table.partition(1)) == {b"a": b"3", b"c": b"4"}
+        assert dict(writer.table.partition(0)) == {}
+        assert sorted(writer.table.keys()) == [b"a", b"c"]
+        assert sorted(writer.table.values()) == [b"3", b"4"]
+        assert len(writer.table) == 2
+        assert writer.table.get(b"b") is None
+        with pytest.raises(KeyError):
+            writer.table[b"b"]
+    assert [(record.key, record.value) for record in source.logs[CHANGELOG]] == [
+        (b"a", b"1"),
+        (b"b", b"2"),
+        (b"a", b"3"),
+        (b"c", b"4"),
+        (b"d", b"5"),
+        (b"b", None),
+        (b"d", None),
+    ]
+
+    recovered = Writer(source)
+    async with running(recovered.app):
+        assert dict(recovered.table.partition(1)) == {b"a": b"3", b"c": b"4"}
+
+
+async def test_a_cleared_table_leaves_a_tombstone_for_every_key(source: Broker) -> None:
+    def work(table: PartitionedTable, _: EventT) -> None:
+        table[b"a"] = b"1"
+        table[b"b"] = b"2"
+        table.clear()
+
+    writer = Writer(source, work)
+    async with running(writer.app):
+        await done(source)
+        assert len(writer.table) == 0
+    assert [record.value for record in source.logs[CHANGELOG]] == [b"1", b"2", None, None]
+
+
+async def test_a_batch_of_items_is_written_and_sent(source: Broker) -> None:
+    items = {b"%d" % number: b"v" for number in range(100)}
+
+    def work(table: PartitionedTable, _: EventT) -> None:
+        table.update_partition(1, items)
+        table.send_items(1, items)
+
+    writer = Writer(source, work)
+    async with running(writer.app):
+        await done(source)
+        assert dict(writer.table.partition(1)) == items
+    assert {record.key: record.value for record in source.logs[CHANGELOG]} == items
+
+
+async def test_nothing_is_written_outside_of_stream_iteration(source: Broker) -> None:
+    writer = Writer(source)
+    async with running(writer.app):
+        await done(source)
+        with pytest.raises(TypeError, match="outside of stream iteration"):
+            writer.table[b"k"] = b"v"
+        with pytest.raises(TypeError, match="outside of stream iteration"):
+            del writer.table[b"k"]
+        with pytest.raises(TypeError, match="from inside stream iteration"):
+            writer.table.update_partition(1, {b"k": b"v"})
+        with pytest.raises(TypeError, match="from inside stream iteration"):
+            writer.table.data[b"k"] = b"v"
+        assert len(writer.table) == 0
+    assert source.logs[CHANGELOG] == []
+
+
+async def test_another_partition_than_the_one_in_work_is_not_written(source: Broker) -> None:
+    def work(table: PartitionedTable, _: EventT) -> None:
+        with pytest.raises(TypeError, match="partition 0 cannot be written while partition 1"):
+            table.update_partition(0, {b"k": b"v"})
+
+    writer = Writer(source, work)
+    async with running(writer.app):
+        await done(source)
+        assert len(writer.results) == 1
+        assert len(writer.table) == 0
+
+
+async def test_the_partitioner_is_refused(broker: Broker) -> None:
+    app = Ours().app(broker)
+    with pytest.raises(ImproperlyConfigured, match="use_partitioner"):
+        app.Table("customers", use_partitioner=True)
