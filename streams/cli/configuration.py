@@ -52,12 +52,16 @@ def _problems(error: ValidationError) -> str:
 
 
 def need_broker(settings: Settings) -> str:
-    """The configured broker; CommandError when there is none."""
+    """The configured broker; CommandError when there is none, or it is no address."""
     if settings.broker is None:
         raise CommandError(
             "no broker is configured: set CLV_BROKER=host:port, or try `clv demo`, which brings "
             "its own"
         )
+    for server in settings.broker.split(","):
+        host, colon, port = server.strip().rpartition(":")
+        if colon and not (host and port.isdecimal()) and not server.endswith("]"):
+            raise CommandError(f"CLV_BROKER is {settings.broker!r}: write host:port,host:port")
     return settings.broker
 
 

@@ -18,7 +18,7 @@ from packaging.requirements import Requirement
 from redis.exceptions import RedisError
 
 from streams.cache import ScoreCache, connect
-from streams.cli.configuration import load_settings
+from streams.cli.configuration import load_settings, need_broker
 from streams.cli.console import CommandError, out, print_json
 from streams.cli.options import AsJson
 from streams.cli.running import run
@@ -126,6 +126,10 @@ async def _broker(settings: Settings) -> list[Check]:
     if settings.broker is None:
         advice = "set CLV_BROKER=host:port; `clv demo` needs none"
         return [Check("broker", "warn", "none is configured", advice)]
+    try:
+        need_broker(settings)
+    except CommandError as error:
+        return [Check("broker", "fail", str(error), "correct it")]
     admin = AIOKafkaAdminClient(bootstrap_servers=settings.broker)
     try:
         async with asyncio.timeout(SECONDS):
@@ -135,7 +139,7 @@ async def _broker(settings: Settings) -> list[Check]:
             known = sorted(names & wanted)
             described = await admin.describe_topics(known) if known else []
             policies = await _policies(admin, known)
-    except (KafkaError, TimeoutError, OSError, ValueError) as error:
+    except (KafkaError, TimeoutError, OSError) as error:
         found = f"{settings.broker} does not answer: {describe(error)}"
         return [Check("broker", "fail", found, "start it, or correct CLV_BROKER")]
     finally:

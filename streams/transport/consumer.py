@@ -99,6 +99,8 @@ class BatchDelivery(Consumer):  # type: ignore[misc]
             self.app.flow_control.suspend()
             self.app.flow_control.clear()
             await self.wait_empty()
+            # That commits nothing if a commit is under way, which began before all was finished.
+            await self.commit()
         await super().on_partitions_revoked(revoked)
         self._buffered_partitions.difference_update(revoked)
         for tp in revoked:

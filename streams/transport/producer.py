@@ -102,7 +102,8 @@ class StrictDelivery(Producer):  # type: ignore[misc]
                         batch, topic, partition=partition
                     )
                 except Exception as error:  # noqa: BLE001 - it is raised where it is awaited
-                    delivery.set_exception(error)
+                    if not delivery.done():
+                        delivery.set_exception(error)
                 else:
                     sent.add_done_callback(lambda done, to=delivery: _pass_on(done, to))
         finally:
@@ -127,18 +128,19 @@ class StrictDelivery(Producer):  # type: ignore[misc]
         return len(self._outstanding)
 
     async def flush(self) -> None:
-        """Wait until everything produced is acknowledged.
+        """Wait until everything produced so far is acknowledged.
 
         Raises
         ------
         DeliveryFailed
             when a delivery failed, now or earlier, or the producer itself has stopped.
         """
-        while self._outstanding and self._failure is None:
-            await asyncio.wait(
-                self._outstanding, timeout=_CHECK_SECONDS, return_when=asyncio.FIRST_EXCEPTION
+        waiting = set(self._outstanding)
+        while waiting and self._failure is None:
+            _, waiting = await asyncio.wait(
+                waiting, timeout=_CHECK_SECONDS, return_when=asyncio.FIRST_EXCEPTION
             )
-            if self._outstanding and self.buffer.should_stop:
+            if waiting and self.buffer.should_stop:
                 raise DeliveryFailed("the producer stopped with records not acknowledged")
         if self._failure is not None:
             raise DeliveryFailed(

@@ -47,6 +47,7 @@ class Broker:
     refusing: topics to which `send` does not return, as when the producer's buffer is full.
     silent: topics whose records are taken but never acknowledged, until they are released.
     failing: topics whose records are answered with an error.
+    may_commit: until it is set, commits are not answered.
     """
 
     def __init__(self) -> None:
@@ -57,7 +58,9 @@ class Broker:
         self.refusing: set[str] = set()
         self.silent: set[str] = set()
         self.failing: set[str] = set()
-        self._unanswered: list[tuple[TP, list[Any], asyncio.Future[Any]]] = []
+        self.may_commit = asyncio.Event()
+        self.may_commit.set()
+        self.unanswered: list[tuple[TP, list[Any], asyncio.Future[Any]]] = []
 
     def create_topic(self, topic: str, partitions: int) -> None:
         self.partitions.setdefault(topic, partitions)
@@ -96,21 +99,27 @@ class Broker:
         if tp.topic in self.failing:
             delivery.set_exception(KafkaTimeoutError())
         elif tp.topic in self.silent:
-            self._unanswered.append((tp, records, delivery))
+            self.unanswered.append((tp, records, delivery))
         else:
             self._acknowledge(tp, records, delivery)
         return delivery
 
-    def release(self) -> None:
-        """Acknowledge what was taken and not answered, and be silent no longer."""
-        self.silent.clear()
-        unanswered, self._unanswered = self._unanswered, []
-        for tp, records, delivery in unanswered:
-            self._acknowledge(tp, records, delivery)
+    def release(self, *topics: str) -> None:
+        """Acknowledge what was taken and not answered, and be silent no longer: of all topics, or
+        of these.
+        """
+        released = set(topics) or set(self.silent)
+        self.silent -= released
+        unanswered, self.unanswered = self.unanswered, []
+        for waiting in unanswered:
+            if waiting[0].topic in released:
+                self._acknowledge(*waiting)
+            else:
+                self.unanswered.append(waiting)
 
     def fail_unanswered(self) -> None:
         """Answer what was taken and not answered with an error."""
-        unanswered, self._unanswered = self._unanswered, []
+        unanswered, self.unanswered = self.unanswered, []
         for _, _, delivery in unanswered:
             delivery.set_exception(KafkaTimeoutError())
 
@@ -267,6 +276,7 @@ class MemoryConsumer(base.Consumer):
         self.positions.update(partitions)
 
     async def _commit(self, offsets: Mapping[TP, int]) -> bool:
+        await self.broker.may_commit.wait()
         self.broker.committed.update(offsets)
         return True
 

@@ -231,6 +231,24 @@ async def test_a_rebalance_waits_for_what_is_in_work(source: Broker) -> None:
     assert reader.seen == list(range(5))
 
 
+async def test_a_rebalance_during_a_commit_commits_what_was_finished_since(source: Broker) -> None:
+    publish(source, 2)
+    reader = Reader(source, acknowledging=False, broker_max_poll_records=1)
+    async with reader.running():
+        await until(lambda: len(reader.events) == 2)
+        source.may_commit.clear()
+        reader.events[0].ack()
+        await until(lambda: reader.consumer._commit_fut is not None)
+        reader.events[1].ack()
+        rebalance = asyncio.create_task(reader.consumer.rebalance())
+        await asyncio.sleep(SOME_FETCHES)
+        source.may_commit.set()
+        await rebalance
+        publish(source, 1)
+        await until(lambda: reader.seen[-1] == 2)
+    assert reader.seen == [0, 1, 2]
+
+
 async def test_batches_not_begun_at_a_rebalance_come_again(source: Broker) -> None:
     publish(source, 8)
     reader = Reader(source, broker_max_poll_records=2)

@@ -127,6 +127,21 @@ async def test_flush_waits_for_every_delivery(
     assert sorted(numbers(broker)) == [0, 1, 2, 3]
 
 
+async def test_flush_does_not_wait_for_what_is_sent_after_it(
+    producer: StrictMemoryProducer, broker: Broker
+) -> None:
+    # Else nothing would be committed as long as there is always more to do.
+    broker.silent.update({"earlier", "later"})
+    producer.send_records("earlier", 0, numbered(range(1)))
+    flush = asyncio.create_task(producer.flush())
+    await until(lambda: len(broker.unanswered) == 1)
+    producer.send_records("later", 0, numbered(range(1)))
+    await until(lambda: len(broker.unanswered) == 2)
+    broker.release("earlier")
+    await asyncio.wait_for(flush, 1)
+    assert producer.outstanding == 1
+
+
 async def test_flush_raises_at_the_first_failure_and_ever_after(
     producer: StrictMemoryProducer, broker: Broker
 ) -> None:
@@ -153,12 +168,28 @@ async def test_a_failure_reaches_who_waits_for_that_delivery(
         await delivery
 
 
+async def test_a_delivery_nobody_waits_for_any_more_does_not_hold_up_the_next(
+    producer: StrictMemoryProducer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def refuse(*_: Any, **__: Any) -> None:
+        raise KafkaTimeoutError
+
+    monkeypatch.setattr(producer.client, "send_batch", refuse)
+    [given_up] = producer.send_records(*OUT, numbered(range(1)))
+    [following] = producer.send_records(*OUT, numbered(range(1, 2)))
+    given_up.cancel()
+    with pytest.raises(KafkaTimeoutError):
+        await asyncio.wait_for(following, 1)
+    with pytest.raises(DeliveryFailed):
+        await producer.flush()
+
+
 async def test_flush_of_a_stopped_producer_raises_rather_than_wait_for_ever(
     producer: StrictMemoryProducer, broker: Broker
 ) -> None:
     broker.silent.add(OUT.topic)
     producer.send_records(*OUT, numbered(range(1)))
-    await until(lambda: broker._unanswered)
+    await until(lambda: broker.unanswered)
     await producer.stop()
     with pytest.raises(DeliveryFailed, match="stopped"):
         await asyncio.wait_for(producer.flush(), 3)

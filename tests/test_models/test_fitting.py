@@ -1,0 +1,204 @@
+"""Fitting a population: published estimates, honest gaps, and names that follow from content."""
+
+import csv
+import gzip
+import random
+from collections import defaultdict
+from datetime import UTC, date, datetime
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from models.aggregate.state import Aggregate, Opened, Order, Refund, Ticket
+from models.aggregate.summary import Summary
+from models.btyd import BgNbd, FitError
+from models.economics import MONEY_SCALE, Economics
+from models.fitting import (
+    LEAST_CUSTOMERS,
+    TooFewCustomersError,
+    fit_parameters,
+    fit_population,
+)
+from models.value import value_row, values
+
+CDNOW = Path(__file__).parents[2] / "examples" / "data" / "cdnow_orders.csv.gz"
+END = datetime(1997, 9, 30, 23, 59, tzinfo=UTC)
+ECONOMICS = Economics()
+
+
+@cache
+def cdnow_orders() -> dict[str, list[tuple[date, float, bool]]]:
+    orders: dict[str, list[tuple[date, float, bool]]] = defaultdict(list)
+    with gzip.open(CDNOW, "rt", encoding="utf-8", newline="") as file:
+        for row in csv.DictReader(file):
+            day = date.fromisoformat(row["date"])
+            orders[row["customer_id"]].append((day, float(row["amount"]), row["in_sample"] == "1"))
+    return orders
+
+
+def summary_of(orders: list[tuple[date, float]]) -> Summary:
+    """A customer of these orders."""
+    state = Aggregate()
+    for number, (day, amount) in enumerate(sorted(orders)):
+        time = round(datetime(day.year, day.month, day.day, 12, tzinfo=UTC).timestamp() * 1000)
+        units = round(amount * MONEY_SCALE)
+        state.orders[number] = Order(0, time, units, -1, day.toordinal())
+    return Summary(state, ECONOMICS)
+
+
+def cdnow(until: datetime = END, *, sample: bool = True) -> list[Summary]:
+    last = until.date()
+    return [
+        summary_of([(day, amount) for day, amount, _ in orders if day <= last])
+        for orders in cdnow_orders().values()
+        if orders[0][2] or not sample
+    ]
+
+
+def test_cdnow_gives_the_published_estimates():
+    """BG/NBD: Fader, Hardie & Lee (2005), table 2; Gamma-Gamma: Fader & Hardie (2013)."""
+    fitted = fit_parameters(cdnow(), until=END, time_unit="week", economics=ECONOMICS)
+    assert fitted.customers == 2_357
+    assert fitted.log_likelihood == pytest.approx(-9582.429, abs=0.001)
+    assert fitted.purchases.r == pytest.approx(0.2425945, abs=1e-4)
+    assert fitted.purchases.alpha == pytest.approx(4.4136019, abs=1e-3)
+    assert fitted.purchases.a == pytest.approx(0.7929199, abs=1e-3)
+    assert fitted.purchases.b == pytest.approx(2.4258881, abs=1e-3)
+    assert fitted.order_value is not None
+    assert fitted.order_value.p == pytest.approx(6.25, abs=0.01)
+    assert fitted.order_value.q == pytest.approx(3.74, abs=0.01)
+    assert fitted.order_value.v == pytest.approx(15.44, abs=0.02)
+
+
+def test_all_of_cdnow_is_fitted_at_a_maximum_of_its_likelihood():
+    everybody = cdnow(sample=False)
+    fitted = fit_parameters(everybody, until=END, time_unit="week", economics=ECONOMICS)
+    assert fitted.customers == 23_570
+    today = END.date().toordinal()
+    x = np.array([each.frequency for each in everybody], dtype=float)
+    t_x = np.array([each.last_day - each.first_day for each in everybody]) / 7
+    T = np.array([today - each.first_day for each in everybody]) / 7
+    best = fitted.purchases.model_dump()
+    assert BgNbd(**best).log_likelihood(x, t_x, T).sum() == pytest.approx(fitted.log_likelihood)
+    for name in best:
+        for factor in (0.98, 1.02):
+            moved = BgNbd(**{**best, name: best[name] * factor})
+            assert moved.log_likelihood(x, t_x, T).sum() < fitted.log_likelihood
+
+
+def test_days_and_weeks_are_one_fit_in_two_units():
+    population = cdnow()
+    days = fit_parameters(population, until=END, time_unit="day", economics=ECONOMICS)
+    weeks = fit_parameters(population, until=END, time_unit="week", economics=ECONOMICS)
+    assert days.purchases.r == pytest.approx(weeks.purchases.r, rel=1e-3)
+    assert days.purchases.alpha == pytest.approx(7 * weeks.purchases.alpha, rel=1e-3)
+    assert days.tiers is not None
+    assert weeks.tiers is not None
+    assert days.tiers.gold == pytest.approx(weeks.tiers.gold, rel=1e-3)
+
+
+def test_too_few_customers_are_refused_with_numbers():
+    few = [summary_of([(date(1997, 1, 1), 10.0)]) for _ in range(LEAST_CUSTOMERS - 1)]
+    with pytest.raises(TooFewCustomersError, match="99 with an order, 0 of them") as caught:
+        fit_population(few, until=END, time_unit="day", economics=ECONOMICS)
+    assert "100 and 30 are needed" in str(caught.value)
+    assert isinstance(caught.value, FitError)
+
+
+def test_an_order_after_the_end_is_an_error_of_the_caller():
+    population = cdnow(datetime(1997, 12, 31, tzinfo=UTC))
+    with pytest.raises(ValueError, match="after `until`"):
+        fit_population(population, until=END, time_unit="day", economics=ECONOMICS)
+
+
+def test_an_end_without_an_offset_is_refused():
+    with pytest.raises(ValueError, match="offset"):
+        fit_population(
+            cdnow(), until=END.replace(tzinfo=None), time_unit="day", economics=ECONOMICS
+        )
+
+
+def test_what_cannot_be_fitted_is_none_and_said():
+    free = [
+        summary_of([(day, 0.0) for day, _, _ in orders if day <= END.date()])
+        for orders in cdnow_orders().values()
+        if orders[0][2]
+    ]
+    fitted = fit_population(free, until=END, time_unit="day", economics=ECONOMICS)
+    assert fitted.parameters.order_value is None
+    assert fitted.parameters.contacts is None
+    assert any("Gamma-Gamma is not fitted: 0 repeat buyers" in note for note in fitted.notes)
+    assert any("no customer has contacted support" in note for note in fitted.notes)
+
+
+def test_contacts_are_recovered_from_a_population_that_was_drawn_with_them():
+    shape, rate = 0.5, 200.0
+    generator = np.random.default_rng(7)
+    population = cdnow(sample=False)[:8_000]
+    ages = [END.date().toordinal() - each.first_day for each in population]
+    for each, age in zip(population, ages, strict=True):
+        each.contacts = int(generator.poisson(generator.gamma(shape, 1 / rate) * age))
+    fitted = fit_parameters(population, until=END, time_unit="day", economics=ECONOMICS)
+    assert fitted.contacts is not None
+    assert fitted.contacts.shape == pytest.approx(shape, rel=0.1)
+    assert fitted.contacts.shape / fitted.contacts.rate == pytest.approx(shape / rate, rel=0.05)
+
+
+def test_the_refund_rate_is_what_was_lost_of_what_was_sold():
+    population = cdnow()
+    sold = sum(each.gross for each in population)
+    state = Aggregate(refunds={1: Refund(0, 0, sold // 10, sold // 50, 1)})
+    fitted = fit_parameters(
+        [*population, Summary(state, ECONOMICS)],
+        until=END,
+        time_unit="day",
+        economics=ECONOMICS,
+    )
+    assert fitted.refund_rate == pytest.approx(0.1 - 0.02, abs=1e-6)
+    assert fitted.customers == len(population)
+
+
+def test_more_refunds_than_sales_are_a_rate_of_one():
+    population = cdnow()
+    sold = sum(each.gross for each in population)
+    state = Aggregate(refunds={1: Refund(0, 0, 3 * sold, 0, 1)})
+    fitted = fit_parameters(
+        [*population, Summary(state, ECONOMICS)],
+        until=END,
+        time_unit="day",
+        economics=ECONOMICS,
+    )
+    assert fitted.refund_rate == 1.0
+
+
+def test_tiers_part_the_population_as_they_say():
+    population = cdnow()
+    ticket = Ticket(opened=Opened(0, 0, False, 1))
+    population.append(Summary(Aggregate(tickets={1: ticket}), ECONOMICS))
+    fitted = fit_parameters(population, until=END, time_unit="day", economics=ECONOMICS)
+    today = END.date().toordinal()
+    rows = [value_row(each, today, ECONOMICS) for each in population if each.orders]
+    worth = values(rows, fitted, ECONOMICS).clv
+    assert fitted.tiers is not None
+    assert np.mean(worth >= fitted.tiers.gold) == pytest.approx(0.1, abs=0.001)
+    assert np.mean(worth >= fitted.tiers.silver) == pytest.approx(0.4, abs=0.005)
+
+
+def test_the_version_follows_from_the_population_and_not_from_its_order():
+    population = cdnow()
+    shuffled = random.Random(3).sample(population, len(population))
+    first = fit_parameters(population, until=END, time_unit="day", economics=ECONOMICS)
+    again = fit_parameters(shuffled, until=END, time_unit="day", economics=ECONOMICS)
+    other = fit_parameters(population[1:], until=END, time_unit="day", economics=ECONOMICS)
+    assert first == again
+    assert first.version.startswith("bg-nbd-1997-09-30-")
+    assert other.version != first.version
+
+
+def test_a_version_can_be_given():
+    fitted = fit_parameters(
+        cdnow(), until=END, time_unit="day", economics=ECONOMICS, version="spring"
+    )
+    assert fitted.version == "spring"

@@ -1,0 +1,487 @@
+"""The command line, as a person runs it: in a process of its own."""
+
+import asyncio
+import csv
+import io
+import json
+import logging
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import redirect_stderr, redirect_stdout
+from pathlib import Path
+from unittest.mock import patch
+
+import pytest
+import structlog
+
+from models.contracts.parameters import Parameters
+from streams.cli import main
+from streams.cli.console import CommandError
+from streams.cli.sources import open_source, parse_columns, parse_moment
+from streams.datasets import DATASETS, DatasetMissingError
+from streams.embedded import embedded_servers
+from streams.settings import Settings
+
+ROOT = Path(__file__).parents[2]
+DEFAULTS = Settings()
+CLV = [sys.executable, "-m", "streams.cli"]
+
+ORDERS = """\
+customer_id,date,amount,order_id,cost_of_goods
+anna,2026-01-01,100.00,1,40.00
+anna,2026-01-11,50.00,2,20.00
+anna,2026-01-11,30.00,3,
+bert,2026-01-05,20.00,4,
+bert,2026-01-06,-5.00,r1,
+carl,2026-02-05,10.00,5,
+"""
+
+
+def environment(**variables: str) -> dict[str, str]:
+    """The environment without any configuration of ours but these variables."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("CLV_")}
+    if "CLV_DATA_DIR" in os.environ:
+        kept["CLV_DATA_DIR"] = os.environ["CLV_DATA_DIR"]
+    return {**kept, "PYTHONPATH": str(ROOT), **variables}
+
+
+def clv(*arguments: object, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run the command to its end."""
+    return subprocess.run(
+        [*CLV, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=180,
+        check=False,
+        env=environment(**variables),
+    )
+
+
+def refused(*arguments: object, status: int = 1, **variables: str) -> str:
+    """What the command says on stderr when it refuses, which is never a traceback.
+
+    In this process, where a start costs nothing; what it leaves behind is put back.
+    """
+    root = logging.getLogger()
+    handlers, level = root.handlers, root.level
+    said, printed = io.StringIO(), io.StringIO()
+    try:
+        with (
+            patch.dict(os.environ, environment(**variables), clear=True),
+            patch.object(sys, "argv", ["clv", *map(str, arguments)]),
+            redirect_stderr(said),
+            redirect_stdout(printed),
+            pytest.raises(SystemExit) as ended,
+        ):
+            main()
+    finally:
+        root.handlers = handlers
+        root.setLevel(level)
+        structlog.reset_defaults()
+    assert ended.value.code == status, said.getvalue()
+    assert printed.getvalue() == ""
+    assert "Traceback" not in said.getvalue()
+    return said.getvalue()
+
+
+def rows_of(text: str) -> dict[str, dict[str, str]]:
+    return {row["customer_id"]: row for row in csv.DictReader(io.StringIO(text))}
+
+
+@pytest.fixture
+def orders(tmp_path: Path) -> Path:
+    path = tmp_path / "orders.csv"
+    path.write_text(ORDERS)
+    return path
+
+
+def test_a_refusal_is_one_message_and_status_1(tmp_path):
+    done = clv("score", tmp_path / "none.csv")
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert done.stderr == f"error: {tmp_path / 'none.csv'}: there is no such file\n"
+
+
+class TestScore:
+    def test_values_are_those_computed_by_hand(self, orders):
+        done = clv("score", orders, "--currency", "EUR", "--as-of", "2026-01-31")
+        assert done.returncode == 0, done.stderr
+        assert "simple-average is used: too few customers to fit: 2 with an order" in done.stderr
+        assert "1 events later than 2026-01-31" in done.stderr
+        found = rows_of(done.stdout)
+        assert set(found) == {"anna", "bert"}
+        anna, bert = found["anna"], found["bert"]
+        assert (anna["frequency"], anna["recency"], anna["T"]) == ("1", "10", "30")
+        assert float(anna["monetary_value"]) == 50 + 30
+        assert anna["p_alive"] == ""
+        # Two purchase days a year, of 180 / 2 each; 60 + 30 earned, and 30 % of the third order.
+        realised = (100 - 40) + (50 - 20) + 0.30 * 30
+        assert float(anna["realised"]) == pytest.approx(realised)
+        assert float(anna["expected_orders"]) == pytest.approx(2)
+        assert float(anna["expected_order_value"]) == pytest.approx(90)
+        assert float(anna["expected"]) == pytest.approx(2 * 90 * realised / 180)
+        assert float(anna["clv"]) == pytest.approx(2 * realised)
+        assert (anna["lifecycle"], anna["behaviour"]) == ("active", "regular")
+        assert float(bert["realised"]) == pytest.approx(0.30 * 20 - 5)
+        assert float(bert["expected"]) == pytest.approx(0.30 * 20)
+        assert (bert["lifecycle"], bert["behaviour"]) == ("new", "one-time")
+        assert {row["currency"] for row in found.values()} == {"EUR"}
+
+    def test_json_says_the_same_as_csv(self, orders, tmp_path):
+        common = ("score", orders, "--currency", "EUR")
+        as_csv = rows_of(clv(*common).stdout)
+        written = tmp_path / "out.json"
+        done = clv(*common, "--format", "json", "--output", written)
+        assert done.stdout == ""
+        for row in json.loads(written.read_text()):
+            texts = {name: "" if value is None else str(value) for name, value in row.items()}
+            assert texts == as_csv[row["customer_id"]]
+
+    def test_csv_lines_end_as_rfc_4180_says(self, orders, tmp_path):
+        written = tmp_path / "out.csv"
+        clv("score", orders, "--currency", "EUR", "--output", written)
+        lines = written.read_bytes().split(b"\r\n")
+        assert len(lines) == 5
+        assert lines[-1] == b""
+        assert not any(b"\n" in line for line in lines)
+
+    def test_columns_of_any_name_can_be_mapped(self, orders, tmp_path):
+        theirs = tmp_path / "theirs.csv"
+        theirs.write_text(ORDERS.replace("customer_id,date,amount", "Kunde,Tag,Betrag"))
+        common = ("--currency", "EUR", "--as-of", "2026-01-31")
+        # Order ids made from the file's name differ; these files name their orders.
+        mapped = clv(
+            "score", theirs, *common, "--columns", "customer_id=Kunde", "--columns",
+            "time=Tag,amount=Betrag",
+        )  # fmt: skip
+        assert mapped.returncode == 0, mapped.stderr
+        assert mapped.stdout == clv("score", orders, *common).stdout
+
+    def test_given_parameters_are_used(self, orders, tmp_path):
+        parameters = Parameters(
+            version="by-hand",
+            currency="EUR",
+            fitted_until="2026-01-01T00:00:00Z",
+            customers=1,
+            log_likelihood=-1,
+            purchases={"r": 1.0, "alpha": 30.0, "a": 1.0, "b": 3.0},
+        )
+        path = tmp_path / "parameters.json"
+        path.write_text(parameters.model_dump_json())
+        done = clv(
+            "score", orders, "--currency", "EUR", "--as-of", "2026-01-31", "--parameters", path
+        )
+        anna, bert = rows_of(done.stdout)["anna"], rows_of(done.stdout)["bert"]
+        # P(alive) = 1 / (1 + a / (b + x - 1) ((alpha + T) / (alpha + t_x))^(r + x)).
+        odds = 1 / 3 * ((30 + 30) / (30 + 10)) ** 2
+        assert float(anna["p_alive"]) == pytest.approx(1 / (1 + odds))
+        assert float(bert["p_alive"]) == 1
+        assert anna["model"] == "bg-nbd"
+        assert "by-hand" in done.stderr
+
+    def test_cdnow_is_fitted_on_itself(self):
+        done = clv("score", "cdnow", "--as-of", "1997-03-31")
+        assert done.returncode == 0, done.stderr
+        assert "parameters fitted on 23570 customers of cdnow itself" in done.stderr
+        found = rows_of(done.stdout)
+        assert len(found) == 23_570
+        gold = sum(row["tier"] == "gold" for row in found.values())
+        assert gold == pytest.approx(2_357, rel=0.02)
+        assert all(0 <= float(row["p_alive"]) <= 1 for row in found.values())
+
+    @pytest.mark.parametrize(
+        ("options", "message"),
+        [
+            ((), "there is no currency"),
+            (("--currency", "XXQ"), "'XXQ' is not an ISO 4217 currency code"),
+            (("--currency", "EUR", "--as-of", "soon"), "--as-of is 'soon'"),
+            (("--currency", "EUR", "--as-of", "2020-01-01"), "all 6 events are later"),
+            (("--currency", "EUR", "--timezone", "Mars"), "'Mars' is not a time zone"),
+            (("--currency", "EUR", "--columns", "sum=amount"), "'sum' is not one of our fields"),
+            (("--currency", "EUR", "--columns", "amount"), "write our=theirs"),
+            (("--currency", "EUR", "--simulated"), "are for data sets"),
+            (("--currency", "EUR", "--model", "bg-nbd"), "100 and 30 are needed"),
+            (("--currency", "EUR", "--parameters", "/dev/null"), "these are no parameters"),
+        ],
+    )
+    def test_what_cannot_be_done_is_one_message(self, orders, options, message):
+        assert message in refused("score", orders, *options)
+
+    def test_a_wrong_row_is_named_by_line_and_column(self, orders):
+        orders.write_text(ORDERS.replace("50.00", "fifty"))
+        assert "orders.csv:3: amount (column 'amount') is 'fifty'" in refused(
+            "score", orders, "--currency", "EUR"
+        )
+
+    def test_a_wrong_row_can_be_counted_instead(self, orders):
+        orders.write_text(ORDERS.replace("50.00", "fifty"))
+        done = clv("score", orders, "--currency", "EUR", "--keep-going")
+        assert done.returncode == 0
+        assert "1 of 6 events were refused" in done.stderr
+        assert float(rows_of(done.stdout)["anna"]["monetary_value"]) == 30
+
+    def test_a_missing_file_and_a_data_set_that_is_not_there(self, tmp_path):
+        assert "there is no such file" in refused("score", tmp_path / "none.csv")
+        message = refused("score", "online-retail", CLV_DATA_DIR=str(tmp_path))
+        assert "online_retail_invoices.csv.gz is missing" in message
+
+    def test_wrong_usage_has_status_2(self, orders):
+        assert "Missing argument" in refused("score", status=2)
+        assert "simple-average" in refused(
+            "score", orders, "--model", "simple-average", "--parameters", "x.json", status=2
+        )
+
+
+class TestFit:
+    def test_the_sample_gives_the_published_estimates(self, tmp_path):
+        """Fader, Hardie & Lee (2005): 39 weeks of 2,357 customers."""
+        path = tmp_path / "parameters.json"
+        done = clv(
+            "fit", "cdnow", "--in-sample", "--model", "bg-nbd", "--until", "1997-09-30",
+            "--time-unit", "week", "--json", "--output", path,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        document = json.loads(done.stdout)
+        assert document["customers"] == 2_357
+        assert document["log_likelihood"] == pytest.approx(-9582.429, abs=0.001)
+        published = {"r": 0.2425945, "alpha": 4.4136019, "a": 0.7929199, "b": 2.4258881}
+        assert document["purchases"] == pytest.approx(published, rel=1e-4)
+        assert json.loads(path.read_text()) == document
+        assert "Gamma-Poisson is not fitted" in done.stderr
+
+    def test_all_customers_over_the_same_weeks(self):
+        done = clv(
+            "fit", "cdnow", "--until", "1997-09-30", "--time-unit", "week", "--json"
+        )  # fmt: skip
+        assert json.loads(done.stdout)["customers"] == 23_570
+
+    def test_people_get_a_table(self):
+        done = clv("fit", "cdnow", "--in-sample", "--until", "1997-09-30")
+        assert "2,357" in done.stdout
+        assert "BG/NBD alpha" in done.stdout
+
+    def test_too_few_customers_are_one_message(self, orders):
+        assert "100 and 30 are needed" in refused("fit", orders, "--currency", "EUR")
+
+    def test_publishing_needs_a_broker(self):
+        assert "set CLV_BROKER" in refused("fit", "cdnow", "--in-sample", "--publish")
+
+
+class TestConfiguration:
+    @pytest.mark.parametrize("command", [("load", "cdnow"), ("worker",)])
+    def test_without_a_broker_it_says_what_to_set(self, command):
+        message = refused(*command)
+        assert "set CLV_BROKER=host:port" in message
+        assert "clv demo" in message
+
+    @pytest.mark.parametrize("command", [("show", "anna"), ("top",), ("segments",)])
+    def test_without_a_redis_it_says_what_to_set(self, command):
+        assert "set CLV_REDIS=redis://host:port/0" in refused(*command)
+
+    def test_wrong_values_are_named_with_their_variable(self):
+        message = refused("top", CLV_ECONOMICS__MARGIN="2", CLV_PARTITIONS="few")
+        assert "CLV_ECONOMICS__MARGIN" in message
+        assert "CLV_PARTITIONS" in message
+        assert "'few'" in message
+
+    def test_a_wrong_time_zone_is_named(self):
+        assert "Mars" in refused("top", CLV_ECONOMICS__TIMEZONE="Mars")
+
+    def test_a_configuration_file_that_is_not_there_is_an_error(self, tmp_path):
+        assert "there is no such file" in refused("top", CLV_CONFIG=str(tmp_path / "clv.toml"))
+
+    def test_a_redis_and_a_broker_that_do_not_answer(self):
+        assert "Redis cannot be used" in refused("top", CLV_REDIS="redis://127.0.0.1:1/0")
+        assert "the broker cannot be used" in refused("load", "cdnow", CLV_BROKER="127.0.0.1:1")
+        assert "write redis://" in refused("top", CLV_REDIS="localhost")
+        assert "write host:port" in refused("load", "cdnow", CLV_BROKER="localhost:kafka")
+
+    def test_columns_may_contain_commas(self):
+        assert parse_columns(["amount=Total, net"]) == {"amount": "Total, net"}
+        assert parse_columns(["amount=Total,time=Day"]) == {"amount": "Total", "time": "Day"}
+
+    def test_a_date_is_the_end_of_that_day_and_a_time_is_local(self, orders):
+        source = open_source(
+            str(orders), DEFAULTS.economics, currency="EUR", timezone="Europe/Berlin"
+        )
+        assert source.economics.currency == "EUR"
+        day = parse_moment("2026-01-31", source.economics, "--as-of")
+        assert day.isoformat() == "2026-01-31T23:59:59.999000+01:00"
+        noon = parse_moment("2026-01-31T12:00:00", source.economics, "--as-of")
+        assert noon.isoformat() == "2026-01-31T12:00:00+01:00"
+        with pytest.raises(CommandError, match="soon"):
+            parse_moment("soon", source.economics, "--as-of")
+
+
+class TestDoctor:
+    def test_without_servers_it_warns(self):
+        done = clv("doctor", "--json")
+        assert done.returncode == 0
+        found = {check["name"]: check["status"] for check in json.loads(done.stdout)}
+        assert found["Python"] == "ok"
+        assert found["broker"] == "warn"
+        assert found["Redis"] == "warn"
+
+    def test_what_does_not_answer_fails_with_advice(self):
+        done = clv("doctor", CLV_BROKER="127.0.0.1:1", CLV_REDIS="redis://127.0.0.1:1/0")
+        assert done.returncode == 1
+        assert "does not answer" in done.stdout
+        assert "correct CLV_BROKER" in done.stdout
+        assert "correct CLV_REDIS" in done.stdout
+        assert "Traceback" not in done.stderr
+
+    def test_a_configuration_that_is_not_valid_fails(self):
+        done = clv("doctor", "--json", CLV_PARTITIONS="few")
+        assert done.returncode == 1
+        assert json.loads(done.stdout)[-1]["status"] == "fail"
+
+
+def until(condition, seconds: float = 60.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.2)
+
+
+@pytest.fixture
+def worker(tmp_path: Path) -> Iterator[dict[str, str]]:
+    """`clv worker --embedded`, and the variables that name its servers."""
+    with (tmp_path / "log").open("w") as log:
+        process = subprocess.Popen(
+            [*CLV, "worker", "--embedded"],
+            stdout=subprocess.PIPE,
+            stderr=log,
+            text=True,
+            env=environment(),
+        )
+    with process:
+        try:
+            lines = [process.stdout.readline().strip() for _ in range(2)]
+            yield dict(line.split("=", 1) for line in lines)
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(timeout=30) == 0
+        finally:
+            process.kill()
+    for line in (tmp_path / "log").read_text().splitlines():
+        assert json.loads(line)["level"] in {"info", "warning"}
+
+
+@pytest.mark.slow
+def test_a_file_goes_through_a_worker_to_the_cache(worker, orders):
+    def known() -> bool:
+        return clv("show", "anna", "--json", **worker).returncode == 0
+
+    loaded = clv("load", orders, "--currency", "USD", "--as-of", "2026-02-28", "--json", **worker)
+    assert json.loads(loaded.stdout)["events"] == 6
+    until(known)
+    until(lambda: '"2026-02-28' in clv("show", "anna", "--json", **worker).stdout)
+    until(lambda: len(json.loads(clv("top", "--json", **worker).stdout)) == 3)
+    # The stream says what the same core says of the file.
+    data = json.loads(clv("show", "anna", "--json", **worker).stdout)
+    scored = clv("score", orders, "--currency", "USD", "--as-of", "2026-02-28", "--format", "json")
+    row = next(row for row in json.loads(scored.stdout) if row["customer_id"] == "anna")
+    assert data["clv"] == row["clv"]
+    assert data["segments"] == {
+        dimension: row[dimension] for dimension in ("lifecycle", "tier", "behaviour")
+    }
+    assert "cost to serve" in clv("show", "anna", **worker).stdout
+    top = json.loads(clv("top", "-n", "2", "--json", **worker).stdout)
+    assert [each["customer_id"] for each in top] == ["anna", "bert"]
+    assert "anna" in clv("top", **worker).stdout
+    segments = json.loads(clv("segments", "--json", **worker).stdout)
+    assert sum(each["customers"] for each in segments["lifecycle"].values()) == 3
+    assert "lifecycle" in clv("segments", **worker).stdout
+    assert "is not in the cache, which holds 3" in refused("show", "nobody", **worker)
+    published = clv("fit", "cdnow", "--in-sample", "--publish", "--json", **worker)
+    assert published.returncode == 0, published.stderr
+    doctor = clv("doctor", "--json", **worker)
+    assert doctor.returncode == 0, doctor.stdout
+    found = {check["name"]: check for check in json.loads(doctor.stdout)}
+    assert found["topics"]["status"] == "ok"
+    assert json.loads(published.stdout)["version"] in found["parameters"]["found"]
+
+
+def report_of(done: subprocess.CompletedProcess[str]) -> dict:
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr
+    *_, last = done.stdout.splitlines()
+    return json.loads(last)
+
+
+@pytest.mark.slow
+def test_the_demo_ends_with_a_report_that_adds_up():
+    report = report_of(clv("demo", "--dataset", "cdnow", "--once", "--json"))
+    assert report["dataset"] == "cdnow"
+    assert report["simulated"] is True
+    assert report["events"] > DATASETS["cdnow"].orders
+    assert report["accepted"] + report["duplicates"] + report["dead_letters"] == report["events"]
+    assert report["dead_letters"] == 0
+    assert report["customers"] == report["cached_customers"] == 23_570
+    assert report["updates"] >= report["customers"]
+    assert report["segment_changes"] >= 3 * report["customers"]
+    assert report["events_per_second"] > 0
+    for dimension in report["segments"].values():
+        assert sum(segment["customers"] for segment in dimension.values()) == 23_570
+
+
+@pytest.mark.slow
+def test_the_demo_counts_what_online_retail_lacks():
+    try:
+        DATASETS["online-retail"].path()
+    except DatasetMissingError as missing:
+        pytest.skip(str(missing))
+    report = report_of(clv("demo", "--dataset", "online-retail", "--once", "--json"))
+    assert report["simulated"] is False
+    assert report["events"] == 25_900
+    assert report["dead_letters_by_reason"] == {"missing-customer": 3_710}
+    assert report["accepted"] + report["duplicates"] == 25_900 - 3_710
+    assert report["customers"] == report["cached_customers"] == 4_372
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_demo_that_is_interrupted_ends_without_a_traceback(number, tmp_path):
+    with (tmp_path / "log").open("w+") as log:
+        process = subprocess.Popen(
+            [*CLV, "demo", "--no-simulated", "--json"],
+            stdout=subprocess.DEVNULL,
+            stderr=log,
+            env=environment(),
+        )
+        with process:
+            try:
+                until(lambda: "Publishing" in (tmp_path / "log").read_text())
+                process.send_signal(number)
+                assert process.wait(timeout=30) == 130
+            finally:
+                process.kill()
+    said = (tmp_path / "log").read_text()
+    assert "Traceback" not in said
+    assert said.endswith("interrupted\n")
+
+
+@pytest.mark.slow
+def test_the_demo_keeps_to_itself_on_servers_that_others_use(tmp_path):
+    """On a configured broker it has topics of its own, and says where it can be looked at."""
+
+    async def demo_and_doctor() -> str:
+        async with embedded_servers() as servers:
+            variables = {
+                "CLV_BROKER": servers.broker.address,
+                "CLV_REDIS": servers.redis.url,
+                "CLV_SESSION_TIMEOUT": "4",
+                "CLV_HEARTBEAT_INTERVAL": "1",
+            }
+            done = await asyncio.to_thread(
+                clv, "demo", "--no-simulated", "--once", "--json", **variables
+            )
+            assert report_of(done)["broker"] == servers.broker.address
+            return (await asyncio.to_thread(clv, "doctor", **variables)).stdout
+
+    said = asyncio.run(demo_and_doctor())
+    assert "missing: shop.orders" in said
+    assert "0 customers are cached" in said
