@@ -20,6 +20,7 @@ from streams.cli.logs import configure_logging
 from streams.cli.running import InterruptedBySignalError
 from streams.cli.score import score
 from streams.cli.show import segments, show, top
+from streams.cli.tick import tick
 from streams.cli.worker import describe, worker
 from streams.datasets import DatasetMissingError
 from streams.embedded import EmbeddedServerError
@@ -34,7 +35,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for command in (demo, worker, load, score, fit, show, top, segments, doctor):
+for command in (demo, worker, load, tick, score, fit, show, top, segments, doctor):
     app.command()(command)
 
 INTERRUPTED = 130

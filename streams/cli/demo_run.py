@@ -17,6 +17,7 @@ from models.contracts.clock import Tick
 from models.contracts.parameters import Parameters
 from streams.cli.console import CommandError, progress_bars, say
 from streams.cli.demo_report import Report
+from streams.cli.progress import caught_up
 from streams.cli.show import all_totals, reading, top_customers
 from streams.cli.sources import Source
 from streams.cli.worker import describe
@@ -58,7 +59,11 @@ async def run_through(
         await publisher.tick(Tick(as_of=source.as_of, parameters=parameters.version))
         counts = pipeline.counts
         await watch.until(lambda: counts.ticks >= partitions, lambda: counts.updates)
-        await _committed(settings, partitions, watch)
+        if not await caught_up(
+            settings, [settings.topics.clock], partitions, patience=STALLED_SECONDS
+        ):
+            watch.check()
+            raise CommandError("the worker did not commit the last tick")
         await watch.until(lambda: pipeline.cache.pending == 0, lambda: pipeline.cache.pending)
         report = await _report(
             settings, source, parameters, counts, events=published, seconds=seconds
@@ -151,27 +156,6 @@ async def _processed(total: int, watch: _Watch, bars: Progress, task: TaskID) ->
 
     await watch.until(done, lambda: counts.records)
     return time.monotonic() - began
-
-
-async def _committed(settings: Settings, partitions: int, watch: _Watch) -> None:
-    """Wait until the ticks are committed: then all outputs are published and cached."""
-    clock = [TopicPartition(settings.topics.clock, number) for number in range(partitions)]
-    consumer = AIOKafkaConsumer(
-        bootstrap_servers=settings.broker, group_id=settings.app_id, enable_auto_commit=False
-    )
-    await consumer.start()
-    try:
-        consumer.assign(clock)
-        ends = await consumer.end_offsets(clock)
-        deadline = time.monotonic() + STALLED_SECONDS
-        for partition in clock:
-            while (await consumer.committed(partition) or 0) < ends[partition]:
-                watch.check()
-                if time.monotonic() > deadline:
-                    raise CommandError("the worker did not commit the last tick")
-                await asyncio.sleep(10 * POLL_SECONDS)
-    finally:
-        await consumer.stop()
 
 
 async def _report(

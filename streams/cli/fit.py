@@ -32,8 +32,8 @@ from streams.cli.options import (
 from streams.cli.running import run
 from streams.cli.score import fold_with_progress
 from streams.cli.sources import SIMULATED_NOTE, open_source, parse_moment
+from streams.cli.tick import send_tick
 from streams.parameters import publish_parameters
-from streams.publisher import Publisher
 from streams.settings import Settings
 from streams.topics import prepare_topics
 
@@ -126,10 +126,9 @@ def fit(
 
 async def _publish(settings: Settings, parameters: Parameters, as_of: datetime) -> None:
     broker = need_broker(settings)
-    partitions = await prepare_topics(settings, broker)
+    await prepare_topics(settings, broker)
     await publish_parameters(broker, settings.topics.models, parameters)
-    async with Publisher(broker, settings.topics, partitions) as publisher:
-        await publisher.tick(Tick(as_of=as_of, parameters=parameters.version))
+    await send_tick(settings, Tick(as_of=as_of, parameters=parameters.version))
 
 
 def parameters_table(parameters: Parameters) -> Table:

@@ -9,7 +9,7 @@ import typer
 
 from models.contracts.clock import Tick
 from streams.cli.configuration import load_settings, need_broker
-from streams.cli.console import print_json, progress_bars, say
+from streams.cli.console import print_json, progress_bars, say, warn
 from streams.cli.options import (
     AsJson,
     Columns,
@@ -20,11 +20,15 @@ from streams.cli.options import (
     SourceName,
     Timezone,
 )
+from streams.cli.progress import caught_up
 from streams.cli.running import run
 from streams.cli.sources import SIMULATED_NOTE, Source, open_source, parse_moment
 from streams.publisher import Publisher
 from streams.settings import Settings
 from streams.topics import prepare_topics
+
+PATIENCE_SECONDS = 30.0
+"""For workers that make no progress: longer than a rebalance takes."""
 
 
 def load(
@@ -97,6 +101,22 @@ async def _load(settings: Settings, source: Source, as_of: datetime | None) -> i
             task = bars.add_task(f"Publishing {source.name}", total=source.expected, note="events")
             number = await publisher.publish(source.events(), lambda more: bars.advance(task, more))
             bars.update(task, total=number, completed=number)
-        if as_of is not None:
+            if as_of is None:
+                return number
+            # Topics have no order among themselves: a tick must not overtake the events.
+            task = bars.add_task("Waiting for the workers", note="records")
+            done = await caught_up(
+                settings,
+                settings.topics.inputs,
+                partitions,
+                patience=PATIENCE_SECONDS,
+                report=lambda done, total: bars.update(task, completed=done, total=total),
+            )
+        if done:
             await publisher.tick(Tick(as_of=as_of))
+        else:
+            warn(
+                f"no worker has gone on for {PATIENCE_SECONDS:g} s; the events are published, and "
+                f"when one has worked them off, run `clv tick --as-of {as_of.isoformat()}`"
+            )
     return number

@@ -5,7 +5,7 @@ import pytest
 
 from streams.embedded import EmbeddedBroker
 
-from .memory import Broker
+from .broker import Broker
 
 
 @pytest.fixture(autouse=True)

@@ -1,4 +1,4 @@
-"""A broker and a Faust driver in memory, for faults that no real broker has on request.
+"""A Faust driver over the in-memory broker.
 
 Only the driver is simulated: what `faust.transport.drivers.aiokafka` does with aiokafka is done
 here with lists. Everything above it is Faust's own (`MemoryTransport`), or ours over the same
@@ -6,129 +6,19 @@ driver (`BatchMemoryTransport`).
 """
 
 import asyncio
-from collections import defaultdict
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from collections.abc import Awaitable, Iterable, Mapping
 from typing import Any
 
 import faust
-from aiokafka.errors import KafkaTimeoutError
 from aiokafka.producer.message_accumulator import BatchBuilder
 from aiokafka.record.memory_records import MemoryRecords
 from faust.assignor.client_assignment import ClientAssignment
 from faust.transport import base
 from faust.types import TP, ConsumerMessage
-from faust.types.tuples import RecordMetadata
 
-from streams.transport import BatchDelivery, BulkRecovery, StrictDelivery, batch_app
+from streams.transport import BatchDelivery, BulkRecovery, StrictDelivery
 
-POLL_SECONDS = 0.005
-DEADLINE_SECONDS = 5.0
-
-
-@dataclass(frozen=True, slots=True)
-class Record:
-    """A record as a consumer gets it."""
-
-    topic: str
-    partition: int
-    offset: int
-    key: bytes | None
-    value: bytes | None
-    headers: tuple[tuple[str, bytes], ...] = ()
-    timestamp: int = 0
-    timestamp_type: int = 0
-
-
-class Broker:
-    """Logs, committed offsets, and the faults that a test asks for.
-
-    refusing: topics to which `send` does not return, as when the producer's buffer is full.
-    silent: topics whose records are taken but never acknowledged, until they are released.
-    failing: topics whose records are answered with an error.
-    may_commit: until it is set, commits are not answered.
-    """
-
-    def __init__(self) -> None:
-        self.logs: defaultdict[TP, list[Record]] = defaultdict(list)
-        self.ends: defaultdict[TP, int] = defaultdict(int)
-        self.partitions: dict[str, int] = {}
-        self.committed: dict[TP, int] = {}
-        self.refusing: set[str] = set()
-        self.silent: set[str] = set()
-        self.failing: set[str] = set()
-        self.may_commit = asyncio.Event()
-        self.may_commit.set()
-        self.unanswered: list[tuple[TP, list[Any], asyncio.Future[Any]]] = []
-
-    def create_topic(self, topic: str, partitions: int) -> None:
-        self.partitions.setdefault(topic, partitions)
-
-    def append(
-        self,
-        tp: TP,
-        value: bytes | None,
-        key: bytes | None = None,
-        *,
-        offset: int | None = None,
-        headers: Iterable[tuple[str, bytes]] = (),
-    ) -> int:
-        """Append a record; an offset beyond the end leaves a gap, as compaction does."""
-        offset = self.ends[tp] if offset is None else offset
-        self.logs[tp].append(Record(*tp, offset, key, value, tuple(headers)))
-        self.ends[tp] = offset + 1
-        return offset
-
-    def fetch(self, tp: TP, offset: int, limit: int | None) -> list[Record]:
-        return [record for record in self.logs[tp] if record.offset >= offset][:limit]
-
-    def values(self, topic: str) -> list[bytes | None]:
-        """Values of all partitions of a topic."""
-        return [
-            record.value for tp, log in self.logs.items() if tp.topic == topic for record in log
-        ]
-
-    async def until_accepting(self, topic: str) -> None:
-        while topic in self.refusing:
-            await asyncio.sleep(POLL_SECONDS)
-
-    def produce(self, tp: TP, records: list[Any]) -> asyncio.Future[Any]:
-        """Take (key, value, headers) of several records; the delivery is that of the first."""
-        delivery: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        if tp.topic in self.failing:
-            delivery.set_exception(KafkaTimeoutError())
-        elif tp.topic in self.silent:
-            self.unanswered.append((tp, records, delivery))
-        else:
-            self._acknowledge(tp, records, delivery)
-        return delivery
-
-    def release(self, *topics: str) -> None:
-        """Acknowledge what was taken and not answered, and be silent no longer: of all topics, or
-        of these.
-        """
-        released = set(topics) or set(self.silent)
-        self.silent -= released
-        unanswered, self.unanswered = self.unanswered, []
-        for waiting in unanswered:
-            if waiting[0].topic in released:
-                self._acknowledge(*waiting)
-            else:
-                self.unanswered.append(waiting)
-
-    def fail_unanswered(self) -> None:
-        """Answer what was taken and not answered with an error."""
-        unanswered, self.unanswered = self.unanswered, []
-        for _, _, delivery in unanswered:
-            delivery.set_exception(KafkaTimeoutError())
-
-    def _acknowledge(self, tp: TP, records: list[Any], delivery: asyncio.Future[Any]) -> None:
-        first = self.ends[tp]
-        for key, value, headers in records:
-            self.append(tp, value, key, headers=headers)
-        if not delivery.done():
-            delivery.set_result(RecordMetadata(*tp, tp, first, None, 0))
+from .broker import POLL_SECONDS, Broker, Record
 
 
 class Client:
@@ -238,7 +128,11 @@ class MemoryConsumer(base.Consumer):
     def assignment(self) -> set[TP]:
         return set(self._assigned)
 
-    async def _getmany(self, active_partitions: set[TP] | None, timeout: float) -> Any:
+    async def _getmany(
+        self,
+        active_partitions: set[TP] | None,
+        timeout: float,  # noqa: ASYNC109
+    ) -> Any:
         for _ in range(int(timeout / POLL_SECONDS)):
             fetched = {}
             for tp in sorted(self._assigned & (active_partitions or set())):
@@ -369,98 +263,3 @@ class MemoryRecovery(BulkRecovery):
 
     def _new_consumer(self) -> LogReader:
         return LogReader(self.app.transport.broker)
-
-
-class Kind:
-    """A Faust app over the in-memory broker: stock Faust, or ours."""
-
-    name: str
-
-    def app(self, broker: Broker, **settings: Any) -> faust.App:
-        raise NotImplementedError
-
-    def agent(self, app: faust.App, topic: str, work: Callable[[Any], Awaitable[None]]) -> None:
-        """Work on each record of a topic, and acknowledge it as one does here."""
-        raise NotImplementedError
-
-
-class Stock(Kind):
-    name = "stock"
-
-    def app(self, broker: Broker, **settings: Any) -> faust.App:
-        app = faust.App(
-            "app", broker="kafka://nowhere", store="memory://", web_enabled=False, **settings
-        )
-        app.transport = MemoryTransport(app, broker)
-        return app
-
-    def agent(
-        self,
-        app: faust.App,
-        topic: str,
-        work: Callable[[Any], Awaitable[None]],
-        *,
-        concurrency: int = 1,
-        **schema: Any,
-    ) -> None:
-        async def run(stream: Any) -> None:
-            async for event in stream.events():
-                await work(event.message)
-
-        app.agent(app.topic(topic, **schema), concurrency=concurrency, name="run")(run)
-
-
-class Ours(Kind):
-    name = "ours"
-
-    def app(self, broker: Broker, **settings: Any) -> faust.App:
-        app = batch_app("app", broker="kafka://nowhere", **settings)
-        app.transport = BatchMemoryTransport(app, broker)
-        return app
-
-    def agent(
-        self,
-        app: faust.App,
-        topic: str,
-        work: Callable[[Any], Awaitable[None]],
-        *,
-        concurrency: int = 1,
-        **schema: Any,
-    ) -> None:
-        async def run(stream: Any) -> None:
-            async for event in stream.noack().events():
-                for record in event.value.records:
-                    await work(record)
-                event.ack()
-
-        app.agent(app.topic(topic, **schema), concurrency=concurrency, name="run")(run)
-
-
-@asynccontextmanager
-async def running(app: faust.App) -> AsyncIterator[faust.App]:
-    """A started app over the in-memory broker, stopped at the end."""
-    app.finalize()
-    broker = app.transport.broker
-    if isinstance(app.transport, BatchMemoryTransport):
-        app.tables._recovery = MemoryRecovery(app, app.tables, beacon=app.tables.beacon)
-    app.tables.sleep = _no_sleep
-    try:
-        await app.start()
-        await until(lambda: app.consumer.flow_active and not app.rebalancing)
-        yield app
-    finally:
-        broker.refusing.clear()
-        broker.release()
-        async with asyncio.timeout(DEADLINE_SECONDS):
-            await app.stop()
-
-
-async def _no_sleep(_seconds: float) -> None:
-    """Faust's table manager sleeps a second at its start, in case of tables defined late."""
-
-
-async def until(condition: Callable[[], Any], seconds: float = DEADLINE_SECONDS) -> None:
-    """Wait until something holds; fail if it does not in time."""
-    async with asyncio.timeout(seconds):
-        while not condition():
-            await asyncio.sleep(POLL_SECONDS)

@@ -40,7 +40,7 @@ async def main(address: str, mode: str) -> None:
     reader = AIOKafkaConsumer(bootstrap_servers=address, group_id=mode, enable_auto_commit=False)
     await reader.start()
     source, changelog = TopicPartition("orders", 0), TopicPartition(f"{mode}-counts-changelog", 0)
-    while not (committed := await reader.committed(source)):
+    while not (committed := await reader.committed(source)):  # noqa: ASYNC110
         await asyncio.sleep(0.02)
     print(committed, (await reader.end_offsets([changelog]))[changelog], flush=True)
     os._exit(0)

@@ -11,7 +11,9 @@ from faust.types import TP, EventT
 
 from streams.transport import DeliveryFailed
 
-from .memory import BatchMemoryConsumer, Broker, Ours, running, until
+from .apps import Ours, running, until
+from .broker import Broker
+from .memory import BatchMemoryConsumer
 
 SOURCE = TP("orders", 0)
 SOME_FETCHES = 0.1

@@ -15,7 +15,9 @@ from faust.types import TP
 
 from streams.transport import DeliveryFailed, OutgoingRecord
 
-from .memory import Broker, Ours, StrictMemoryProducer, until
+from .apps import Ours, until
+from .broker import Broker
+from .memory import StrictMemoryProducer
 
 OUT = TP("out", 0)
 BATCH_BYTES = 1_000

@@ -1,6 +1,5 @@
 """Recovery on the embedded broker: to the end of the changelog, and of the own partitions only."""
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -12,7 +11,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from streams.embedded import EmbeddedBroker
 from streams.transport import PartitionedTable, batch_app
 
-from .memory import until
+from .apps import until
 
 CHANGELOG = "app-customers-changelog"
 COUNT = 500
@@ -114,4 +113,3 @@ async def test_what_a_worker_wrote_goes_to_who_has_the_partition_next(
         # The second worker has left; what it had comes back.
         await until(lambda: len(firsts) == 39, 20)
         assert [dict(firsts.partition(number)) for number in (0, 1)] == written
-        await asyncio.sleep(0)

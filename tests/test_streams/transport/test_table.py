@@ -9,7 +9,8 @@ from faust.types import TP, EventT
 
 from streams.transport import PartitionedTable
 
-from .memory import Broker, Ours, running, until
+from .apps import Ours, running, until
+from .broker import Broker
 
 SOURCE = TP("orders", 1)
 CHANGELOG = TP("app-customers-changelog", 1)

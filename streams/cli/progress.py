@@ -1,0 +1,52 @@
+"""How far the workers of the configured group have come, by the offsets they have committed."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+
+from streams.settings import Settings
+
+POLL_SECONDS = 0.2
+
+
+async def caught_up(
+    settings: Settings,
+    topics: Sequence[str],
+    partitions: int,
+    *,
+    patience: float,
+    report: Callable[[int, int], None] = lambda _done, _total: None,
+) -> bool:
+    """Wait until everything that is in these topics now is committed; say whether it is.
+
+    What is committed has its outputs published, and is cached unless Redis is away. Gives up when
+    nothing has moved for `patience` seconds. report: called with the records done and their total.
+    """
+    wanted = [TopicPartition(topic, number) for topic in topics for number in range(partitions)]
+    consumer = AIOKafkaConsumer(
+        bootstrap_servers=settings.broker, group_id=settings.app_id, enable_auto_commit=False
+    )
+    await consumer.start()
+    try:
+        consumer.assign(wanted)
+        ends = await consumer.end_offsets(wanted)
+        total = sum(ends.values())
+        before, since = -1, time.monotonic()
+        while True:
+            offsets = [await consumer.committed(partition) or 0 for partition in wanted]
+            done = sum(min(at, ends[each]) for each, at in zip(wanted, offsets, strict=True))
+            report(done, total)
+            if done >= total:
+                return True
+            now = time.monotonic()
+            if done != before:
+                before, since = done, now
+            elif now - since > patience:
+                return False
+            await asyncio.sleep(POLL_SECONDS)
+    finally:
+        await consumer.stop()
