@@ -1,11 +1,59 @@
-"""The worker of this project, with its state, outputs, segments and Redis all on."""
+"""The worker of this project, with its model, state, outputs, segments and Redis all on."""
 
+import asyncio
 import os
 import sys
+from datetime import UTC, datetime
+
+from benchmarks.settings import Settings as Run
+from models.contracts.parameters import (
+    BgNbdParameters,
+    GammaGammaParameters,
+    Parameters,
+    TierThresholds,
+)
+from streams.parameters import publish_parameters
+from streams.settings import Settings
+from streams.topics import prepare_topics
+
+# As fitted on CDNOW, so that scoring costs what it costs in use.
+PARAMETERS = Parameters(
+    version="cdnow",
+    time_unit="week",
+    currency="EUR",
+    fitted_until=datetime(1997, 9, 30, tzinfo=UTC),
+    customers=2_357,
+    log_likelihood=-9_582.429,
+    purchases=BgNbdParameters(r=0.2425945, alpha=4.4136019, a=0.7929199, b=2.4258881),
+    order_value=GammaGammaParameters(p=6.25, q=3.74, v=15.44),
+    tiers=TierThresholds(gold=60.0, silver=20.0),
+)
+
+
+def environment(run: Run) -> dict[str, str]:
+    """Return the run's settings in the names of our own configuration."""
+    told = {
+        "CLV_SESSION_TIMEOUT": str(run.broker_session_timeout),
+        "CLV_HEARTBEAT_INTERVAL": str(run.broker_heartbeat_interval),
+        "CLV_ECONOMICS__CURRENCY": PARAMETERS.currency,
+    }
+    for name, value in run.environ().items():
+        told[name.replace("CLV_TOPICS_", "CLV_TOPICS__")] = value
+    return told
+
+
+async def publish_model(run: Run) -> None:
+    """Put the parameters where the worker finds them."""
+    settings = Settings()
+    await prepare_topics(settings, run.broker)
+    await publish_parameters(run.broker, settings.topics.models, PARAMETERS)
 
 
 def main() -> None:
-    # Taking the place of this process lets the runner measure the worker itself.
+    """Become the worker, so that the runner measures the worker itself."""
+    run = Run.from_environ()
+    os.environ.update(environment(run))
+    asyncio.run(publish_model(run))
     os.execv(sys.executable, [sys.executable, "-m", "streams.cli", "worker"])
 
 
