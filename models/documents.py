@@ -33,23 +33,6 @@ def moment(milliseconds: int) -> datetime:
     return _EPOCH + timedelta(milliseconds=milliseconds)
 
 
-def _cloud_event(
-    kind: str, identity: str, subject: str, time: datetime, data: dict[str, Any]
-) -> bytes:
-    return _encode(
-        {
-            "specversion": "1.0",
-            "id": identity,
-            "source": SOURCE,
-            "type": kind,
-            "subject": subject,
-            "time": time,
-            "datacontenttype": "application/json",
-            "data": data,
-        }
-    )
-
-
 def value_update(
     customer_id: str,
     record: CustomerRecord,
@@ -116,8 +99,18 @@ def value_update(
         },
         "windows": rolling_windows(record.aggregate, config.day(record.as_of), config),
     }
-    identity = f"{customer_id}/{record.version}"
-    return _cloud_event("clv.updated", identity, customer_id, as_of, data)
+    return _encode(
+        {
+            "specversion": "1.0",
+            "id": f"{customer_id}/{record.version}",
+            "source": SOURCE,
+            "type": "clv.updated",
+            "subject": customer_id,
+            "time": as_of,
+            "datacontenttype": "application/json",
+            "data": data,
+        }
+    )
 
 
 def segment_change(
@@ -132,16 +125,25 @@ def segment_change(
 ) -> bytes:
     """The `clv.segment-changed` event of one customer, who was in `record`'s segment so far."""
     time = moment(as_of)
-    data = {
-        "customer_id": customer_id,
-        "version": version,
-        "dimension": dimension.name,
-        "previous": record.segments.get(dimension.name),
-        "current": current,
-        "reason": {"rule": current, "values": scores.evidence(dimension, row)},
-        "clv_before": record.clv,
-        "clv_after": scores.clv[row],
-        "as_of": time,
-    }
-    identity = f"{customer_id}/{version}/{dimension.name}"
-    return _cloud_event("clv.segment-changed", identity, customer_id, time, data)
+    return _encode(
+        {
+            "specversion": "1.0",
+            "id": f"{customer_id}/{version}/{dimension.name}",
+            "source": SOURCE,
+            "type": "clv.segment-changed",
+            "subject": customer_id,
+            "time": time,
+            "datacontenttype": "application/json",
+            "data": {
+                "customer_id": customer_id,
+                "version": version,
+                "dimension": dimension.name,
+                "previous": record.segments.get(dimension.name),
+                "current": current,
+                "reason": {"rule": current, "values": scores.evidence(dimension, row)},
+                "clv_before": record.clv,
+                "clv_after": scores.clv[row],
+                "as_of": time,
+            },
+        }
+    )

@@ -52,8 +52,7 @@ class Record(Protocol):
         """Kafka headers."""
 
 
-@dataclass(frozen=True, slots=True)
-class Update:
+class Update(NamedTuple):
     """A customer's current value, ready to be published and cached."""
 
     customer_id: str

@@ -36,8 +36,8 @@ TimeUnit = Literal["day", "week"]
 
 LEAST_CUSTOMERS = 100
 LEAST_REPEAT_BUYERS = 30
-"""Fewer determine four parameters badly: between random samples of CDNOW, what is expected of a new
-customer varies by 25 % with 100 customers and by 35 % with 50, where half the fits run into bounds."""
+"""Fewer determine four parameters badly: between random samples of CDNOW, the orders expected of a
+new customer vary by 25 % with 100 customers and by 35 % with 50, half of whose fits hit bounds."""
 
 GOLD_QUANTILE, SILVER_QUANTILE = 0.9, 0.6
 """Gold is the best tenth of the population by value, silver the next three tenths."""

@@ -29,17 +29,19 @@ LEVER = 0.10
 
 def value_row(summary: Summary, today: int, config: Economics) -> Row:
     """What the value of one customer is computed from, as of a day's ordinal."""
-    bought = summary.purchase_days > 0
+    first, last = summary.first_day, summary.last_day
+    today = max(today, last) if summary.orders else 0
+    gross_margin = summary.gross_margin(config)
     return (
         summary.orders,
         summary.purchase_days,
-        summary.last_day - summary.first_day,
-        max(today - summary.first_day, summary.last_day - summary.first_day) if bought else 0,
-        max(today - summary.last_day, 0) if bought else 0,
-        summary.repeat_gross,
+        last - first,
+        today - first,
+        today - last,
+        summary.gross - summary.first_day_gross,
         summary.gross,
-        summary.gross_margin(config),
-        summary.margin(config),
+        gross_margin,
+        gross_margin - summary.refunded + summary.recovered,
         summary.support_cost,
         summary.contacts,
         summary.acquisition_cost,

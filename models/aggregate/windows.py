@@ -11,6 +11,8 @@ from models.economics import Economics, from_units
 WINDOWS = (7, 30, 90, 365)
 """Lengths in days; a window of n days ends with, and includes, the day it is asked for."""
 
+_NAMES = tuple((length, str(length)) for length in WINDOWS)
+
 
 class Window(TypedDict):
     """What happened in the last days; money in units of the reporting currency."""
@@ -31,22 +33,25 @@ def rolling_windows(state: Aggregate, today: int, config: Economics) -> dict[str
     """
     by_length = _sums_by_shortest_window(state, today)
     result: dict[str, Window] = {}
-    sums = [0] * 5
-    window: Window | None = None
-    for length in WINDOWS:
+    orders = revenue = earned = uncosted = contacts = 0
+    window: Window = {"orders": 0, "revenue": 0.0, "margin": 0.0, "contacts": 0}
+    for length, name in _NAMES:
         more = by_length.get(length)
         if more is not None:
-            sums = [total + added for total, added in zip(sums, more, strict=True)]
-        if more is not None or window is None:
-            # Where nothing more happened, the longer window is the shorter one.
-            margin = sums[EARNED] + sums[UNCOSTED] * config.margin_millionths // MILLION
+            orders += more[ORDERS]
+            revenue += more[REVENUE]
+            earned += more[EARNED]
+            uncosted += more[UNCOSTED]
+            contacts += more[CONTACTS]
+            margin = earned + uncosted * config.margin_millionths // MILLION
             window = {
-                "orders": sums[ORDERS],
-                "revenue": from_units(sums[REVENUE]),
+                "orders": orders,
+                "revenue": from_units(revenue),
                 "margin": from_units(margin),
-                "contacts": sums[CONTACTS],
+                "contacts": contacts,
             }
-        result[str(length)] = window
+        # Where nothing more happened, the longer window is the shorter one.
+        result[name] = window
     return result
 
 
