@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from models.aggregate.fold import FOLDS, milliseconds
-from models.contracts import EventData, Envelope, Reason, Refused, money_units
+from models.contracts import Envelope, EventData, Reason, Refused, money_units
 from models.economics import MILLISECONDS_A_DAY, MONEY_SCALE, Economics
 
 FUTURE_TOLERANCE = MILLISECONDS_A_DAY

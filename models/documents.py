@@ -17,8 +17,7 @@ from models.aggregate.summary import Summary
 from models.aggregate.windows import rolling_windows
 from models.context import Context
 from models.economics import from_units
-from models.scores import Scores
-from models.segments import Dimension
+from models.scores import Evaluation, Published, Scores
 
 SOURCE = "/clv-streams"
 CONTENT_TYPE = ("content-type", b"application/cloudevents+json; charset=utf-8")
@@ -37,8 +36,7 @@ def value_update(
     customer_id: str,
     record: CustomerRecord,
     summary: Summary,
-    scores: Scores,
-    row: int,
+    published: Published,
     context: Context,
 ) -> bytes:
     """The `clv.updated` event of one customer."""
@@ -48,7 +46,7 @@ def value_update(
     (
         T, monetary_value, p_alive, orders, order_value, margin_per_order, contacts, support_cost,
         expected, clv, lever_orders, lever_acquisition, lever_margin,
-    ) = scores.published[row]  # fmt: skip
+    ) = published  # fmt: skip
     data = {
         "customer_id": customer_id,
         "version": record.version,
@@ -113,37 +111,48 @@ def value_update(
     )
 
 
-def segment_change(
-    customer_id: str,
-    record: CustomerRecord,
-    version: int,
-    as_of: int,
-    dimension: Dimension,
-    current: str,
-    scores: Scores,
-    row: int,
-) -> bytes:
-    """The `clv.segment-changed` event of one customer, who was in `record`'s segment so far."""
-    time = moment(as_of)
-    return _encode(
-        {
-            "specversion": "1.0",
-            "id": f"{customer_id}/{version}/{dimension.name}",
-            "source": SOURCE,
-            "type": "clv.segment-changed",
-            "subject": customer_id,
-            "time": time,
-            "datacontenttype": "application/json",
-            "data": {
+def segment_changes(
+    customer_id: str, record: CustomerRecord, evaluation: Evaluation, scores: Scores
+) -> list[bytes]:
+    """The `clv.segment-changed` events of an evaluation, one for each dimension that changed.
+
+    The record is that of before the evaluation, with the segments and the value the customer had.
+    """
+    row, version, as_of = evaluation
+    segments = record.segments
+    documents: list[bytes] = []
+    common: dict[str, Any] = {}
+    for dimension, names in scores.segments:
+        current = names[row]
+        previous = segments.get(dimension.name)
+        if current == previous:
+            continue
+        if not common:
+            common = {
                 "customer_id": customer_id,
                 "version": version,
-                "dimension": dimension.name,
-                "previous": record.segments.get(dimension.name),
-                "current": current,
-                "reason": {"rule": current, "values": scores.evidence(dimension, row)},
                 "clv_before": record.clv,
                 "clv_after": scores.clv[row],
-                "as_of": time,
-            },
-        }
-    )
+                "as_of": moment(as_of),
+            }
+        documents.append(
+            _encode(
+                {
+                    "specversion": "1.0",
+                    "id": f"{customer_id}/{version}/{dimension.name}",
+                    "source": SOURCE,
+                    "type": "clv.segment-changed",
+                    "subject": customer_id,
+                    "time": common["as_of"],
+                    "datacontenttype": "application/json",
+                    "data": {
+                        **common,
+                        "dimension": dimension.name,
+                        "previous": previous,
+                        "current": current,
+                        "reason": {"rule": current, "values": scores.evidence(dimension, row)},
+                    },
+                }
+            )
+        )
+    return documents

@@ -22,9 +22,9 @@ from models.aggregate.record import CustomerRecord, decode_record, encode_record
 from models.aggregate.summary import Summary
 from models.context import Context
 from models.contracts import Envelope, Refused, customer_of, decode
-from models.documents import segment_change, value_update
+from models.documents import segment_changes, value_update
 from models.economics import Economics
-from models.scores import Scores
+from models.scores import Evaluation, Scores
 from models.value import Row, value_row, values
 
 
@@ -103,7 +103,7 @@ class _Customer:
         self.customer_id = key.decode()
         self.record = CustomerRecord() if stored is None else decode_record(stored)
         self.summary = Summary(self.record.aggregate, config)
-        self.evaluations: list[_Evaluation] = []
+        self.evaluations: list[Evaluation] = []
         self.replayed = False
 
     def apply(self, event: Envelope, occurred: int, config: Economics) -> Effect:
@@ -119,14 +119,6 @@ class _Customer:
     def value_row(self, config: Economics) -> Row:
         """What the value is computed from, as of the record's time."""
         return value_row(self.summary, config.day(self.record.as_of), config)
-
-
-class _Evaluation(NamedTuple):
-    """A moment at which a customer is scored; `row` is its place among all of the batch."""
-
-    row: int
-    version: int
-    as_of: int
 
 
 class _Batch:
@@ -170,7 +162,7 @@ class _Batch:
 
     def _add_row(self, customer: _Customer) -> None:
         record = customer.record
-        customer.evaluations.append(_Evaluation(len(self.rows), record.version, record.as_of))
+        customer.evaluations.append(Evaluation(len(self.rows), record.version, record.as_of))
         self.rows.append(customer.value_row(self.context.economics))
 
     def finish(self) -> None:
@@ -190,15 +182,12 @@ class _Batch:
     def _publish(self, customer: _Customer, scores: Scores) -> None:
         record, outputs = customer.record, self.outputs
         segments = record.segments
-        for row, version, as_of in customer.evaluations:
+        for evaluation in customer.evaluations:
+            for document in segment_changes(customer.customer_id, record, evaluation, scores):
+                outputs.segment_changes.append((customer.key, document))
+            row = evaluation.row
             for dimension, names in scores.segments:
-                current = names[row]
-                if current != segments.get(dimension.name):
-                    document = segment_change(
-                        customer.customer_id, record, version, as_of, dimension, current, scores, row
-                    )  # fmt: skip
-                    outputs.segment_changes.append((customer.key, document))
-                    segments[dimension.name] = current
+                segments[dimension.name] = names[row]
             record.clv = scores.clv[row]
         outputs.records[customer.key] = encode_record(record)
         outputs.updates.append(
@@ -209,7 +198,11 @@ class _Batch:
                 scores.clv[row],
                 tuple(segments.items()),
                 value_update(
-                    customer.customer_id, record, customer.summary, scores, row, self.context
+                    customer.customer_id,
+                    record,
+                    customer.summary,
+                    scores.published[row],
+                    self.context,
                 ),
             )
         )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any, NamedTuple
+
 import numpy as np
 
 from models.contracts.parameters import Parameters
@@ -26,6 +28,17 @@ PUBLISHED = (
     "lever_margin",
 )
 
+Published = tuple[Any, ...]
+"""The columns of PUBLISHED of one row."""
+
+
+class Evaluation(NamedTuple):
+    """A moment at which a customer is scored; `row` is its place among all of the batch."""
+
+    row: int
+    version: int
+    as_of: int
+
 
 class Scores:
     """Values and segments by row.
@@ -44,7 +57,9 @@ class Scores:
             if np.isnan(getattr(values, name)).any():
                 self.columns[name] = [None if v != v else v for v in self.columns[name]]  # type: ignore[misc] # noqa: PLR0124
         self.clv = self.columns["clv"]
-        self.published = list(zip(*(self.columns[name] for name in PUBLISHED), strict=True))
+        self.published: list[Published] = list(
+            zip(*(self.columns[name] for name in PUBLISHED), strict=True)
+        )
         """The columns that a value update shows, by row."""
         tiers = None if parameters is None else parameters.tiers
         features = {name: getattr(values, name) for name in FEATURES}

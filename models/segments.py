@@ -54,7 +54,9 @@ class Condition(_Strict):
             raise ValueError(f"unknown feature {name!r}; a rule may ask for {list(FEATURES)}")
         return name
 
-    def holds(self, features: Mapping[str, Floats], tiers: TierThresholds | None) -> NDArray[np.bool_]:
+    def holds(
+        self, features: Mapping[str, Floats], tiers: TierThresholds | None
+    ) -> NDArray[np.bool_]:
         """Which rows meet the condition; none while a named threshold is not published."""
         values = features[self.feature]
         if isinstance(self.bound, str):
@@ -73,7 +75,7 @@ class Condition(_Strict):
 
 
 class Rule(_Strict):
-    """A segment's name and when it holds: all of `all_of` and, if any are given, one of `any_of`."""
+    """A segment, and when it holds: all of `all_of` and, if there are any, one of `any_of`."""
 
     segment: Annotated[str, Field(min_length=1, max_length=60)]
     all_of: tuple[Condition, ...] = ()

@@ -1,9 +1,9 @@
 """Customer value: realised plus expected, for many customers at once.
 
-    value    = realised + expected
-    realised = margin earned - cost to serve - acquisition cost
-    expected = discounted expected orders x expected net margin per order
-                 - discounted expected contacts x cost of a contact
+value    = realised + expected
+realised = margin earned - cost to serve - acquisition cost
+expected = discounted expected orders x expected net margin per order
+             - discounted expected contacts x cost of a contact
 """
 
 from __future__ import annotations
@@ -88,10 +88,8 @@ def values(rows: Sequence[Row], parameters: Parameters | None, config: Economics
     if parameters is None:
         estimates = _simple(purchase_days, T, mean_order_value, contacts, config)
     else:
-        estimates = _predicted(
-            frequency, recency, T, monetary_value, mean_order_value, contacts, bought,
-            parameters, config,
-        )  # fmt: skip
+        customers = (frequency, recency, T, monetary_value, mean_order_value, contacts)
+        estimates = _predicted(parameters, config, bought, *customers)
     p_alive, expected_orders, order_value, expected_contacts = estimates
     share = np.where(gross > 0, gross_margin / np.where(gross > 0, gross, 1), config.margin)
     refund_rate = 0.0 if parameters is None else parameters.refund_rate
@@ -142,17 +140,13 @@ def _simple(
 
 
 def _predicted(
-    frequency: Floats,
-    recency: Floats,
-    T: Floats,
-    monetary_value: Floats,
-    mean_order_value: Floats,
-    contacts: Floats,
-    bought: NDArray[np.bool_],
-    parameters: Parameters,
-    config: Economics,
+    parameters: Parameters, config: Economics, bought: NDArray[np.bool_], *customers: Floats
 ) -> tuple[Floats, Floats, Floats, Floats]:
-    """BG/NBD orders, Gamma-Gamma order value, Gamma-Poisson contacts; nothing before an order."""
+    """BG/NBD orders, Gamma-Gamma order value, Gamma-Poisson contacts; nothing before an order.
+
+    customers: frequency, recency, T, monetary value, mean order value and contacts.
+    """
+    frequency, recency, T, monetary_value, mean_order_value, contacts = customers
     unit = parameters.unit_days
     horizon = config.horizon_days / unit
     discount = config.daily_discount * unit

@@ -75,7 +75,7 @@ class ParameterFeed:
         try:
             parameters = Parameters.model_validate_json(record.value)
         except ValidationError as error:
-            log.error("parameters refused; the former ones stay", where=where, error=str(error))
+            log.warning("parameters refused; the former ones stay", where=where, error=str(error))
             return
         self.current = parameters
         self._seen.add(parameters.version)

@@ -25,11 +25,11 @@ import structlog
 from faust.types import EventT
 from pydantic import ValidationError
 
+from models.context import Context
 from models.contracts import Reason, Refused
 from models.contracts.clock import Tick
 from models.contracts.dead_letters import dead_letter_headers
 from models.documents import CONTENT_TYPE
-from models.context import Context
 from models.engine import DeadLetter, Outputs, Record, Update, advance, process
 from streams.cache import CachedScore, CacheWriter
 from streams.parameters import ParameterFeed
@@ -38,7 +38,7 @@ from streams.transport import OutgoingRecord, PartitionedTable, RecordBatch
 
 log = structlog.get_logger(__name__)
 
-IN_WORK = 3
+IN_WORK = 8
 """Batches whose deliveries may be awaited at once: enough to keep the processor busy."""
 
 SWEEP = 2_000
@@ -206,7 +206,11 @@ class Pipeline:
         self._last[partition] = task
 
     async def _finish(
-        self, event: EventT, partition: int, steps: Sequence[_Step], former: asyncio.Task[None] | None
+        self,
+        event: EventT,
+        partition: int,
+        steps: Sequence[_Step],
+        former: asyncio.Task[None] | None,
     ) -> None:
         """See a batch through to its acknowledgement; or stop the worker."""
         try:

@@ -97,9 +97,7 @@ async def _create(admin: AIOKafkaAdminClient, missing: list[TopicPlan], replicat
         return
     response = await admin.create_topics(
         [
-            NewTopic(
-                topic.name, topic.partitions, replication, topic_configs=dict(topic.config)
-            )
+            NewTopic(topic.name, topic.partitions, replication, topic_configs=dict(topic.config))
             for topic in missing
         ]
     )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from copy import deepcopy
+from datetime import datetime
 from enum import Enum
 from typing import Any, TypeVar
 
@@ -56,7 +57,7 @@ class Effect(Enum):
     """It is older than what the state remembers one by one: it was not applied."""
 
 
-def milliseconds(moment: Any) -> int:
+def milliseconds(moment: datetime) -> int:
     """Milliseconds since 1970 of an aware datetime."""
     return round(moment.timestamp() * 1000)
 
@@ -121,9 +122,7 @@ def _join(
     return Effect.APPLIED
 
 
-def _apply_cancellation(
-    state: Aggregate, event: Envelope, time: int, _config: Economics
-) -> Effect:
+def _apply_cancellation(state: Aggregate, event: Envelope, time: int, _config: Economics) -> Effect:
     data: OrderCancelled = event.data
     key = fingerprint(event.source, data.order_id)
     known = state.cancelled.get(key)
@@ -133,9 +132,7 @@ def _apply_cancellation(
     return Effect.APPLIED
 
 
-def _apply_refund(
-    state: Aggregate, event: Envelope, time: int, config: Economics
-) -> Effect:
+def _apply_refund(state: Aggregate, event: Envelope, time: int, config: Economics) -> Effect:
     data: OrderRefunded = event.data
     key = fingerprint(event.source, data.refund_id)
     order = 0 if data.order_id is None else fingerprint(event.source, data.order_id)
@@ -152,9 +149,7 @@ def _apply_refund(
     return _join(state.refunds, key, known, incoming, _refund_time)
 
 
-def _apply_ticket(
-    state: Aggregate, event: Envelope, time: int, config: Economics
-) -> Effect:
+def _apply_ticket(state: Aggregate, event: Envelope, time: int, config: Economics) -> Effect:
     data: TicketOpened | TicketResolved | TicketRated = event.data
     key = fingerprint(event.source, data.ticket_id)
     day = config.day(time)
@@ -191,17 +186,13 @@ def _apply_ticket(
     return Effect.APPLIED
 
 
-def _apply_survey(
-    state: Aggregate, event: Envelope, time: int, _config: Economics
-) -> Effect:
+def _apply_survey(state: Aggregate, event: Envelope, time: int, _config: Economics) -> Effect:
     data: SurveyAnswered = event.data
     score = (data.score - data.scale.min) / (data.scale.max - data.scale.min)
     return _join_register(state.surveys, data.kind, Survey(time, score))
 
 
-def _apply_acquisition(
-    state: Aggregate, event: Envelope, time: int, config: Economics
-) -> Effect:
+def _apply_acquisition(state: Aggregate, event: Envelope, time: int, config: Economics) -> Effect:
     data: CustomerAcquired = event.data
     cost = config.convert(money_units(data.cost), data.currency)
     incoming = Acquisition(time, cost)

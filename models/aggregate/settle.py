@@ -33,9 +33,7 @@ def settle_all(state: Aggregate, config: Economics) -> None:
     """Settle the excess, and what lies at or before the boundaries already, in place."""
     settled = state.settled
     if settled is not None:
-        state.orders = {
-            k: v for k, v in state.orders.items() if (v.time, k) > settled.orders_until
-        }
+        state.orders = {k: v for k, v in state.orders.items() if (v.time, k) > settled.orders_until}
         state.refunds = {
             k: v for k, v in state.refunds.items() if (v.time, k) > settled.refunds_until
         }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TypedDict
 
-from models.aggregate.state import Aggregate
+from models.aggregate.state import Aggregate, Settled
 from models.aggregate.summary import MILLION
 from models.economics import Economics, from_units
 
@@ -83,16 +83,20 @@ def _sums_by_shortest_window(state: Aggregate, today: int) -> dict[int, list[int
         if oldest < (day := ticket.first.day) <= today:
             _sums(result, today - day)[CONTACTS] += 1
     if state.settled is not None:
-        for day, totals in state.settled.days.items():
-            if oldest < day <= today:
-                sums = _sums(result, today - day)
-                sums[ORDERS] += totals.orders
-                sums[REVENUE] += totals.gross - totals.refunded
-                sums[UNCOSTED] += totals.uncosted
-                sums[EARNED] += totals.gross - totals.uncosted - totals.cost
-                sums[EARNED] -= totals.refunded - totals.recovered
-                sums[CONTACTS] += totals.contacts
+        _add_settled(result, state.settled, oldest, today)
     return result
+
+
+def _add_settled(result: dict[int, list[int]], settled: Settled, oldest: int, today: int) -> None:
+    for day, totals in settled.days.items():
+        if oldest < day <= today:
+            sums = _sums(result, today - day)
+            sums[ORDERS] += totals.orders
+            sums[REVENUE] += totals.gross - totals.refunded
+            sums[UNCOSTED] += totals.uncosted
+            sums[EARNED] += totals.gross - totals.uncosted - totals.cost
+            sums[EARNED] -= totals.refunded - totals.recovered
+            sums[CONTACTS] += totals.contacts
 
 
 def _sums(by_length: dict[int, list[int]], age: int) -> list[int]:

@@ -180,22 +180,16 @@ class BgNbd:
         # in its last digit, on who else is in the batch.
         for number in np.unique(needed):
             rows = needed == number
-            purchases[rows] = self._integral(
-                int(number), discount_rate, end[rows], pace[rows], shape[rows], scale[rows], b[rows]
-            )
+            columns = (end[rows], pace[rows], shape[rows], scale[rows], b[rows])
+            purchases[rows] = self._integral(int(number), discount_rate, *columns)
         return rate * purchases
 
-    def _integral(
-        self,
-        number: int,
-        discount_rate: float,
-        end: FloatArray,
-        pace: FloatArray,
-        shape: FloatArray,
-        scale: FloatArray,
-        b: FloatArray,
-    ) -> FloatArray:
-        """Integrate over w in [0, end], divided by end, with so many nodes; one row each."""
+    def _integral(self, number: int, discount_rate: float, *columns: FloatArray) -> FloatArray:
+        """Integrate over w in [0, end], divided by end, with so many nodes; one row each.
+
+        columns: end, pace, shape, scale and b of the rows.
+        """
+        end, pace, shape, scale, b = columns
         nodes, weights = _gauss_legendre(number)
         w = end[:, None] * nodes
         s = np.expm1(w) / pace[:, None]

@@ -62,7 +62,7 @@ class Reason(StrEnum):
     """Older than what is remembered one by one: it could be a duplicate."""
 
 
-class Refused(Exception):  # noqa: N818
+class Refused(Exception):
     """A record cannot be accepted; its publisher has to change it and send it again.
 
     `field` is a path such as `data.total`, a header such as `ce_id`, `key`, or None when the

@@ -1,5 +1,6 @@
 """The engine: nothing vanishes, batches do not matter, replays change nothing."""
 
+import itertools
 import json
 
 import pytest
@@ -42,7 +43,7 @@ def run(records, context=CONTEXT, states=None, cuts=()):
     states = {} if states is None else states
     outputs = []
     bounds = [0, *sorted(cuts), len(records)]
-    for start, end in zip(bounds, bounds[1:], strict=False):
+    for start, end in itertools.pairwise(bounds):
         batch = process(states, ORIGIN, records[start:end], context, now=NOW)
         states.update(batch.records)
         outputs.append(batch)
@@ -56,9 +57,7 @@ def as_records(sequence):
     ]
 
 
-keyed_events = st.lists(
-    st.tuples(st.sampled_from([b"c1", b"c2"]), events()), max_size=30
-)
+keyed_events = st.lists(st.tuples(st.sampled_from([b"c1", b"c2"]), events()), max_size=30)
 
 
 def rekeyed(key, event):

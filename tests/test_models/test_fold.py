@@ -147,9 +147,7 @@ def test_a_cancellation_may_come_before_its_order():
 
 def test_a_refund_adjusts_money_and_never_counts_as_a_purchase():
     summary = Summary(
-        folded(
-            [placed("a", 0, "50"), placed("b", 9, "60"), refunded("r", 12, "60", order_id="b")]
-        ),
+        folded([placed("a", 0, "50"), placed("b", 9, "60"), refunded("r", 12, "60", order_id="b")]),
         CONFIG,
     )
     assert (summary.frequency, summary.last_day - summary.first_day) == (1, 9)
@@ -199,7 +197,9 @@ def test_days_are_those_of_the_shops_calendar():
     late_evening = [placed("a", 0.45), placed("b", 0.55)]
     assert Summary(folded(late_evening), CONFIG).purchase_days == 2
     berlin = Economics(timezone="Europe/Berlin")
-    assert Summary(folded([placed("a", 0.47), placed("b", 0.55)], berlin), berlin).purchase_days == 1
+    assert (
+        Summary(folded([placed("a", 0.47), placed("b", 0.55)], berlin), berlin).purchase_days == 1
+    )
 
 
 def test_amounts_of_other_currencies_are_converted():
@@ -219,7 +219,9 @@ def test_windows_end_with_the_day_asked_for_and_contain_each_other():
 @given(st.lists(events(), max_size=20))
 @settings(deadline=None)
 def test_a_record_reads_back_as_it_was_written(sequence):
-    record = CustomerRecord(folded(sequence, FEW), 3, 5, {"shop.orders/1": 7}, {"tier": "gold"}, 1.5)
+    record = CustomerRecord(
+        folded(sequence, FEW), 3, 5, {"shop.orders/1": 7}, {"tier": "gold"}, 1.5
+    )
     data = encode_record(record)
     assert decode_record(data) == record
     assert encode_record(decode_record(data)) == data

@@ -110,8 +110,11 @@ def test_the_refund_rate_of_the_population_lowers_the_margin_expected_of_an_orde
 
 def test_the_levers_say_what_ten_percent_would_add():
     result = values([row()], PARAMETERS, CONFIG)
-    orders, margin_per_order = column(result, "expected_orders", 0), column(
-        result, "margin_per_order", 0
+    orders, margin_per_order = (
+        column(result, "expected_orders", 0),
+        column(result, "margin_per_order", 0),
     )
-    assert column(result, "lever_orders", 0) == pytest.approx(0.1 * (36 + orders * margin_per_order))
+    assert column(result, "lever_orders", 0) == pytest.approx(
+        0.1 * (36 + orders * margin_per_order)
+    )
     assert column(result, "lever_acquisition", 0) == pytest.approx(1.0)

@@ -119,7 +119,11 @@ def histories(draw: st.DrawFn) -> tuple[list[CachedScore], list[list[CachedScore
     """Versions of a few customers, and puts of them in any order with any repeats."""
     every = [
         CachedScore(
-            customer_id, version, draw(values), draw(segments), draw(st.text(max_size=20).map(str.encode))
+            customer_id,
+            version,
+            draw(values),
+            draw(segments),
+            draw(st.text(max_size=20).map(str.encode)),
         )
         for customer_id in draw(
             st.lists(st.text(min_size=1, max_size=6), min_size=1, max_size=5, unique=True)

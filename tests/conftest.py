@@ -1,0 +1,22 @@
+"""What holds for all tests: on CI nothing that should run is skipped."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+ALLOWED_SKIPS = ("docker has no compose plugin", "docker is not installed")
+"""Beginnings of reasons that CI accepts: its machines have no Docker engine."""
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]):  # noqa: ARG001
+    """Turn a skip into a failure on CI, with the reason it gave."""
+    outcome = yield
+    report = outcome.get_result()
+    if report.skipped and os.environ.get("CLV_CI") and not hasattr(report, "wasxfail"):
+        reason = str(call.excinfo.value) if call.excinfo else "no reason given"
+        if not reason.startswith(ALLOWED_SKIPS):
+            report.outcome = "failed"
+            report.longrepr = f"{item.nodeid} was skipped where it must run: {reason}"

@@ -1,0 +1,53 @@
+"""A million malformed and hostile records stop nothing and lose nothing."""
+
+from itertools import islice
+
+from models.aggregate.record import decode_record
+from models.context import Context
+from models.contracts.dead_letters import dead_letter_headers, reason_of
+from models.economics import Economics
+from models.engine import process
+
+from .events import KafkaRecord, milliseconds
+from .hostile import hostile_records
+from .parameters import PARAMETERS
+
+RECORDS = 1_000_000
+BATCH = 5_000
+NOW = milliseconds(100_000)
+
+
+def test_a_million_hostile_records_are_each_accounted_for():
+    context = Context(Economics(currency="EUR"), PARAMETERS)
+    states = {}
+    total = accepted = refused = 0
+    fuzzer = hostile_records(11)
+    for number in range(RECORDS // BATCH):
+        records = [
+            KafkaRecord(number * BATCH + at, NOW, key, value, tuple(headers))
+            for at, (key, value, headers) in enumerate(islice(fuzzer, BATCH))
+        ]
+        outputs = process(states, "shop.orders/0", records, context, now=NOW)
+        states.update(outputs.records)
+        accounted = (
+            outputs.accepted
+            + outputs.duplicates
+            + outputs.replayed
+            + len(outputs.rekeyed)
+            + len(outputs.dead_letters)
+        )
+        assert accounted == len(records)
+        for letter in outputs.dead_letters:
+            assert letter.record in records[letter.record.offset - number * BATCH :][:1]
+        letter = outputs.dead_letters[0]
+        headers = dead_letter_headers(letter.refused, letter.record.headers, "shop.orders", 0, 1)
+        assert headers[: len(letter.record.headers)] == list(letter.record.headers)
+        assert reason_of(headers) == letter.refused.reason.value
+        total += len(records)
+        accepted += outputs.accepted
+        refused += len(outputs.dead_letters)
+    assert total == RECORDS
+    assert refused > RECORDS // 2
+    assert accepted > 1_000
+    for data in states.values():
+        decode_record(data)
