@@ -117,7 +117,7 @@ class Cluster:
             async with asyncio.timeout(PATIENCE):
                 while True:
                     for worker in self.workers:
-                        if worker.process.returncode not in (None, -signal.SIGKILL):
+                        if worker.process.returncode not in (None, 0, -signal.SIGKILL):
                             worker.check()
                     # Asked by partition: the embedded broker's answer for all of them is cut short.
                     committed = await admin.list_consumer_group_offsets(
