@@ -78,11 +78,19 @@ class Counts:
         self.dead_letters += outputs.reasons()
 
 
-class _Step(NamedTuple):
-    """Outputs of one call of the engine, and the deliveries of what is published of them."""
+class _Work(NamedTuple):
+    """Outputs on their way.
 
+    former, stored: set when the changelog records of the partition's former outputs, and of these,
+    are with the producer. event: the batch to acknowledge at the end, if these are its last.
+    """
+
+    partition: int
     outputs: Outputs
     deliveries: Sequence[asyncio.Future[Any]]
+    former: asyncio.Event | None
+    stored: asyncio.Event
+    event: EventT | None
 
 
 class Pipeline:
@@ -105,7 +113,8 @@ class Pipeline:
         self.counts = Counts()
         self._slots = asyncio.Semaphore(IN_WORK)
         self._failure: BaseException | None = None
-        self._last: dict[int, asyncio.Task[None]] = {}
+        self._stored: dict[int, asyncio.Event] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
 
     async def fold(self, event: EventT) -> None:
         """Fold a batch of input records into the customers' records."""
@@ -119,19 +128,18 @@ class Pipeline:
             now=_now(),
         )
         self.counts.add(outputs, len(batch))
-        self._finish_later(event, [self._send(batch, outputs)])
+        self._hand_over(batch, outputs, event)
 
     async def pass_time(self, event: EventT) -> None:
         """Let time pass for all customers of a partition, as the records of a batch say."""
         batch: RecordBatch = event.value
         await self._slot()
-        steps: list[_Step] = []
         for record in batch.records:
             for outputs in await self._tick(batch, record):
-                steps.append(self._send(batch, outputs))
-                # Deliveries of earlier customers go out while the next ones are scored.
-                await asyncio.sleep(0)
-        self._finish_later(event, steps)
+                self.counts.add(outputs, 0)
+                self._hand_over(batch, outputs)
+                await self._slot()
+        self._hand_over(batch, Outputs(), event)
 
     async def _tick(self, batch: RecordBatch, record: Record) -> Iterable[Outputs]:
         try:
@@ -140,9 +148,7 @@ class Pipeline:
             first = error.errors(include_url=False)[0]
             where = ".".join(map(str, first["loc"]))
             refused = Refused(Reason.INVALID_FIELD, where, f"{where}: {first['msg']}")
-            outputs = Outputs(dead_letters=[DeadLetter(record, refused)])
-            self.counts.dead_letters += outputs.reasons()
-            return [outputs]
+            return [Outputs(dead_letters=[DeadLetter(record, refused)])]
         if tick.parameters is not None and not await self.feed.wait_for(
             tick.parameters, PARAMETERS_SECONDS
         ):
@@ -161,18 +167,31 @@ class Pipeline:
                 self._context(),
                 as_of=as_of,
             )
-            self.counts.add(outputs, 0)
             yield outputs
         self.counts.ticks += 1
 
     def _context(self) -> Context:
         return Context(self.economics, self.feed.current)
 
-    def _send(self, batch: RecordBatch, outputs: Outputs) -> _Step:
-        """Store the records, and hand the outputs to the producer; they keep the partition."""
+    def _hand_over(self, batch: RecordBatch, outputs: Outputs, event: EventT | None = None) -> None:
+        """Store the records, hand the outputs to the producer, and see them through meanwhile.
+
+        Nothing is awaited between reading the states and this, and each call takes its place behind
+        the partition's former one: the changelog gets a customer's records in their order.
+        """
         partition = batch.tp.partition
-        topics = self.topics
         self.table.update_partition(partition, outputs.records)
+        deliveries = self._publish(batch, outputs)
+        former = self._stored.get(partition)
+        stored = self._stored[partition] = asyncio.Event()
+        work = _Work(partition, outputs, deliveries, former, stored, event)
+        task = asyncio.create_task(self._see_through(work))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _publish(self, batch: RecordBatch, outputs: Outputs) -> list[asyncio.Future[Any]]:
+        """Hand the outputs to the producer, without waiting; they keep the partition."""
+        partition, topics = batch.tp.partition, self.topics
         updates = ((u.key, u.document, _JSON) for u in outputs.updates)
         changes = ((key, document, _JSON) for key, document in outputs.segment_changes)
         letters = (_letter(batch, letter) for letter in outputs.dead_letters)
@@ -185,7 +204,7 @@ class Pipeline:
             home = self.app.producer.key_partition(batch.tp.topic, key).partition
             again = (key, record.value, _rekeyed_headers(batch, record))
             deliveries += self._to(batch.tp.topic, home, [again])
-        return _Step(outputs, deliveries)
+        return deliveries
 
     def _to(
         self, topic: str, partition: int, records: Iterable[OutgoingRecord]
@@ -199,42 +218,28 @@ class Pipeline:
         if self._failure is not None:
             raise self._failure
 
-    def _finish_later(self, event: EventT, steps: Sequence[_Step]) -> None:
-        partition = event.message.partition
-        former = self._last.get(partition)
-        task = asyncio.create_task(self._finish(event, partition, steps, former))
-        self._last[partition] = task
-
-    async def _finish(
-        self,
-        event: EventT,
-        partition: int,
-        steps: Sequence[_Step],
-        former: asyncio.Task[None] | None,
-    ) -> None:
-        """See a batch through to its acknowledgement; or stop the worker."""
+    async def _see_through(self, work: _Work) -> None:
+        """Wait for the broker, store, wait again, tell Redis, acknowledge; or stop the worker."""
         try:
-            for step in steps:
-                await asyncio.gather(*step.deliveries)
-            if former is not None:
-                # A later record of a customer says that the outputs of the former were published.
-                await former
-            logged = [
-                delivery
-                for step in steps
-                for delivery in self.table.send_items(partition, step.outputs.records)
-            ]
+            await asyncio.gather(*work.deliveries)
+            if work.former is not None:
+                await work.former.wait()
+            if self._failure is not None:
+                return
+            logged = self.table.send_items(work.partition, work.outputs.records)
+            work.stored.set()
             await asyncio.gather(*logged)
-            for step in steps:
-                self.cache.submit([_cached(update) for update in step.outputs.updates])
+            self.cache.submit([_cached(update) for update in work.outputs.updates])
             await self.cache.flush()
-            event.ack()
-        except Exception as error:
+            if work.event is not None:
+                # Former outputs may still be on their way; the commit waits for those.
+                work.event.ack()
+        except Exception as error:  # noqa: BLE001 - whatever it is, nothing later may be committed
             if self._failure is None:
                 self._failure = error
                 await self.app.crash(error)
-            raise
         finally:
+            work.stored.set()
             self._slots.release()
 
 

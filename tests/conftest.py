@@ -11,7 +11,7 @@ ALLOWED_SKIPS = ("docker has no compose plugin", "docker is not installed")
 
 
 @pytest.hookimpl(hookwrapper=True)
-def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]):  # noqa: ARG001
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]):
     """Turn a skip into a failure on CI, with the reason it gave."""
     outcome = yield
     report = outcome.get_result()

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
+
+from models.contracts.fields import Time
 
 
 class Tick(BaseModel):
@@ -15,5 +17,5 @@ class Tick(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
-    as_of: AwareDatetime
+    as_of: Time
     parameters: Annotated[str, Field(min_length=1, max_length=100)] | None = None

@@ -85,6 +85,7 @@ class Cluster:
             "CLV_SESSION_TIMEOUT": "2",
             "CLV_HEARTBEAT_INTERVAL": "0.5",
             "CLV_COMMIT_INTERVAL": "0.3",
+            "CLV_POLL_RECORDS": str(self.settings.poll_records),
             "CLV_ECONOMICS__CURRENCY": self.settings.economics.currency,
         }
 

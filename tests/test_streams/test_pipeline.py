@@ -1,0 +1,222 @@
+"""The order in which a batch's outputs, changelog records and acknowledgement happen.
+
+Broker, table and cache are stand-ins here, so that the test decides when each delivery arrives.
+"""
+
+import asyncio
+from datetime import UTC, datetime
+from types import SimpleNamespace
+
+import pytest
+from faust.types import TP
+
+from models.aggregate.record import decode_record
+from models.contracts.clock import Tick
+from streams import pipeline as pipeline_module
+from streams.pipeline import Pipeline
+from streams.settings import Settings
+from streams.transport import RecordBatch
+from tests.test_models.events import KafkaRecord, at, body, milliseconds
+
+
+class Broker:
+    """Keeps what was sent, in order; deliveries arrive when told to."""
+
+    def __init__(self):
+        self.sent = []
+        self.deliveries = []
+        self.held = False
+
+    def send_records(self, topic, partition, records):
+        futures = []
+        for key, value, _headers in records:
+            self.sent.append((topic, key, value))
+            future = asyncio.get_running_loop().create_future()
+            if self.held:
+                self.deliveries.append(future)
+            else:
+                future.set_result(None)
+            futures.append(future)
+        return futures
+
+    def arrive(self):
+        for future in self.deliveries:
+            future.set_result(None)
+        self.deliveries.clear()
+
+    def fail(self, error):
+        self.deliveries.pop(0).set_exception(error)
+        self.arrive()
+
+
+class Table:
+    """Records in memory, and the changelog at the broker."""
+
+    def __init__(self, broker):
+        self.broker = broker
+        self.states = {}
+
+    def partition(self, _number):
+        return self.states
+
+    def update_partition(self, _partition, items):
+        self.states.update(items)
+
+    def send_items(self, partition, items):
+        return self.broker.send_records(
+            "changelog", partition, ((k, v, []) for k, v in items.items())
+        )
+
+
+class Cache:
+    def __init__(self):
+        self.scores = []
+
+    def submit(self, scores):
+        self.scores += scores
+
+    async def flush(self):
+        await asyncio.sleep(0)
+
+
+class Event:
+    """A Faust event of some records."""
+
+    def __init__(self, topic, *records):
+        self.value = RecordBatch(TP(topic, 0), records)
+        self.acked = False
+
+    def ack(self):
+        self.acked = True
+
+
+def orders(offset, *customers):
+    return Event(
+        "shop.orders",
+        *(
+            KafkaRecord(
+                offset + n,
+                milliseconds(1),
+                customer.encode(),
+                body(
+                    "order.placed",
+                    {
+                        "customer_id": customer,
+                        "order_id": f"{customer}-{offset}",
+                        "placed_at": at(0),
+                        "currency": "USD",
+                        "total": "40",
+                    },
+                ),
+            )
+            for n, customer in enumerate(customers)
+        ),
+    )
+
+
+@pytest.fixture
+def running():
+    broker, crashes = Broker(), []
+
+    async def crash(error):
+        crashes.append(error)
+
+    app = SimpleNamespace(producer=broker, crash=crash)
+    feed = SimpleNamespace(current=None)
+    cache = Cache()
+    pipeline = Pipeline(app, Table(broker), Settings(), feed, cache)
+    return SimpleNamespace(pipeline=pipeline, broker=broker, cache=cache, crashes=crashes)
+
+
+async def turns(count=50):
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
+def topics(broker):
+    return [topic for topic, _, _ in broker.sent]
+
+
+async def test_outputs_then_changelog_then_cache_then_ack(running):
+    running.broker.held = True
+    event = orders(0, "c1")
+    await running.pipeline.fold(event)
+    await turns()
+    assert topics(running.broker) == ["clv.updates", *["clv.segment-changes"] * 3]
+    running.broker.arrive()
+    await turns()
+    assert topics(running.broker)[-1] == "changelog"
+    assert (running.cache.scores, event.acked) == ([], False)
+    running.broker.arrive()
+    await turns()
+    assert [score.customer_id for score in running.cache.scores] == ["c1"]
+    assert event.acked
+
+
+async def test_changelog_records_of_a_partition_keep_their_order(running):
+    running.broker.held = True
+    first, second = orders(0, "c1"), orders(5, "c1")
+    await running.pipeline.fold(first)
+    former = list(running.broker.deliveries)
+    running.broker.deliveries.clear()
+    await running.pipeline.fold(second)
+    running.broker.arrive()
+    await turns()
+    assert "changelog" not in topics(running.broker)
+    for future in former:
+        future.set_result(None)
+    await turns()
+    running.broker.arrive()
+    await turns()
+    versions = [decode_record(v).version for t, _, v in running.broker.sent if t == "changelog"]
+    assert versions == [1, 2]
+    assert first.acked
+    assert second.acked
+
+
+async def test_time_passing_never_stores_an_older_record_over_a_newer(running, monkeypatch):
+    monkeypatch.setattr(pipeline_module, "SWEEP", 1)
+    await running.pipeline.fold(orders(0, "c1", "c2", "c3"))
+    await turns()
+    tick = Tick(as_of=datetime(2026, 6, 1, tzinfo=UTC)).model_dump_json().encode()
+    event = Event("clv.clock", KafkaRecord(0, milliseconds(1), None, tick))
+    running.broker.held = True
+    sweeping = asyncio.create_task(running.pipeline.pass_time(event))
+    await turns(2)
+    await running.pipeline.fold(orders(10, "c1"))
+    for _ in range(20):
+        running.broker.arrive()
+        await turns()
+    await sweeping
+    assert event.acked
+    stored = {}
+    for topic, key, value in running.broker.sent:
+        if topic == "changelog":
+            version = decode_record(value).version
+            assert version > stored.get(key, 0)
+            stored[key] = version
+    assert stored == {b"c1": 3, b"c2": 2, b"c3": 2}
+
+
+async def test_a_failed_delivery_stops_everything_behind_it(running):
+    running.broker.held = True
+    first, second = orders(0, "c1"), orders(5, "c1")
+    await running.pipeline.fold(first)
+    await running.pipeline.fold(second)
+    running.broker.fail(OSError("the broker is gone"))
+    await turns()
+    assert [str(error) for error in running.crashes] == ["the broker is gone"]
+    assert "changelog" not in topics(running.broker)
+    assert not first.acked
+    assert not second.acked
+    with pytest.raises(OSError, match="gone"):
+        await running.pipeline.fold(orders(9, "c2"))
+
+
+async def test_what_is_no_tick_becomes_a_dead_letter(running):
+    event = Event("clv.clock", KafkaRecord(0, milliseconds(1), b"k", b'{"as_of": 3}'))
+    await running.pipeline.pass_time(event)
+    await turns()
+    assert topics(running.broker) == ["clv.dead-letters"]
+    assert running.pipeline.counts.dead_letters == {"invalid-field": 1}
+    assert event.acked
