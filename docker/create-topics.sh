@@ -26,15 +26,18 @@ latest="cleanup.policy=compact segment.bytes=67108864"
 month="cleanup.policy=delete retention.ms=2592000000 message.timestamp.type=LogAppendTime"
 hour="cleanup.policy=delete retention.ms=3600000 message.timestamp.type=LogAppendTime"
 
+# A record that was refused has its reason in more headers; a customer's record may be large.
+large="max.message.bytes=4194304"
+
 # shellcheck disable=SC2086 # each policy is several words
 {
     topic shop.orders "$CLV_PARTITIONS" $keep
     topic shop.support "$CLV_PARTITIONS" $keep
     topic shop.customers "$CLV_PARTITIONS" $keep
     topic clv.clock "$CLV_PARTITIONS" $hour
-    topic clv-customers-changelog "$CLV_PARTITIONS" $latest
+    topic clv-customers-changelog "$CLV_PARTITIONS" $latest $large
     topic clv.updates "$CLV_PARTITIONS" $latest
     topic clv.segment-changes "$CLV_PARTITIONS" $month
-    topic clv.dead-letters "$CLV_PARTITIONS" $keep
+    topic clv.dead-letters "$CLV_PARTITIONS" $keep $large
     topic clv.models 1 $latest
 }

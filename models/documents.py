@@ -118,7 +118,7 @@ def segment_changes(
 
     The record is that of before the evaluation, with the segments and the value the customer had.
     """
-    row, version, as_of = evaluation
+    row, version, as_of, (origin, offset) = evaluation
     segments = record.segments
     documents: list[bytes] = []
     common: dict[str, Any] = {}
@@ -139,7 +139,7 @@ def segment_changes(
             _encode(
                 {
                     "specversion": "1.0",
-                    "id": f"{customer_id}/{version}/{dimension.name}",
+                    "id": f"{customer_id}/{dimension.name}/{origin}/{offset}",
                     "source": SOURCE,
                     "type": "clv.segment-changed",
                     "subject": customer_id,

@@ -56,7 +56,7 @@ class Economics(BaseModel):
     """Cost of a contact by channel, when neither its cost nor its handling time is known."""
     cost_of_a_minute: NonNegative = 0.60
     complaint_topics: frozenset[str] = frozenset({"complaint"})
-    remembered: Annotated[int, Field(ge=1, le=100_000)] = 256
+    remembered: Annotated[int, Field(ge=1, le=10_000)] = 256
     """Orders, refunds and tickets of each customer that are remembered one by one."""
 
     @field_validator("currency")

@@ -12,7 +12,7 @@ a batch is published as a value update.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
@@ -162,7 +162,8 @@ class _Batch:
 
     def _add_row(self, customer: _Customer) -> None:
         record = customer.record
-        customer.evaluations.append(Evaluation(len(self.rows), record.version, record.as_of))
+        cause = (self.origin, record.applied[self.origin])
+        customer.evaluations.append(Evaluation(len(self.rows), record.version, record.as_of, cause))
         self.rows.append(customer.value_row(self.context.economics))
 
     def finish(self) -> None:
@@ -215,12 +216,15 @@ def process(
     context: Context,
     *,
     now: int,
+    at_home: Callable[[bytes], bool] = lambda _key: True,
 ) -> Outputs:
     """Fold the records of one topic-partition into the states of its customers.
 
     states: encoded customer records by key; it is read, never written: the new records are in
     the outputs. origin: "topic/partition" of the records. now: milliseconds since 1970; events
-    that claim to be later than a day after it, or after their arrival, are refused.
+    that claim to be later than a day after it, or after their arrival, are refused. at_home: says
+    of a new customer's key whether it belongs to this topic-partition; publishers may partition by
+    another rule, and a customer's events must all be in one place.
 
     Raises
     ------
@@ -234,7 +238,9 @@ def process(
         try:
             event = decode(record.key, record.value, record.headers)
             key = customer_of(event, record.key).encode()
-            if key != record.key:
+            if key != record.key or (
+                key not in states and key not in batch.customers and not at_home(key)
+            ):
                 outputs.rekeyed.append((key, record))
                 continue
             occurred = check_acceptable(event, record.timestamp, now, config)

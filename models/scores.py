@@ -38,6 +38,8 @@ class Evaluation(NamedTuple):
     row: int
     version: int
     as_of: int
+    cause: tuple[str, int]
+    """Topic-partition and offset of the record that led to it."""
 
 
 class Scores:

@@ -20,10 +20,12 @@ class ParameterFeed:
     """The current parameters, kept current by a consumer without a group.
 
     Used as an async context manager: on entry everything already published has been read.
+    Parameters in another currency than the one given are refused.
     """
 
-    def __init__(self, topic: str, **connection: Any) -> None:
-        self.current: Parameters | None = None
+    def __init__(self, topic: str, currency: str | None = None, **connection: Any) -> None:
+        self._current: Parameters | None = None
+        self._currency = currency
         self._seen: set[str] = set()
         self._arrived = asyncio.Condition()
         self._partition = TopicPartition(topic, 0)
@@ -47,6 +49,16 @@ class ParameterFeed:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
         await self._consumer.stop()
+
+    @property
+    def current(self) -> Parameters | None:
+        """The parameters to use now; None while none are published.
+
+        Raises whatever ended the following of the topic: without it they would grow old unnoticed.
+        """
+        if self._task is not None and self._task.done():
+            self._task.result()
+        return self._current
 
     async def wait_for(self, version: str, timeout: float) -> bool:  # noqa: ASYNC109
         """Wait until parameters of this version have arrived; say whether they have."""
@@ -77,7 +89,15 @@ class ParameterFeed:
         except ValidationError as error:
             log.warning("parameters refused; the former ones stay", where=where, error=str(error))
             return
-        self.current = parameters
+        if self._currency not in (None, parameters.currency):
+            log.warning(
+                "parameters refused; they are not in the shop's currency",
+                where=where,
+                currency=parameters.currency,
+                expected=self._currency,
+            )
+            return
+        self._current = parameters
         self._seen.add(parameters.version)
         log.info("parameters in use", where=where, version=parameters.version)
 

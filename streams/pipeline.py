@@ -18,20 +18,23 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import islice
 from typing import Any, NamedTuple
 
 import structlog
-from faust.types import EventT
+from faust.types import TP, EventT
 from pydantic import ValidationError
 
+from models.acceptance import FUTURE_TOLERANCE
+from models.aggregate.fold import milliseconds
 from models.context import Context
 from models.contracts import Reason, Refused
 from models.contracts.clock import Tick
-from models.contracts.dead_letters import dead_letter_headers
+from models.contracts.dead_letters import CUT, dead_letter_headers
 from models.documents import CONTENT_TYPE
 from models.engine import DeadLetter, Outputs, Record, Update, advance, process
-from streams.cache import CachedScore, CacheWriter
+from streams.cache import MAX_CLV, CachedScore, CacheWriter
 from streams.parameters import ParameterFeed
 from streams.settings import Settings
 from streams.transport import OutgoingRecord, PartitionedTable, RecordBatch
@@ -46,6 +49,9 @@ SWEEP = 2_000
 
 PARAMETERS_SECONDS = 60.0
 """How long a tick waits for the parameters it asks for."""
+
+LARGEST_LETTER = 3 * 1024 * 1024
+"""Bytes of a refused record's value that are kept; the topic takes a record of 4 MiB."""
 
 _JSON = [CONTENT_TYPE]
 
@@ -126,6 +132,7 @@ class Pipeline:
             batch.records,
             self._context(),
             now=_now(),
+            at_home=partial(self._at_home, batch.tp),
         )
         self.counts.add(outputs, len(batch))
         self._hand_over(batch, outputs, event)
@@ -134,11 +141,16 @@ class Pipeline:
         """Let time pass for all customers of a partition, as the records of a batch say."""
         batch: RecordBatch = event.value
         await self._slot()
+        under_way: set[asyncio.Task[None]] = set()
         for record in batch.records:
             for outputs in await self._tick(batch, record):
                 self.counts.add(outputs, 0)
-                self._hand_over(batch, outputs)
+                task = self._hand_over(batch, outputs)
+                under_way.add(task)
+                task.add_done_callback(under_way.discard)
                 await self._slot()
+        if under_way:
+            await asyncio.wait(under_way)
         self._hand_over(batch, Outputs(), event)
 
     async def _tick(self, batch: RecordBatch, record: Record) -> Iterable[Outputs]:
@@ -149,11 +161,20 @@ class Pipeline:
             where = ".".join(map(str, first["loc"]))
             refused = Refused(Reason.INVALID_FIELD, where, f"{where}: {first['msg']}")
             return [Outputs(dead_letters=[DeadLetter(record, refused)])]
+        as_of = milliseconds(tick.as_of)
+        if as_of > _now() + FUTURE_TOLERANCE:
+            refused = Refused(
+                Reason.FUTURE,
+                "as_of",
+                f"as_of is {tick.as_of.isoformat()}, more than a day ahead; time does not go back, "
+                "so nobody is valued as of then",
+            )
+            return [Outputs(dead_letters=[DeadLetter(record, refused)])]
         if tick.parameters is not None and not await self.feed.wait_for(
             tick.parameters, PARAMETERS_SECONDS
         ):
             log.warning("a tick asks for parameters that have not arrived", wanted=tick.parameters)
-        return self._sweep(batch, record.offset, round(tick.as_of.timestamp() * 1000))
+        return self._sweep(batch, record.offset, as_of)
 
     def _sweep(self, batch: RecordBatch, offset: int, as_of: int) -> Iterator[Outputs]:
         states = self.table.partition(batch.tp.partition)
@@ -170,10 +191,17 @@ class Pipeline:
             yield outputs
         self.counts.ticks += 1
 
+    def _at_home(self, tp: TP, key: bytes) -> bool:
+        """Whether a new customer's key belongs to the partition it came in."""
+        at_home: bool = self.app.producer.key_partition(tp.topic, key).partition == tp.partition
+        return at_home
+
     def _context(self) -> Context:
         return Context(self.economics, self.feed.current)
 
-    def _hand_over(self, batch: RecordBatch, outputs: Outputs, event: EventT | None = None) -> None:
+    def _hand_over(
+        self, batch: RecordBatch, outputs: Outputs, event: EventT | None = None
+    ) -> asyncio.Task[None]:
         """Store the records, hand the outputs to the producer, and see them through meanwhile.
 
         Nothing is awaited between reading the states and this, and each call takes its place behind
@@ -188,6 +216,7 @@ class Pipeline:
         task = asyncio.create_task(self._see_through(work))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
 
     def _publish(self, batch: RecordBatch, outputs: Outputs) -> list[asyncio.Future[Any]]:
         """Hand the outputs to the producer, without waiting; they keep the partition."""
@@ -232,7 +261,6 @@ class Pipeline:
             self.cache.submit([_cached(update) for update in work.outputs.updates])
             await self.cache.flush()
             if work.event is not None:
-                # Former outputs may still be on their way; the commit waits for those.
                 work.event.ack()
         except Exception as error:  # noqa: BLE001 - whatever it is, nothing later may be committed
             if self._failure is None:
@@ -244,9 +272,9 @@ class Pipeline:
 
 
 def _cached(update: Update) -> CachedScore:
-    return CachedScore(
-        update.customer_id, update.version, update.clv, update.segments, update.document
-    )
+    # What is beyond the ranking's exact numbers stands at its end; the document has the value.
+    clv = min(max(update.clv, -MAX_CLV), MAX_CLV)
+    return CachedScore(update.customer_id, update.version, clv, update.segments, update.document)
 
 
 def _now() -> int:
@@ -258,7 +286,12 @@ def _letter(batch: RecordBatch, letter: DeadLetter) -> OutgoingRecord:
     headers = dead_letter_headers(
         letter.refused, record.headers, batch.tp.topic, batch.tp.partition, record.offset
     )
-    return record.key, record.value, headers
+    value = record.value
+    if value is not None and len(value) > LARGEST_LETTER:
+        # It came compressed, and would not fit the topic as it is.
+        headers.append((CUT, str(len(value)).encode()))
+        value = value[:LARGEST_LETTER]
+    return record.key, value, headers
 
 
 def _rekeyed_headers(batch: RecordBatch, record: Record) -> list[tuple[str, bytes]]:

@@ -13,6 +13,7 @@ from streams.settings import Settings
 TABLE_NAME = "customers"
 
 _COMPACT = {"cleanup.policy": "compact"}
+_KEEP = {"cleanup.policy": "delete", "retention.ms": "-1"}
 _LARGE = {"max.message.bytes": str(4 * 1024 * 1024)}
 
 
@@ -38,12 +39,12 @@ def plan(settings: Settings) -> list[TopicPlan]:
     """All topics of the service. All but the models have one partition count."""
     topics, count = settings.topics, settings.partitions
     return [
-        *(TopicPlan(name, count, {}) for name in topics.inputs),
+        *(TopicPlan(name, count, _KEEP) for name in topics.inputs),
         TopicPlan(topics.clock, count, {}),
         TopicPlan(topics.updates, count, _COMPACT),
         TopicPlan(topics.segment_changes, count, {}),
         # A dead letter is a whole record and the headers that say why.
-        TopicPlan(topics.dead_letters, count, _LARGE),
+        TopicPlan(topics.dead_letters, count, _KEEP | _LARGE),
         TopicPlan(changelog_topic(settings), count, _COMPACT | _LARGE),
         TopicPlan(topics.models, 1, _COMPACT),
     ]
@@ -81,8 +82,9 @@ def _mismatch(counts: Mapping[str, int]) -> str:
     listed = ", ".join(f"{name}: {count}" for name, count in sorted(counts.items()))
     return (
         f"these topics must have the same number of partitions, but have {listed}. A customer's "
-        "events of all topics are worked on together, in one partition. Recreate the topics that "
-        "differ (their records can be replayed), or name others by CLV_TOPICS__…"
+        "events of all topics are worked on together, in one partition. Make new topics with one "
+        "count, name them by CLV_TOPICS__…, and give the service a new CLV_APP_ID: under the old "
+        "one their offsets would look like replays"
     )
 
 

@@ -24,6 +24,9 @@ GARBAGE_THRESHOLD = 200_000
 """New objects between collections: a batch makes as many, none of them in cycles. With Python's
 default of 700, a quarter of the time of a batch went into looking for garbage."""
 
+START_SECONDS = 60.0
+"""How long a worker that is told to stop may take to: it finishes what is in work, or its start."""
+
 
 @asynccontextmanager
 async def running_app(
@@ -34,7 +37,9 @@ async def running_app(
     redis = connect(redis_url)
     try:
         async with (
-            ParameterFeed(settings.topics.models, bootstrap_servers=broker) as feed,
+            ParameterFeed(
+                settings.topics.models, settings.economics.currency, bootstrap_servers=broker
+            ) as feed,
             CacheWriter(ScoreCache(redis, settings.redis_prefix)) as cache,
         ):
             app, pipeline = build_app(settings, broker, partitions, feed, cache)
@@ -61,13 +66,24 @@ async def run_worker(settings: Settings, broker: str, redis_url: str) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
+    stopping = asyncio.create_task(stop.wait())
+    working = asyncio.create_task(_work(settings, broker, redis_url, stop))
+    await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    stopping.cancel()
+    try:
+        # A signal while it starts finds nobody waiting for it yet.
+        await asyncio.wait_for(working, START_SECONDS if stop.is_set() else None)
+    except TimeoutError:
+        log.warning("stopped while it was starting")
+    log.info("worker stopped")
+
+
+async def _work(settings: Settings, broker: str, redis_url: str, stop: asyncio.Event) -> None:
     async with running_app(settings, broker, redis_url) as (app, _pipeline):
         log.info("worker started", broker=broker, group=settings.app_id)
-        crashed = asyncio.create_task(app.wait_until_stopped())
-        stopping = asyncio.create_task(stop.wait())
-        await asyncio.wait({crashed, stopping}, return_when=asyncio.FIRST_COMPLETED)
-        for task in (crashed, stopping):
+        ended = [asyncio.create_task(end) for end in (app.wait_until_stopped(), stop.wait())]
+        await asyncio.wait(ended, return_when=asyncio.FIRST_COMPLETED)
+        for task in ended:
             task.cancel()
     if app.crashed:
         raise app.crash_reason
-    log.info("worker stopped")

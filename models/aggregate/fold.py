@@ -48,11 +48,11 @@ class Effect(Enum):
     """What an event did to an aggregate."""
 
     APPLIED = "applied"
-    """It is part of the state now; perhaps superseded by a later version of the same thing."""
+    """It is part of the state now."""
     APPENDED = "appended"
     """Applied, and it is a new order that is the latest of all."""
     DUPLICATE = "duplicate"
-    """The state held exactly this already."""
+    """The state held this already, or something newer about the same thing."""
     TOO_OLD = "too-old"
     """It is older than what the state remembers one by one: it was not applied."""
 
@@ -113,11 +113,8 @@ def _apply_order(state: Aggregate, event: Envelope, time: int, config: Economics
 def _join(
     entries: dict[int, Any], key: int, known: Any, incoming: Any, time_of: Callable[[Any], int]
 ) -> Effect:
-    if known is not None:
-        if known == incoming:
-            return Effect.DUPLICATE
-        if known > incoming:
-            return Effect.APPLIED
+    if known is not None and known >= incoming:
+        return Effect.DUPLICATE
     _insert(entries, key, incoming, time_of)
     return Effect.APPLIED
 
@@ -126,9 +123,11 @@ def _apply_cancellation(state: Aggregate, event: Envelope, time: int, _config: E
     data: OrderCancelled = event.data
     key = fingerprint(event.source, data.order_id)
     known = state.cancelled.get(key)
-    if known == time:
+    if known is None and state.settled is not None and key not in state.orders:
+        return Effect.TOO_OLD
+    if known is not None and known <= time:
         return Effect.DUPLICATE
-    _insert(state.cancelled, key, time if known is None else min(known, time), int)
+    _insert(state.cancelled, key, time, int)
     return Effect.APPLIED
 
 
@@ -161,7 +160,6 @@ def _apply_ticket(state: Aggregate, event: Envelope, time: int, config: Economic
     if isinstance(data, TicketOpened):
         complaint = data.complaint or data.topic in config.complaint_topics
         channel = CHANNELS.index(data.channel)
-        before: Opened | Resolved | Rated | None = ticket.opened
         part = Opened(time, channel, complaint, day)
         joined = Ticket(newer(ticket.opened, part), ticket.resolved, ticket.rated)
     elif isinstance(data, TicketResolved):
@@ -171,18 +169,15 @@ def _apply_ticket(state: Aggregate, event: Envelope, time: int, config: Economic
             else config.convert(money_units(data.cost), data.currency)
         )
         decaminutes = -1 if data.handling_minutes is None else round(data.handling_minutes * 10)
-        before = ticket.resolved
         part = Resolved(time, cost, decaminutes, day)
         joined = Ticket(ticket.opened, newer(ticket.resolved, part), ticket.rated)
     else:
         score = (data.score - data.scale.min) / (data.scale.max - data.scale.min)
-        before = ticket.rated
         part = Rated(time, score, day)
         joined = Ticket(ticket.opened, ticket.resolved, newer(ticket.rated, part))
-    if before == part:
+    if joined == ticket:
         return Effect.DUPLICATE
-    if joined != ticket:
-        _insert(state.tickets, key, joined, _ticket_time)
+    _insert(state.tickets, key, joined, _ticket_time)
     return Effect.APPLIED
 
 
@@ -201,14 +196,13 @@ def _apply_acquisition(state: Aggregate, event: Envelope, time: int, config: Eco
 
 def _join_register(entries: dict[Any, Any], key: Any, incoming: Any) -> Effect:
     known = entries.get(key)
-    if known == incoming:
+    if known is not None and known >= incoming:
         return Effect.DUPLICATE
-    if known is None or incoming > known:
-        entries[key] = incoming
-        if known is None and len(entries) > 1:
-            ordered = dict(sorted(entries.items()))
-            entries.clear()
-            entries.update(ordered)
+    entries[key] = incoming
+    if known is None and len(entries) > 1:
+        ordered = dict(sorted(entries.items()))
+        entries.clear()
+        entries.update(ordered)
     return Effect.APPLIED
 
 

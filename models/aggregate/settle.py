@@ -56,8 +56,9 @@ def _settle_excess(state: Aggregate, config: Economics) -> None:
     while len(state.tickets) > limit:
         key = next(iter(state.tickets))
         _settle_ticket(settled, key, state.tickets.pop(key), config)
-    while len(state.cancelled) > limit:
-        del state.cancelled[next(iter(state.cancelled))]
+    orphans = [key for key in state.cancelled if key not in state.orders]
+    for key in orphans[: max(len(orphans) - limit, 0)]:
+        del state.cancelled[key]
     if settled.days:
         oldest = max(settled.days) - LONGEST_WINDOW
         for day in [day for day in settled.days if day <= oldest]:

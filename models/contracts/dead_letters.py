@@ -6,6 +6,9 @@ The header names are those of Kafka Streams (KIP-1034), so that existing tools r
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
 
 from models.contracts.decode import Refused
 
@@ -19,7 +22,38 @@ TOPIC = PREFIX + "topic"
 PARTITION = PREFIX + "partition"
 OFFSET = PREFIX + "offset"
 
+CUT = "clv.cut-from"
+"""Bytes that the value had, on a letter that has only the beginning of it."""
+
 CODE_PREFIX = "clv.refused."
+
+
+class DeadLetter(BaseModel):
+    """What a dead letter's headers say: why the record was refused, and where it was."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    reason: str
+    message: str
+    field: str
+    topic: str
+    partition: Annotated[int, Field(ge=0)]
+    offset: Annotated[int, Field(ge=0)]
+
+    @classmethod
+    def from_headers(cls, headers: Headers) -> DeadLetter:
+        """Read the headers; raises pydantic's ValidationError when they are not a dead letter's."""
+        texts = {name: value.decode("utf-8", "replace") for name, value in headers}
+        return cls.model_validate(
+            {
+                "reason": texts.get(EXCEPTION, "").removeprefix(CODE_PREFIX),
+                "message": texts.get(MESSAGE),
+                "field": texts.get(STACKTRACE),
+                "topic": texts.get(TOPIC),
+                "partition": texts.get(PARTITION),
+                "offset": texts.get(OFFSET),
+            }
+        )
 
 
 def dead_letter_headers(

@@ -14,6 +14,7 @@ from faust.transport.drivers import aiokafka as driver
 from mode import CrashingSupervisor
 from yarl import URL
 
+from streams.transport import headers
 from streams.transport.batches import BatchMessage, RecordBatch
 from streams.transport.consumer import BatchConsumer, BatchDelivery
 from streams.transport.producer import (
@@ -73,6 +74,7 @@ def batch_app(name: str, *, broker: str, **settings: Any) -> BatchApp:
     name: also the consumer group. broker: "kafka://host:port". settings: those of `faust.App`;
     the ones on which the guarantee rests cannot be changed.
     """
+    headers.install()
     app = BatchApp(
         name,
         **{

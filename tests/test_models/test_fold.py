@@ -120,6 +120,18 @@ def test_an_order_older_than_what_is_settled_is_told_apart_and_changes_nothing()
     assert as_bytes(state) == before
 
 
+def test_a_cancellation_of_a_settled_order_is_told_apart_and_known_ones_are_never_forgotten():
+    state = folded([placed(f"o{n}", n) for n in range(9)], FEW)
+    before = as_bytes(state)
+    assert fold(state, cancelled("o0", 20), FEW) is Effect.TOO_OLD
+    assert as_bytes(state) == before
+    state = folded([placed("a", 0), placed("b", 1), cancelled("b", 2)], FEW)
+    for n in range(20):
+        fold(state, cancelled(f"unknown-{n}", 3 + n), FEW)
+    assert Summary(state, FEW).orders == 1
+    assert len(state.cancelled) <= 5
+
+
 def test_ten_thousand_orders_cost_little_more_than_what_is_remembered():
     state = folded(placed(f"o{n}", n / 3) for n in range(10_000))
     summary = Summary(state, CONFIG)

@@ -24,13 +24,15 @@ class Broker:
 
     def __init__(self):
         self.sent = []
+        self.headers = []
         self.deliveries = []
         self.held = False
 
     def send_records(self, topic, partition, records):
         futures = []
-        for key, value, _headers in records:
+        for key, value, headers in records:
             self.sent.append((topic, key, value))
+            self.headers.append(headers)
             future = asyncio.get_running_loop().create_future()
             if self.held:
                 self.deliveries.append(future)
@@ -38,6 +40,9 @@ class Broker:
                 future.set_result(None)
             futures.append(future)
         return futures
+
+    def key_partition(self, topic, key):
+        return TP(topic, 1 if key.startswith(b"elsewhere") else 0)
 
     def arrive(self):
         for future in self.deliveries:
@@ -213,10 +218,49 @@ async def test_a_failed_delivery_stops_everything_behind_it(running):
         await running.pipeline.fold(orders(9, "c2"))
 
 
-async def test_what_is_no_tick_becomes_a_dead_letter(running):
-    event = Event("clv.clock", KafkaRecord(0, milliseconds(1), b"k", b'{"as_of": 3}'))
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [
+        (b'{"as_of": 3}', "invalid-field"),
+        (b"not json", "invalid-field"),
+        (b'{"as_of": "9999-12-31T23:59:59-14:00"}', "invalid-field"),
+        (b'{"as_of": "2999-01-01T00:00:00Z"}', "future"),
+    ],
+)
+async def test_a_tick_that_cannot_be_followed_becomes_a_dead_letter(running, value, reason):
+    await running.pipeline.fold(orders(0, "c1"))
+    await turns()
+    before = dict(running.pipeline.table.states)
+    event = Event("clv.clock", KafkaRecord(0, milliseconds(1), b"k", value))
     await running.pipeline.pass_time(event)
     await turns()
-    assert topics(running.broker) == ["clv.dead-letters"]
-    assert running.pipeline.counts.dead_letters == {"invalid-field": 1}
+    assert topics(running.broker)[-1] == "clv.dead-letters"
+    assert running.pipeline.counts.dead_letters == {reason: 1}
+    assert running.pipeline.table.states == before
     assert event.acked
+
+
+async def test_a_new_customer_in_a_foreign_partition_is_sent_home(running):
+    await running.pipeline.fold(orders(0, "elsewhere-1", "c1"))
+    await turns()
+    assert [key for topic, key, _ in running.broker.sent if topic == "shop.orders"] == [
+        b"elsewhere-1"
+    ]
+    assert list(running.pipeline.table.states) == [b"c1"]
+
+
+async def test_a_value_beyond_the_caches_numbers_does_not_stop_the_worker(running, monkeypatch):
+    monkeypatch.setattr(pipeline_module, "MAX_CLV", 1.0)
+    await running.pipeline.fold(orders(0, "c1"))
+    await turns()
+    assert [score.clv for score in running.cache.scores] == [1.0]
+
+
+async def test_a_refused_record_too_large_for_the_topic_is_cut_and_says_so(running):
+    huge = KafkaRecord(0, milliseconds(1), b"c1", b"x" * (pipeline_module.LARGEST_LETTER + 5))
+    await running.pipeline.fold(Event("shop.orders", huge))
+    await turns()
+    [(topic, _key, value)] = running.broker.sent
+    assert topic == "clv.dead-letters"
+    assert len(value) == pipeline_module.LARGEST_LETTER
+    assert running.broker.headers[-1][-1] == ("clv.cut-from", str(len(huge.value)).encode())

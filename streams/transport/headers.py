@@ -1,0 +1,97 @@
+"""Header names that are not UTF-8 must not stop a consumer.
+
+Kafka stores header names as bytes; aiokafka decodes them while it unpacks a fetch, and raises on
+those that are no UTF-8. One such record would stop every worker that comes to it. Here a batch of
+records that fails so is read again, with what cannot be decoded written as backslash escapes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from aiokafka.consumer import fetcher
+from aiokafka.record.default_records import _DefaultRecordBatchPy
+from aiokafka.record.memory_records import MemoryRecords
+
+_LENGTH_AT = 8
+_AFTER_LENGTH = 12
+
+
+class _ForgivingBytes(bytes):
+    """Bytes that decode to text whatever they are."""
+
+    def decode(self, encoding: str = "utf-8", _errors: str = "strict") -> str:
+        return super().decode(encoding, "backslashreplace")
+
+
+class _ForgivingBuffer(bytearray):
+    """A buffer whose slices are forgiving."""
+
+    def __getitem__(self, index: Any) -> Any:
+        part = super().__getitem__(index)
+        return _ForgivingBytes(part) if isinstance(index, slice) else part
+
+
+class _ForgivingBatch(_DefaultRecordBatchPy):  # type: ignore[misc]
+    """A record batch read in Python, which assigns its buffer anew once it is uncompressed."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        super().__setattr__(name, _ForgivingBuffer(value) if name == "_buffer" else value)
+
+
+class _Batch:
+    """A record batch as aiokafka has it, and its bytes in case a header name cannot be decoded."""
+
+    def __init__(self, batch: Any, data: memoryview) -> None:
+        self._batch = batch
+        self._data = data
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._batch, name)
+
+    def __next__(self) -> Any:
+        return next(self._batch)
+
+    def __iter__(self) -> Iterator[Any]:
+        read = 0
+        try:
+            for record in self._batch:
+                read += 1
+                yield record
+        except UnicodeDecodeError:
+            again = _ForgivingBatch(bytearray(self._data))
+            for number, record in enumerate(again):
+                if number >= read:
+                    yield record
+
+
+class ForgivingRecords:
+    """The record batches of a fetch response; takes the place of aiokafka's `MemoryRecords`."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = memoryview(data)
+        self._records = MemoryRecords(data)
+        self._at = 0
+
+    def has_next(self) -> bool:
+        """Whether another batch follows."""
+        following: bool = self._records.has_next()
+        return following
+
+    def next_batch(self) -> _Batch:
+        """The next batch."""
+        start = self._at
+        length = int.from_bytes(self._data[start + _LENGTH_AT : start + _AFTER_LENGTH], "big")
+        self._at = start + _AFTER_LENGTH + length
+        return _Batch(self._records.next_batch(), self._data[start : self._at])
+
+    def size_in_bytes(self) -> int:
+        """Size of all batches."""
+        size: int = self._records.size_in_bytes()
+        return size
+
+
+def install() -> None:
+    """Have every aiokafka consumer of this process read records forgivingly."""
+    fetcher.MemoryRecords = ForgivingRecords
