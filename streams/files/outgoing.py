@@ -6,9 +6,9 @@ from typing import Literal, NamedTuple
 
 import msgspec
 
-Topic = Literal["orders", "support", "customers"]
+from models.documents import CONTENT_TYPE
 
-CONTENT_TYPE = ("content-type", b"application/cloudevents+json; charset=utf-8")
+Topic = Literal["orders", "support", "customers"]
 
 TOPIC_OF_TYPE: Mapping[str, Topic] = {
     "order": "orders",
