@@ -1,7 +1,7 @@
 """The simple lifetime value formulas that people know, and their four levers.
 
-Common textbook formulas of marketing; no model, no probability. While there are too few customers to
-fit a model, `models.value` values each customer by the terms of the first.
+Common textbook formulas of marketing; no model, no probability. While there are too few customers
+to fit a model, `models.value` values each customer by the terms of the first.
 """
 
 from dataclasses import dataclass

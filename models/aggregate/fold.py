@@ -102,7 +102,8 @@ def _apply_order(state: Aggregate, event: Envelope, time: int, config: Economics
     )
     incoming = Order(data.revision or 0, time, gross, cost, config.day(time))
     known = state.orders.get(key)
-    if known is None and state.settled is not None and (time, key) <= state.settled.orders_until:
+    if state.settled is not None and (time, key) <= state.settled.orders_until:
+        # Also a revision that would move a remembered order back there: days count in their order.
         return Effect.TOO_OLD
     effect = _join(state.orders, key, known, incoming, _order_time)
     if known is None and key == next(reversed(state.orders)) and key not in state.cancelled:
@@ -119,11 +120,15 @@ def _join(
     return Effect.APPLIED
 
 
+def _has_settled_orders(state: Aggregate) -> bool:
+    return state.settled is not None and state.settled.orders_until[0] >= 0
+
+
 def _apply_cancellation(state: Aggregate, event: Envelope, time: int, _config: Economics) -> Effect:
     data: OrderCancelled = event.data
     key = fingerprint(event.source, data.order_id)
     known = state.cancelled.get(key)
-    if known is None and state.settled is not None and key not in state.orders:
+    if known is None and key not in state.orders and _has_settled_orders(state):
         return Effect.TOO_OLD
     if known is not None and known <= time:
         return Effect.DUPLICATE

@@ -132,6 +132,22 @@ def test_a_cancellation_of_a_settled_order_is_told_apart_and_known_ones_are_neve
     assert len(state.cancelled) <= 5
 
 
+def test_a_revision_cannot_move_an_order_behind_what_is_settled():
+    state = folded([placed(f"o{n}", n) for n in range(9)], FEW)
+    before = as_bytes(state)
+    assert fold(state, placed("o8", 1, revision=1), FEW) is Effect.TOO_OLD
+    assert as_bytes(state) == before
+    assert fold(state, placed("o8", 20, revision=1), FEW) is not Effect.TOO_OLD
+    assert Summary(state, FEW).purchase_days == 9
+
+
+def test_a_cancellation_before_its_order_is_kept_where_only_tickets_were_settled():
+    state = folded([opened(f"t{n}", n) for n in range(9)], FEW)
+    assert fold(state, cancelled("o", 20), FEW) is Effect.APPLIED
+    fold(state, placed("o", 19), FEW)
+    assert Summary(state, FEW).orders == 0
+
+
 def test_ten_thousand_orders_cost_little_more_than_what_is_remembered():
     state = folded(placed(f"o{n}", n / 3) for n in range(10_000))
     summary = Summary(state, CONFIG)
