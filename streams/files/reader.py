@@ -8,10 +8,10 @@ from typing import Any, Literal
 from zlib import crc32
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from models.documents import CONTENT_TYPE
 from streams.files import columns as column_names
 from streams.files.errors import InputFileError
 from streams.files.outgoing import (
-    CONTENT_TYPE,
     TOPIC_OF_TYPE,
     OutgoingEvent,
     cloud_event,
