@@ -29,7 +29,7 @@ def build_app(
         topic_replication_factor=settings.replication,
     )
     table = app.Table(TABLE_NAME, partitions=partitions)
-    pipeline = Pipeline(app, table, settings, feed, cache)
+    pipeline = Pipeline(app, table, settings, partitions=partitions, feed=feed, cache=cache)
 
     async def fold(stream: Any) -> None:
         async for event in stream.noack().events():

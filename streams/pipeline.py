@@ -18,12 +18,11 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from itertools import islice
 from typing import Any, NamedTuple
 
 import structlog
-from faust.types import TP, EventT
+from faust.types import EventT
 from pydantic import ValidationError
 
 from models.acceptance import FUTURE_TOLERANCE
@@ -37,6 +36,7 @@ from models.engine import DeadLetter, Outputs, Record, Update, advance, process
 from streams.cache import MAX_CLV, CachedScore, CacheWriter
 from streams.parameters import ParameterFeed
 from streams.settings import Settings
+from streams.topics import home_partition
 from streams.transport import OutgoingRecord, PartitionedTable, RecordBatch
 
 log = structlog.get_logger(__name__)
@@ -107,10 +107,13 @@ class Pipeline:
         app: Any,
         table: PartitionedTable,
         settings: Settings,
+        *,
+        partitions: int,
         feed: ParameterFeed,
         cache: CacheWriter,
     ) -> None:
         self.app = app
+        self.partitions = partitions
         self.table = table
         self.topics = settings.topics
         self.economics = settings.economics
@@ -132,7 +135,7 @@ class Pipeline:
             batch.records,
             self._context(),
             now=_now(),
-            at_home=partial(self._at_home, batch.tp),
+            at_home=lambda key: home_partition(key, self.partitions) == batch.tp.partition,
         )
         self.counts.add(outputs, len(batch))
         self._hand_over(batch, outputs, event)
@@ -191,11 +194,6 @@ class Pipeline:
             yield outputs
         self.counts.ticks += 1
 
-    def _at_home(self, tp: TP, key: bytes) -> bool:
-        """Whether a new customer's key belongs to the partition it came in."""
-        at_home: bool = self.app.producer.key_partition(tp.topic, key).partition == tp.partition
-        return at_home
-
     def _context(self) -> Context:
         return Context(self.economics, self.feed.current)
 
@@ -230,7 +228,7 @@ class Pipeline:
             *self._to(topics.dead_letters, partition, letters),
         ]
         for key, record in outputs.rekeyed:
-            home = self.app.producer.key_partition(batch.tp.topic, key).partition
+            home = home_partition(key, self.partitions)
             again = (key, record.value, _rekeyed_headers(batch, record))
             deliveries += self._to(batch.tp.topic, home, [again])
         return deliveries

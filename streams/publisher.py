@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterable
 from typing import Any, Self
 
 from aiokafka import AIOKafkaProducer
-from aiokafka.partitioner import murmur2
 
 from models.contracts.clock import Tick
 from streams.files.outgoing import OutgoingEvent, Topic
 from streams.settings import Topics
+from streams.topics import home_partition
 
 _FLUSH_EVERY = 5_000
 
@@ -99,11 +99,11 @@ class Publisher:
         return deliveries
 
     def _home(self, key: bytes | None) -> int:
-        """The partition of a key, as Kafka's default partitioner has it; keyless ones in turn."""
+        """The partition of a key; those without one in turn."""
         if key is None:
             self._keyless += 1
             return self._keyless % self._partitions
         home = self._homes.get(key)
         if home is None:
-            home = self._homes[key] = (murmur2(key) & 0x7FFFFFFF) % self._partitions
+            home = self._homes[key] = home_partition(key, self._partitions)
         return home

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
+from aiokafka.partitioner import murmur2
 
 from streams.settings import Settings
 
@@ -15,6 +16,11 @@ TABLE_NAME = "customers"
 _COMPACT = {"cleanup.policy": "compact"}
 _KEEP = {"cleanup.policy": "delete", "retention.ms": "-1"}
 _LARGE = {"max.message.bytes": str(4 * 1024 * 1024)}
+
+
+def home_partition(key: bytes, partitions: int) -> int:
+    """The partition of a key by Kafka's default partitioner."""
+    return (int(murmur2(key)) & 0x7FFFFFFF) % partitions
 
 
 class TopicsUnusable(Exception):

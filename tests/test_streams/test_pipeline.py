@@ -15,6 +15,7 @@ from models.contracts.clock import Tick
 from streams import pipeline as pipeline_module
 from streams.pipeline import Pipeline
 from streams.settings import Settings
+from streams.topics import home_partition
 from streams.transport import RecordBatch
 from tests.test_models.events import KafkaRecord, at, body, milliseconds
 
@@ -40,9 +41,6 @@ class Broker:
                 future.set_result(None)
             futures.append(future)
         return futures
-
-    def key_partition(self, topic, key):
-        return TP(topic, 1 if key.startswith(b"elsewhere") else 0)
 
     def arrive(self):
         for future in self.deliveries:
@@ -129,7 +127,7 @@ def running():
     app = SimpleNamespace(producer=broker, crash=crash)
     feed = SimpleNamespace(current=None)
     cache = Cache()
-    pipeline = Pipeline(app, Table(broker), Settings(), feed, cache)
+    pipeline = Pipeline(app, Table(broker), Settings(), partitions=1, feed=feed, cache=cache)
     return SimpleNamespace(pipeline=pipeline, broker=broker, cache=cache, crashes=crashes)
 
 
@@ -241,12 +239,15 @@ async def test_a_tick_that_cannot_be_followed_becomes_a_dead_letter(running, val
 
 
 async def test_a_new_customer_in_a_foreign_partition_is_sent_home(running):
-    await running.pipeline.fold(orders(0, "elsewhere-1", "c1"))
+    running.pipeline.partitions = 2
+    customers = [f"c{n}" for n in range(8)]
+    here = {c for c in customers if home_partition(c.encode(), 2) == 0}
+    assert 0 < len(here) < 8
+    await running.pipeline.fold(orders(0, *customers))
     await turns()
-    assert [key for topic, key, _ in running.broker.sent if topic == "shop.orders"] == [
-        b"elsewhere-1"
-    ]
-    assert list(running.pipeline.table.states) == [b"c1"]
+    sent_home = {key.decode() for topic, key, _ in running.broker.sent if topic == "shop.orders"}
+    assert sent_home == set(customers) - here
+    assert {key.decode() for key in running.pipeline.table.states} == here
 
 
 async def test_a_value_beyond_the_caches_numbers_does_not_stop_the_worker(running, monkeypatch):
