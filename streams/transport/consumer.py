@@ -131,5 +131,25 @@ class BatchDelivery(Consumer):  # type: ignore[misc]
         """Batches are longer than one offset: what Faust takes for a gap is none."""
 
 
+FETCH_WAIT_MILLISECONDS = 25
+"""How long the broker may hold a fetch that finds nothing.
+
+aiokafka has one fetch at a time under way to a broker. While the busy partitions' records are worked
+on, it asks for the idle ones alone, and the busy ones cannot be asked for until that returns: with
+Faust's 1,500 ms a worker that also reads idle topics stood still for half of its time."""
+
+
+class BatchConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
+    """Faust's consumer thread, with a fetch that returns soon."""
+
+    def _create_worker_consumer(self, transport: Any) -> Any:
+        consumer = super()._create_worker_consumer(transport)
+        consumer._fetch_max_wait_ms = FETCH_WAIT_MILLISECONDS  # noqa: SLF001 - Faust's is a constant
+        return consumer
+
+
 class BatchConsumer(BatchDelivery, driver.Consumer):  # type: ignore[misc]
     """Faust's aiokafka consumer with batch delivery."""
+
+    def _new_consumer_thread(self) -> BatchConsumerThread:
+        return BatchConsumerThread(self, loop=self.loop, beacon=self.beacon)
