@@ -134,8 +134,8 @@ class BatchDelivery(Consumer):  # type: ignore[misc]
 FETCH_WAIT_MILLISECONDS = 25
 """How long the broker may hold a fetch that finds nothing.
 
-aiokafka has one fetch at a time under way to a broker. While the busy partitions' records are worked
-on, it asks for the idle ones alone, and the busy ones cannot be asked for until that returns: with
+aiokafka has one fetch at a time under way to a broker. While the busy partitions' records are
+worked on, it asks for the idle ones alone, and the busy ones must wait until that returns: with
 Faust's 1,500 ms a worker that also reads idle topics stood still for half of its time."""
 
 
