@@ -170,7 +170,7 @@ async def _policies(admin: AIOKafkaAdminClient, names: list[str]) -> dict[str, s
                 if code:
                     return None
                 policies[name] = _setting(entries, "cleanup.policy")
-    except (KafkaError, IndexError, TypeError, NotImplementedError):
+    except KafkaError:
         return None
     return {name: policy for name, policy in policies.items() if policy is not None}
 
