@@ -16,13 +16,15 @@ PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --progre
 PIP_PROGRESS := awk '/^Collecting/ { print "  " $$2; fflush() } \
 	/^(Building|Installing)/ { print "  " $$1 " ..."; fflush() }'
 
-.PHONY: help demo test lint bench clean
+.PHONY: help demo test lint bench faults soak clean
 
 help:
 	@echo 'make demo   the whole service on this machine, with nothing to install first'
 	@echo 'make test   the tests           make test ARGS="-k embedded"'
 	@echo 'make lint   style, types and the direction of imports'
 	@echo 'make bench  the benchmarks'
+	@echo 'make faults break everything, many times   make faults ARGS="--kinds kill --runs 5"'
+	@echo 'make soak   half an hour of load with a break every minute'
 	@echo 'make clean  remove the virtual environment and all caches'
 	@echo 'PYTHON=/path/to/python3.12 chooses the interpreter (3.11 or newer).'
 
@@ -40,6 +42,12 @@ lint: $(VENV)/.dev-installed
 
 bench: $(VENV)/.bench-installed
 	@$(BIN)/python -m benchmarks $(ARGS)
+
+faults: $(VENV)/.dev-installed
+	@$(BIN)/python -m tests.faults $(ARGS)
+
+soak: $(VENV)/.dev-installed
+	@$(BIN)/python -m tests.faults.soak $(ARGS)
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis \

@@ -2,6 +2,7 @@
 
 import asyncio
 import signal
+import sys
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ import typer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from rich.console import Console
 
-from benchmarks import report, workload
+from benchmarks import recovery, report, workload
 from benchmarks.measure import CONTENDERS, ContenderError, Run, Workload, run
 from benchmarks.settings import Settings
 from streams.embedded import embedded_servers
@@ -149,4 +150,8 @@ def main(
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    if sys.argv[1:2] == ["recovery"]:
+        del sys.argv[1]
+        typer.run(recovery.main)
+    else:
+        typer.run(main)

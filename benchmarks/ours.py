@@ -12,6 +12,7 @@ from models.contracts.parameters import (
     Parameters,
     TierThresholds,
 )
+from streams.connection import Broker
 from streams.parameters import publish_parameters
 from streams.settings import Settings
 from streams.topics import prepare_topics
@@ -45,8 +46,8 @@ def environment(run: Run) -> dict[str, str]:
 async def publish_model(run: Run) -> None:
     """Put the parameters where the worker finds them."""
     settings = Settings()
-    await prepare_topics(settings, run.broker)
-    await publish_parameters(run.broker, settings.topics.models, PARAMETERS)
+    await prepare_topics(settings, Broker(run.broker))
+    await publish_parameters(Broker(run.broker), settings.topics.models, PARAMETERS)
 
 
 def main() -> None:

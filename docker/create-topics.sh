@@ -21,7 +21,7 @@ topic() {
 
 keep="cleanup.policy=delete retention.ms=-1"
 # The newest segment is never compacted: small segments bound what a recovery reads.
-latest="cleanup.policy=compact segment.bytes=67108864"
+latest="cleanup.policy=compact segment.bytes=67108864 delete.retention.ms=86400000"
 # Thirty days from the writing: an event's own time may be years back in a replay.
 month="cleanup.policy=delete retention.ms=2592000000 message.timestamp.type=LogAppendTime"
 hour="cleanup.policy=delete retention.ms=3600000 message.timestamp.type=LogAppendTime"
@@ -35,6 +35,7 @@ large="max.message.bytes=4194304"
     topic shop.support "$CLV_PARTITIONS" $keep
     topic shop.customers "$CLV_PARTITIONS" $keep
     topic clv.clock "$CLV_PARTITIONS" $hour
+    topic clv.identity "$CLV_PARTITIONS" $month $large
     topic clv-customers-changelog "$CLV_PARTITIONS" $latest $large
     topic clv.updates "$CLV_PARTITIONS" $latest
     topic clv.segment-changes "$CLV_PARTITIONS" $month

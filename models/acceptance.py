@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from models.aggregate.fold import FOLDS, milliseconds
+from models.aggregate.fold import milliseconds
 from models.contracts import Envelope, EventData, Reason, Refused, money_units
 from models.economics import MILLISECONDS_A_DAY, MONEY_SCALE, Economics
 
@@ -23,14 +23,8 @@ def check_acceptable(event: Envelope, arrived: int, now: int, config: Economics)
     Raises
     ------
     Refused
-        for an event type that is not handled, a time in the future, or a currency without a rate.
+        for a time in the future, or a currency without a rate.
     """
-    if event.type not in FOLDS:
-        raise Refused(
-            Reason.NOT_SUPPORTED,
-            "type",
-            f"{event.type} is not handled by this version; it is kept here until one does",
-        )
     data: EventData = event.data
     occurred = milliseconds(data.occurred_at)
     latest = (min(arrived, now) if arrived > 0 else now) + FUTURE_TOLERANCE

@@ -11,8 +11,12 @@ from models.segments import DEFAULT_DIMENSIONS, Dimension
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """The shop's decisions, the fitted parameters if there are any, and the rules of segments."""
+    """The shop's decisions, the fitted parameters if there are any, and the rules of segments.
+
+    erasure_key: secret under which erased customers are remembered, the same for ever.
+    """
 
     economics: Economics
     parameters: Parameters | None = None
     dimensions: tuple[Dimension, ...] = DEFAULT_DIMENSIONS
+    erasure_key: bytes = b""

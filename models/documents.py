@@ -17,7 +17,7 @@ from models.aggregate.summary import Summary
 from models.aggregate.windows import rolling_windows
 from models.context import Context
 from models.economics import from_units
-from models.scores import Evaluation, Published, Scores
+from models.scores import Evaluation, Published, Removal, Scores
 
 SOURCE = "/clv-streams"
 CONTENT_TYPE = ("content-type", b"application/cloudevents+json; charset=utf-8")
@@ -156,3 +156,27 @@ def segment_changes(
             )
         )
     return documents
+
+
+def customer_removed(customer_id: str, removal: Removal) -> bytes:
+    """The `clv.customer-removed` event of a customer who was erased, or merged into another."""
+    origin, offset = removal.cause
+    as_of = moment(removal.as_of)
+    return _encode(
+        {
+            "specversion": "1.0",
+            "id": f"{customer_id}/removed/{origin}/{offset}",
+            "source": SOURCE,
+            "type": "clv.customer-removed",
+            "subject": customer_id,
+            "time": as_of,
+            "datacontenttype": "application/json",
+            "data": {
+                "customer_id": customer_id,
+                "version": removal.version,
+                "reason": removal.reason,
+                "merged_into": removal.into or None,
+                "as_of": as_of,
+            },
+        }
+    )

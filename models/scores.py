@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -40,6 +40,20 @@ class Evaluation(NamedTuple):
     as_of: int
     cause: tuple[str, int]
     """Topic-partition and offset of the record that led to it."""
+
+
+RemovalReason = Literal["erased", "merged"]
+
+
+class Removal(NamedTuple):
+    """A moment at which a customer goes; `into` is the one who stays, or empty."""
+
+    version: int
+    as_of: int
+    cause: tuple[str, int]
+    """Topic-partition and offset of the record that led to it."""
+    reason: RemovalReason
+    into: str
 
 
 class Scores:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import faust
+from faust.types import TP
 
 from streams.cache import CacheWriter
+from streams.connection import Broker
 from streams.parameters import ParameterFeed
 from streams.pipeline import Pipeline
 from streams.settings import Settings
@@ -15,18 +17,19 @@ from streams.transport import batch_app
 
 
 def build_app(
-    settings: Settings, broker: str, partitions: int, feed: ParameterFeed, cache: CacheWriter
+    settings: Settings, broker: Broker, partitions: int, feed: ParameterFeed, cache: CacheWriter
 ) -> tuple[faust.App, Pipeline]:
-    """The app and its pipeline; one agent for each input topic, and one for the clock."""
+    """The app and its pipeline; agents for the input topics, for identities and for the clock."""
     app = batch_app(
         settings.app_id,
-        broker=f"kafka://{broker}",
+        **broker.faust_settings(),
         broker_commit_interval=settings.commit_interval,
         broker_session_timeout=settings.session_timeout,
         broker_heartbeat_interval=settings.heartbeat_interval,
         broker_max_poll_records=settings.poll_records,
         topic_partitions=partitions,
         topic_replication_factor=settings.replication,
+        state_dir=settings.state_dir,
     )
     table = app.Table(TABLE_NAME, partitions=partitions)
     pipeline = Pipeline(app, table, settings, partitions=partitions, feed=feed, cache=cache)
@@ -35,11 +38,22 @@ def build_app(
         async for event in stream.noack().events():
             await pipeline.fold(event)
 
+    async def exchange(stream: Any) -> None:
+        async for event in stream.noack().events():
+            await pipeline.exchange(event)
+
     async def pass_time(stream: Any) -> None:
         async for event in stream.noack().events():
             await pipeline.pass_time(event)
 
     for name in settings.topics.inputs:
         app.agent(app.topic(name), name=f"fold {name}")(fold)
+    app.agent(app.topic(settings.topics.identity), name="exchange")(exchange)
+
+    async def follow(_app: Any, assigned: set[TP], **_: Any) -> None:
+        orders = settings.topics.orders
+        cache.assigned({tp.partition for tp in assigned if tp.topic == orders})
+
+    app.on_partitions_assigned.connect(follow)
     app.agent(app.topic(settings.topics.clock), name="pass time")(pass_time)
     return app, pipeline

@@ -10,13 +10,15 @@ from itertools import islice
 from typing import NamedTuple, TypeVar
 from zoneinfo import ZoneInfo
 
-from models.aggregate.record import decode_record
+from models.aggregate.record import customers
 from models.aggregate.summary import Summary
 from models.context import Context
 from models.contracts.parameters import Parameters
 from models.economics import Economics
-from models.engine import Outputs, Update, advance, process
+from models.engine import advance, exchange, process
 from models.fitting import Fitted, TimeUnit, fit_population
+from models.identity import via_header
+from models.outputs import Outputs, Update
 from streams.files.outgoing import OutgoingEvent
 
 CHUNK = 5_000
@@ -27,6 +29,9 @@ SWEEP = 2_000
 
 CLOCK = "clock/0"
 """Origin of the one passing of time at the end."""
+
+IDENTITY = "identity"
+"""Origin of what merged and erased customers tell each other."""
 
 Item = TypeVar("Item")
 Progress = Callable[[int], None]
@@ -48,7 +53,8 @@ class BatchRecord(NamedTuple):
 class BatchResult:
     """What came of the events.
 
-    `accepted + duplicates + dead letters + left_out` is the number of events. states: encoded
+    `accepted + duplicates + forgotten + dead letters + left_out` is the number of events given.
+    states: encoded
     customer records by key. updates: the last update of every customer, in the order of their first
     events. left_out: events later than the as-of time. refusals: the first refusal of each reason,
     in words.
@@ -58,6 +64,7 @@ class BatchResult:
     updates: list[Update] = field(default_factory=list)
     accepted: int = 0
     duplicates: int = 0
+    forgotten: int = 0
     left_out: int = 0
     dead_letters: Counter[str] = field(default_factory=Counter)
     refusals: dict[str, str] = field(default_factory=dict)
@@ -65,16 +72,26 @@ class BatchResult:
     @property
     def events(self) -> int:
         """How many events were given."""
-        return self.accepted + self.duplicates + self.dead_letters.total() + self.left_out
+        known = self.accepted + self.duplicates + self.forgotten
+        return known + self.dead_letters.total() + self.left_out
 
     def add(self, outputs: Outputs) -> None:
         """Take the records and counts of one call of the engine."""
-        self.states.update(outputs.records)
+        self.store(outputs)
         self.accepted += outputs.accepted
         self.duplicates += outputs.duplicates
+        self.forgotten += outputs.forgotten
         self.dead_letters += outputs.reasons()
         for letter in outputs.dead_letters:
             self.refusals.setdefault(letter.refused.reason.value, letter.refused.detail)
+
+    def store(self, outputs: Outputs) -> None:
+        """Take the records alone."""
+        for key, record in outputs.records.items():
+            if record is None:
+                self.states.pop(key, None)
+            else:
+                self.states[key] = record
 
 
 def score_events(
@@ -126,7 +143,7 @@ class _Folding:
 
     def __init__(self, context: Context, now: int) -> None:
         # What is scored on the way shows nowhere in the end: the simple formula is the quickest.
-        self._context = Context(context.economics, None, context.dimensions)
+        self._context = Context(context.economics, None, context.dimensions, context.erasure_key)
         self._now = now
         self._offsets: Counter[str] = Counter()
         self.result = BatchResult()
@@ -136,12 +153,23 @@ class _Folding:
         records = [BatchRecord(self._next(topic), self._now, *message) for message in messages]
         states = self.result.states
         outputs = process(states, f"{topic}/0", records, self._context, now=self._now)
-        self.result.add(outputs)
+        self._take(outputs)
         if outputs.rekeyed:
             again: list[Message] = [
-                (key, stray.value, list(stray.headers)) for key, stray in outputs.rekeyed
+                (key, stray.value, [*stray.headers, via_header(via)] if via else [*stray.headers])
+                for key, stray, via in outputs.rekeyed
             ]
             self.fold(topic, again)
+
+    def _take(self, outputs: Outputs) -> None:
+        self.result.add(outputs)
+        while outputs.messages:
+            records = [
+                BatchRecord(self._next(IDENTITY), self._now, key, value, [])
+                for key, value in outputs.messages
+            ]
+            outputs = exchange(self.result.states, f"{IDENTITY}/0", records, self._context)
+            self.result.store(outputs)
 
     def _next(self, topic: str) -> int:
         self._offsets[topic] += 1
@@ -177,7 +205,7 @@ def fit_states(
     states: Mapping[bytes, bytes], until: datetime, time_unit: TimeUnit, economics: Economics
 ) -> Fitted:
     """Fit parameters on states that hold nothing later than the day of `until`."""
-    summaries = (Summary(decode_record(data).aggregate, economics) for data in states.values())
+    summaries = (Summary(record.aggregate, economics) for _, record in customers(states))
     return fit_population(summaries, until=until, time_unit=time_unit, economics=economics)
 
 

@@ -10,6 +10,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from pydantic import ValidationError
 
 from models.contracts.parameters import Parameters
+from streams.connection import Broker
 
 log = structlog.get_logger(__name__)
 
@@ -102,9 +103,9 @@ class ParameterFeed:
         log.info("parameters in use", where=where, version=parameters.version)
 
 
-async def publish_parameters(broker: str, topic: str, parameters: Parameters) -> None:
+async def publish_parameters(broker: Broker, topic: str, parameters: Parameters) -> None:
     """Publish parameters for every worker to use from now on."""
-    producer = AIOKafkaProducer(bootstrap_servers=broker, acks="all")
+    producer = AIOKafkaProducer(**broker.client_options(), acks="all")
     await producer.start()
     try:
         await producer.send_and_wait(

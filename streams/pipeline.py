@@ -30,14 +30,21 @@ from models.aggregate.fold import milliseconds
 from models.context import Context
 from models.contracts import Reason, Refused
 from models.contracts.clock import Tick
-from models.contracts.dead_letters import CUT, dead_letter_headers
-from models.documents import CONTENT_TYPE
-from models.engine import DeadLetter, Outputs, Record, Update, advance, process
-from streams.cache import MAX_CLV, CachedScore, CacheWriter
+from models.engine import advance, exchange, process
+from models.outputs import DeadLetter, Outputs, Record
+from streams.cache import CacheWriter
+from streams.outgoing import (
+    cached,
+    change_records,
+    letter_record,
+    removals,
+    stray_record,
+    value_records,
+)
 from streams.parameters import ParameterFeed
 from streams.settings import Settings
 from streams.topics import home_partition
-from streams.transport import OutgoingRecord, PartitionedTable, RecordBatch
+from streams.transport import Delivery, OutgoingRecord, PartitionedTable, RecordBatch
 
 log = structlog.get_logger(__name__)
 
@@ -50,11 +57,6 @@ SWEEP = 2_000
 PARAMETERS_SECONDS = 60.0
 """How long a tick waits for the parameters it asks for."""
 
-LARGEST_LETTER = 3 * 1024 * 1024
-"""Bytes of a refused record's value that are kept; the topic takes a record of 4 MiB."""
-
-_JSON = [CONTENT_TYPE]
-
 
 @dataclass(slots=True)
 class Counts:
@@ -64,7 +66,9 @@ class Counts:
     accepted: int = 0
     duplicates: int = 0
     replayed: int = 0
+    forgotten: int = 0
     rekeyed: int = 0
+    removed: int = 0
     updates: int = 0
     segment_changes: int = 0
     new_customers: int = 0
@@ -77,25 +81,50 @@ class Counts:
         self.accepted += outputs.accepted
         self.duplicates += outputs.duplicates
         self.replayed += outputs.replayed
+        self.forgotten += outputs.forgotten
         self.rekeyed += len(outputs.rekeyed)
+        self.removed += len(outputs.removed)
         self.updates += len(outputs.updates)
         self.segment_changes += len(outputs.segment_changes)
         self.new_customers += outputs.new_customers
         self.dead_letters += outputs.reasons()
 
 
+class _Published(NamedTuple):
+    """Deliveries under way: those of the values, and all others."""
+
+    values: Sequence[asyncio.Future[Delivery]]
+    others: Sequence[asyncio.Future[Any]]
+
+
+class _Turn:
+    """A place in the order of a partition's outputs.
+
+    stored: set when the changelog records are with the producer; told: when the cache has the
+    values. Each waits for those of the turn before.
+    """
+
+    def __init__(self) -> None:
+        self.stored = asyncio.Event()
+        self.told = asyncio.Event()
+
+    def give_way(self) -> None:
+        """Let the next one go on, whatever became of this."""
+        self.stored.set()
+        self.told.set()
+
+
 class _Work(NamedTuple):
     """Outputs on their way.
 
-    former, stored: set when the changelog records of the partition's former outputs, and of these,
-    are with the producer. event: the batch to acknowledge at the end, if these are its last.
+    former: the turn before. event: the batch to acknowledge at the end, if these are its last.
     """
 
     partition: int
     outputs: Outputs
-    deliveries: Sequence[asyncio.Future[Any]]
-    former: asyncio.Event | None
-    stored: asyncio.Event
+    published: _Published
+    former: _Turn | None
+    turn: _Turn
     event: EventT | None
 
 
@@ -120,9 +149,15 @@ class Pipeline:
         self.feed = feed
         self.cache = cache
         self.counts = Counts()
+        self.in_work = 0
+        """Calls of the engine whose deliveries are awaited."""
+        self.last_done = time.monotonic()
+        """When outputs were last seen through, by the monotonic clock."""
+        key = settings.erasure_key
+        self._erasure_key = b"" if key is None else key.get_secret_value().encode()
         self._slots = asyncio.Semaphore(IN_WORK)
         self._failure: BaseException | None = None
-        self._stored: dict[int, asyncio.Event] = {}
+        self._turns: dict[int, _Turn] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def fold(self, event: EventT) -> None:
@@ -138,6 +173,14 @@ class Pipeline:
             at_home=lambda key: home_partition(key, self.partitions) == batch.tp.partition,
         )
         self.counts.add(outputs, len(batch))
+        self._hand_over(batch, outputs, event)
+
+    async def exchange(self, event: EventT) -> None:
+        """Do what merged and erased customers of other partitions ask for."""
+        batch: RecordBatch = event.value
+        await self._slot()
+        states = self.table.partition(batch.tp.partition)
+        outputs = exchange(states, batch.origin, batch.records, self._context())
         self._hand_over(batch, outputs, event)
 
     async def pass_time(self, event: EventT) -> None:
@@ -195,7 +238,7 @@ class Pipeline:
         self.counts.ticks += 1
 
     def _context(self) -> Context:
-        return Context(self.economics, self.feed.current)
+        return Context(self.economics, self.feed.current, erasure_key=self._erasure_key)
 
     def _hand_over(
         self, batch: RecordBatch, outputs: Outputs, event: EventT | None = None
@@ -207,31 +250,37 @@ class Pipeline:
         """
         partition = batch.tp.partition
         self.table.update_partition(partition, outputs.records)
-        deliveries = self._publish(batch, outputs)
-        former = self._stored.get(partition)
-        stored = self._stored[partition] = asyncio.Event()
-        work = _Work(partition, outputs, deliveries, former, stored, event)
+        published = self._publish(batch, outputs)
+        former = self._turns.get(partition)
+        turn = self._turns[partition] = _Turn()
+        work = _Work(partition, outputs, published, former, turn, event)
+        self.in_work += 1
         task = asyncio.create_task(self._see_through(work))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
 
-    def _publish(self, batch: RecordBatch, outputs: Outputs) -> list[asyncio.Future[Any]]:
+    def _publish(self, batch: RecordBatch, outputs: Outputs) -> _Published:
         """Hand the outputs to the producer, without waiting; they keep the partition."""
         partition, topics = batch.tp.partition, self.topics
-        updates = ((u.key, u.document, _JSON) for u in outputs.updates)
-        changes = ((key, document, _JSON) for key, document in outputs.segment_changes)
-        letters = (_letter(batch, letter) for letter in outputs.dead_letters)
-        deliveries = [
-            *self._to(topics.updates, partition, updates),
-            *self._to(topics.segment_changes, partition, changes),
-            *self._to(topics.dead_letters, partition, letters),
-        ]
-        for key, record in outputs.rekeyed:
+        letters = (letter_record(batch, letter) for letter in outputs.dead_letters)
+        return _Published(
+            self._to(topics.updates, partition, value_records(outputs)),
+            [
+                *self._to(topics.segment_changes, partition, change_records(outputs)),
+                *self._to(topics.dead_letters, partition, letters),
+                *self._elsewhere(batch, outputs),
+            ],
+        )
+
+    def _elsewhere(self, batch: RecordBatch, outputs: Outputs) -> Iterator[asyncio.Future[Any]]:
+        """What goes to other partitions: strays, and messages to other customers."""
+        for stray in outputs.rekeyed:
+            home = home_partition(stray.key, self.partitions)
+            yield from self._to(batch.tp.topic, home, [stray_record(batch, stray)])
+        for key, message in outputs.messages:
             home = home_partition(key, self.partitions)
-            again = (key, record.value, _rekeyed_headers(batch, record))
-            deliveries += self._to(batch.tp.topic, home, [again])
-        return deliveries
+            yield from self._to(self.topics.identity, home, [(key, message, [])])
 
     def _to(
         self, topic: str, partition: int, records: Iterable[OutgoingRecord]
@@ -247,51 +296,52 @@ class Pipeline:
 
     async def _see_through(self, work: _Work) -> None:
         """Wait for the broker, store, wait again, tell Redis, acknowledge; or stop the worker."""
+        outputs, former = work.outputs, work.former
         try:
-            await asyncio.gather(*work.deliveries)
-            if work.former is not None:
-                await work.former.wait()
+            values = await asyncio.gather(*work.published.values)
+            await asyncio.gather(*work.published.others)
+            if former is not None:
+                await former.stored.wait()
             if self._failure is not None:
                 return
-            logged = self.table.send_items(work.partition, work.outputs.records)
-            work.stored.set()
+            logged = self.table.send_items(work.partition, outputs.records)
+            work.turn.stored.set()
             await asyncio.gather(*logged)
-            self.cache.submit([_cached(update) for update in work.outputs.updates])
+            if former is not None:
+                await former.told.wait()
+            if self._failure is not None:
+                return
+            end = values[-1].end if values and values[-1].end >= 0 else None
+            scores = [cached(update) for update in outputs.updates]
+            self.cache.submit(work.partition, end, scores, removals(outputs))
+            work.turn.told.set()
             await self.cache.flush()
             if work.event is not None:
                 work.event.ack()
+            self.last_done = time.monotonic()
+        except asyncio.CancelledError as error:
+            if _is_cancelled():
+                raise
+            # What was awaited has been cancelled: as bad as if it had failed.
+            await self._stop_for(error)
         except Exception as error:  # noqa: BLE001 - whatever it is, nothing later may be committed
-            if self._failure is None:
-                self._failure = error
-                await self.app.crash(error)
+            await self._stop_for(error)
         finally:
-            work.stored.set()
+            work.turn.give_way()
+            self.in_work -= 1
             self._slots.release()
 
+    async def _stop_for(self, error: BaseException) -> None:
+        if self._failure is None:
+            self._failure = error
+            await self.app.crash(error)
 
-def _cached(update: Update) -> CachedScore:
-    # What is beyond the ranking's exact numbers stands at its end; the document has the value.
-    clv = min(max(update.clv, -MAX_CLV), MAX_CLV)
-    return CachedScore(update.customer_id, update.version, clv, update.segments, update.document)
+
+def _is_cancelled() -> bool:
+    """Whether the task that asks was cancelled itself."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 def _now() -> int:
     return time.time_ns() // 1_000_000
-
-
-def _letter(batch: RecordBatch, letter: DeadLetter) -> OutgoingRecord:
-    record = letter.record
-    headers = dead_letter_headers(
-        letter.refused, record.headers, batch.tp.topic, batch.tp.partition, record.offset
-    )
-    value = record.value
-    if value is not None and len(value) > LARGEST_LETTER:
-        # It came compressed, and would not fit the topic as it is.
-        headers.append((CUT, str(len(value)).encode()))
-        value = value[:LARGEST_LETTER]
-    return record.key, value, headers
-
-
-def _rekeyed_headers(batch: RecordBatch, record: Record) -> list[tuple[str, bytes]]:
-    where = f"{batch.tp.topic}[{batch.tp.partition}]@{record.offset}"
-    return [*record.headers, ("clv.rekeyed-from", where.encode())]

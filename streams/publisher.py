@@ -10,6 +10,7 @@ from typing import Any, Self
 from aiokafka import AIOKafkaProducer
 
 from models.contracts.clock import Tick
+from streams.connection import Broker
 from streams.files.outgoing import OutgoingEvent, Topic
 from streams.settings import Topics
 from streams.topics import home_partition
@@ -23,7 +24,7 @@ class Publisher:
     Events of one customer and topic arrive in the order in which they were given.
     """
 
-    def __init__(self, broker: str, topics: Topics, partitions: int) -> None:
+    def __init__(self, broker: Broker, topics: Topics, partitions: int) -> None:
         self._partitions = partitions
         self._names: dict[Topic, str] = {
             "orders": topics.orders,
@@ -32,7 +33,7 @@ class Publisher:
         }
         self._clock = topics.clock
         self._producer = AIOKafkaProducer(
-            bootstrap_servers=broker, acks="all", max_batch_size=512 * 1024
+            **broker.client_options(), acks="all", max_batch_size=512 * 1024
         )
         self._homes: dict[bytes, int] = {}
         self._keyless = 0

@@ -6,9 +6,10 @@ Nested names are joined by two underscores: CLV_ECONOMICS__MARGIN, CLV_TOPICS__O
 from __future__ import annotations
 
 import os
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -35,11 +36,49 @@ class Topics(BaseModel):
     dead_letters: TopicName = "clv.dead-letters"
     models: TopicName = "clv.models"
     clock: TopicName = "clv.clock"
+    identity: TopicName = "clv.identity"
+    """Between workers: what is handed from one customer to another when they are merged."""
 
     @property
     def inputs(self) -> tuple[str, str, str]:
         """The topics that publishers write to."""
         return self.orders, self.support, self.customers
+
+
+class KafkaSecurity(BaseModel):
+    """How clients prove who they are to Kafka, and it to them."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
+    mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "SCRAM-SHA-512"
+    username: str | None = None
+    password: SecretStr | None = None
+    ca_file: Path | None = None
+    """Certificates that are trusted, PEM; none: those of the system."""
+    certificate_file: Path | None = None
+    """This client's certificate, PEM, where the broker asks for one."""
+    key_file: Path | None = None
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        if self.protocol.startswith("SASL") and (self.username is None or self.password is None):
+            raise ValueError(f"protocol {self.protocol} needs username and password")
+        if (self.certificate_file is None) != (self.key_file is None):
+            raise ValueError("certificate_file and key_file go together")
+        return self
+
+
+class RedisSecurity(BaseModel):
+    """How clients prove who they are to Redis; TLS itself is asked for by a rediss:// URL."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    username: str | None = None
+    password: SecretStr | None = None
+    ca_file: Path | None = None
+    certificate_file: Path | None = None
+    key_file: Path | None = None
 
 
 class Settings(BaseSettings):
@@ -66,6 +105,17 @@ class Settings(BaseSettings):
     poll_records: Annotated[int, Field(ge=1, le=100_000)] = 5_000
     """Most records that are worked on at once."""
     redis_prefix: Annotated[str, Field(min_length=1, max_length=100)] = "clv"
+    kafka_security: KafkaSecurity = KafkaSecurity()
+    redis_security: RedisSecurity = RedisSecurity()
+    state_dir: Path | None = None
+    """Where a worker keeps a copy of its tables, so that a restart reads only what is new."""
+    health_host: str = "127.0.0.1"
+    health_port: Annotated[int, Field(ge=0, le=65_535)] | None = None
+    """Port that answers /live, /ready and /health; none: no server."""
+    stall_timeout: Annotated[float, Field(gt=0, le=86_400)] = 120.0
+    """Seconds without progress, while records wait, after which a worker ends to be restarted."""
+    erasure_key: SecretStr | None = None
+    """Keys the fingerprints by which erased customers are remembered; the same in all workers."""
     economics: Economics = Economics()
 
     @classmethod

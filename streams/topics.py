@@ -6,15 +6,23 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
-from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
+from aiokafka.errors import (
+    InvalidReplicationFactorError,
+    KafkaError,
+    TopicAlreadyExistsError,
+    for_code,
+)
 from aiokafka.partitioner import murmur2
 
+from streams.connection import Broker
 from streams.settings import Settings
 
 TABLE_NAME = "customers"
 
-_COMPACT = {"cleanup.policy": "compact"}
+# Tombstones stay for a day: whoever keeps a copy for less sees every one of them.
+_COMPACT = {"cleanup.policy": "compact", "delete.retention.ms": str(24 * 3600 * 1000)}
 _KEEP = {"cleanup.policy": "delete", "retention.ms": "-1"}
+_MONTH = {"cleanup.policy": "delete", "retention.ms": str(30 * 24 * 3600 * 1000)}
 _LARGE = {"max.message.bytes": str(4 * 1024 * 1024)}
 
 
@@ -47,6 +55,7 @@ def plan(settings: Settings) -> list[TopicPlan]:
     return [
         *(TopicPlan(name, count, _KEEP) for name in topics.inputs),
         TopicPlan(topics.clock, count, {}),
+        TopicPlan(topics.identity, count, _MONTH | _LARGE),
         TopicPlan(topics.updates, count, _COMPACT),
         TopicPlan(topics.segment_changes, count, {}),
         # A dead letter is a whole record and the headers that say why.
@@ -56,15 +65,18 @@ def plan(settings: Settings) -> list[TopicPlan]:
     ]
 
 
-async def prepare_topics(settings: Settings, broker: str) -> int:
+async def prepare_topics(settings: Settings, broker: Broker) -> int:
     """Create missing topics and check the partition counts; returns the common count.
 
     Raises
     ------
     TopicsUnusable
         when partition counts differ where they must not, or the broker refuses to create a topic.
+    BrokerUnusable
+        when no bootstrap server lets us in.
     """
-    admin = AIOKafkaAdminClient(bootstrap_servers=broker)
+    await broker.check()
+    admin = AIOKafkaAdminClient(**broker.client_options())
     await admin.start()
     try:
         counts = await _partition_counts(admin)
@@ -113,6 +125,12 @@ async def _create(admin: AIOKafkaAdminClient, missing: list[TopicPlan], replicat
         error: type[KafkaError] = for_code(code)
         if code and error is not TopicAlreadyExistsError:
             raise TopicsUnusable(
-                f"the broker did not create topic {name}: {error.__name__} {message}; create it "
-                "yourself, or give the service the right to"
+                f"the broker did not create topic {name}: {error.__name__} {message}; "
+                + _remedy(error, replication)
             )
+
+
+def _remedy(error: type[KafkaError], replication: int) -> str:
+    if error is InvalidReplicationFactorError:
+        return f"set CLV_REPLICATION, now {replication}, to no more than the brokers that are up"
+    return "create it yourself, or give the service the right to"

@@ -6,13 +6,26 @@ import asyncio
 import gc
 import signal
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
+from time import monotonic
 
 import faust
 import structlog
 
 from streams.app import build_app
-from streams.cache import CacheWriter, ScoreCache, connect
+from streams.cache import CacheWriter, KafkaUpdates, ScoreCache, check_login, connect
+from streams.connection import Broker
+from streams.health import (
+    STALLED,
+    STOP_HUNG,
+    LoopWatch,
+    Observation,
+    Observer,
+    assess,
+    end_process,
+    health_server,
+    stacks,
+)
 from streams.parameters import ParameterFeed
 from streams.pipeline import Pipeline
 from streams.settings import Settings
@@ -27,23 +40,32 @@ default of 700, a quarter of the time of a batch went into looking for garbage."
 START_SECONDS = 60.0
 """How long a worker that is told to stop may take to: it finishes what is in work, or its start."""
 
+REPORT_SECONDS = 30.0
+"""Between two lines about lag and rates."""
+
 
 @asynccontextmanager
 async def running_app(
-    settings: Settings, broker: str, redis_url: str
+    settings: Settings, broker: Broker, redis_url: str, observer: Observer | None = None
 ) -> AsyncIterator[tuple[faust.App, Pipeline]]:
-    """A started app with everything it needs, stopped at the end."""
+    """A started app with everything it needs, stopped at the end; an observer watches it."""
     partitions = await prepare_topics(settings, broker)
-    redis = connect(redis_url)
+    redis = connect(redis_url, settings.redis_security)
     try:
+        await check_login(redis, settings.redis_prefix, redis_url)
         async with (
             ParameterFeed(
-                settings.topics.models, settings.economics.currency, bootstrap_servers=broker
+                settings.topics.models, settings.economics.currency, **broker.client_options()
             ) as feed,
-            CacheWriter(ScoreCache(redis, settings.redis_prefix)) as cache,
+            CacheWriter(
+                ScoreCache(redis, settings.redis_prefix),
+                KafkaUpdates(settings.topics.updates, **broker.client_options()),
+            ) as cache,
         ):
             app, pipeline = build_app(settings, broker, partitions, feed, cache)
             app.finalize()
+            if observer is not None:
+                observer.attach(app, pipeline)
             try:
                 await app.start()
                 yield app, pipeline
@@ -53,8 +75,11 @@ async def running_app(
         await redis.aclose()
 
 
-async def run_worker(settings: Settings, broker: str, redis_url: str) -> None:
-    """Work until a signal says stop.
+async def run_worker(settings: Settings, broker: Broker, redis_url: str) -> None:
+    """Work until a signal says stop; a second signal ends the process at once.
+
+    A worker that stands still, or cannot stop within START_SECONDS, says what it waits for and ends
+    the process with the status STALLED or STOP_HUNG.
 
     Raises
     ------
@@ -62,28 +87,99 @@ async def run_worker(settings: Settings, broker: str, redis_url: str) -> None:
         whatever made the app crash, after it has stopped.
     """
     gc.set_threshold(GARBAGE_THRESHOLD, 20, 20)
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stop.set)
-    stopping = asyncio.create_task(stop.wait())
-    working = asyncio.create_task(_work(settings, broker, redis_url, stop))
-    await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
-    stopping.cancel()
-    try:
-        # A signal while it starts finds nobody waiting for it yet.
-        await asyncio.wait_for(working, START_SECONDS if stop.is_set() else None)
-    except TimeoutError:
-        log.warning("stopped while it was starting")
+    leaving = asyncio.Event()
+    _leave_on_signals(leaving)
+    observer = Observer(settings.stall_timeout)
+    async with LoopWatch(settings.stall_timeout):
+        working = asyncio.create_task(
+            _work(settings, broker, redis_url, leaving, observer), name="worker"
+        )
+        told = asyncio.create_task(leaving.wait(), name="leaving")
+        await asyncio.wait({working, told}, return_when=asyncio.FIRST_COMPLETED)
+        told.cancel()
+        if observer.phase == "starting":
+            # Nothing has begun that would have to be finished.
+            working.cancel()
+        observer.phase = "stopping"
+        if not (await asyncio.wait({working}, timeout=START_SECONDS))[0]:
+            log.critical(
+                "the worker was to stop and did not; it is ended",
+                seconds=START_SECONDS,
+                waiting=stacks(),
+            )
+            end_process(STOP_HUNG)
+    if not working.cancelled():
+        working.result()
     log.info("worker stopped")
 
 
-async def _work(settings: Settings, broker: str, redis_url: str, stop: asyncio.Event) -> None:
-    async with running_app(settings, broker, redis_url) as (app, _pipeline):
-        log.info("worker started", broker=broker, group=settings.app_id)
-        ended = [asyncio.create_task(end) for end in (app.wait_until_stopped(), stop.wait())]
-        await asyncio.wait(ended, return_when=asyncio.FIRST_COMPLETED)
-        for task in ended:
+def _leave_on_signals(leaving: asyncio.Event) -> None:
+    def on_signal(number: signal.Signals) -> None:
+        if leaving.is_set():
+            log.warning("a signal came while the worker was stopping; it ends at once")
+            end_process(128 + number)
+        log.info("stopping", signal=number.name)
+        leaving.set()
+
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, on_signal, number)
+
+
+async def _work(
+    settings: Settings, broker: Broker, redis_url: str, leaving: asyncio.Event, observer: Observer
+) -> None:
+    async with AsyncExitStack() as stack:
+        if settings.health_port is not None:
+            server = health_server(observer.observe, settings.health_host, settings.health_port)
+            await stack.enter_async_context(server)
+        await stack.enter_async_context(observer.asking(broker, settings.topics.models))
+        app, _ = await stack.enter_async_context(running_app(settings, broker, redis_url, observer))
+        log.info("worker started", broker=str(broker), group=settings.app_id)
+        watching = asyncio.create_task(_watch(observer), name="watchdog")
+        ends = [watching, *map(asyncio.create_task, (app.wait_until_stopped(), leaving.wait()))]
+        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        leaving.set()
+        for task in ends:
             task.cancel()
+        if watching.done():
+            watching.result()
     if app.crashed:
         raise app.crash_reason
+
+
+async def _watch(observer: Observer) -> None:
+    """Tell lag, rates and changes of health; end the process when it stands still."""
+    status, told, before = "starting", monotonic(), 0
+    while True:
+        seen = observer.observe()
+        health = assess(seen)
+        if health.status == "stalled":
+            log.critical(
+                "the worker stands still while records wait; it ends, to be started again",
+                seconds=round(seen.standing_still),
+                what=seen.waiting,
+                waiting=stacks(),
+            )
+            end_process(STALLED)
+        if health.status != status:
+            tell = log.warning if health.status == "degraded" else log.info
+            tell("health", status=health.status, reasons=list(health.reasons))
+            status = health.status
+        if (now := monotonic()) - told >= REPORT_SECONDS:
+            records = seen.counts.get("records", 0)
+            _report(seen, health.status, (records - before) / (now - told))
+            told, before = now, records
+        await asyncio.sleep(min(1.0, seen.stall_timeout / 4))
+
+
+def _report(seen: Observation, status: str, rate: float) -> None:
+    log.info(
+        "at work",
+        status=status,
+        lag=seen.lag,
+        records_per_second=round(rate, 1),
+        partitions=len(seen.lags),
+        batches_in_work=seen.in_work,
+        cache_pending=seen.cache.pending,
+    )

@@ -59,6 +59,11 @@ def _settle_excess(state: Aggregate, config: Economics) -> None:
     orphans = [key for key in state.cancelled if key not in state.orders]
     for key in orphans[: max(len(orphans) - limit, 0)]:
         del state.cancelled[key]
+    prune_days(settled)
+
+
+def prune_days(settled: Settled) -> None:
+    """Drop the totals of days that no window can reach any more."""
     if settled.days:
         oldest = max(settled.days) - LONGEST_WINDOW
         for day in [day for day in settled.days if day <= oldest]:
@@ -76,22 +81,28 @@ def _day(settled: Settled, day: int) -> DayTotals:
 
 def _settle_order(settled: Settled, key: int, order: Order, cancelled: bool) -> None:
     settled.orders_until = (order.time, key)
-    if cancelled:
-        return
+    if not cancelled:
+        add_order(settled, order)
+
+
+def add_order(settled: Settled, order: Order) -> None:
+    """Count an order in the sums, at whatever time it was."""
     uncosted = order.gross if order.cost < 0 else 0
     cost = max(order.cost, 0)
-    if settled.orders == 0:
-        settled.first_day = order.day
+    totals = _day(settled, order.day)
+    if settled.orders == 0 or (
+        totals.orders == 0 and order.day not in (settled.first_day, settled.last_day)
+    ):
+        settled.purchase_days += 1
+    if settled.orders == 0 or order.day < settled.first_day:
+        settled.first_day, settled.first_day_gross = order.day, 0
     if order.day == settled.first_day:
         settled.first_day_gross = min(settled.first_day_gross + order.gross, CEILING)
-    if settled.orders == 0 or order.day > settled.last_day:
-        settled.purchase_days += 1
-        settled.last_day = order.day
+    settled.last_day = max(settled.last_day, order.day)
     settled.orders += 1
     settled.gross = min(settled.gross + order.gross, CEILING)
     settled.uncosted = min(settled.uncosted + uncosted, CEILING)
     settled.cost = min(settled.cost + cost, CEILING)
-    totals = _day(settled, order.day)
     totals.orders += 1
     totals.gross = min(totals.gross + order.gross, CEILING)
     totals.uncosted = min(totals.uncosted + uncosted, CEILING)
@@ -100,8 +111,12 @@ def _settle_order(settled: Settled, key: int, order: Order, cancelled: bool) -> 
 
 def _settle_refund(settled: Settled, key: int, refund: Refund, void: bool) -> None:
     settled.refunds_until = (refund.time, key)
-    if void:
-        return
+    if not void:
+        add_refund(settled, refund)
+
+
+def add_refund(settled: Settled, refund: Refund) -> None:
+    """Count a refund in the sums."""
     settled.refunds += 1
     settled.refunded = min(settled.refunded + refund.amount, CEILING)
     settled.recovered = min(settled.recovered + refund.recovered, CEILING)
@@ -111,14 +126,18 @@ def _settle_refund(settled: Settled, key: int, refund: Refund, void: bool) -> No
 
 
 def _settle_ticket(settled: Settled, key: int, ticket: Ticket, config: Economics) -> None:
-    first = ticket.first
-    settled.tickets_until = (first.time, key)
+    settled.tickets_until = (ticket.first.time, key)
+    add_ticket(settled, ticket, config)
+
+
+def add_ticket(settled: Settled, ticket: Ticket, config: Economics) -> None:
+    """Count a contact in the sums."""
     settled.contacts += 1
     settled.support_cost = min(settled.support_cost + contact_cost(ticket, config), CEILING)
     if ticket.opened is not None and ticket.opened.complaint:
         settled.complaints += 1
         settled.last_complaint = max(settled.last_complaint, ticket.opened.time)
-    _day(settled, first.day).contacts += 1
+    _day(settled, ticket.first.day).contacts += 1
 
 
 def contact_cost(ticket: Ticket, config: Economics) -> int:

@@ -2,7 +2,14 @@
 
 from models.contracts.currencies import CURRENCIES
 from models.contracts.customers import CustomerAcquired, CustomerErased, CustomerMerged
-from models.contracts.decode import MAX_VALUE_BYTES, Reason, Refused, customer_of, decode
+from models.contracts.decode import (
+    MAX_VALUE_BYTES,
+    Reason,
+    Refused,
+    customer_of,
+    decode,
+    key_as_customer,
+)
 from models.contracts.envelope import (
     ENVELOPES,
     EVENT,
@@ -80,5 +87,6 @@ __all__ = [
     "customer_of",
     "decode",
     "json_schemas",
+    "key_as_customer",
     "money_units",
 ]

@@ -6,13 +6,13 @@ The header names are those of Kafka Streams (KIP-1034), so that existing tools r
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from models.contracts.decode import Refused
 
-Headers = Sequence[tuple[str, bytes]]
+Headers = Sequence[tuple[str, bytes | None]]
 
 PREFIX = "__streams.errors."
 EXCEPTION = PREFIX + "exception"
@@ -25,7 +25,25 @@ OFFSET = PREFIX + "offset"
 CUT = "clv.cut-from"
 """Bytes that the value had, on a letter that has only the beginning of it."""
 
+RETRIED_FROM = "clv.retried-from"
+"""On a record that was sent again: the dead letter it comes from, one header for each retry."""
+
+CORRECTED = "clv.corrected"
+"""On a record that was changed before it was sent again: the fields, joined by commas."""
+
+RETRIED = "clv.retried"
+"""On a note in the dead letters' topic: "partition/offset" of the letter that was sent again."""
+
 CODE_PREFIX = "clv.refused."
+
+_ADDED = frozenset({EXCEPTION, MESSAGE, STACKTRACE, TOPIC, PARTITION, OFFSET})
+
+
+class LetterHeaders(NamedTuple):
+    """A dead letter's headers: those the record had, and those that were added."""
+
+    original: list[tuple[str, bytes | None]]
+    added: dict[str, bytes]
 
 
 class DeadLetter(BaseModel):
@@ -43,7 +61,11 @@ class DeadLetter(BaseModel):
     @classmethod
     def from_headers(cls, headers: Headers) -> DeadLetter:
         """Read the headers; raises pydantic's ValidationError when they are not a dead letter's."""
-        texts = {name: value.decode("utf-8", "replace") for name, value in headers}
+        texts = {
+            name: (value or b"").decode("utf-8", "replace")
+            for name, value in headers
+            if name in _ADDED
+        }
         return cls.model_validate(
             {
                 "reason": texts.get(EXCEPTION, "").removeprefix(CODE_PREFIX),
@@ -56,8 +78,39 @@ class DeadLetter(BaseModel):
         )
 
 
+def split_headers(headers: Headers) -> LetterHeaders | None:
+    """What the record had, and what was added when it was refused; None for what is no dead letter.
+
+    A record may itself have had headers of these names: those added are the last ones.
+    """
+    for at in range(len(headers) - 1, -1, -1):
+        if headers[at][0] == EXCEPTION:
+            added = {name: value or b"" for name, value in headers[at:]}
+            return LetterHeaders(list(headers[:at]), added)
+    return None
+
+
+def retried_note(partition: int, offset: int) -> list[tuple[str, bytes]]:
+    """The headers of the note which says that a letter was sent again."""
+    return [(RETRIED, f"{partition}/{offset}".encode())]
+
+
+def noted(headers: Headers) -> tuple[int, int] | None:
+    """Partition and offset of the letter that a note is about; None for what is no note."""
+    if len(headers) != 1 or headers[0][0] != RETRIED:
+        return None
+    partition, slash, offset = (headers[0][1] or b"").partition(b"/")
+    if not (slash and partition.isdigit() and offset.isdigit()):
+        return None
+    return int(partition), int(offset)
+
+
 def dead_letter_headers(
-    refused: Refused, headers: Headers, topic: str, partition: int, offset: int
+    refused: Refused,
+    headers: Sequence[tuple[str, bytes]],
+    topic: str,
+    partition: int,
+    offset: int,
 ) -> list[tuple[str, bytes]]:
     """The original headers, and after them the reason and where the record was.
 
@@ -78,5 +131,5 @@ def reason_of(headers: Headers) -> str:
     """The reason's code in a dead letter's headers, or "unknown"."""
     for name, value in reversed(headers):
         if name == EXCEPTION:
-            return value.decode("utf-8", "replace").removeprefix(CODE_PREFIX)
+            return (value or b"").decode("utf-8", "replace").removeprefix(CODE_PREFIX)
     return "unknown"

@@ -52,8 +52,6 @@ class Reason(StrEnum):
     INVALID_FIELD = "invalid-field"
     MISSING_CUSTOMER = "missing-customer"
     """Neither the data nor the key says whose event it is."""
-    NOT_SUPPORTED = "not-supported"
-    """An event type that this version does not handle yet."""
     FUTURE = "future"
     """It claims to have happened well after it arrived."""
     NO_EXCHANGE_RATE = "no-exchange-rate"
@@ -98,12 +96,12 @@ def decode(
     Source: CloudEvents 1.0, Kafka protocol binding, sections 3.1 to 3.3.
     """
     if not value:
-        raise Refused(Reason.EMPTY, None, "the record has no value; input topics take events only")
+        raise Refused(Reason.EMPTY, None, "the record has no value; send a CloudEvent in JSON")
     if len(value) > max_bytes:
         raise Refused(
             Reason.TOO_LARGE,
             None,
-            f"the value has {len(value)} bytes; allowed: at most {max_bytes}",
+            f"the value has {len(value)} bytes; allowed: at most {max_bytes}, uncompressed",
         )
     content_type, attributes = _cloudevent_headers(headers)
     event: Envelope
@@ -125,8 +123,14 @@ def customer_of(event: Envelope, key: bytes | None) -> str:
     Raises `Refused` when neither says so, or the key is not UTF-8 or not an `Id`.
     """
     known: str | None = event.data.customer_id
-    if known is not None:
-        return known
+    return key_as_customer(key) if known is None else known
+
+
+def key_as_customer(key: bytes | None) -> str:
+    """The customer id that a record's key is.
+
+    Raises `Refused` when there is no key, or it is not UTF-8 or not an `Id`.
+    """
     if not key:
         raise Refused(
             Reason.MISSING_CUSTOMER,

@@ -130,6 +130,20 @@ class SegmentChange(_Output):
     as_of: AwareDatetime
 
 
+class CustomerRemoval(_Output):
+    """A customer who is no longer there: `data` of `clv.customer-removed`.
+
+    reason: erased, or merged into the customer that `merged_into` names. Their former values and
+    segments no longer hold; a subscriber takes them out of its own lists too.
+    """
+
+    customer_id: str
+    version: Count
+    reason: Literal["erased", "merged"]
+    merged_into: str | None
+    as_of: AwareDatetime
+
+
 class _Envelope(_Output):
     specversion: Literal["1.0"]
     id: str
@@ -151,3 +165,10 @@ class SegmentChanged(_Envelope):
 
     type: Literal["clv.segment-changed"]
     data: SegmentChange
+
+
+class CustomerRemoved(_Envelope):
+    """CloudEvent on `clv.segment-changes`, keyed by the id of the customer who is gone."""
+
+    type: Literal["clv.customer-removed"]
+    data: CustomerRemoval

@@ -1,17 +1,36 @@
 """Current scores in Redis: the newest of every customer, a ranking, and exact segment totals."""
 
 from streams.cache.cache import ScoreCache
-from streams.cache.connection import connect, is_outage
-from streams.cache.score import MAX_CLV, CachedScore, RankedCustomer, SegmentTotals
+from streams.cache.catch_up import KafkaUpdates
+from streams.cache.connection import RedisUnusable, check_login, connect, is_outage
+from streams.cache.rebuild import Rebuilt, rebuild
+from streams.cache.score import (
+    MAX_CLV,
+    CachedScore,
+    RankedCustomer,
+    Removal,
+    SegmentTotals,
+    published_score,
+)
+from streams.cache.updates import VERSION_HEADER, UpdatesUnavailable
 from streams.cache.writer import CacheWriter
 
 __all__ = [
     "MAX_CLV",
+    "VERSION_HEADER",
     "CacheWriter",
     "CachedScore",
+    "KafkaUpdates",
     "RankedCustomer",
+    "Rebuilt",
+    "RedisUnusable",
+    "Removal",
     "ScoreCache",
     "SegmentTotals",
+    "UpdatesUnavailable",
+    "check_login",
     "connect",
     "is_outage",
+    "published_score",
+    "rebuild",
 ]

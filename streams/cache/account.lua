@@ -1,5 +1,6 @@
--- What put.lua and remove.lua share: it stands before each of them when they are loaded.
--- KEYS[1] is the ranking; ARGV[1] the prefix of all keys. A customer occurs once in a call.
+-- The first of four files that make one script: account, remove, put, mark.
+-- KEYS[1] is the ranking. ARGV: prefix; partition, from and to of a mark to move (see mark.lua);
+-- removals (remove.lua); what to put (put.lua). A customer occurs once in a call.
 -- The effects on segments are collected, and applied by settle().
 
 local call, floor, format = redis.call, math.floor, string.format

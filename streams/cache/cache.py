@@ -6,23 +6,23 @@ from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any, TypeVar
 
-import msgspec
 from redis.asyncio import Redis
+from redis.exceptions import RedisError
 
+from streams.cache.arguments import Call, Written, call_arguments
 from streams.cache.keys import CacheKeys
 from streams.cache.score import (
-    MAX_CLV,
-    MAX_VERSION,
     CachedScore,
+    Item,
     RankedCustomer,
-    Segments,
+    Removal,
     SegmentTotals,
-    segment_arguments,
-    uncacheable,
+    supersedes,
 )
-from streams.cache.scripts import Argument, Script
+from streams.cache.scripts import Script
 
 T = TypeVar("T")
+Newest = TypeVar("Newest", bound=Item)
 # Customers a script call works on; Redis serves others between calls, after some milliseconds.
 CHUNK = 256
 # Up to this many members a segment is put in order whole; above, the ranking is walked for them.
@@ -43,8 +43,7 @@ class ScoreCache:
             raise ValueError("the cache holds bytes: use a Redis client without decode_responses")
         self._redis = redis
         self._keys = CacheKeys(prefix)
-        self._put = Script("account.lua", "put.lua")
-        self._remove = Script("account.lua", "remove.lua")
+        self._write = Script("account.lua", "remove.lua", "put.lua", "mark.lua")
         self._members = Script("members.lua")
 
     async def put(self, scores: Sequence[CachedScore]) -> int:
@@ -53,19 +52,41 @@ class ScoreCache:
         Of a customer given twice only the newest version counts. Safe to repeat. Errors:
         ValueError, before anything is sent, for a score whose version or value is out of bounds.
         """
-        newest: dict[str, CachedScore] = {}
-        for score in scores:
-            held = newest.get(score.customer_id)
-            if held is None or held.version < score.version:
-                newest[score.customer_id] = score
-        calls = [put_arguments(self._keys.prefix, part) for part in _chunks(newest.values())]
-        return await self._run(self._put, calls)
+        calls = [Call(scores=part) for part in chunks(newest(scores).values())]
+        return sum(written.scores for written in _checked(await self.write(calls)))
 
-    async def remove(self, customer_ids: Sequence[str]) -> int:
-        """Take customers out of the cache, its ranking and its totals; return how many were in."""
-        ids = dict.fromkeys(customer_ids)
-        calls: list[list[Argument]] = [[self._keys.prefix, *part] for part in _chunks(ids)]
-        return await self._run(self._remove, calls)
+    async def remove(self, removals: Sequence[Removal]) -> int:
+        """Take customers out whose version is not greater; return how many were in.
+
+        For seven days a score that is not newer than the removal stays out.
+        """
+        calls = [Call(removals=part) for part in chunks(newest(removals).values())]
+        return sum(written.removals for written in _checked(await self.write(calls)))
+
+    async def write(self, calls: Sequence[Call]) -> list[Written | RedisError]:
+        """Make the calls in order and in one round trip; return what came of each.
+
+        A mark moves with the customers of its call or not at all, and only if Redis holds the mark
+        that is given: what follows a call that was refused, or went to another copy of the data,
+        leaves the mark alone.
+        """
+        if not calls:
+            return []
+        arguments = [call_arguments(self._keys.prefix, call) for call in calls]
+        replies = await self._write.run(self._redis, [self._keys.ranking], arguments)
+        return [
+            reply
+            if isinstance(reply, RedisError)
+            else Written(int(reply[0]), int(reply[1]), reply[2].decode())
+            for reply in replies
+        ]
+
+    async def marks(self, partitions: Sequence[int]) -> list[str]:
+        """Return the mark of each partition: everything before it is in this Redis; empty: none."""
+        if not partitions:
+            return []
+        held: Any = await self._redis.hmget(self._keys.marks, [str(p) for p in partitions])
+        return ["" if mark is None else mark.decode() for mark in held]
 
     async def get(self, customer_id: str) -> CachedScore | None:
         """Return a customer's score, or None when the cache has none."""
@@ -159,6 +180,8 @@ class ScoreCache:
         the first to end lets writers in.
         """
         await self._redis.set(self._keys.clearing, b"1")
+        # Without marks, whatever happens now, running workers fill the cache again.
+        await self._redis.delete(self._keys.marks)
         deleted = 0
         batch: list[bytes] = []
         async for key in self._redis.scan_iter(match=self._keys.pattern, count=SCAN_COUNT):
@@ -172,41 +195,30 @@ class ScoreCache:
         await self._redis.delete(self._keys.clearing)
         return deleted
 
-    async def _run(self, script: Script, calls: Sequence[Sequence[Argument]]) -> int:
-        if not calls:
-            return 0
-        return sum(await script.run(self._redis, [self._keys.ranking], calls))
+
+def newest(items: Iterable[Newest]) -> dict[str, Newest]:
+    """Return each customer's newest score or removal; a removal takes the score of its version."""
+    found: dict[str, Newest] = {}
+    for item in items:
+        held = found.get(item.customer_id)
+        if held is None or supersedes(item, held):
+            found[item.customer_id] = item
+    return found
 
 
-_pack = msgspec.msgpack.Encoder().encode
-
-
-def put_arguments(prefix: str, scores: Sequence[CachedScore]) -> list[Argument]:
-    """Return what put.lua reads: the combinations of segments once each, then the customers.
-
-    Errors: ValueError for a score that cannot be compared or added exactly.
-    """
-    kinds: dict[Segments, int] = {}
-    customers: list[str | int] = []
-    for score in scores:
-        customer_id, version, clv, segments, update = score
-        if not (0 <= version <= MAX_VERSION and -MAX_CLV <= clv <= MAX_CLV):
-            raise uncacheable(score)
-        kind = kinds.setdefault(segments, len(kinds) + 1)
-        customers += (customer_id, str(version), repr(float(clv)), kind, update.decode())
-    arguments: list[Argument] = [prefix, len(kinds)]
-    for segments in kinds:
-        arguments += segment_arguments(segments)
-    # One argument for all customers: to pack five each costs the client more than all the rest.
-    arguments.append(_pack(customers))
-    return arguments
+def _checked(replies: Sequence[Written | RedisError]) -> Iterator[Written]:
+    for reply in replies:
+        if isinstance(reply, RedisError):
+            raise reply
+        yield reply
 
 
 def _ranked(member: bytes, clv: float | bytes) -> RankedCustomer:
     return RankedCustomer(member.decode(), float(clv))
 
 
-def _chunks(items: Iterable[T]) -> Iterator[list[T]]:
+def chunks(items: Iterable[T]) -> Iterator[list[T]]:
+    """Cut into lists that one call of the script can take."""
     iterator = iter(items)
     while chunk := list(islice(iterator, CHUNK)):
         yield chunk

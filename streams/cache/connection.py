@@ -1,6 +1,12 @@
 """How the cache connects to Redis, and which of its errors pass by themselves."""
 
+import ssl
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
 from redis.asyncio import Redis
+from redis.asyncio.connection import parse_url
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import (
@@ -15,6 +21,10 @@ from redis.exceptions import (
     TryAgainError,
 )
 
+from streams.cache.keys import CacheKeys
+from streams.connection import SecurityUnusable, shown_url, tls_context
+from streams.settings import RedisSecurity
+
 _OUTAGES = (
     ConnectionError,
     TimeoutError,
@@ -28,18 +38,78 @@ _REFUSED_LOGIN = (AuthenticationError, AuthorizationError)
 # missing, a clear of this cache is under way.
 _OUTAGE_REPLIES = ("BUSY ", "MISCONF ", "NOREPLICAS ", "CLEARING ")
 
+OPEN = RedisSecurity()
+"""No login but the URL's, and the system's certificates."""
 
-def connect(url: str, *, timeout_seconds: float = 5.0) -> Redis:
+
+class RedisUnusable(Exception):
+    """Redis does not let us in; the text says why, in one line."""
+
+
+def connect(url: str, security: RedisSecurity = OPEN, *, timeout_seconds: float = 5.0) -> Redis:
     """Return a client that fails fast: one immediate retry, which a stale connection needs.
 
     Longer waits are the CacheWriter's business, so that the stream never stands still for them.
+    The login of `security` is used where the URL has none; rediss:// asks for TLS. Errors:
+    ValueError for a URL that is none, SecurityUnusable for certificates that cannot be used.
     """
+    try:
+        given = {**urlsplit(url)._asdict(), **parse_url(url)}
+    except ValueError:
+        # What the parser says could quote a part of a password.
+        raise ValueError(
+            f"{shown_url(url)} is no Redis URL: write redis://host:port/0, or rediss:// for TLS, "
+            "and special characters of a password as %40 and so on"
+        ) from None
+    options = {**_login(given, security), **_tls(given["scheme"], security)}
     return Redis.from_url(
         url,
         socket_timeout=timeout_seconds,
         socket_connect_timeout=timeout_seconds,
         retry=Retry(NoBackoff(), 1),
+        **options,
     )
+
+
+def _login(given: Mapping[str, Any], security: RedisSecurity) -> dict[str, Any]:
+    if given.get("username") or given.get("password") or security.password is None:
+        return {}
+    return {"username": security.username, "password": security.password.get_secret_value()}
+
+
+def _tls(scheme: str, security: RedisSecurity) -> dict[str, Any]:
+    files = (security.ca_file, security.certificate_file, security.key_file)
+    if scheme != "rediss":
+        if any(files):
+            raise SecurityUnusable(
+                "redis_security names certificates, but CLV_REDIS asks for no TLS: write rediss://"
+            )
+        return {}
+    tls_context("redis_security", *files)
+    ca_file, certificate_file, key_file = (None if file is None else str(file) for file in files)
+    return {
+        "ssl_ca_certs": ca_file,
+        "ssl_certfile": certificate_file,
+        "ssl_keyfile": key_file,
+        "ssl_min_version": ssl.TLSVersion.TLSv1_2,
+    }
+
+
+async def check_login(redis: Redis, prefix: str, url: str) -> None:
+    """Raise RedisUnusable where Redis does not let us in; when it is only away, do nothing."""
+    try:
+        await redis.zcard(CacheKeys(prefix).ranking)
+    except RedisError as error:
+        if not is_outage(error) or _is_about_certificates(error):
+            raise RedisUnusable(
+                f"{shown_url(url)} does not let us in: {error}; see CLV_REDIS and redis_security"
+            ) from error
+
+
+def _is_about_certificates(error: BaseException | None) -> bool:
+    while error is not None and not isinstance(error, ssl.SSLError):
+        error = error.__cause__ or error.__context__
+    return error is not None
 
 
 def is_outage(error: RedisError) -> bool:

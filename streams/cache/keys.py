@@ -13,10 +13,16 @@ class CacheKeys:
             raise ValueError("the cache needs a key prefix that is not empty, such as 'clv'")
         self.prefix = prefix
         self.ranking = f"{prefix}:ranking"
+        self.marks = f"{prefix}:marks"
         self.clearing = f"{prefix}:clearing"
         self.pattern = _GLOB.sub(r"\\\1", prefix) + ":*"
         self._families = tuple(
-            f"{prefix}:{family}:".encode() for family in ("customer", "segment", "totals")
+            f"{prefix}:{family}:".encode()
+            for family in ("customer", "segment", "totals", "forgotten")
+        )
+
+        self._single = tuple(
+            each.encode() for each in (self.ranking, self.marks, f"{prefix}:forgotten")
         )
 
     def customer(self, customer_id: str) -> str:
@@ -33,4 +39,4 @@ class CacheKeys:
 
     def owns_data(self, key: bytes) -> bool:
         """Say whether a key that matched `pattern` holds this cache's data."""
-        return key == self.ranking.encode() or key.startswith(self._families)
+        return key in self._single or key.startswith(self._families)

@@ -1,10 +1,10 @@
--- Writes the scores that are newer than those held, and returns how many were.
--- ARGV: prefix, number of kinds; for each kind (a combination of segments) its segments as JSON,
+-- Writes the scores that are newer than those held, and than the removal of their customer.
+-- ARGV from 6: number of kinds; for each kind (a combination of segments) its segments as JSON,
 -- the number of dimensions, and each dimension with its segment; then, as one MessagePack array,
 -- for each customer: id, version, clv, kind, update.
 
-local kinds, at = {}, 3
-for number = 1, tonumber(ARGV[2]) do
+local kinds, at = {}, 7
+for number = 1, tonumber(ARGV[6]) do
   local kind = { json = ARGV[at], segments = {} }
   local last = at + 1 + 2 * tonumber(ARGV[at + 1])
   for i = at + 2, last, 2 do
@@ -33,6 +33,13 @@ local function move(id, kind, value, held, before)
   end
 end
 
+local notes = call('EXISTS', prefix .. ':forgotten') == 1
+
+local function forgotten(id, version)
+  local noted = notes and call('GET', note_prefix .. redis.sha1hex(id))
+  return noted and tonumber(noted) >= tonumber(version)
+end
+
 local ranked = {}
 local customers = cmsgpack.unpack(ARGV[at])
 for i = 1, #customers, 5 do
@@ -40,7 +47,13 @@ for i = 1, #customers, 5 do
   local key = customer_prefix .. id
   local held = call('HMGET', key, 'version', 'clv', 'segments')
   local held_version = held[1]
-  if not held_version or tonumber(held_version) < tonumber(version) then
+  local newer
+  if held_version then
+    newer = tonumber(held_version) < tonumber(version)
+  else
+    newer = not forgotten(id, version)
+  end
+  if newer then
     local kind = kinds[customers[i + 3]]
     local value = cents(clv)
     if held[3] == kind.json then
@@ -60,6 +73,5 @@ end
 
 if #ranked > 0 then
   call('ZADD', ranking, unpack(ranked))
-  settle()
 end
-return #ranked / 2
+settle()

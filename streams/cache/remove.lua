@@ -1,22 +1,36 @@
--- Takes customers out of the cache, and returns how many were there.
--- ARGV: prefix, then ids.
+-- Takes customers out whose version is not greater than the removal's.
+-- ARGV[5]: MessagePack array of id and version of each, or empty.
+-- A note of the id's digest stays for a while, and refuses scores from before the removal. It is
+-- written after the deletion, which a full Redis allows.
 
+local NOTE_MILLISECONDS = 7 * 24 * 3600 * 1000
+local note_prefix = prefix .. ':forgotten:'
 local gone = {}
-for i = 2, #ARGV do
-  local id = ARGV[i]
-  local key = customer_prefix .. id
-  local held = call('HMGET', key, 'clv', 'segments')
-  if held[1] then
-    for dimension, name in pairs(cjson.decode(held[2])) do
-      leave(segment(dimension, name), id, cents(held[1]))
+
+if ARGV[5] ~= '' then
+  local removals = cmsgpack.unpack(ARGV[5])
+  for i = 1, #removals, 2 do
+    local id, version = removals[i], removals[i + 1]
+    local key = customer_prefix .. id
+    local held = call('HMGET', key, 'version', 'clv', 'segments')
+    if not held[1] or tonumber(held[1]) <= tonumber(version) then
+      if held[1] then
+        for dimension, name in pairs(cjson.decode(held[3])) do
+          leave(segment(dimension, name), id, cents(held[2]))
+        end
+        call('DEL', key)
+        gone[#gone + 1] = id
+      end
+      local note = note_prefix .. redis.sha1hex(id)
+      local noted = call('GET', note)
+      if not noted or tonumber(noted) < tonumber(version) then
+        call('SET', note, version, 'PX', NOTE_MILLISECONDS)
+      end
+      -- It outlives every note: where it is missing nobody has to look for one.
+      call('SET', prefix .. ':forgotten', '', 'PX', NOTE_MILLISECONDS)
     end
-    call('DEL', key)
-    gone[#gone + 1] = id
+  end
+  if #gone > 0 then
+    call('ZREM', ranking, unpack(gone))
   end
 end
-
-if #gone > 0 then
-  call('ZREM', ranking, unpack(gone))
-  settle()
-end
-return #gone

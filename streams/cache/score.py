@@ -5,6 +5,8 @@ from decimal import Decimal
 from functools import lru_cache
 from typing import NamedTuple
 
+import msgspec
+
 Segments = tuple[tuple[str, str], ...]
 
 # Redis' Lua computes in doubles: whole numbers are exact up to 2**53.
@@ -28,6 +30,23 @@ class CachedScore(NamedTuple):
     update: bytes
 
 
+class Removal(NamedTuple):
+    """That a customer was forgotten; scores up to this version are not to come back."""
+
+    customer_id: str
+    version: int
+
+
+Item = CachedScore | Removal
+
+
+def supersedes(item: Item, other: Item) -> bool:
+    """Say whether an item is to be kept rather than another of the same customer."""
+    if item.version == other.version:
+        return isinstance(item, Removal) and isinstance(other, CachedScore)
+    return item.version > other.version
+
+
 class RankedCustomer(NamedTuple):
     """A customer's place in a ranking by value; `clv` in units of the reporting currency."""
 
@@ -45,6 +64,45 @@ class SegmentTotals(NamedTuple):
     def value(self) -> Decimal:
         """The sum in units of the reporting currency."""
         return Decimal(self.value_cents) / 100
+
+
+class _Data(msgspec.Struct):
+    customer_id: str
+    version: int
+    clv: float
+    segments: dict[str, str]
+
+
+class _Document(msgspec.Struct):
+    data: _Data
+
+
+_decode = msgspec.json.Decoder(_Document).decode
+
+
+def published_score(
+    customer_id: str, version: int, clv: float, segments: Segments, update: bytes
+) -> CachedScore:
+    """Return the score to cache of a published update.
+
+    What is beyond the ranking's exact numbers stands at its end; the update has the value.
+    """
+    clv = min(max(clv, -MAX_CLV), MAX_CLV)
+    return CachedScore(customer_id, version, clv, segments, update)
+
+
+def score_of_document(update: bytes) -> CachedScore:
+    """Return the score to cache of a value update as it was published.
+
+    Errors: ValueError for bytes that are no value update.
+    """
+    try:
+        data = _decode(update).data
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"not a value update: {error}") from error
+    return published_score(
+        data.customer_id, data.version, data.clv, tuple(data.segments.items()), update
+    )
 
 
 @lru_cache(maxsize=4096)

@@ -28,7 +28,8 @@ class Script:
         """Run the script once for each list of arguments, in order and in one round trip.
 
         After a restart or flush of Redis the script is loaded and the calls that missed it run
-        again, so a script must bear that its calls run in another order. Errors: RedisError.
+        again, so a script must bear that its calls run in another order. A reply is the error where
+        Redis refused the call. Errors: RedisError when it cannot be asked.
         """
         replies: list[Any] = [None] * len(calls)
         missed = list(range(len(calls)))
@@ -44,7 +45,4 @@ class Script:
             missed = [i for i in missed if isinstance(replies[i], NoScriptError)]
             if not missed:
                 break
-        for reply in replies:
-            if isinstance(reply, Exception):
-                raise reply
         return replies

@@ -1,65 +1,110 @@
-"""The stream's way into the cache: it goes on while Redis is away, and catches up after."""
+"""The stream's way into the cache: it goes on while Redis is away, and nothing is missed after."""
 
 import asyncio
-from collections.abc import Iterable
-from itertools import islice
-from typing import Self
+from collections.abc import Coroutine, Iterable, Sequence
+from typing import Any, Self
 
 import structlog
 from redis.exceptions import RedisError
 
+from streams.cache.arguments import Call
+from streams.cache.behind import CatchUp
 from streams.cache.cache import ScoreCache
 from streams.cache.connection import is_outage
-from streams.cache.score import CachedScore
+from streams.cache.partition import Mode, PartitionQueue, rounds
+from streams.cache.score import CachedScore, Removal
+from streams.cache.updates import Updates
 
 log = structlog.get_logger(__name__)
 
 # Customers in one round trip: some tens of milliseconds, far from a client's time-out.
 ROUND_TRIP = 2_000
+# Customers that wait in an outage, at some two kilobytes each; beyond, a catch-up reads them again.
+MOST_WAITING = 20_000
+CHECK_SECONDS = 2.0
 FIRST_DELAY_SECONDS = 0.1
 LONGEST_DELAY_SECONDS = 5.0
 
 
 class CacheWriter:
-    """Keeps the newest score per customer until Redis has it; use it as an async context manager.
+    """Keeps Redis as the updates of the partitions assigned are; an async context manager.
 
-    What waits is bounded by the number of customers. Errors that do not pass by themselves are
-    raised: by `flush`, or, when the retry in the background met them, by the next call.
+    Without `updates` it writes what is submitted, knows no marks, and catches nothing up.
+    Errors that do not pass by themselves are raised: by `flush`, or, when something in the
+    background met them, by the next call.
     """
 
-    def __init__(self, cache: ScoreCache, *, stop_seconds: float = 5.0) -> None:
+    def __init__(
+        self, cache: ScoreCache, updates: Updates | None = None, *, stop_seconds: float = 5.0
+    ) -> None:
         self._cache = cache
         self._stop_seconds = stop_seconds
-        self._scores: dict[str, CachedScore] = {}
-        self._removals: set[str] = set()
+        self._queues: dict[int, PartitionQueue] = {}
         self._writing = asyncio.Lock()
         self._outage = asyncio.Event()
-        self._retries: asyncio.Task[None] | None = None
+        self._well = asyncio.Event()
+        self._well.set()
+        self._catch_up: CatchUp | None = None
+        if updates is not None:
+            self._catch_up = CatchUp(cache, updates, self._queues, self._well, self._note)
+        self._tasks: list[asyncio.Task[None]] = []
 
     @property
     def healthy(self) -> bool:
-        """Whether the last write succeeded and nothing of an outage still waits."""
+        """Whether Redis took what it was last asked to."""
         return not self._outage.is_set()
 
     @property
     def pending(self) -> int:
         """How many customers wait to be written or removed."""
-        return len(self._scores) + len(self._removals)
+        return sum(len(queue.waiting) for queue in self._queues.values())
 
-    def submit(self, scores: Iterable[CachedScore]) -> None:
-        """Take scores to be written; of each customer the newest version stays."""
-        self._raise_failure()
-        for score in scores:
-            held = self._scores.get(score.customer_id)
-            if held is None or held.version < score.version:
-                self._scores[score.customer_id] = score
+    @property
+    def catching_up(self) -> dict[int, int | None]:
+        """The partitions that catch up, and how many records each has left; None: not known yet."""
+        return {
+            partition: queue.left
+            for partition, queue in sorted(self._queues.items())
+            if queue.mode in (Mode.BEHIND, Mode.HELD)
+        }
 
-    def forget(self, customer_ids: Iterable[str]) -> None:
-        """Take customers to be removed; what was submitted of them before is never written."""
+    def assigned(self, partitions: Iterable[int]) -> None:
+        """Tell all partitions that are ours now: those that are new catch up, others are let go."""
         self._raise_failure()
-        for customer_id in customer_ids:
-            self._scores.pop(customer_id, None)
-            self._removals.add(customer_id)
+        ours = set(partitions)
+        self.revoked(set(self._queues) - ours)
+        if self._catch_up is None:
+            return
+        for partition in sorted(ours):
+            queue = self._queue(partition)
+            if queue.mode is Mode.FOREIGN:
+                # What waits is published, so that the catch-up finds it where it matters.
+                queue.mode = Mode.BEHIND
+        self._catch_up.wake()
+
+    def revoked(self, partitions: Iterable[int]) -> None:
+        """Tell partitions that are no longer ours; what waits of them is still written."""
+        for partition in partitions:
+            queue = self._queues.get(partition)
+            if queue is not None:
+                queue.mode, queue.left = Mode.FOREIGN, None
+
+    def submit(
+        self,
+        partition: int,
+        end: int | None,
+        scores: Sequence[CachedScore],
+        removals: Sequence[Removal] = (),
+    ) -> None:
+        """Take what a batch of a partition published, after the broker has it.
+
+        end: offset after its last record, None if it had none. The calls for a partition come in
+        the order of the offsets, and leave none out; ValueError where they do not.
+        """
+        self._raise_failure()
+        self._queue(partition).submit(end, (*scores, *removals))
+        if self._catch_up is not None and not self.healthy and self.pending > MOST_WAITING:
+            self._drop()
 
     async def flush(self) -> None:
         """Write what waits; during an outage return at once, for the background retries.
@@ -67,28 +112,32 @@ class CacheWriter:
         Errors: RedisError that is no outage, ValueError for a score the cache refuses.
         """
         self._raise_failure()
-        if not self.healthy:
-            return
-        async with self._writing:
-            if self.healthy:
-                await self._try_write()
+        await self._flush()
+        if self._catch_up is not None and self._catch_up.holding and self.healthy:
+            await self._catch_up.hold_ended()
+            await self._flush()
 
     async def start(self) -> None:
-        """Start the background retries."""
-        if self._retries is None:
-            self._retries = asyncio.create_task(self._retry(), name="cache-retries")
+        """Start the work in the background."""
+        if not self._tasks:
+            self._spawn(self._retry(), "cache-retries")
+            self._spawn(self._check(), "cache-checks")
+            if self._catch_up is not None:
+                self._spawn(self._catch_up.run(), "cache-catch-up")
 
     async def stop(self) -> int:
         """Try to write what waits for at most `stop_seconds`; return how many customers are left.
 
-        What is left is in the published updates, from which the cache can be rebuilt.
+        What is left is in the published updates: the next worker catches up.
         """
-        retries, self._retries = self._retries, None
-        if retries is not None:
-            retries.cancel()
-            await asyncio.wait([retries])
-            if not retries.cancelled():
-                retries.result()
+        tasks, self._tasks = self._tasks, []
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+        for task in tasks:
+            if not task.cancelled():
+                task.result()
         try:
             async with asyncio.timeout(self._stop_seconds), self._writing:
                 if not await self._try_write():
@@ -104,11 +153,26 @@ class CacheWriter:
     async def __aexit__(self, *_: object) -> None:
         await self.stop()
 
+    def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> None:
+        self._tasks.append(asyncio.create_task(work, name=name))
+
+    def _queue(self, partition: int) -> PartitionQueue:
+        return self._queues.setdefault(partition, PartitionQueue(partition))
+
     def _raise_failure(self) -> None:
-        if self._retries is None:
+        if not self._tasks:
             raise RuntimeError("the cache writer is not running: use `async with CacheWriter(...)`")
-        if self._retries.done():
-            self._retries.result()
+        for task in self._tasks:
+            if task.done():
+                task.result()
+
+    def _drop(self) -> None:
+        """Forget what waits: it is published, and a catch-up will find it."""
+        log.warning("cache_waits_for_catch_up", customers=self.pending)
+        for queue in self._queues.values():
+            if queue.waiting:
+                queue.waiting.clear()
+                self._fall_behind(queue)
 
     async def _retry(self) -> None:
         loop = asyncio.get_running_loop()
@@ -118,6 +182,59 @@ class CacheWriter:
             async with self._writing:
                 await self._write_until_done()
             log.info("cache_recovered", seconds=round(loop.time() - began, 1))
+
+    async def _check(self) -> None:
+        """Ask Redis for the marks now and then: it may have come back empty, or older."""
+        while True:
+            await asyncio.sleep(CHECK_SECONDS)
+            if not self.healthy:
+                continue
+            async with self._writing:
+                if self.healthy and await self._try_write():
+                    await self._compare_marks()
+
+    async def _compare_marks(self) -> None:
+        known = {
+            queue: queue.known for queue in self._queues.values() if queue.mode is Mode.CURRENT
+        }
+        try:
+            held = await self._cache.marks([queue.partition for queue in known])
+        except RedisError as error:
+            self._note(error)
+            return
+        for (queue, mark), found in zip(known.items(), held, strict=True):
+            if found != mark and queue.mode is Mode.CURRENT and queue.known == mark:
+                self._lost(queue, found)
+
+    def _lost(self, queue: PartitionQueue, found: str) -> None:
+        log.warning(
+            "cache_not_as_it_was",
+            partition=queue.partition,
+            mark=queue.known or None,
+            found=found or None,
+            do="nothing: what is missing is read again",
+        )
+        self._fall_behind(queue)
+
+    def _fall_behind(self, queue: PartitionQueue) -> None:
+        queue.fall_behind()
+        if self._catch_up is not None:
+            self._catch_up.wake()
+
+    def _note(self, error: RedisError) -> None:
+        """Note an outage; raises any other error."""
+        if not is_outage(error):
+            raise error
+        if self.healthy:
+            log.warning("cache_outage", pending=self.pending, error=str(error))
+            self._outage.set()
+            self._well.clear()
+
+    async def _flush(self) -> None:
+        if self.healthy:
+            async with self._writing:
+                if self.healthy:
+                    await self._try_write()
 
     async def _write_until_done(self) -> None:
         delay = FIRST_DELAY_SECONDS
@@ -130,27 +247,38 @@ class CacheWriter:
     async def _try_write(self) -> bool:
         """Write all that waits, or note the outage; `_writing` is held."""
         try:
-            await self._write()
+            if not (self.healthy or self._round()):
+                await self._send([(None, Call())])
+            while batch := self._round():
+                await self._send(batch)
         except RedisError as error:
-            if not is_outage(error):
-                raise
-            if self.healthy:
-                log.warning("cache_outage", pending=self.pending, error=str(error))
-                self._outage.set()
+            self._note(error)
             return False
         self._outage.clear()
+        self._well.set()
         return True
 
-    async def _write(self) -> None:
-        # Removals first: a score submitted after its customer was forgotten is of a later life.
-        while self._removals or self._scores:
-            removals = list(islice(self._removals, ROUND_TRIP))
-            if removals:
-                await self._cache.remove(removals)
-                self._removals.difference_update(removals)
+    def _round(self) -> list[tuple[PartitionQueue | None, Call]]:
+        return [*rounds(self._queues.values(), ROUND_TRIP)]
+
+    async def _send(self, batch: Sequence[tuple[PartitionQueue | None, Call]]) -> None:
+        replies = await self._cache.write([call for _, call in batch])
+        refused: RedisError | None = None
+        moved: dict[PartitionQueue, tuple[str, str, str]] = {}
+        for (queue, call), reply in zip(batch, replies, strict=True):
+            if isinstance(reply, RedisError):
+                refused = refused or reply
+            elif queue is not None:
+                queue.written(call)
+                if call.mark is not None:
+                    first, *_ = moved.get(queue, (call.mark.held,))
+                    moved[queue] = first, call.mark.next, reply.mark
+        for queue, (before, wanted, found) in moved.items():
+            if queue.mode is not Mode.CURRENT or queue.known != before:
                 continue
-            scores = list(islice(self._scores.values(), ROUND_TRIP))
-            await self._cache.put(scores)
-            for score in scores:
-                if self._scores.get(score.customer_id) is score:
-                    del self._scores[score.customer_id]
+            if found == wanted:
+                queue.known = found
+            else:
+                self._lost(queue, found)
+        if refused is not None:
+            raise refused

@@ -11,17 +11,21 @@ from aiokafka.errors import KafkaError
 from redis.exceptions import RedisError
 
 from models.btyd import FitError
+from streams.cache import RedisUnusable
 from streams.cli.console import CommandError, err
+from streams.cli.dead_letters import dead_letters
 from streams.cli.demo import demo
 from streams.cli.doctor import doctor
 from streams.cli.fit import fit
 from streams.cli.load import load
 from streams.cli.logs import configure_logging
+from streams.cli.rebuild_cache import rebuild_cache
 from streams.cli.running import InterruptedBySignalError
 from streams.cli.score import score
 from streams.cli.show import segments, show, top
 from streams.cli.tick import tick
 from streams.cli.worker import describe, worker
+from streams.connection import BrokerUnusable, SecurityUnusable, shown_url
 from streams.datasets import DatasetMissingError
 from streams.embedded import EmbeddedServerError
 from streams.files import InputFileError
@@ -35,8 +39,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for command in (demo, worker, load, tick, score, fit, show, top, segments, doctor):
+for command in (demo, worker, load, tick, score, fit, show, top, segments, doctor, rebuild_cache):
     app.command()(command)
+app.add_typer(dead_letters, name="dead-letters")
 
 INTERRUPTED = 130
 """Exit status after SIGINT, as shells have it."""
@@ -47,6 +52,9 @@ _SPEAKING = (
     DatasetMissingError,
     EmbeddedServerError,
     TopicsUnusable,
+    SecurityUnusable,
+    BrokerUnusable,
+    RedisUnusable,
     FitError,
 )
 """Errors whose text says everything."""
@@ -63,12 +71,12 @@ def main() -> None:
     except KafkaError as error:
         _fail(
             f"the broker cannot be used: {describe(error)}; is it running, and is CLV_BROKER "
-            f"({os.environ.get('CLV_BROKER', 'not set')}) right? `clv doctor` looks closer"
+            f"({_shown('CLV_BROKER')}) right? `clv doctor` looks closer"
         )
     except RedisError as error:
         _fail(
             f"Redis cannot be used: {describe(error)}; is it running, and is CLV_REDIS "
-            f"({os.environ.get('CLV_REDIS', 'not set')}) right? `clv doctor` looks closer"
+            f"({_shown('CLV_REDIS')}) right? `clv doctor` looks closer"
         )
     except BrokenPipeError:
         # Whoever read our output has enough; Python must not complain at its exit either.
@@ -79,6 +87,10 @@ def main() -> None:
     except (KeyboardInterrupt, InterruptedBySignalError):
         err.print("interrupted")
         sys.exit(INTERRUPTED)
+
+
+def _shown(variable: str) -> str:
+    return shown_url(os.environ.get(variable, "not set"))
 
 
 def _fail(message: str) -> None:

@@ -12,7 +12,11 @@ from pydantic import ValidationError
 from pydantic_settings import SettingsError
 
 from streams.cli.console import CommandError
+from streams.connection import Broker, shown_url
 from streams.settings import Settings
+
+_WITH_SECRETS = frozenset({"broker", "redis", "kafka_security", "redis_security", "erasure_key"})
+_NO_SECRETS = frozenset({"protocol", "mechanism", "ca_file", "certificate_file", "key_file"})
 
 
 def load_settings(**given: Any) -> Settings:
@@ -47,11 +51,19 @@ def _problems(error: ValidationError) -> str:
         where = [str(part) for part in problem["loc"]]
         variable = "CLV_" + "__".join(part.upper() for part in where)
         message = problem["msg"].removeprefix("Value error, ")
-        lines.append(f"  {'.'.join(where)}: {message}, got {problem['input']!r} (see {variable})")
+        seen = f", got {problem['input']!r}" if _may_be_shown(where) else ""
+        lines.append(f"  {'.'.join(where)}: {message}{seen} (see {variable})")
     return "\n".join(lines)
 
 
-def need_broker(settings: Settings) -> str:
+def _may_be_shown(where: list[str]) -> bool:
+    """Whether what stands there is no secret, nor may be one under a misspelt name."""
+    if not where or where[0] not in _WITH_SECRETS:
+        return True
+    return where[0].endswith("_security") and where[-1] in _NO_SECRETS
+
+
+def need_broker(settings: Settings) -> Broker:
     """The configured broker; CommandError when there is none, or it is no address."""
     if settings.broker is None:
         raise CommandError(
@@ -61,8 +73,10 @@ def need_broker(settings: Settings) -> str:
     for server in settings.broker.split(","):
         host, colon, port = server.strip().rpartition(":")
         if colon and not (host and port.isdecimal()) and not server.endswith("]"):
-            raise CommandError(f"CLV_BROKER is {settings.broker!r}: write host:port,host:port")
-    return settings.broker
+            raise CommandError(
+                f"CLV_BROKER is {shown_url(settings.broker)!r}: write host:port,host:port"
+            )
+    return Broker.of(settings)
 
 
 def need_redis(settings: Settings) -> str:

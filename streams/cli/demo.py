@@ -25,6 +25,7 @@ from streams.cli.options import AsJson, Seed, Verbose
 from streams.cli.running import run
 from streams.cli.score import fold_with_progress
 from streams.cli.sources import SIMULATED_NOTE, Source, open_source
+from streams.connection import shown_url
 from streams.datasets import DATASETS
 from streams.embedded import embedded_servers
 from streams.settings import Settings, Topics
@@ -136,14 +137,15 @@ def _say_where(settings: Settings, report: Report) -> None:
     prefix = ""
     if "CLV_REDIS" in os.environ:
         prefix = f" CLV_REDIS_PREFIX={settings.redis_prefix}"
+    redis = shown_url(settings.redis or "")
     example = report.top[0]["customer_id"] if report.top else "ID"
     topics = settings.topics
     say(
-        f"\nThe service is running. Broker {settings.broker}, Redis {settings.redis}.\n"
+        f"\nThe service is running. Broker {shown_url(settings.broker or '')}, Redis {redis}.\n"
         f"Topics in: {', '.join(topics.inputs)}; "
         f"out: {topics.updates}, {topics.segment_changes}, {topics.dead_letters}.\n"
         "In another terminal:\n"
-        f"  CLV_REDIS={settings.redis}{prefix} clv show {example}\n"
-        f"  CLV_REDIS={settings.redis}{prefix} clv top\n"
+        f"  CLV_REDIS={redis}{prefix} clv show {example}\n"
+        f"  CLV_REDIS={redis}{prefix} clv top\n"
         "Ctrl-C ends it, and what is in memory with it."
     )

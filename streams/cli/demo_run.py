@@ -21,6 +21,7 @@ from streams.cli.progress import caught_up
 from streams.cli.show import all_totals, reading, top_customers
 from streams.cli.sources import Source
 from streams.cli.worker import describe
+from streams.connection import Broker, shown_url
 from streams.parameters import publish_parameters
 from streams.pipeline import Counts, Pipeline
 from streams.publisher import Publisher
@@ -43,10 +44,11 @@ async def run_through(
 
     Yields the report, and a task that ends with the reason when the worker crashes later.
     """
-    broker, redis = settings.broker, settings.redis
-    if broker is None or redis is None or source.as_of is None:
+    redis = settings.redis
+    if settings.broker is None or redis is None or source.as_of is None:
         raise CommandError("the demo needs a broker, a Redis and a data set")
-    say(f"Starting the worker (broker {broker}, Redis {redis})")
+    broker = Broker.of(settings)
+    say(f"Starting the worker (broker {broker}, Redis {shown_url(redis)})")
     partitions = await prepare_topics(settings, broker)
     await publish_parameters(broker, settings.topics.models, parameters)
     async with (
@@ -77,7 +79,7 @@ async def run_through(
 
 @asynccontextmanager
 async def _running(
-    settings: Settings, broker: str, redis: str
+    settings: Settings, broker: Broker, redis: str
 ) -> AsyncIterator[tuple[faust.App, Pipeline]]:
     """A running worker whose crash is what is raised, and not what followed from it."""
     app = None
@@ -183,15 +185,15 @@ async def _report(
         totals=totals,
         top=top,
         changes=await _latest_changes(settings),
-        broker=settings.broker or "",
-        redis=settings.redis or "",
+        broker=str(Broker.of(settings)),
+        redis=shown_url(settings.redis or ""),
     )
 
 
 async def _latest_changes(settings: Settings) -> list[dict[str, Any]]:
     """The latest segment changes of customers who had a segment before, newest first."""
     topic = settings.topics.segment_changes
-    consumer = AIOKafkaConsumer(bootstrap_servers=settings.broker, enable_auto_commit=False)
+    consumer = AIOKafkaConsumer(**Broker.of(settings).client_options(), enable_auto_commit=False)
     await consumer.start()
     try:
         numbers = await _partitions_of(consumer, topic)

@@ -23,6 +23,7 @@ from streams.cli.options import (
 from streams.cli.progress import caught_up
 from streams.cli.running import run
 from streams.cli.sources import SIMULATED_NOTE, Source, open_source, parse_moment
+from streams.connection import Broker
 from streams.publisher import Publisher
 from streams.settings import Settings
 from streams.topics import prepare_topics
@@ -90,7 +91,7 @@ def load(
             compact=True,
         )
     else:
-        say(f"{number} events of {opened.name} published to {settings.broker}")
+        say(f"{number} events of {opened.name} published to {Broker.of(settings)}")
 
 
 async def _load(settings: Settings, source: Source, as_of: datetime | None) -> int:

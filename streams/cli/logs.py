@@ -10,6 +10,14 @@ import structlog
 _LIBRARIES = ("aiokafka", "faust", "mode", "kafka", "asyncio", "redis")
 
 
+class _Logins(logging.Filter):
+    """Drops aiokafka's record of the requests that carry a password or a proof of one."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        parts = record.args if isinstance(record.args, tuple) else ()
+        return not any(type(part).__name__.startswith("SaslAuthenticate") for part in parts)
+
+
 class _Chatter(logging.Filter):
     """Drops what only tells how libraries come and go.
 
@@ -36,9 +44,12 @@ def configure_logging(*, level: int = logging.INFO, verbose: bool = False) -> No
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.StackInfoRenderer(),
     ]
+    # Plain tracebacks: pretty ones print the values of variables, passwords among them.
     renderer: list[structlog.typing.Processor]
     if sys.stderr.isatty():
-        renderer = [structlog.dev.ConsoleRenderer()]
+        renderer = [
+            structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
+        ]
     else:
         renderer = [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
     structlog.configure(
@@ -58,6 +69,7 @@ def configure_logging(*, level: int = logging.INFO, verbose: bool = False) -> No
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *renderer],
         )
     )
+    handler.addFilter(_Logins())
     if not verbose:
         handler.addFilter(_Chatter())
     root = logging.getLogger()

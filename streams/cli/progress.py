@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
+from streams.connection import Broker
 from streams.settings import Settings
 
 POLL_SECONDS = 0.2
@@ -28,7 +29,7 @@ async def caught_up(
     """
     wanted = [TopicPartition(topic, number) for topic in topics for number in range(partitions)]
     consumer = AIOKafkaConsumer(
-        bootstrap_servers=settings.broker, group_id=settings.app_id, enable_auto_commit=False
+        **Broker.of(settings).client_options(), group_id=settings.app_id, enable_auto_commit=False
     )
     await consumer.start()
     try:

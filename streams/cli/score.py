@@ -19,7 +19,7 @@ from pydantic import ValidationError
 from models.btyd import FitError
 from models.context import Context
 from models.contracts.parameters import Parameters
-from models.engine import Update
+from models.outputs import Update
 from models.segments import DEFAULT_DIMENSIONS
 from streams.batch import BatchResult, fit_states, fold_events, score_states
 from streams.cli.configuration import load_settings

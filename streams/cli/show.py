@@ -22,6 +22,7 @@ from streams.cli.tables import (
     segments_table,
     top_table,
 )
+from streams.connection import shown_url
 from streams.settings import Settings
 
 
@@ -85,9 +86,9 @@ async def reading(settings: Settings) -> AsyncIterator[ScoreCache]:
     """The cache of the configured Redis."""
     url = need_redis(settings)
     try:
-        redis = connect(url)
+        redis = connect(url, settings.redis_security)
     except ValueError as error:
-        raise CommandError(f"CLV_REDIS is {url!r}: {error}; write redis://host:port/0") from error
+        raise CommandError(f"CLV_REDIS is {shown_url(url)!r}: {error}") from error
     try:
         yield ScoreCache(redis, settings.redis_prefix)
     finally:

@@ -9,13 +9,16 @@ from typing import Annotated
 import structlog
 import typer
 
+from streams.cache import RedisUnusable
 from streams.cli.configuration import load_settings, need_broker, need_redis
 from streams.cli.console import CommandError
 from streams.cli.logs import configure_logging
 from streams.cli.options import Verbose
 from streams.cli.running import run
+from streams.connection import Broker, BrokerUnusable, SecurityUnusable
 from streams.embedded import embedded_servers
 from streams.settings import Settings
+from streams.topics import TopicsUnusable
 from streams.worker import run_worker
 
 log = structlog.get_logger(__name__)
@@ -43,13 +46,15 @@ async def _work(settings: Settings, embedded: bool, verbose: bool) -> None:
     async with AsyncExitStack() as stack:
         if embedded:
             servers = await stack.enter_async_context(embedded_servers())
-            broker, redis = servers.broker.address, servers.redis.url
+            broker, redis = Broker(servers.broker.address), servers.redis.url
             sys.stdout.write(f"CLV_BROKER={broker}\nCLV_REDIS={redis}\n")
             sys.stdout.flush()
         else:
             broker, redis = need_broker(settings), need_redis(settings)
         try:
             await run_worker(settings, broker, redis)
+        except (TopicsUnusable, BrokerUnusable, RedisUnusable, SecurityUnusable):
+            raise
         except Exception as error:
             if verbose:
                 log.exception("worker crashed")

@@ -7,17 +7,23 @@ an ordinary `faust.App` that uses it.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, ClassVar
 
 import faust
 from faust.transport.drivers import aiokafka as driver
+from faust.utils.urls import urllist
 from mode import CrashingSupervisor
 from yarl import URL
 
 from streams.transport import headers
 from streams.transport.batches import BatchMessage, RecordBatch
+from streams.transport.changelog import Progress
 from streams.transport.consumer import BatchConsumer, BatchDelivery
+from streams.transport.durable import DurableStore
+from streams.transport.lease import Lease, LeaseLost
 from streams.transport.producer import (
+    Delivery,
     DeliveryFailed,
     OutgoingRecord,
     StrictDelivery,
@@ -35,10 +41,15 @@ __all__ = [
     "BatchTransport",
     "BulkRecovery",
     "BulkTableManager",
+    "Delivery",
     "DeliveryFailed",
+    "DurableStore",
+    "Lease",
+    "LeaseLost",
     "OutgoingRecord",
     "PartitionedStore",
     "PartitionedTable",
+    "Progress",
     "RawSchema",
     "RecordBatch",
     "StrictDelivery",
@@ -55,10 +66,16 @@ class BatchTransport(driver.Transport):  # type: ignore[misc]
 
 
 class BatchApp(faust.App):  # type: ignore[misc]
-    """A Faust app that keeps nothing on disk, and stops in good order when a delivery failed."""
+    """A Faust app with its tables in memory, which stops in good order when a delivery failed."""
+
+    lease: Lease
+    """What this worker's writing rests on."""
+
+    state_dir: Path | None = None
+    """Where copies of the tables are kept, so that a restart reads only what is new."""
 
     def _create_directories(self) -> None:
-        """Tables are kept in memory."""
+        """None of Faust's own."""
 
     async def _producer_flush(self, logger: Any) -> None:
         try:
@@ -68,11 +85,14 @@ class BatchApp(faust.App):  # type: ignore[misc]
                 await self.crash(error)
 
 
-def batch_app(name: str, *, broker: str, **settings: Any) -> BatchApp:
+def batch_app(
+    name: str, *, broker: str | list[URL], state_dir: Path | None = None, **settings: Any
+) -> BatchApp:
     """A Faust app on the batch transport.
 
-    name: also the consumer group. broker: "kafka://host:port". settings: those of `faust.App`;
-    the ones on which the guarantee rests cannot be changed.
+    name: also the consumer group. broker: "kafka://host:port", or several.
+    state_dir: where copies of the tables are kept on disk; none: nowhere.
+    settings: those of `faust.App`; the ones on which the guarantee rests cannot be changed.
     """
     headers.install()
     app = BatchApp(
@@ -97,5 +117,7 @@ def batch_app(name: str, *, broker: str, **settings: Any) -> BatchApp:
             "stream_wait_empty": True,
         },
     )
-    app.transport = BatchTransport([URL(broker)], app)
+    app.state_dir = state_dir
+    app.lease = Lease(app.conf.broker_session_timeout)
+    app.transport = BatchTransport(urllist(broker), app)
     return app

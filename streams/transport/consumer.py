@@ -11,6 +11,7 @@ from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 
 from streams.transport.batches import BatchMessage, RecordBatch
+from streams.transport.lease import renew_by_heartbeats, take_lease
 from streams.transport.producer import DeliveryFailed
 
 
@@ -43,9 +44,10 @@ class BatchDelivery(Consumer):  # type: ignore[misc]
         generation = self.app.consumer_generation_id
         for aiokafka_tp, fetched_records in fetched.items():
             tp = ensure_TP(aiokafka_tp)
-            if not self.flow_active or self.app.consumer_generation_id != generation:
-                return
-            if active is not None and tp not in active and tp not in self._buffered_partitions:
+            wanted = active is None or tp in active or tp in self._buffered_partitions
+            current = self.flow_active and self.app.consumer_generation_id == generation
+            if not (wanted and current):
+                await self._fetch_again(tp)
                 continue
             records = await self._in_sequence(tp, fetched_records)
             if not records:
@@ -73,24 +75,30 @@ class BatchDelivery(Consumer):  # type: ignore[misc]
             # Fetched twice with the same gap: the log has none there (compaction, transactions).
             return records
         self._gaps[tp] = gap
-        await self.seek(tp, expected)
+        await self._fetch_again(tp)
         return ()
+
+    async def _fetch_again(self, tp: TP) -> None:
+        """Go back to what was not delivered: where nothing new arrives, nobody would miss it."""
+        expected = self._expected.get(tp)
+        if expected is not None:
+            await self.seek(tp, expected)
 
     async def perform_seek(self) -> None:
         """Go back to the committed offsets, or to the earliest where nothing is committed."""
         await super().perform_seek()
-        self._in_work.clear()
-        self._expected.clear()
-        self._gaps.clear()
         sources = [tp for tp in self.assignment() if not self._is_changelog_tp(tp)]
-        uncommitted = [tp for tp in sources if not self._committed_offset[tp]]
-        for tp in sources:
-            if tp not in uncommitted:
-                self._expected[tp] = self._committed_offset[tp]
+        start = {tp: offset for tp in sources if (offset := self._committed_offset[tp])}
+        uncommitted = [tp for tp in sources if tp not in start]
         if uncommitted:
-            for tp, offset in (await self.earliest_offsets(*uncommitted)).items():
-                await self.seek(tp, offset)
-                self._expected[ensure_TP(tp)] = offset
+            earliest = await self.earliest_offsets(*uncommitted)
+            start |= {ensure_TP(tp): offset for tp, offset in earliest.items()}
+        self._in_work.clear()
+        self._gaps.clear()
+        self._expected.clear()
+        self._expected.update(start)
+        for tp, offset in start.items():
+            await self.seek(tp, offset)
 
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
         """Finish and commit what is in work before the partitions go to somebody else."""
@@ -140,10 +148,36 @@ Faust's 1,500 ms a worker that also reads idle topics stood still for half of it
 
 
 class BatchConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
-    """Faust's consumer thread, with a fetch that returns soon."""
+    """Faust's consumer thread, with a fetch that returns soon, and the app's lease."""
+
+    async def on_start(self) -> None:
+        """Start the consumer, whose heartbeats renew the lease from now on."""
+        await super().on_start()
+        if not self.app.client_only:
+            renew_by_heartbeats(self.app.lease, self._ensure_consumer())
+
+    async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
+        """Have the lease before the first record is worked on."""
+        await take_lease(self._ensure_consumer())
+        await super().on_partitions_assigned(assigned, generation_id)
+
+    async def seek_in_thread(self, partition: TP, offset: int) -> None:
+        """Go to an offset, in the thread that reads; not at all if the partition is gone.
+
+        Faust calls aiokafka from the other thread: in the middle of a fetch, which then goes on
+        from where it was.
+        """
+        await self.call_thread(self._seek_here, partition, offset)
+
+    async def _seek_here(self, partition: TP, offset: int) -> None:
+        consumer = self._ensure_consumer()
+        if partition in consumer.assignment():
+            consumer.seek(partition, offset)
 
     def _create_worker_consumer(self, transport: Any) -> Any:
         consumer = super()._create_worker_consumer(transport)
+        # An event of a transaction that its publisher aborted never happened.
+        consumer._isolation_level = "read_committed"  # noqa: SLF001
         consumer._fetch_max_wait_ms = FETCH_WAIT_MILLISECONDS  # noqa: SLF001 - no setting
         return consumer
 
@@ -153,3 +187,6 @@ class BatchConsumer(BatchDelivery, driver.Consumer):  # type: ignore[misc]
 
     def _new_consumer_thread(self) -> BatchConsumerThread:
         return BatchConsumerThread(self, loop=self.loop, beacon=self.beacon)
+
+    async def _seek(self, partition: TP, offset: int) -> None:
+        await self._thread.seek_in_thread(partition, offset)

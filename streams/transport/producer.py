@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict, deque
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import structlog
 from aiokafka.errors import UnknownError
@@ -13,6 +13,8 @@ from faust.exceptions import ImproperlyConfigured
 from faust.transport.drivers import aiokafka as driver
 from faust.transport.producer import Producer
 from faust.types import FutureMessage
+
+from streams.transport.lease import send_under
 
 log = structlog.get_logger(__name__)
 
@@ -22,6 +24,16 @@ OutgoingRecord = tuple[bytes | None, bytes | None, list[tuple[str, bytes]]]
 NO_HEADERS: list[tuple[str, bytes]] = []
 
 _CHECK_SECONDS = 1.0
+
+
+class Delivery(NamedTuple):
+    """Where a batch of records was written: its first offset, and the one after its last.
+
+    Both are -1 when a broker that met the batch twice did not say where it was the first time.
+    """
+
+    start: int
+    end: int
 
 
 class DeliveryFailed(Exception):
@@ -67,7 +79,7 @@ class StrictDelivery(Producer):  # type: ignore[misc]
     ) -> list[asyncio.Future[Any]]:
         """Send records to one topic-partition, in few large batches.
 
-        Returns one future per batch: its result is Kafka's metadata of the batch's first record.
+        Returns one future per batch: its result is a `Delivery`.
         """
         deliveries = []
         for batch in self._build(records):
@@ -105,7 +117,10 @@ class StrictDelivery(Producer):  # type: ignore[misc]
                     if not delivery.done():
                         delivery.set_exception(error)
                 else:
-                    sent.add_done_callback(lambda done, to=delivery: _pass_on(done, to))
+                    count = batch.record_count()
+                    sent.add_done_callback(
+                        lambda done, to=delivery, count=count: _pass_on(done, to, count)
+                    )
         finally:
             del self._senders[topic, partition]
 
@@ -149,7 +164,7 @@ class StrictDelivery(Producer):  # type: ignore[misc]
             ) from self._failure
 
 
-def _pass_on(done: asyncio.Future[Any], to: asyncio.Future[Any]) -> None:
+def _pass_on(done: asyncio.Future[Any], to: asyncio.Future[Any], count: int) -> None:
     if to.done():
         return
     if done.cancelled():
@@ -157,7 +172,8 @@ def _pass_on(done: asyncio.Future[Any], to: asyncio.Future[Any]) -> None:
     elif (error := done.exception()) is not None:
         to.set_exception(error)
     else:
-        to.set_result(done.result())
+        start = done.result().offset
+        to.set_result(Delivery(start, start + count) if start >= 0 else Delivery(-1, -1))
 
 
 class StrictProducer(StrictDelivery, driver.Producer):  # type: ignore[misc]
@@ -176,6 +192,7 @@ class StrictProducer(StrictDelivery, driver.Producer):  # type: ignore[misc]
         finally:
             await probe.stop()
         await super().on_start()
+        send_under(self.app.lease, self._ensure_producer())
 
     def _settings_extra(self) -> Mapping[str, Any]:
         return {"acks": "all", "enable_idempotence": self.idempotent}

@@ -8,11 +8,12 @@ fetch responses say it is, which is right on every broker.
 from __future__ import annotations
 
 import asyncio
-from time import monotonic
+from collections.abc import Coroutine
 from typing import Any
 
 import structlog
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import AIOKafkaConsumer
+from aiokafka.errors import KafkaError
 from faust.tables.manager import TableManager
 from faust.tables.recovery import RebalanceAgain, Recovery, ServiceStopped
 from faust.transport.drivers.aiokafka import server_list
@@ -20,17 +21,34 @@ from faust.types import TP
 from faust.types.auth import to_credentials
 from mode import Service
 
-from streams.transport.batches import RecordBatch
+from streams.transport.changelog import ChangelogReading, Progress
 from streams.transport.table import PartitionedTable
 
 log = structlog.get_logger(__name__)
 
-_FETCH_MILLISECONDS = 200
-_REPORT_SECONDS = 5.0
+_AGAIN_SECONDS = 1.0
+_FETCH_BYTES = 4 * 1024 * 1024
+_REQUEST_SECONDS = 15.0
+"""A fetch is answered within half a second, or the broker is not there."""
 
 
 class BulkRecovery(Recovery):  # type: ignore[misc]
     """Faust's recovery service with the reading replaced."""
+
+    _reading: ChangelogReading | None = None
+    _recovered = False
+
+    @property
+    def progress(self) -> Progress:
+        """How far recovery is; done: this worker has all of its partitions and works on them."""
+        if self._reading is None:
+            return Progress(0, 0, float(self._recovered), None, done=self._recovered)
+        return self._reading.progress._replace(done=self._recovered)
+
+    def on_partitions_revoked(self, revoked: set[TP]) -> None:
+        """A rebalance begins: nothing is recovered until the next recovery is done."""
+        self._recovered = False
+        super().on_partitions_revoked(revoked)
 
     @Service.task  # type: ignore[untyped-decorator]
     async def _restart_recovery(self) -> None:
@@ -39,13 +57,15 @@ class BulkRecovery(Recovery):  # type: ignore[misc]
                 break
             self.signal_recovery_start.clear()
             generation = self._generation_id
+            self._recovered, self._reading = False, None
             try:
                 await self._wait(asyncio.sleep(self.recovery_delay))
                 self._set_recovery_started()
                 self.flush_buffers()
                 await self._wait(self.app.producer.flush())
-                await self._wait(self._restore(sorted(self.active_tps)))
+                await self._to_its_end(self._restore(sorted(self.active_tps)))
                 await self._wait(self.on_recovery_completed(generation))
+                self._recovered = self.app.consumer_generation_id == generation
             except RebalanceAgain:
                 continue
             except ServiceStopped:
@@ -55,41 +75,48 @@ class BulkRecovery(Recovery):  # type: ignore[misc]
     async def _slurp_changelogs(self) -> None:
         """Changelogs are not read through the group's consumer."""
 
+    async def _to_its_end(self, work: Coroutine[Any, Any, None]) -> None:
+        """Wait for work, or for another rebalance; on return it is over, and holds nothing."""
+        task = asyncio.ensure_future(work)
+        try:
+            await self._wait(task)
+        finally:
+            task.cancel()
+            await asyncio.wait([task])
+
     async def _restore(self, changelogs: list[TP]) -> None:
-        """Read these changelog partitions from their beginning to their end."""
+        """Bring memory to the end of these changelog partitions."""
+        for table in self.tables.values():
+            await table.data.keep_only(
+                {tp.partition for tp in changelogs if self._table(tp) is table}
+            )
         if not changelogs:
             return
-        for tp in changelogs:
-            self._table(tp).data.partition(tp.partition).clear()
-        started = reported = monotonic()
-        count = 0
-        consumer = self._new_consumer()
-        await consumer.start()
+        marks = {tp: await self._table(tp).data.begin(tp.partition) for tp in changelogs}
+        self._reading = ChangelogReading(marks, self._table)
+        consumer = await self._connected()
         try:
-            assigned = [TopicPartition(tp.topic, tp.partition) for tp in changelogs]
-            consumer.assign(assigned)
-            unfinished = set(assigned)
-            while unfinished:
-                fetched = await consumer.getmany(timeout_ms=_FETCH_MILLISECONDS)
-                for tp, records in fetched.items():
-                    self._table(tp).data.restore(RecordBatch(TP(tp.topic, tp.partition), records))
-                    count += len(records)
-                for tp in list(unfinished):
-                    end = consumer.highwater(tp)
-                    if end is not None and await consumer.position(tp) >= end:
-                        unfinished.remove(tp)
-                        consumer.pause(tp)
-                if monotonic() - reported >= _REPORT_SECONDS:
-                    reported = monotonic()
-                    log.info("recovering", records=count, partitions_left=len(unfinished))
+            await self._reading.run(consumer)
         finally:
             await consumer.stop()
-        log.info(
-            "recovered",
-            records=count,
-            partitions=len(changelogs),
-            seconds=round(monotonic() - started, 3),
-        )
+
+    async def _connected(self) -> AIOKafkaConsumer:
+        """A started consumer; waits for a broker that cannot be reached."""
+        while True:
+            consumer = self._new_consumer()
+            try:
+                await consumer.start()
+            except KafkaError as error:
+                await consumer.stop()
+                if not error.retriable:
+                    raise
+                log.warning("recovery waits for the broker", error=repr(error))
+                await asyncio.sleep(_AGAIN_SECONDS)
+            except BaseException:
+                await consumer.stop()
+                raise
+            else:
+                return consumer
 
     def _table(self, tp: TP) -> PartitionedTable:
         table: PartitionedTable = self.tables._changelogs[tp.topic]  # noqa: SLF001
@@ -102,9 +129,9 @@ class BulkRecovery(Recovery):  # type: ignore[misc]
             client_id=f"{conf.broker_client_id}-recovery",
             enable_auto_commit=False,
             auto_offset_reset="earliest",
-            max_partition_fetch_bytes=conf.consumer_max_fetch_size,
+            max_partition_fetch_bytes=max(conf.consumer_max_fetch_size, _FETCH_BYTES),
             check_crcs=conf.broker_check_crcs,
-            request_timeout_ms=int(conf.broker_request_timeout * 1000.0),
+            request_timeout_ms=int(min(conf.broker_request_timeout, _REQUEST_SECONDS) * 1000.0),
             **_auth(conf),
         )
 

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Iterator, Mapping, MutableMapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, MutableMapping, Sequence
+from functools import partial
+from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import faust
@@ -13,14 +17,28 @@ from faust.streams import current_event
 from faust.types import TP, EventT
 
 from streams.transport.batches import RecordBatch
-from streams.transport.producer import NO_HEADERS
+from streams.transport.durable import DurableStore
+from streams.transport.frames import Changes, Mark, apply, record_digest
+from streams.transport.producer import NO_HEADERS, Delivery
+
+_Rows = Iterator[tuple[bytes, bytes | None]]
 
 
 class PartitionedStore(memory.Store):  # type: ignore[misc]
-    """Bytes by key in memory, one dictionary per partition."""
+    """Bytes by key in memory, one dictionary per partition.
+
+    Of each partition it knows as of which mark of the changelog it is complete, so that recovery
+    reads what follows and nothing else.
+    """
+
+    durable: DurableStore | None = None
+    """The copy on disk, if there is one."""
 
     def __post_init__(self) -> None:
         self.partitions: dict[int, dict[bytes, bytes]] = {}
+        self._marks: dict[int, Mark] = {}
+        self._unsent: Counter[int] = Counter()
+        self._behind: dict[int, dict[bytes, bytes | None]] = {}
 
     def partition(self, number: int) -> dict[bytes, bytes]:
         """Keys and values of one partition."""
@@ -72,23 +90,102 @@ class PartitionedStore(memory.Store):  # type: ignore[misc]
         for event in batch:
             self.restore(event.value)
 
+    async def begin(self, number: int) -> Mark | None:
+        """Prepare a partition for recovery; returns the mark to read on from, or none.
+
+        What is in memory stays if the changelog says the same; else the copy on disk is loaded.
+        """
+        self._behind.pop(number, None)
+        if self._unsent.pop(number, 0):
+            # Changed, and never told to the changelog.
+            self._marks.pop(number, None)
+        mark = self._marks.get(number)
+        if mark is None:
+            self.forget(number)
+        if self.durable is not None:
+            copy = await self.durable.open(number, mark)
+            if copy.mark is not None and (mark is None or copy.mark.next > mark.next):
+                self.partitions[number] = copy.state
+                mark = self._marks[number] = copy.mark
+            if copy.mark == mark and mark is not None:
+                self._behind[number] = {}
+        return mark
+
     def restore(self, batch: RecordBatch) -> None:
         """Apply one record batch of the changelog; no value means the key is gone."""
-        held = self.partition(batch.tp.partition)
-        for record in batch.records:
-            if record.value is None:
-                held.pop(record.key, None)
-            else:
-                held[record.key] = record.value
+        number = batch.tp.partition
+        changes = {record.key: record.value for record in batch.records}
+        apply(self.partition(number), changes)
+        if (behind := self._behind.get(number)) is not None:
+            behind.update(changes)
+        last = batch.records[-1]
+        digest = record_digest(last.key, last.value)
+        self._marks[number] = Mark(last.offset + 1, last.offset, digest)
 
-    def keep_only(self, partitions: set[int]) -> None:
+    def finish(self, number: int, end: int) -> None:
+        """The changelog of a partition is applied up to this offset."""
+        mark = self._marks[number] = self._marks.get(number, Mark(end))._replace(next=end)
+        if self.durable is None:
+            return
+        if (behind := self._behind.pop(number, None)) is not None:
+            self.durable.write(number, behind, mark)
+        else:
+            self.durable.rewrite(number, self.partition(number), mark)
+
+    def forget(self, number: int) -> None:
+        """Begin a partition anew."""
+        self.partition(number).clear()
+        self._marks.pop(number, None)
+        self._behind.pop(number, None)
+
+    def will_send(self, number: int, keys: int) -> None:
+        """So many keys of a partition were changed, and are still to be sent."""
+        self._unsent[number] += keys
+
+    def sent(self, number: int, rows: _Rows, deliveries: Sequence[asyncio.Future[Any]]) -> None:
+        """These rows are on their way to the changelog, in this order, in these deliveries."""
+        for delivery in deliveries:
+            delivery.add_done_callback(partial(self._acknowledged, number, rows))
+
+    def _acknowledged(self, number: int, rows: _Rows, delivery: asyncio.Future[Delivery]) -> None:
+        mark = self._marks.get(number)
+        if mark is None:
+            return
+        if delivery.cancelled() or delivery.exception() is not None:
+            # The worker stops; until it has, nothing more is known of this partition.
+            del self._marks[number]
+            return
+        start, end = delivery.result()
+        if start != mark.next:
+            # Others' records lie between: the mark stays, and the next recovery reads from there.
+            if self.durable is not None:
+                self.durable.fell_behind(number)
+            return
+        changes = dict(islice(rows, end - start))
+        last = next(reversed(changes))
+        mark = Mark(end, end - 1, record_digest(last, changes[last]))
+        self._marks[number] = mark
+        if self.durable is not None:
+            self.durable.write(number, changes, mark)
+
+    async def keep_only(self, partitions: set[int]) -> None:
         """Forget all other partitions: somebody else has them now."""
         for number in self.partitions.keys() - partitions:
+            self.forget(number)
             del self.partitions[number]
+            self._unsent.pop(number, None)
+        if self.durable is not None:
+            await self.durable.keep_only(partitions)
 
     async def on_recovery_completed(self, active_tps: set[TP], standby_tps: set[TP]) -> None:
         """Forget partitions that are not this worker's."""
-        self.keep_only({tp.partition for tp in active_tps | standby_tps})
+        await self.keep_only({tp.partition for tp in active_tps | standby_tps})
+
+    async def on_stop(self) -> None:
+        """Finish the copy on disk."""
+        await super().on_stop()
+        if self.durable is not None:
+            await self.durable.close()
 
 
 def _partition_in_work() -> int:
@@ -116,7 +213,7 @@ class PartitionedTable(faust.Table):  # type: ignore[misc]
             )
 
     def _new_store(self) -> PartitionedStore:
-        return PartitionedStore(
+        store = PartitionedStore(
             "memory://",
             self.app,
             self,
@@ -127,16 +224,28 @@ class PartitionedTable(faust.Table):  # type: ignore[misc]
             value_serializer="raw",
             loop=self.loop,
         )
+        directory: Path | None = getattr(self.app, "state_dir", None)
+        if directory is not None:
+            partitions = self.partitions or self.app.conf.topic_partitions
+            store.durable = DurableStore(directory, self.changelog_topic_name, partitions)
+        return store
+
+    @property
+    def durable(self) -> DurableStore | None:
+        """The copy on disk, if there is one."""
+        copy: DurableStore | None = self.data.durable
+        return copy
 
     def partition(self, number: int) -> Mapping[bytes, bytes]:
         """Keys and values of one partition of this worker."""
         view: Mapping[bytes, bytes] = self.data.partition(number)
         return view
 
-    def update_partition(self, partition: int, items: Mapping[bytes, bytes]) -> None:
+    def update_partition(self, partition: int, items: Changes) -> None:
         """Set many keys of the partition in work, without telling the changelog yet.
 
-        The caller sends them with `send_items` before the batch that changed them is acknowledged.
+        No value deletes the key. The caller sends them with `send_items` before the batch that
+        changed them is acknowledged.
 
         Raises
         ------
@@ -148,13 +257,17 @@ class PartitionedTable(faust.Table):  # type: ignore[misc]
                 f"table {self.name!r}: partition {partition} cannot be written while partition "
                 f"{in_work} is in work"
             )
-        self.data.partition(partition).update(items)
+        self.data.will_send(partition, len(items))
+        apply(self.data.partition(partition), items)
 
-    def send_items(self, partition: int, items: Mapping[bytes, bytes]) -> list[asyncio.Future[Any]]:
-        """Send keys and values to the changelog; returns the deliveries."""
+    def send_items(self, partition: int, items: Changes) -> list[asyncio.Future[Any]]:
+        """Send keys and values, or none for keys that are gone; returns the deliveries."""
+        rows = list(items.items())
         deliveries: list[asyncio.Future[Any]] = self.app.producer.send_records(
             self.changelog_topic_name,
             partition,
-            ((key, value, NO_HEADERS) for key, value in items.items()),
+            ((key, value, NO_HEADERS) for key, value in rows),
         )
+        self.data.will_send(partition, -len(rows))
+        self.data.sent(partition, iter(rows), deliveries)
         return deliveries

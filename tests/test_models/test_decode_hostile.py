@@ -121,7 +121,6 @@ def test_any_length_of_number(digits: int, form: str) -> None:
 def test_mutated_events_give_an_event_or_a_refusal(seed: int) -> None:
     seen = {check(*record) for record in islice(hostile_records(seed), FUZZED // 5)}
     by_the_shop = {
-        Reason.NOT_SUPPORTED,
         Reason.FUTURE,
         Reason.NO_EXCHANGE_RATE,
         Reason.BEYOND_MEMORY,

@@ -1,11 +1,9 @@
 """What the Redis cache must hold, against a real server."""
 
 import asyncio
-import json
+import hashlib
 import math
-import os
-import signal
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator
 from decimal import Decimal
 
 import numpy as np
@@ -13,38 +11,15 @@ import pytest
 import redis.asyncio
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from redis.exceptions import AuthenticationError, ResponseError
+from redis.exceptions import ResponseError
 
 import streams.cache.cache as cache_module
-from streams.cache import CachedScore, CacheWriter, ScoreCache, SegmentTotals, connect
+from streams.cache import CachedScore, Removal, ScoreCache, SegmentTotals, connect
+from streams.cache.score import Item
 from streams.embedded import EmbeddedRedis
+from tests.test_streams.cache_support import Server, assert_consistent, score
 
 DIMENSIONS = ("lifecycle", "tier", "behaviour")
-
-
-def score(
-    customer_id: str,
-    version: int,
-    clv: float = 1.0,
-    lifecycle: str = "active",
-    tier: str = "gold",
-    update: bytes | None = None,
-) -> CachedScore:
-    document = json.dumps({"customer_id": customer_id, "version": version}).encode()
-    segments = (("lifecycle", lifecycle), ("tier", tier))
-    return CachedScore(customer_id, version, clv, segments, document if update is None else update)
-
-
-class Server(EmbeddedRedis):
-    """An embedded Redis that can be killed outright and started again, empty, on its port."""
-
-    async def kill(self) -> int:
-        port = self.port
-        self._kill()
-        return port
-
-    async def restart(self, port: int) -> None:
-        await self._start_on(port)
 
 
 @pytest.fixture
@@ -65,45 +40,6 @@ def cache(client: redis.asyncio.Redis) -> ScoreCache:
     return ScoreCache(client)
 
 
-async def assert_consistent(client: redis.asyncio.Redis, prefix: str = "clv") -> None:
-    """Recompute ranking, members and totals from the customers' hashes and compare them all."""
-    ranking: dict[bytes, float] = {}
-    members: dict[bytes, set[bytes]] = {}
-    totals: dict[bytes, dict[bytes, int]] = {}
-    start = f"{prefix}:customer:".encode()
-    async for key in client.scan_iter(match=f"{prefix}:customer:*"):
-        fields = await client.hgetall(key)
-        customer_id, clv = key.removeprefix(start), float(fields[b"clv"])
-        ranking[customer_id] = clv
-        for dimension, name in json.loads(fields[b"segments"]).items():
-            members.setdefault(f"{prefix}:segment:{dimension}:{name}".encode(), set()).add(
-                customer_id
-            )
-            sums = totals.setdefault(f"{prefix}:totals:{dimension}".encode(), {})
-            for field, number in (("customers", 1), ("value_cents", math.floor(clv * 100 + 0.5))):
-                held = f"{name}:{field}".encode()
-                sums[held] = sums.get(held, 0) + number
-    places = await client.zrange(f"{prefix}:ranking", 0, -1, withscores=True)
-    assert {member: clv for member, clv in places} == ranking  # noqa: C416 - lists in RESP3
-    held_members = {
-        key: await client.smembers(key)
-        async for key in client.scan_iter(match=f"{prefix}:segment:*")
-    }
-    assert held_members == members
-    held_totals = {
-        key: {field: int(number) for field, number in (await client.hgetall(key)).items()}
-        async for key in client.scan_iter(match=f"{prefix}:totals:*")
-    }
-    assert {key: without_zeros(sums) for key, sums in held_totals.items()} == {
-        key: without_zeros(sums) for key, sums in totals.items()
-    }
-
-
-def without_zeros(sums: dict[bytes, int]) -> dict[bytes, int]:
-    """Drop sums of nothing: Redis need not have a field for a segment worth exactly zero."""
-    return {field: number for field, number in sums.items() if number}
-
-
 segments = st.lists(
     st.tuples(st.sampled_from(DIMENSIONS), st.sampled_from(["a", "b", "c:d é"])),
     unique_by=lambda pair: pair[0],
@@ -115,67 +51,67 @@ values = st.one_of(
 
 
 @st.composite
-def histories(draw: st.DrawFn) -> tuple[list[CachedScore], list[list[CachedScore]]]:
-    """Versions of a few customers, and puts of them in any order with any repeats."""
-    every = [
-        CachedScore(
-            customer_id,
-            version,
-            draw(values),
-            draw(segments),
-            draw(st.text(max_size=20).map(str.encode)),
-        )
-        for customer_id in draw(
-            st.lists(st.text(min_size=1, max_size=6), min_size=1, max_size=5, unique=True)
-        )
-        for version in range(draw(st.integers(1, 4)))
-    ]
+def histories(draw: st.DrawFn) -> tuple[list[Item], list[list[Item]]]:
+    """Scores and removals of a few customers by version, in any order with any repeats."""
+    every: list[Item] = []
+    for customer_id in draw(
+        st.lists(st.text(min_size=1, max_size=6), min_size=1, max_size=5, unique=True)
+    ):
+        for version in range(draw(st.integers(1, 5))):
+            kind = draw(st.sampled_from(["score", "score", "removal", "both"]))
+            if kind != "score":
+                every.append(Removal(customer_id, version))
+            if kind != "removal":
+                update = draw(st.text(max_size=20).map(str.encode))
+                every.append(
+                    CachedScore(customer_id, version, draw(values), draw(segments), update)
+                )
     shuffled = draw(st.permutations(every)) + draw(st.lists(st.sampled_from(every), max_size=8))
-    puts: list[list[CachedScore]] = [[]]
+    steps: list[list[Item]] = [[]]
     for one in shuffled:
         if draw(st.booleans()):
-            puts.append([])
-        puts[-1].append(one)
-    return every, puts
+            steps.append([])
+        steps[-1].append(one)
+    return every, steps
 
 
-@given(
-    history=histories(),
-    drop=st.sets(st.integers(0, 20)),
-    flushed=st.sets(st.integers(0, 20)),
-)
+def what_stays(every: list[Item]) -> dict[str, CachedScore]:
+    """By the rule: the greatest version counts, and a removal before a score of its version."""
+    ordered = sorted(every, key=lambda one: (one.version, isinstance(one, Removal)))
+    last = {one.customer_id: one for one in ordered}
+    return {id_: one for id_, one in last.items() if isinstance(one, CachedScore)}
+
+
+@given(history=histories(), flushed=st.sets(st.integers(0, 20)))
 @settings(
     max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
-def test_any_order_of_puts_ends_with_the_newest_versions_and_exact_totals(
-    shared_url: str,
-    history: tuple[list[CachedScore], list[list[CachedScore]]],
-    drop: set[int],
-    flushed: set[int],
+def test_any_order_of_puts_and_removals_ends_with_the_newest_versions_and_exact_totals(
+    shared_url: str, history: tuple[list[Item], list[list[Item]]], flushed: set[int]
 ) -> None:
-    every, puts = history
-    newest = {one.customer_id: one for one in sorted(every, key=lambda one: one.version)}
-    removed = [one for place, one in enumerate(newest) if place in drop]
+    every, steps = history
+    expected = what_stays(every)
+    ids = {one.customer_id for one in every}
 
     async def run() -> None:
         client = connect(shared_url)
         await client.flushall()
         cache = ScoreCache(client)
-        written = 0
-        for place, batch in enumerate(puts):
+        for place, batch in enumerate(steps):
             if place in flushed:
                 await client.script_flush()
-            written += await cache.put(batch)
-        assert len(newest) <= written <= len(every)
-        assert await cache.size() == len(newest)
-        for customer_id, expected in newest.items():
-            assert await cache.get(customer_id) == expected
-        await assert_consistent(client)
-        assert await cache.put(every) == 0
-        assert await cache.remove(removed + removed + ["never seen"]) == len(removed)
-        await assert_consistent(client)
-        assert await cache.remove(list(newest)) == len(newest) - len(removed)
-        assert await client.dbsize() == 0
+            await cache.put([one for one in batch if isinstance(one, CachedScore)])
+            await cache.remove([one for one in batch if isinstance(one, Removal)])
+            await assert_consistent(client)
+        assert await cache.size() == len(expected)
+        for customer_id in ids:
+            assert await cache.get(customer_id) == expected.get(customer_id)
+        assert await cache.put([one for one in every if isinstance(one, CachedScore)]) == 0
+        assert await cache.remove([one for one in every if isinstance(one, Removal)]) == 0
+        reborn = [CachedScore(each, 9, 1.0, (), b"{}") for each in ids]
+        assert await cache.put(reborn) == len(ids)
+        assert await cache.remove([Removal(each, 9) for each in ids]) == len(ids)
+        assert all(key.startswith(b"clv:forgotten") for key in await client.keys())
         await client.aclose()
 
     asyncio.run(run())
@@ -316,8 +252,11 @@ async def test_ids_and_documents_of_any_bytes_come_back_as_they_were(
     assert await cache.get(customer_id) == odd
     assert await cache.members("tier", 'q"\\') == [(customer_id, -0.015)]
     await assert_consistent(client)
-    assert await cache.remove([customer_id]) == 1
-    assert await client.dbsize() == 0
+    assert await cache.remove([Removal(customer_id, 1)]) == 1
+    note = f"clv:forgotten:{hashlib.sha1(customer_id.encode()).hexdigest()}".encode()
+    assert set(await client.keys()) == {note, b"clv:forgotten"}
+    week = 7 * 24 * 3600
+    assert week - 60 < await client.ttl(note) <= await client.ttl("clv:forgotten") <= week
 
 
 async def test_numpy_numbers_are_held_as_numbers(cache: ScoreCache) -> None:
@@ -349,23 +288,6 @@ async def test_clear_deletes_only_its_own_prefix(client: redis.asyncio.Redis) ->
     assert await odd.clear() == 1505
 
 
-async def test_writes_during_a_clear_wait_and_totals_stay_exact(
-    cache: ScoreCache, client: redis.asyncio.Redis
-) -> None:
-    await cache.put([score(f"c{i}", 1, i) for i in range(5000)])
-    async with CacheWriter(cache) as writer:
-        clearing = asyncio.create_task(cache.clear())
-        version = 2
-        while not clearing.done():
-            writer.submit(score(f"c{i}", version, i + version) for i in range(0, 5000, 50))
-            await writer.flush()
-            version += 1
-            await asyncio.sleep(0)
-        await until_written(writer)
-    await assert_consistent(client)
-    assert await cache.get("c50") == score("c50", version - 1, 50 + version - 1)
-
-
 async def test_an_interrupted_clear_refuses_writes_until_it_is_run_again(
     cache: ScoreCache, client: redis.asyncio.Redis
 ) -> None:
@@ -379,184 +301,3 @@ async def test_an_interrupted_clear_refuses_writes_until_it_is_run_again(
 def test_a_client_that_decodes_is_refused() -> None:
     with pytest.raises(ValueError, match="decode_responses"):
         ScoreCache(redis.asyncio.Redis(decode_responses=True))
-
-
-# The writer
-
-
-async def until_written(writer: CacheWriter, seconds: float = 15.0) -> None:
-    async with asyncio.timeout(seconds):
-        while writer.pending or not writer.healthy:  # noqa: ASYNC110 - it has no event for this
-            await asyncio.sleep(0.02)
-
-
-async def flush_until_it_raises(writer: CacheWriter) -> None:
-    async with asyncio.timeout(10):
-        while True:
-            await asyncio.sleep(0.02)
-            await writer.flush()
-
-
-async def submit_and_flush(writer: CacheWriter, scores: Sequence[CachedScore]) -> None:
-    writer.submit(scores)
-    async with asyncio.timeout(3):
-        await writer.flush()
-
-
-async def test_a_redis_killed_and_restarted_empty_gets_all_that_was_pending_and_came_after(
-    server: Server, cache: ScoreCache, client: redis.asyncio.Redis
-) -> None:
-    async with CacheWriter(cache) as writer:
-        await submit_and_flush(writer, [score(f"c{i}", 1, i) for i in range(3000)])
-        assert (writer.healthy, writer.pending) == (True, 0)
-        port = await server.kill()
-        for version in range(2, 12):
-            await submit_and_flush(writer, [score(f"c{i}", version, i) for i in range(2500)])
-        assert (writer.healthy, writer.pending) == (False, 2500)
-        await server.restart(port)
-        await submit_and_flush(writer, [score(f"d{i}", 1, i) for i in range(10)])
-        await until_written(writer)
-        await submit_and_flush(writer, [score("c0", 12, 5.0)])
-        assert writer.pending == 0
-    assert await cache.size() == 2510
-    assert await cache.get("c0") == score("c0", 12, 5.0)
-    assert await cache.get("c2499") == score("c2499", 11, 2499)
-    await assert_consistent(client)
-
-
-async def test_writing_goes_on_through_a_kill_in_the_middle(
-    server: Server, cache: ScoreCache, client: redis.asyncio.Redis
-) -> None:
-    async with CacheWriter(cache) as writer:
-        writer.submit(score(f"c{i}", 1, i) for i in range(20_000))
-        flushing = asyncio.create_task(writer.flush())
-        while writer.pending > 15_000:  # noqa: ASYNC110 - nor for this
-            await asyncio.sleep(0)
-        port = await server.kill()
-        await flushing
-        left = writer.pending
-        assert 0 < left < 20_000
-        await server.restart(port)
-        await until_written(writer)
-    assert await cache.size() == left
-    await assert_consistent(client)
-
-
-async def test_a_redis_that_hangs_is_an_outage_and_does_not_hold_the_stream(
-    server: Server, cache: ScoreCache, client: redis.asyncio.Redis
-) -> None:
-    async with CacheWriter(cache) as writer:
-        os.kill(server.pid, signal.SIGSTOP)
-        try:
-            await submit_and_flush(writer, [score("c1", 1)])
-            assert not writer.healthy
-            async with asyncio.timeout(0.1):
-                await writer.flush()
-        finally:
-            os.kill(server.pid, signal.SIGCONT)
-        await until_written(writer)
-    assert await cache.get("c1") == score("c1", 1)
-    await assert_consistent(client)
-
-
-async def test_a_full_redis_is_an_outage_and_leaves_nothing_half_written(
-    cache: ScoreCache, client: redis.asyncio.Redis
-) -> None:
-    async with CacheWriter(cache) as writer:
-        await submit_and_flush(writer, [score("c0", 1)])
-        await client.config_set("maxmemory", "1")
-        await submit_and_flush(writer, [score(f"c{i}", 2, i) for i in range(1000)])
-        assert (writer.healthy, writer.pending) == (False, 1000)
-        await assert_consistent(client)
-        await client.config_set("maxmemory", "0")
-        await until_written(writer)
-    assert await cache.size() == 1000
-    await assert_consistent(client)
-
-
-async def test_the_newest_submitted_version_is_the_one_written(cache: ScoreCache) -> None:
-    async with CacheWriter(cache) as writer:
-        writer.submit([score("c1", 2, 2.0)])
-        writer.submit([score("c1", 1, 1.0), score("c1", 3, 3.0)])
-        assert writer.pending == 1
-        await writer.flush()
-    assert await cache.get("c1") == score("c1", 3, 3.0)
-
-
-async def test_a_forgotten_customer_is_removed_and_may_begin_anew(
-    cache: ScoreCache, client: redis.asyncio.Redis
-) -> None:
-    async with CacheWriter(cache) as writer:
-        await submit_and_flush(writer, [score("c1", 7), score("c2", 7)])
-        writer.submit([score("c1", 8), score("c2", 8)])
-        writer.forget(["c1", "c2"])
-        writer.submit([score("c2", 1)])
-        assert writer.pending == 3
-        await writer.flush()
-    assert await cache.get("c1") is None
-    assert await cache.get("c2") == score("c2", 1)
-    await assert_consistent(client)
-
-
-async def test_an_error_that_is_no_outage_is_raised_and_not_retried(
-    cache: ScoreCache, client: redis.asyncio.Redis
-) -> None:
-    await client.set("clv:customer:c1", "not a hash")
-    async with CacheWriter(cache) as writer:
-        writer.submit([score("c1", 1)])
-        with pytest.raises(ResponseError, match="WRONGTYPE"):
-            await writer.flush()
-        await client.delete("clv:customer:c1")
-        await writer.flush()
-        assert writer.pending == 0
-
-
-async def test_an_error_met_by_the_background_retry_is_raised_by_the_next_call(
-    server: Server, cache: ScoreCache, client: redis.asyncio.Redis
-) -> None:
-    writer = CacheWriter(cache)
-    await writer.start()
-    port = await server.kill()
-    await submit_and_flush(writer, [score("c1", 1)])
-    await server.restart(port)
-    await client.set("clv:customer:c1", "not a hash")
-    with pytest.raises(ResponseError, match="WRONGTYPE"):
-        await flush_until_it_raises(writer)
-    with pytest.raises(ResponseError, match="WRONGTYPE"):
-        writer.submit([score("c1", 2)])
-    with pytest.raises(ResponseError, match="WRONGTYPE"):
-        await writer.stop()
-
-
-async def test_a_refused_login_is_raised(server: Server, client: redis.asyncio.Redis) -> None:
-    await client.config_set("requirepass", "right")
-    wrong = connect(server.url.replace("redis://", "redis://:wrong@"))
-    writer = CacheWriter(ScoreCache(wrong))
-    await writer.start()
-    writer.submit([score("c1", 1)])
-    with pytest.raises(AuthenticationError):
-        await writer.flush()
-    with pytest.raises(AuthenticationError):
-        await writer.stop()
-    await wrong.aclose()
-
-
-async def test_stop_writes_what_is_pending(cache: ScoreCache) -> None:
-    writer = CacheWriter(cache)
-    await writer.start()
-    writer.submit([score("c1", 1)])
-    assert await writer.stop() == 0
-    assert await cache.get("c1") == score("c1", 1)
-    with pytest.raises(RuntimeError, match="not running"):
-        writer.submit([score("c1", 2)])
-
-
-async def test_stop_gives_up_at_its_deadline_and_says_how_many_are_left(
-    server: Server, cache: ScoreCache
-) -> None:
-    writer = CacheWriter(cache, stop_seconds=0.3)
-    await writer.start()
-    await server.kill()
-    await submit_and_flush(writer, [score("c1", 1), score("c2", 1)])
-    async with asyncio.timeout(2):
-        assert await writer.stop() == 2

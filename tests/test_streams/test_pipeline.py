@@ -13,11 +13,19 @@ from faust.types import TP
 from models.aggregate.record import decode_record
 from models.contracts.clock import Tick
 from streams import pipeline as pipeline_module
+from streams.cache import score as score_module
+from streams.outgoing import LARGEST_LETTER
 from streams.pipeline import Pipeline
 from streams.settings import Settings
 from streams.topics import home_partition
-from streams.transport import RecordBatch
+from streams.transport import Delivery, RecordBatch
 from tests.test_models.events import KafkaRecord, at, body, milliseconds
+
+
+class Promise(asyncio.Future):
+    """A delivery that knows what it will say."""
+
+    delivery: Delivery
 
 
 class Broker:
@@ -28,23 +36,26 @@ class Broker:
         self.headers = []
         self.deliveries = []
         self.held = False
+        self.written = 0
 
     def send_records(self, topic, partition, records):
         futures = []
         for key, value, headers in records:
             self.sent.append((topic, key, value))
             self.headers.append(headers)
-            future = asyncio.get_running_loop().create_future()
+            future = Promise()
+            self.written += 1
+            future.delivery = Delivery(self.written - 1, self.written)
             if self.held:
                 self.deliveries.append(future)
             else:
-                future.set_result(None)
+                future.set_result(future.delivery)
             futures.append(future)
         return futures
 
     def arrive(self):
         for future in self.deliveries:
-            future.set_result(None)
+            future.set_result(future.delivery)
         self.deliveries.clear()
 
     def fail(self, error):
@@ -63,7 +74,11 @@ class Table:
         return self.states
 
     def update_partition(self, _partition, items):
-        self.states.update(items)
+        for key, value in items.items():
+            if value is None:
+                self.states.pop(key, None)
+            else:
+                self.states[key] = value
 
     def send_items(self, partition, items):
         return self.broker.send_records(
@@ -73,10 +88,12 @@ class Table:
 
 class Cache:
     def __init__(self):
-        self.scores = []
+        self.scores, self.removals, self.ends = [], [], []
 
-    def submit(self, scores):
+    def submit(self, partition, end, scores, removals):
+        self.ends.append(end)
         self.scores += scores
+        self.removals += removals
 
     async def flush(self):
         await asyncio.sleep(0)
@@ -167,7 +184,7 @@ async def test_changelog_records_of_a_partition_keep_their_order(running):
     await turns()
     assert "changelog" not in topics(running.broker)
     for future in former:
-        future.set_result(None)
+        future.set_result(future.delivery)
     await turns()
     running.broker.arrive()
     await turns()
@@ -251,17 +268,93 @@ async def test_a_new_customer_in_a_foreign_partition_is_sent_home(running):
 
 
 async def test_a_value_beyond_the_caches_numbers_does_not_stop_the_worker(running, monkeypatch):
-    monkeypatch.setattr(pipeline_module, "MAX_CLV", 1.0)
+    monkeypatch.setattr(score_module, "MAX_CLV", 1.0)
     await running.pipeline.fold(orders(0, "c1"))
     await turns()
     assert [score.clv for score in running.cache.scores] == [1.0]
 
 
 async def test_a_refused_record_too_large_for_the_topic_is_cut_and_says_so(running):
-    huge = KafkaRecord(0, milliseconds(1), b"c1", b"x" * (pipeline_module.LARGEST_LETTER + 5))
+    huge = KafkaRecord(0, milliseconds(1), b"c1", b"x" * (LARGEST_LETTER + 5))
     await running.pipeline.fold(Event("shop.orders", huge))
     await turns()
     [(topic, _key, value)] = running.broker.sent
     assert topic == "clv.dead-letters"
-    assert len(value) == pipeline_module.LARGEST_LETTER
+    assert len(value) == LARGEST_LETTER
     assert running.broker.headers[-1][-1] == ("clv.cut-from", str(len(huge.value)).encode())
+
+
+def said(kind, customer, offset, **data):
+    value = body(f"customer.{kind}", {"customer_id": customer, **data})
+    return Event("shop.customers", KafkaRecord(offset, milliseconds(60), customer.encode(), value))
+
+
+async def test_an_erased_customer_is_a_tombstone_everywhere_with_its_version(running):
+    await running.pipeline.fold(orders(0, "c1"))
+    await running.pipeline.fold(said("erased", "c1", 0, erased_at=at(2)))
+    await turns()
+    tombstones = [
+        (topic, key, headers)
+        for (topic, key, value), headers in zip(
+            running.broker.sent, running.broker.headers, strict=True
+        )
+        if value is None
+    ]
+    assert tombstones == [("clv.updates", b"c1", [("clv-version", b"2")]), ("changelog", b"c1", [])]
+    assert [(gone.customer_id, gone.version) for gone in running.cache.removals] == [("c1", 2)]
+    [left] = running.pipeline.table.states
+    assert b"c1" not in left
+
+
+async def test_a_merge_goes_by_way_of_both_partitions(running):
+    await running.pipeline.fold(orders(0, "c1"))
+    await running.pipeline.fold(said("merged", "c2", 0, merged_from="c1", merged_at=at(2)))
+    await turns()
+    for offset in range(2):
+        *_, (topic, key, message) = (s for s in running.broker.sent if s[0] == "clv.identity")
+        assert key == (b"c1", b"c2")[offset]
+        record = KafkaRecord(offset, milliseconds(60), key, message)
+        await running.pipeline.exchange(Event(topic, record))
+        await turns()
+    states = running.pipeline.table.states
+    assert decode_record(states[b"c1"]).into == "c2"
+    assert len(decode_record(states[b"c2"]).aggregate.orders) == 1
+    await running.pipeline.fold(orders(5, "c1"))
+    await turns()
+    topic, key, _ = running.broker.sent[-1]
+    assert (topic, key) == ("shop.orders", b"c2")
+    assert running.broker.headers[-1][-1] == ("clv.merged-via", b'["c1"]')
+
+
+async def test_the_cache_is_told_in_the_order_of_the_offsets(running):
+    running.broker.held = True
+    first, second = orders(0, "c1"), Event("shop.orders", *orders(0, "c1").value.records)
+    await running.pipeline.fold(first)
+    running.broker.arrive()
+    await turns()
+    waiting = list(running.broker.deliveries)
+    running.broker.deliveries.clear()
+    # A replay has nothing to store, and must not overtake what has.
+    await running.pipeline.fold(second)
+    for _ in range(3):
+        running.broker.arrive()
+        await turns()
+    assert running.cache.ends == []
+    for future in waiting:
+        future.set_result(future.delivery)
+    await turns()
+    ends = running.cache.ends
+    assert len(ends) == 2
+    assert ends == sorted(ends)
+
+
+async def test_a_delivery_that_was_cancelled_stops_the_worker_too(running):
+    running.broker.held = True
+    event = orders(0, "c1")
+    await running.pipeline.fold(event)
+    running.broker.deliveries.pop(0).cancel()
+    running.broker.arrive()
+    await turns()
+    assert [type(error) for error in running.crashes] == [asyncio.CancelledError]
+    assert "changelog" not in topics(running.broker)
+    assert not event.acked

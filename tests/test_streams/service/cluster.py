@@ -1,4 +1,4 @@
-"""A whole service for tests: embedded broker and Redis, and workers as processes of their own."""
+"""A whole service for tests: a broker, Redis, and workers as processes of their own."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import sys
+import uuid
 from collections import defaultdict
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
@@ -16,16 +17,19 @@ from typing import Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import KafkaError
 
 from models.contracts.clock import Tick
 from models.contracts.parameters import Parameters
 from streams.cache import ScoreCache, connect
-from streams.embedded import embedded_servers
+from streams.connection import Broker
+from streams.embedded import EmbeddedRedis
 from streams.files.outgoing import OutgoingEvent
 from streams.parameters import publish_parameters
 from streams.publisher import Publisher
-from streams.settings import Settings
-from streams.topics import prepare_topics
+from streams.settings import Settings, Topics
+from streams.topics import plan, prepare_topics
+from tests.servers.broker import Kind, running_broker
 
 ROOT = Path(__file__).parents[3]
 PATIENCE = 120.0
@@ -59,7 +63,7 @@ class Cluster:
     """Servers, and what was published to them."""
 
     settings: Settings
-    broker: str
+    broker: Broker
     redis_url: str
     partitions: int
     directory: Path
@@ -80,8 +84,14 @@ class Cluster:
     def environment(self) -> dict[str, str]:
         """What a `clv` command needs to find these servers."""
         return {
-            "CLV_BROKER": self.broker,
+            "CLV_BROKER": self.broker.servers,
             "CLV_REDIS": self.redis_url,
+            "CLV_APP_ID": self.settings.app_id,
+            "CLV_REPLICATION": str(self.settings.replication),
+            **{
+                f"CLV_TOPICS__{field.upper()}": name
+                for field, name in self.settings.topics.model_dump().items()
+            },
             "CLV_SESSION_TIMEOUT": "2",
             "CLV_HEARTBEAT_INTERVAL": "0.5",
             "CLV_COMMIT_INTERVAL": "0.3",
@@ -104,36 +114,64 @@ class Cluster:
             await publisher.tick(tick)
 
     async def settled(self) -> None:
-        """Wait until everything published so far has been processed and committed."""
-        topics = [*self.settings.topics.inputs, self.settings.topics.clock]
-        ends = {
-            tp: len(records)
-            for topic in topics
-            for tp, records in (await self.read(topic)).items()
-            if records
-        }
-        admin = AIOKafkaAdminClient(bootstrap_servers=self.broker)
+        """Wait until all that was published, by workers too, is processed and committed."""
+        topics = self.settings.topics
+        partitions = [
+            TopicPartition(topic, number)
+            for topic in (*topics.inputs, topics.identity, topics.clock)
+            for number in range(self.partitions)
+        ]
+        admin = AIOKafkaAdminClient(**self.broker.client_options())
         await admin.start()
         try:
             async with asyncio.timeout(PATIENCE):
-                while True:
-                    for worker in self.workers:
-                        if worker.process.returncode not in (None, 0, -signal.SIGKILL):
-                            worker.check()
-                    # Asked by partition: the embedded broker's answer for all of them is cut short.
-                    committed = await admin.list_consumer_group_offsets(
-                        self.settings.app_id, partitions=list(ends)
-                    )
-                    if all(tp in committed and committed[tp].offset >= ends[tp] for tp in ends):
-                        return
-                    await asyncio.sleep(0.1)
+                ends: dict[TopicPartition, int] = {}
+                # Workers send records to each other: a commit may come with new ones to wait for.
+                while ends != (ends := await self._ends(partitions, ends)):
+                    await self._committed(admin, ends)
         finally:
             await admin.close()
+
+    async def _committed(self, admin: AIOKafkaAdminClient, ends: dict[TopicPartition, int]) -> None:
+        awaited = {tp: end for tp, end in ends.items() if end}
+        while True:
+            for worker in self.workers:
+                if worker.process.returncode not in (None, 0, -signal.SIGKILL):
+                    worker.check()
+            # Asked by partition: the embedded broker's answer for all of them is cut short.
+            try:
+                committed = await admin.list_consumer_group_offsets(
+                    self.settings.app_id, partitions=list(awaited)
+                )
+            except KafkaError as error:
+                # A new Kafka makes the topic of the offsets when it is first asked for them.
+                if not error.retriable:
+                    raise
+                committed = {}
+            if all(tp in committed and committed[tp].offset >= awaited[tp] for tp in awaited):
+                return
+            await asyncio.sleep(0.1)
+
+    async def _ends(
+        self, partitions: list[TopicPartition], known: dict[TopicPartition, int]
+    ) -> dict[TopicPartition, int]:
+        """Where partitions end, as fetches say: the embedded broker's ListOffsets is wrong."""
+        consumer = AIOKafkaConsumer(**self.broker.client_options(), enable_auto_commit=False)
+        await consumer.start()
+        try:
+            consumer.assign(partitions)
+            for tp in partitions:
+                consumer.seek(tp, known.get(tp, 0))
+            while any(consumer.highwater(tp) is None for tp in partitions):
+                await consumer.getmany(timeout_ms=100)
+            return {tp: consumer.highwater(tp) for tp in partitions}
+        finally:
+            await consumer.stop()
 
     async def read(self, topic: str) -> dict[TopicPartition, list[Any]]:
         """All records of a topic, by partition."""
         consumer = AIOKafkaConsumer(
-            bootstrap_servers=self.broker, auto_offset_reset="earliest", enable_auto_commit=False
+            **self.broker.client_options(), auto_offset_reset="earliest", enable_auto_commit=False
         )
         await consumer.start()
         result: defaultdict[TopicPartition, list[Any]] = defaultdict(list)
@@ -161,7 +199,10 @@ class Cluster:
         """The current value update of every customer, from `clv.updates`."""
         latest: dict[str, dict[str, Any]] = {}
         for record in await self.records(self.settings.topics.updates):
-            latest[record.key.decode()] = json.loads(record.value)["data"]
+            if record.value is None:
+                latest.pop(record.key.decode(), None)
+            else:
+                latest[record.key.decode()] = json.loads(record.value)["data"]
         return latest
 
     async def cached(self, customers: Iterable[str]) -> dict[str, dict[str, Any]]:
@@ -179,16 +220,38 @@ class Cluster:
         }
 
 
+def own_names() -> dict[str, Any]:
+    """Settings `app_id` and `topics` that nobody else uses, on a broker that others use too."""
+    suffix = uuid.uuid4().hex[:8]
+    topics = {name: f"{topic}.{suffix}" for name, topic in Topics().model_dump().items()}
+    return {"app_id": f"clv-{suffix}", "topics": Topics(**topics)}
+
+
 @asynccontextmanager
-async def cluster(directory: Path, **settings: Any) -> AsyncIterator[Cluster]:
-    """Servers with the topics of a service, and no worker yet."""
-    async with embedded_servers() as servers:
-        broker, redis_url = servers.broker.address, servers.redis.url
-        configured = Settings(broker=broker, redis=redis_url, **settings)
-        partitions = await prepare_topics(configured, broker)
-        running = Cluster(configured, broker, redis_url, partitions, directory)
+async def cluster(
+    directory: Path, broker: Kind = "embedded", **settings: Any
+) -> AsyncIterator[Cluster]:
+    """Servers with the topics of a service, under names of their own, and no worker yet."""
+    async with running_broker(broker) as server, EmbeddedRedis() as redis:
+        chosen = {"replication": server.replication} | own_names() | settings
+        configured = Settings(broker=server.address, redis=redis.url, **chosen)
+        connection = Broker.of(configured)
+        partitions = await prepare_topics(configured, connection)
+        running = Cluster(configured, connection, redis.url, partitions, directory)
         try:
             yield running
         finally:
             for worker in running.workers:
                 await worker.stop(signal.SIGKILL)
+            if server.kind == "kafka":
+                await delete_topics(configured, connection)
+
+
+async def delete_topics(settings: Settings, broker: Broker) -> None:
+    """Leave nothing behind on a broker that others use too."""
+    admin = AIOKafkaAdminClient(**broker.client_options())
+    await admin.start()
+    try:
+        await admin.delete_topics([topic.name for topic in plan(settings)])
+    finally:
+        await admin.close()

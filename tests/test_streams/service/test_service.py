@@ -13,6 +13,8 @@ from models.contracts.dead_letters import reason_of
 from models.economics import Economics
 from streams.cache import ScoreCache, connect
 from streams.files.outgoing import OutgoingEvent, cloud_event
+from streams.topics import changelog_topic
+from tests.servers.broker import BOTH
 from tests.test_models.hostile import hostile_records
 from tests.test_models.parameters import PARAMETERS
 
@@ -34,18 +36,19 @@ def order(customer, order_id, key=...):
     return event if key is ... else event._replace(key=key)
 
 
-async def test_hostile_records_end_as_dead_letters_byte_for_byte(tmp_path: Path):
+@BOTH
+async def test_hostile_records_end_as_dead_letters_byte_for_byte(broker, tmp_path: Path):
     hostile = [
         OutgoingEvent("orders", key, value, list(headers), TIME)
         for key, value, headers in islice(hostile_records(3), PUBLISHED)
         if (key is not None or value is not None) and all(v is not None for _, v in headers)
     ]
-    async with cluster(tmp_path, economics=Economics(currency="EUR")) as service:
+    async with cluster(tmp_path, broker, economics=Economics(currency="EUR")) as service:
         await service.start_worker()
         await service.publish(hostile)
         await service.settled()
         letters = await service.records(service.settings.topics.dead_letters)
-        stored = await service.read("clv-customers-changelog")
+        stored = await service.read(changelog_topic(service.settings))
         inputs = {
             (str(r.partition), str(r.offset)): r
             for r in await service.records(service.settings.topics.orders)
@@ -64,11 +67,12 @@ async def test_hostile_records_end_as_dead_letters_byte_for_byte(tmp_path: Path)
         original = inputs[where]
         assert (letter.key, letter.value) == (original.key, original.value)
         assert letter.headers[:-6] == original.headers
-        assert added["__streams.errors.topic"] == b"shop.orders"
+        assert added["__streams.errors.topic"] == service.settings.topics.orders.encode()
         assert len(added["__streams.errors.message"]) > 10
 
 
-async def test_stray_keys_find_home_and_refusals_say_why(tmp_path: Path):
+@BOTH
+async def test_stray_keys_find_home_and_refusals_say_why(broker, tmp_path: Path):
     events = [
         order("c1", "o1"),
         order("c1", "o1"),
@@ -76,10 +80,9 @@ async def test_stray_keys_find_home_and_refusals_say_why(tmp_path: Path):
         order("c3", "o3", key=None),
         order(None, "o4"),
     ]
-    async with cluster(tmp_path) as service:
+    async with cluster(tmp_path, broker) as service:
         await service.start_worker()
         await service.publish(events)
-        await service.settled()
         await service.settled()
         updates = await service.updates()
         [letter] = await service.records(service.settings.topics.dead_letters)
@@ -99,9 +102,10 @@ async def test_stray_keys_find_home_and_refusals_say_why(tmp_path: Path):
     assert len(ids) == len(set(ids)) == 9
 
 
-async def test_parameters_take_effect_without_a_restart(tmp_path: Path):
+@BOTH
+async def test_parameters_take_effect_without_a_restart(broker, tmp_path: Path):
     later = datetime(2026, 3, 3, tzinfo=UTC)
-    async with cluster(tmp_path) as service:
+    async with cluster(tmp_path, broker) as service:
         await service.start_worker()
         await service.publish([order("c1", "o1")])
         await service.settled()
@@ -116,8 +120,9 @@ async def test_parameters_take_effect_without_a_restart(tmp_path: Path):
         assert update["expected"]["orders"] > 0
 
 
-async def test_a_restarted_worker_goes_on_where_the_last_one_stopped(tmp_path: Path):
-    async with cluster(tmp_path) as service:
+@BOTH
+async def test_a_restarted_worker_goes_on_where_the_last_one_stopped(broker, tmp_path: Path):
+    async with cluster(tmp_path, broker) as service:
         first = await service.start_worker()
         await service.publish([order("c1", f"o{n}") for n in range(10)])
         await service.settled()

@@ -56,15 +56,16 @@ def assert_equal(expected, actual):
 
 
 @pytest.mark.parametrize(
-    ("name", "shuffled", "workers"),
+    ("name", "shuffled", "workers", "broker"),
     [
-        ("cdnow", False, 1),
-        (SIMULATED, True, 2),
-        ("online-retail", False, 1),
-        ("online-retail", True, 2),
+        ("cdnow", False, 1, "embedded"),
+        (SIMULATED, True, 2, "embedded"),
+        (SIMULATED, True, 2, "kafka"),
+        ("online-retail", False, 1, "embedded"),
+        ("online-retail", True, 2, "embedded"),
     ],
 )
-async def test_streaming_equals_batch(name, shuffled, workers, tmp_path: Path):
+async def test_streaming_equals_batch(name, shuffled, workers, broker, tmp_path: Path):
     events = events_of(name)
     dataset = dataset_of(name)
     economics = Economics(currency=dataset.currency)
@@ -78,7 +79,7 @@ async def test_streaming_equals_batch(name, shuffled, workers, tmp_path: Path):
         dice = random.Random(5)
         sent = events + dice.sample(events, len(events) // 5)
         dice.shuffle(sent)
-    async with cluster(tmp_path, economics=economics) as service:
+    async with cluster(tmp_path, broker, economics=economics) as service:
         await service.publish_parameters(parameters)
         for _ in range(workers):
             await service.start_worker()

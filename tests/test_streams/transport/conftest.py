@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 
 from streams.embedded import EmbeddedBroker
+from tests.servers.broker import TestBroker, running_broker
 
 from .broker import Broker
 
@@ -22,4 +23,11 @@ def broker() -> Broker:
 @pytest.fixture
 async def server() -> AsyncIterator[EmbeddedBroker]:
     async with EmbeddedBroker() as server:
+        yield server
+
+
+@pytest.fixture(params=["embedded", "kafka"])
+async def either(request: pytest.FixtureRequest) -> AsyncIterator[TestBroker]:
+    """Either broker; tests share the one of the kind "kafka", so they use names of their own."""
+    async with running_broker(request.param) as server:
         yield server

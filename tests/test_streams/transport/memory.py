@@ -245,7 +245,10 @@ class LogReader:
     def pause(self, tp: tuple[str, int]) -> None:
         pass
 
-    async def getmany(self, *, timeout_ms: int) -> dict[TP, list[Record]]:
+    def seek(self, tp: tuple[str, int], offset: int) -> None:
+        self.positions[TP(*tp)] = offset
+
+    async def getmany(self, *, timeout_ms: int, max_records: int) -> dict[TP, list[Record]]:
         await asyncio.sleep(0)
         fetched = {tp: self.broker.fetch(tp, at, None) for tp, at in self.positions.items()}
         self.positions = {tp: self.broker.ends[tp] for tp in self.positions}

@@ -299,3 +299,43 @@ async def test_a_stop_waits_for_what_is_in_work_and_commits_it(source: Broker) -
         reader.events[0].ack()
         await stopping
     assert source.committed == {SOURCE: 2}
+
+
+async def test_what_was_dropped_is_fetched_again_though_nothing_new_arrives(
+    source: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish(source, 2)
+    reader = Reader(source)
+    async with reader.running():
+        await until(lambda: len(reader.seen) == 2)
+        seeks = counting_seeks(reader, monkeypatch)
+        # A fetch that ends while the flow is stopped, or in another generation, is not delivered.
+        reader.consumer.flow_active = False
+        publish(source, 3)
+        await until(lambda: len(seeks) > 0)
+        reader.consumer.resume_flow()
+        await until(lambda: source.committed.get(SOURCE) == 5)
+    assert reader.seen == list(range(5))
+
+
+async def test_a_seek_to_the_committed_offsets_puts_the_position_there_last(
+    source: Broker,
+) -> None:
+    publish(source, 4)
+    reader = Reader(source)
+    async with reader.running():
+        await until(lambda: source.committed.get(SOURCE) == 4)
+        asked = reader.consumer.seek_to_committed
+
+        async def overtaken() -> Any:
+            offsets = await asked()
+            reader.consumer.positions[SOURCE] = 7
+            return offsets
+
+        reader.consumer.seek_to_committed = overtaken
+        publish(source, 3)
+        await until(lambda: source.committed.get(SOURCE) == 7)
+        source.committed[SOURCE] = 5
+        await reader.consumer.perform_seek()
+        await until(lambda: source.committed.get(SOURCE) == 7)
+    assert reader.seen == [*range(7), 5, 6]

@@ -17,6 +17,7 @@ from models.economics import MONEY_SCALE, Economics
 from streams.datasets import DATASETS
 from streams.files.outgoing import OutgoingEvent
 from streams.topics import changelog_topic
+from tests.servers.broker import BOTH, Kind
 
 from ..service.cluster import Cluster, cluster
 
@@ -48,14 +49,17 @@ async def updates_seen(consumer: AIOKafkaConsumer, count: int) -> None:
             seen += sum(map(len, (await consumer.getmany(timeout_ms=20)).values()))
 
 
-async def test_every_order_counts_once_though_the_worker_is_killed(tmp_path: Path) -> None:
+@BOTH
+async def test_every_order_counts_once_though_the_worker_is_killed(
+    broker: Kind, tmp_path: Path
+) -> None:
     events = list(islice(DATASETS["cdnow"].events(), EVENTS))
     expected = reckoned(events)
     economics = Economics(currency="USD")
-    async with cluster(tmp_path, economics=economics) as service:
+    async with cluster(tmp_path, broker, economics=economics) as service:
         watching = AIOKafkaConsumer(
             service.settings.topics.updates,
-            bootstrap_servers=service.broker,
+            **service.broker.client_options(),
             auto_offset_reset="earliest",
         )
         async with watching:

@@ -9,6 +9,7 @@ from aiokafka.producer.message_accumulator import BatchBuilder
 from aiokafka.record.memory_records import MemoryRecords
 from aiokafka.record.util import calc_crc32c
 
+from streams.connection import Broker
 from streams.embedded import EmbeddedBroker
 from streams.settings import Settings
 from streams.topics import prepare_topics
@@ -65,7 +66,7 @@ async def test_records_around_and_with_such_a_name_are_all_read(monkeypatch):
     # As it is without us; other tests of this process may have installed ours already.
     monkeypatch.setattr(fetcher, "MemoryRecords", MemoryRecords)
     async with EmbeddedBroker() as broker:
-        await prepare_topics(Settings(), broker.address)
+        await prepare_topics(Settings(), Broker(broker.address))
         await publish(broker.address, spoilt=1)
         with pytest.raises(UnicodeDecodeError):
             await read(broker.address, 9)

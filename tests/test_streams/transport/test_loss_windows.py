@@ -17,6 +17,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from faust.exceptions import ImproperlyConfigured
 from faust.types import TP
 
+from streams.connection import Broker as KafkaBroker
 from streams.embedded import EmbeddedBroker
 from streams.settings import Settings
 from streams.topics import TopicsUnusable, prepare_topics
@@ -240,7 +241,7 @@ async def test_topics_with_unequal_partition_counts_are_refused_at_the_start(
     finally:
         await admin.close()
     with pytest.raises(TopicsUnusable, match=r"shop\.orders: 2, shop\.support: 3"):
-        await prepare_topics(settings, server.address)
+        await prepare_topics(settings, KafkaBroker(server.address))
 
 
 async def test_a_threaded_producer_is_not_flushed_at_a_commit(

@@ -1,27 +1,41 @@
-"""Recovery on the embedded broker: to the end of the changelog, and of the own partitions only."""
+"""Recovery on a real broker: to the end of the changelog, and of the own partitions only."""
 
+import asyncio
+import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
 import faust
+import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from yarl import URL
 
-from streams.embedded import EmbeddedBroker
-from streams.transport import PartitionedTable, batch_app
+from streams.transport import BulkRecovery, PartitionedTable, Progress, batch_app
+from streams.transport.changelog import ChangelogReading
+from tests.servers.broker import TestBroker
 
 from .apps import until
 
-CHANGELOG = "app-customers-changelog"
 COUNT = 500
 
 
-def worker(server: EmbeddedBroker) -> tuple[faust.App, PartitionedTable]:
+@pytest.fixture
+def name() -> str:
+    """App and source topic: the broker may be shared."""
+    return f"app-{uuid.uuid4().hex[:8]}"
+
+
+def changelog_of(name: str) -> str:
+    return f"{name}-customers-changelog"
+
+
+def worker(server: TestBroker, name: str) -> tuple[faust.App, PartitionedTable]:
     """An app that stores the value of each record under its key; no value deletes it."""
     app = batch_app(
-        "app",
-        broker=f"kafka://{server.address}",
+        name,
+        broker=[URL(f"kafka://{address}") for address in server.address.split(",")],
         broker_commit_interval=0.1,
         broker_heartbeat_interval=0.5,
         broker_session_timeout=2,
@@ -38,7 +52,7 @@ def worker(server: EmbeddedBroker) -> tuple[faust.App, PartitionedTable]:
                     table[record.key] = record.value
             event.ack()
 
-    app.agent(app.topic("orders"), name="run")(run)
+    app.agent(app.topic(name), name="run")(run)
     return app, table
 
 
@@ -52,15 +66,18 @@ async def running(app: faust.App) -> AsyncIterator[None]:
         await app.stop()
 
 
-async def create_topics(server: EmbeddedBroker) -> None:
+async def create_topics(server: TestBroker, name: str) -> None:
     admin = AIOKafkaAdminClient(bootstrap_servers=server.address)
     await admin.start()
-    await admin.create_topics([NewTopic("orders", 2, 1), NewTopic(CHANGELOG, 2, 1)])
+    await admin.create_topics(
+        [NewTopic(topic, 2, server.replication) for topic in (name, changelog_of(name))]
+    )
     await admin.close()
 
 
-async def test_it_reads_to_the_very_end_and_heeds_tombstones(server: EmbeddedBroker) -> None:
-    await create_topics(server)
+async def test_it_reads_to_the_very_end_and_heeds_tombstones(either: TestBroker, name: str) -> None:
+    server, changelog = either, changelog_of(name)
+    await create_topics(server, name)
     expected: list[dict[bytes, bytes]] = [{}, {}]
     async with AIOKafkaProducer(bootstrap_servers=server.address) as producer:
         for partition in (0, 1):
@@ -75,23 +92,25 @@ async def test_it_reads_to_the_very_end_and_heeds_tombstones(server: EmbeddedBro
                         del expected[partition][key]
                     else:
                         expected[partition][key] = b"%d" % version
-                await (await producer.send_batch(batch, CHANGELOG, partition=partition))
-    async with AIOKafkaConsumer(bootstrap_servers=server.address) as consumer:
-        last = TopicPartition(CHANGELOG, 0)
-        # Who believed this would stop too early.
-        assert (await consumer.end_offsets([last]))[last] < 3 * COUNT
+                await (await producer.send_batch(batch, changelog, partition=partition))
+    if server.kind == "embedded":
+        async with AIOKafkaConsumer(bootstrap_servers=server.address) as consumer:
+            last = TopicPartition(changelog, 0)
+            # Who believed this would stop too early.
+            assert (await consumer.end_offsets([last]))[last] < 3 * COUNT
 
-    app, table = worker(server)
+    app, table = worker(server, name)
     async with running(app):
         assert [dict(table.partition(number)) for number in (0, 1)] == expected
         assert len(expected[0]) == COUNT * 4 // 5
 
 
 async def test_what_a_worker_wrote_goes_to_who_has_the_partition_next(
-    server: EmbeddedBroker,
+    either: TestBroker, name: str
 ) -> None:
-    await create_topics(server)
-    (first, firsts), (second, seconds) = worker(server), worker(server)
+    server = either
+    await create_topics(server, name)
+    (first, firsts), (second, seconds) = worker(server, name), worker(server, name)
     async with (
         AIOKafkaProducer(bootstrap_servers=server.address) as producer,
         running(first),
@@ -99,8 +118,8 @@ async def test_what_a_worker_wrote_goes_to_who_has_the_partition_next(
         for partition in (0, 1):
             for number in range(20):
                 key = b"%d/%d" % (partition, number)
-                await producer.send("orders", b"v", key=key, partition=partition)
-        await producer.send_and_wait("orders", None, key=b"0/0", partition=0)
+                await producer.send(name, b"v", key=key, partition=partition)
+        await producer.send_and_wait(name, None, key=b"0/0", partition=0)
         await producer.flush()
         await until(lambda: len(firsts) == 39 and b"0/0" not in firsts)
         written = [dict(firsts.partition(number)) for number in (0, 1)]
@@ -113,3 +132,36 @@ async def test_what_a_worker_wrote_goes_to_who_has_the_partition_next(
         # The second worker has left; what it had comes back.
         await until(lambda: len(firsts) == 39, 20)
         assert [dict(firsts.partition(number)) for number in (0, 1)] == written
+
+
+async def test_a_rebalance_meanwhile_starts_again_and_leaves_no_consumer_behind(
+    either: TestBroker, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await create_topics(either, name)
+    async with AIOKafkaProducer(bootstrap_servers=either.address) as producer:
+        for number in range(20):
+            await producer.send(changelog_of(name), b"v", key=b"%d" % number, partition=number % 2)
+        await producer.flush()
+    app, table = worker(either, name)
+    consumers: list[AIOKafkaConsumer] = []
+    new_consumer, run = BulkRecovery._new_consumer, ChangelogReading.run
+
+    def remembered(recovery: BulkRecovery) -> AIOKafkaConsumer:
+        consumers.append(new_consumer(recovery))
+        return consumers[-1]
+
+    async def stuck_once(reading: ChangelogReading, consumer: AIOKafkaConsumer) -> None:
+        if len(consumers) == 1:
+            app.tables.recovery.signal_recovery_start.set()
+            await asyncio.Event().wait()
+        await run(reading, consumer)
+
+    monkeypatch.setattr(BulkRecovery, "_new_consumer", remembered)
+    monkeypatch.setattr(ChangelogReading, "run", stuck_once)
+    assert not app.tables.recovery.progress.done
+    async with running(app):
+        await until(lambda: app.tables.recovery.progress.done, 20)
+        assert len(table) == 20
+        assert app.tables.recovery.progress == Progress(20, 20, 1.0, 0.0, done=True)
+        assert len(consumers) == 2
+        assert all(consumer._closed for consumer in consumers)

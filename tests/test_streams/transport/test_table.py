@@ -111,6 +111,28 @@ async def test_a_batch_of_items_is_written_and_sent(source: Broker) -> None:
     assert {record.key: record.value for record in source.logs[CHANGELOG]} == items
 
 
+async def test_no_value_deletes_a_key_and_leaves_a_tombstone(source: Broker) -> None:
+    def work(table: PartitionedTable, _: EventT) -> None:
+        for items in ({b"a": b"1", b"b": b"2"}, {b"a": None, b"c": b"3", b"never": None}):
+            table.update_partition(1, items)
+            table.send_items(1, items)
+
+    writer = Writer(source, work)
+    async with running(writer.app):
+        await done(source)
+        assert dict(writer.table.partition(1)) == {b"b": b"2", b"c": b"3"}
+    assert [(record.key, record.value) for record in source.logs[CHANGELOG]] == [
+        (b"a", b"1"),
+        (b"b", b"2"),
+        (b"a", None),
+        (b"c", b"3"),
+        (b"never", None),
+    ]
+    recovered = Writer(source)
+    async with running(recovered.app):
+        assert dict(recovered.table.partition(1)) == {b"b": b"2", b"c": b"3"}
+
+
 async def test_nothing_is_written_outside_of_stream_iteration(source: Broker) -> None:
     writer = Writer(source)
     async with running(writer.app):

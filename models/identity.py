@@ -1,0 +1,109 @@
+"""What workers tell each other about identities, on `clv.identity`, keyed by whom it is for.
+
+A merge crosses partitions in two steps, each of them safe to repeat. `customer.merged` arrives
+where the one that stays lives, and sends a `Release` to where the other lives. There the state is
+handed on in an `Absorb`, and a record remains that sends everything still to come after it. States
+join idempotently, so whatever is sent twice after a crash counts once.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Final
+
+import msgspec
+
+from models.aggregate.record import UnreadableRecord
+from models.aggregate.state import Aggregate
+
+VIA: Final = "clv.merged-via"
+"""Header of an event that follows its customer: the identities it came by, as a JSON list."""
+
+_SCHEMA: Final = 1
+
+
+class Message(msgspec.Struct, array_like=True, frozen=True, tag=True):
+    """Something for one customer; via: identities by which it came here."""
+
+
+class Release(Message, array_like=True, frozen=True, tag=True):
+    """Hand your state to `target`: you are the same customer. at: milliseconds since 1970."""
+
+    target: str
+    at: int
+    via: tuple[str, ...] = ()
+
+
+class Absorb(Message, array_like=True, frozen=True, tag=True):
+    """Take the state of `source`, with its version, and of those merged into it before."""
+
+    source: str
+    aggregate: Aggregate
+    as_of: int
+    version: int
+    absorbed: dict[str, int]
+    via: tuple[str, ...] = ()
+
+
+class Erase(Message, array_like=True, frozen=True, tag=True):
+    """Forget what happened until `until`, in milliseconds since 1970."""
+
+    until: int
+
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder = msgspec.msgpack.Decoder(Release | Absorb | Erase)
+_PREFIX: Final = bytes([_SCHEMA])
+
+
+def encode_message(message: Message) -> bytes:
+    """The message as bytes: one byte of schema version, then MessagePack."""
+    return _PREFIX + _encoder.encode(message)
+
+
+def decode_message(data: bytes) -> Release | Absorb | Erase:
+    """The message of these bytes.
+
+    Raises
+    ------
+    UnreadableRecord
+        when it was written by a newer version, or is damaged.
+    """
+    if data[:1] != _PREFIX:
+        raise UnreadableRecord(
+            f"the message begins with {data[:1]!r}, this program reads schema {_SCHEMA}: let the "
+            "version that wrote it, or a later one, read it"
+        )
+    try:
+        message: Release | Absorb | Erase = _decoder.decode(memoryview(data)[1:])
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise UnreadableRecord(f"the message of {len(data)} bytes is damaged: {error}") from error
+    return message
+
+
+def via_of(headers: Sequence[tuple[str, bytes]]) -> tuple[str, ...] | None:
+    """The identities by which a forwarded event came, or None when it was not forwarded."""
+    for name, content in reversed(headers):
+        if name == VIA:
+            try:
+                return msgspec.json.decode(content, type=tuple[str, ...])
+            except msgspec.MsgspecError:
+                return None
+    return None
+
+
+def via_header(via: tuple[str, ...]) -> tuple[str, bytes]:
+    """The header of an event that came by these identities."""
+    return VIA, json.dumps(via, ensure_ascii=False).encode()
+
+
+def closes_circle(customer_id: str, into: str, via: tuple[str, ...]) -> bool:
+    """Whether a customer, merged into `into`, ends a circle of merges, being the least id in it.
+
+    Merges that cross each other can make a circle, in which everything would go round for ever.
+    """
+    if customer_id not in via:
+        return False
+    circle = via[len(via) - 1 - via[::-1].index(customer_id) :]
+    return circle[1:2] == (into,) and customer_id == min(circle)

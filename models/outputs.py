@@ -1,0 +1,98 @@
+"""What goes into the engine, and what comes out of it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple, Protocol
+
+from models.contracts import Refused
+
+
+class Record(Protocol):
+    """What the engine needs of a Kafka record."""
+
+    @property
+    def offset(self) -> int:
+        """Offset within its topic-partition."""
+
+    @property
+    def timestamp(self) -> int:
+        """Milliseconds since 1970, as set by the publisher or the broker."""
+
+    @property
+    def key(self) -> bytes | None:
+        """The customer id in UTF-8, or None."""
+
+    @property
+    def value(self) -> bytes | None:
+        """The event, or None."""
+
+    @property
+    def headers(self) -> Sequence[tuple[str, bytes]]:
+        """Kafka headers."""
+
+
+class Update(NamedTuple):
+    """A customer's current value, ready to be published and cached."""
+
+    customer_id: str
+    key: bytes
+    version: int
+    clv: float
+    segments: tuple[tuple[str, str], ...]
+    document: bytes
+
+
+class Removed(NamedTuple):
+    """A customer who is no longer there, as of a version: erased, or merged into another."""
+
+    customer_id: str
+    key: bytes
+    version: int
+
+
+class Rekeyed(NamedTuple):
+    """A record to be sent again under another key; via: merged identities by which it came."""
+
+    key: bytes
+    record: Record
+    via: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """A record that cannot be accepted, and why."""
+
+    record: Record
+    refused: Refused
+
+
+@dataclass(slots=True)
+class Outputs:
+    """What came of a batch: records to store, documents to publish, and counts.
+
+    `accepted + duplicates + replayed + forgotten + rekeyed + dead letters` makes all records.
+
+    records: to be stored by key; None takes a key away. segment_changes: documents by customer's
+    key, in their order; among them the notices of customers who are gone. messages: for other
+    customers' partitions, by customer's key. forgotten: events of before an erasure.
+    """
+
+    records: dict[bytes, bytes | None] = field(default_factory=dict)
+    updates: list[Update] = field(default_factory=list)
+    removed: list[Removed] = field(default_factory=list)
+    segment_changes: list[tuple[bytes, bytes]] = field(default_factory=list)
+    messages: list[tuple[bytes, bytes]] = field(default_factory=list)
+    rekeyed: list[Rekeyed] = field(default_factory=list)
+    dead_letters: list[DeadLetter] = field(default_factory=list)
+    accepted: int = 0
+    duplicates: int = 0
+    replayed: int = 0
+    forgotten: int = 0
+    new_customers: int = 0
+
+    def reasons(self) -> Counter[str]:
+        """Dead letters by reason."""
+        return Counter(letter.refused.reason.value for letter in self.dead_letters)

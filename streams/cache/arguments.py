@@ -1,0 +1,84 @@
+"""What one call of the script is given: customers of one partition, and the mark they move."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import msgspec
+
+from streams.cache.score import (
+    MAX_CLV,
+    MAX_VERSION,
+    CachedScore,
+    Removal,
+    Segments,
+    segment_arguments,
+    uncacheable,
+)
+from streams.cache.scripts import Argument
+
+_pack = msgspec.msgpack.Encoder().encode
+
+
+class MarkMove(NamedTuple):
+    """A partition's mark and what becomes of it; nothing does if Redis holds another than `held`.
+
+    An empty mark is none.
+    """
+
+    partition: int
+    held: str
+    next: str
+
+
+class Call(NamedTuple):
+    """Customers that are written or removed all at once, each of them once; and a mark to move.
+
+    Without any of it the call finds out whether Redis takes writes.
+    """
+
+    scores: Sequence[CachedScore] = ()
+    removals: Sequence[Removal] = ()
+    mark: MarkMove | None = None
+
+
+class Written(NamedTuple):
+    """What came of a call: customers written, customers removed, and the mark now in Redis."""
+
+    scores: int
+    removals: int
+    mark: str
+
+
+def call_arguments(prefix: str, call: Call) -> list[Argument]:
+    """Return what the script reads, as account.lua and its followers have it.
+
+    Errors: ValueError for a score that cannot be compared or added exactly.
+    """
+    partition, held, following = call.mark or ("", "", "")
+    kinds: dict[Segments, int] = {}
+    customers: list[str | int] = []
+    for score in call.scores:
+        customer_id, version, clv, segments, update = score
+        if not (0 <= version <= MAX_VERSION and -MAX_CLV <= clv <= MAX_CLV):
+            raise uncacheable(score)
+        kind = kinds.setdefault(segments, len(kinds) + 1)
+        customers += (customer_id, str(version), repr(float(clv)), kind, update.decode())
+    arguments: list[Argument] = [
+        prefix, partition, held, following, _removals(call.removals), len(kinds)
+    ]  # fmt: skip
+    for segments in kinds:
+        arguments += segment_arguments(segments)
+    # One argument for all customers: to pack five each costs the client more than all the rest.
+    arguments.append(_pack(customers))
+    return arguments
+
+
+def _removals(removals: Sequence[Removal]) -> bytes:
+    for customer_id, version in removals:
+        if not 0 <= version <= MAX_VERSION:
+            raise ValueError(
+                f"customer {customer_id!r}: the cache takes versions from 0 to 2**53-1, got "
+                f"{version} to remove"
+            )
+    flat = [part for customer_id, version in removals for part in (customer_id, str(version))]
+    return _pack(flat) if flat else b""

@@ -1,0 +1,155 @@
+"""The catch-up: partitions whose mark lags are read again from the updates, in the background."""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from contextlib import aclosing
+
+import structlog
+from redis.exceptions import RedisError
+
+from streams.cache.cache import ScoreCache
+from streams.cache.partition import Mode, PartitionQueue
+from streams.cache.replay import Progress, replay
+from streams.cache.updates import Cursor, Updates, UpdatesUnavailable
+
+log = structlog.get_logger(__name__)
+
+# How long the newest of a partition wait at most while the catch-up reads what came before them.
+HOLD_SECONDS = 1.0
+# Records that are read well within it.
+LITTLE = 2_000
+FIRST_DELAY_SECONDS = 0.5
+LONGEST_DELAY_SECONDS = 10.0
+
+
+class CatchUp:
+    """Brings the queues that are BEHIND to CURRENT, one after another.
+
+    well: set while Redis is not known to be away. note: told of an error of Redis; it raises those
+    that do not pass by themselves, and `run` with it.
+    """
+
+    def __init__(
+        self,
+        cache: ScoreCache,
+        updates: Updates,
+        queues: Mapping[int, PartitionQueue],
+        well: asyncio.Event,
+        note: Callable[[RedisError], None],
+    ) -> None:
+        self._cache = cache
+        self._updates = updates
+        self._queues = queues
+        self._well = well
+        self._note = note
+        self._wanted = asyncio.Event()
+        self._released = asyncio.Event()
+        self._released.set()
+
+    @property
+    def holding(self) -> bool:
+        """Whether the newest of a partition wait for what comes before them."""
+        return not self._released.is_set()
+
+    async def hold_ended(self) -> None:
+        """Wait until nothing is held, which is about a second at most."""
+        await self._released.wait()
+
+    def wake(self) -> None:
+        """Look for queues that are behind."""
+        self._wanted.set()
+
+    async def run(self) -> None:
+        """Catch up whenever something is behind, for ever."""
+        delay = FIRST_DELAY_SECONDS
+        while True:
+            await self._wanted.wait()
+            await self._well.wait()
+            if self._next() is None:
+                continue
+            try:
+                async with self._updates.open() as cursor:
+                    while (queue := self._next()) is not None:
+                        await self._bring_up(cursor, queue)
+                        delay = FIRST_DELAY_SECONDS
+            except RedisError as error:
+                self._note(error)
+            except UpdatesUnavailable as error:
+                log.warning("cache_catch_up_waits", error=str(error), seconds=delay)
+                await asyncio.sleep(delay)
+                delay = min(2 * delay, LONGEST_DELAY_SECONDS)
+
+    def _next(self) -> PartitionQueue | None:
+        for queue in self._queues.values():
+            if queue.mode is Mode.BEHIND:
+                return queue
+        self._wanted.clear()
+        return None
+
+    async def _bring_up(self, cursor: Cursor, queue: PartitionQueue) -> None:
+        loop = asyncio.get_running_loop()
+        began, records = loop.time(), 0
+        hold = _Hold(queue, self._released)
+        try:
+            async with aclosing(replay(self._cache, cursor, queue.partition)) as steps:
+                async for step in steps:
+                    if queue.mode is Mode.FOREIGN:
+                        return
+                    records += step.records
+                    queue.left = step.left
+                    if hold.covers(step):
+                        queue.mode, queue.known, queue.left = Mode.CURRENT, step.mark, None
+                        break
+                    hold.update(step, loop.time())
+        finally:
+            hold.release()
+        if records:
+            log.info(
+                "cache_caught_up",
+                partition=queue.partition,
+                records=records,
+                seconds=round(loop.time() - began, 3),
+            )
+
+
+class _Hold:
+    """The end of a catch-up: what is submitted from a moment on waits, so that the end stands.
+
+    Without it a busy stream would move the end for ever: what was written without the mark has to
+    be read again before the mark may pass it.
+    """
+
+    def __init__(self, queue: PartitionQueue, released: asyncio.Event) -> None:
+        self._queue = queue
+        self._released = released
+        self._former: int | None = None
+        self._end = 0
+        self._until = 0.0
+
+    def covers(self, step: Progress) -> bool:
+        """Whether all that others published, or that was written without the mark, has been read.
+
+        What came after the first look at the partition's end is this worker's, and submitted.
+        """
+        if self._former is None:
+            self._former = step.end
+        if self._former is None or step.position < self._former:
+            return False
+        end = self._end if self._queue.mode is Mode.HELD else self._queue.end
+        return step.position >= end
+
+    def update(self, step: Progress, now: float) -> None:
+        """Begin to hold when little is left, and give it up when that takes long after all."""
+        if self._queue.mode is Mode.HELD:
+            if now >= self._until:
+                self.release()
+        elif step.left is not None and step.left <= LITTLE:
+            self._queue.mode = Mode.HELD
+            self._end, self._until = self._queue.end, now + HOLD_SECONDS
+            self._released.clear()
+
+    def release(self) -> None:
+        """Let what waits be written."""
+        if self._queue.mode is Mode.HELD:
+            self._queue.mode = Mode.BEHIND
+        self._released.set()

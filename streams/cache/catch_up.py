@@ -1,0 +1,87 @@
+"""The updates in Kafka, read by a consumer without a group."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import KafkaError
+
+from streams.cache.updates import Fetched, Published, UpdatesUnavailable, item_of_record
+
+FETCH_RECORDS = 2_000
+FETCH_MILLISECONDS = 50
+# The broker says where a partition ends when it answers: soon, also where nothing is left.
+FETCH_WAIT_MILLISECONDS = 25
+REQUEST_SECONDS = 10.0
+
+
+class KafkaUpdates:
+    """The topic of value updates; `options` are those of every aiokafka client."""
+
+    def __init__(self, topic: str, **options: Any) -> None:
+        self._topic = topic
+        self._options = options
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator["KafkaCursor"]:
+        """A cursor, closed at the end; raises UpdatesUnavailable."""
+        consumer = AIOKafkaConsumer(
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+            max_poll_records=FETCH_RECORDS,
+            fetch_max_wait_ms=FETCH_WAIT_MILLISECONDS,
+            **self._options,
+        )
+        try:
+            await consumer.start()
+        except (KafkaError, OSError) as error:
+            await consumer.stop()
+            raise UpdatesUnavailable(f"{self._topic}: {error!r}") from error
+        # aiokafka's consumer cannot be stopped before a task of its own has begun.
+        await asyncio.sleep(0)
+        try:
+            yield KafkaCursor(consumer, self._topic)
+        finally:
+            await consumer.stop()
+
+
+class KafkaCursor:
+    """A place in one partition of the updates."""
+
+    def __init__(self, consumer: AIOKafkaConsumer, topic: str) -> None:
+        self._consumer = consumer
+        self._at = TopicPartition(topic, 0)
+
+    async def seek(self, partition: int, offset: int | None) -> None:
+        """Go to an offset of a partition; None: to its beginning."""
+        self._at = TopicPartition(self._at.topic, partition)
+        try:
+            self._consumer.assign([self._at])
+            if offset is None:
+                async with asyncio.timeout(REQUEST_SECONDS):
+                    await self._consumer.seek_to_beginning(self._at)
+            else:
+                self._consumer.seek(self._at, offset)
+        except (KafkaError, OSError) as error:
+            raise self._unavailable(error) from error
+
+    async def read(self) -> Fetched:
+        """Read on, waiting a moment where nothing is left."""
+        try:
+            fetched = await self._consumer.getmany(self._at, timeout_ms=FETCH_MILLISECONDS)
+            async with asyncio.timeout(REQUEST_SECONDS):
+                position = await self._consumer.position(self._at)
+        except (KafkaError, OSError) as error:
+            raise self._unavailable(error) from error
+        records = []
+        for record in fetched.get(self._at, ()):
+            where = f"{record.topic}[{record.partition}]@{record.offset}"
+            item = item_of_record(where, record.key, record.value, record.headers)
+            if item is not None:
+                records.append(Published(record.offset, item))
+        return Fetched(records, position, self._consumer.highwater(self._at))
+
+    def _unavailable(self, error: Exception) -> UpdatesUnavailable:
+        return UpdatesUnavailable(f"{self._at.topic}[{self._at.partition}]: {error!r}")

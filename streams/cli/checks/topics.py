@@ -1,0 +1,169 @@
+"""Judging the topics: pure, from what the broker said of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from streams.cli.checks.check import Check
+from streams.settings import Settings
+from streams.topics import TopicPlan, changelog_topic, plan
+
+SAFE_REPLICATION = 3
+
+
+@dataclass(frozen=True, slots=True)
+class TopicFacts:
+    """A topic at the broker; replicas: the fewest of any partition; config: None when not told."""
+
+    name: str
+    partitions: int
+    replicas: int
+    out_of_sync: int = 0
+    leaderless: int = 0
+    config: Mapping[str, str | None] | None = None
+
+    def number(self, setting: str) -> int | None:
+        """A setting that is a number, None when the broker does not tell it."""
+        value = None if self.config is None else self.config.get(setting)
+        return None if value is None else int(value)
+
+
+def topic_checks(settings: Settings, facts: Sequence[TopicFacts], brokers: int) -> Iterator[Check]:
+    """Judge partition counts, replication and settings of the topics that are there."""
+    yield _counts(settings, facts)
+    if not facts:
+        return
+    yield _replicas(settings, facts, brokers)
+    planned = {topic.name: topic for topic in plan(settings)}
+    known = [(planned[each.name], each) for each in facts]
+    if not any(each.config for each in facts):
+        advice = "let this user describe topics' configuration, or look yourself"
+        yield Check("cleanup policies", "warn", "the broker does not tell", advice)
+        return
+    yield _policies(settings, known)
+    yield _retention(known)
+    yield _sizes(known)
+    yield from _in_sync(facts)
+
+
+def _counts(settings: Settings, facts: Sequence[TopicFacts]) -> Check:
+    counts = {each.name: each.partitions for each in facts}
+    together = [each.name for each in plan(settings) if each.name != settings.topics.models]
+    known = {name: counts[name] for name in together if name in counts}
+    if len(set(known.values())) > 1:
+        listed = ", ".join(f"{name}: {count}" for name, count in known.items())
+        advice = (
+            "make new topics with one count, name them by CLV_TOPICS__…, and use a new CLV_APP_ID"
+        )
+        return Check("topics", "fail", f"partition counts differ: {listed}", advice)
+    missing = [each.name for each in plan(settings) if each.name not in counts]
+    if missing:
+        advice = "the first worker, or `clv load`, creates them"
+        return Check("topics", "warn", f"missing: {', '.join(missing)}", advice)
+    partitions = next(iter(known.values()))
+    return Check("topics", "ok", f"all {len(counts)} are there, with {partitions} partitions each")
+
+
+def _replicas(settings: Settings, facts: Sequence[TopicFacts], brokers: int) -> Check:
+    name = "replication"
+    if leaderless := [each.name for each in facts if each.leaderless]:
+        advice = "start the brokers that hold them: nothing can be read or written there"
+        return Check(name, "fail", f"partitions without a leader in {_list(leaderless)}", advice)
+    if behind := [each.name for each in facts if each.out_of_sync]:
+        advice = "see whether a broker is down: until it is back, one more loss costs records"
+        return Check(name, "warn", f"replicas are out of sync in {_list(behind)}", advice)
+    wanted = settings.replication
+    if brokers >= SAFE_REPLICATION:
+        wanted = max(wanted, 2)
+    few = [f"{each.name}: {each.replicas}" for each in facts if each.replicas < wanted]
+    if few:
+        advice = (
+            f"give them {max(wanted, SAFE_REPLICATION)} replicas (kafka-reassign-partitions) and "
+            "set CLV_REPLICATION: a lost disk loses their records"
+        )
+        return Check(name, "warn", f"{brokers} brokers, but {_list(few)}", advice)
+    if settings.replication > brokers:
+        advice = "start more brokers, or lower CLV_REPLICATION: new topics cannot be created"
+        found = f"CLV_REPLICATION is {settings.replication}, but there are {brokers} brokers"
+        return Check(name, "warn", found, advice)
+    least = min(each.replicas for each in facts)
+    return Check(name, "ok", f"at least {least} of each partition, on {brokers} brokers")
+
+
+def _in_sync(facts: Sequence[TopicFacts]) -> Iterator[Check]:
+    name = "min.insync.replicas"
+    found = [(each, least) for each in facts if (least := each.number(name)) is not None]
+    if not found:
+        return
+    if bad := [f"{e.name}: {least} of {e.replicas}" for e, least in found if least > e.replicas]:
+        yield Check(name, "fail", _list(bad), f"lower {name}: no write to them is accepted")
+        return
+    if bad := [
+        f"{e.name}: {least} of {e.replicas}" for e, least in found if 1 < e.replicas == least
+    ]:
+        advice = f"lower {name} to one less than the replicas: one broker away stops all writes"
+        yield Check(name, "warn", _list(bad), advice)
+        return
+    if bad := [f"{e.name}: 1 of {e.replicas}" for e, least in found if least < 2 < e.replicas]:
+        advice = f"set {name}=2: a record acknowledged by one broker alone is lost with it"
+        yield Check(name, "warn", _list(bad), advice)
+        return
+    yield Check(name, "ok", f"right for {len(found)} topics")
+
+
+def _policies(settings: Settings, known: Sequence[tuple[TopicPlan, TopicFacts]]) -> Check:
+    name = "cleanup policies"
+    wrong, told = [], 0
+    for planned, topic in known:
+        policy = (topic.config or {}).get("cleanup.policy")
+        if policy is None:
+            continue
+        told += 1
+        wanted = planned.config.get("cleanup.policy", "delete")
+        if set(policy.replace(" ", "").split(",")) != {wanted}:
+            wrong.append(f"{topic.name} has {policy}, not {wanted}")
+    if wrong:
+        advice = "set cleanup.policy: what must be kept would be deleted, or events compacted away"
+        if any(changelog_topic(settings) in text for text in wrong):
+            advice += "; the changelog is the state, and what is deleted from it is lost"
+        return Check(name, "fail", "; ".join(wrong), advice)
+    return Check(name, "ok", f"right for {told} topics")
+
+
+def _retention(known: Sequence[tuple[TopicPlan, TopicFacts]]) -> Check:
+    name = "retention"
+    short = []
+    for planned, topic in known:
+        if "retention.ms" not in planned.config:
+            continue
+        wanted, found = int(planned.config["retention.ms"]), topic.number("retention.ms")
+        if found is not None and found >= 0 and (wanted < 0 or found < wanted):
+            short.append(f"{topic.name} keeps {found / 86_400_000:g} days")
+        size = topic.number("retention.bytes")
+        if size is not None and size >= 0:
+            short.append(f"{topic.name} keeps {size:,} bytes of each partition")
+    if short:
+        advice = (
+            "set retention.ms=-1 and retention.bytes=-1: values cannot be computed anew from "
+            "events that are deleted"
+        )
+        return Check(name, "warn", "; ".join(short), advice)
+    return Check(name, "ok", "events are kept for a computation from the beginning")
+
+
+def _sizes(known: Sequence[tuple[TopicPlan, TopicFacts]]) -> Check:
+    name = "max.message.bytes"
+    small = []
+    for planned, topic in known:
+        wanted, found = planned.config.get(name), topic.number(name)
+        if wanted is not None and found is not None and found < int(wanted):
+            small.append(f"{topic.name} takes {found:,}, not {int(wanted):,}")
+    if small:
+        advice = f"raise {name}: a worker stops at the first record that is larger"
+        return Check(name, "fail", "; ".join(small), advice)
+    return Check(name, "ok", "large enough where large records are written")
+
+
+def _list(names: Sequence[str]) -> str:
+    return ", ".join(names)

@@ -1,0 +1,261 @@
+"""`clv dead-letters`: what was refused, why, and sending it again once that is put right."""
+
+from __future__ import annotations
+
+import gzip
+import heapq
+import json
+import time
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import IO, Annotated, Any
+
+import typer
+
+from streams.cli.configuration import load_settings, need_broker
+from streams.cli.console import CommandError, out, print_json, say
+from streams.cli.dead_letters_options import (
+    OfCustomer,
+    OfReason,
+    OfTopic,
+    Since,
+    parse_id,
+    selection,
+)
+from streams.cli.dead_letters_report import Told, counts_table, letter_lines, print_letter
+from streams.cli.options import AsJson
+from streams.cli.running import run
+from streams.dead_letters import (
+    Correction,
+    DeadLetters,
+    Entry,
+    LettersMissing,
+    Outcome,
+    Retry,
+    Selection,
+    glance,
+    judge,
+)
+from streams.dead_letters.documents import full, summary
+from streams.settings import Settings
+
+dead_letters = typer.Typer(
+    help="What was refused, why, and sending it again.", no_args_is_help=True, rich_markup_mode=None
+)
+
+
+@dead_letters.command("list")
+def list_letters(
+    *,
+    reason: OfReason = None,
+    topic: OfTopic = None,
+    customer: OfCustomer = None,
+    since: Since = None,
+    number: Annotated[int, typer.Option("-n", "--number", min=0, help="How many to show.")] = 20,
+    everything: Annotated[bool, typer.Option("--all", help="Also those sent again.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Count what was refused by reason, and show the newest, newest last."""
+    settings = load_settings()
+    chosen = selection(settings, reason=reason, topic=topic, customer=customer, since=since)
+    document = run(found_letters(settings, chosen, number, everything))
+    if as_json:
+        print_json(document)
+        return
+    out().print(counts_table(document))
+    if document["letters"]:
+        console = out()
+        for line in letter_lines(document["letters"], console.width):
+            console.print(line, markup=False, soft_wrap=True)
+
+
+@dead_letters.command()
+def show(
+    letter: Annotated[str, typer.Argument(metavar="ID", help="partition/offset, from the list.")],
+    as_json: AsJson = False,
+) -> None:
+    """Show everything about one letter, and what would happen if it was sent again now."""
+    settings = load_settings()
+    document, event = run(letter_document(settings, parse_id(letter, settings)))
+    if as_json:
+        print_json({**document, "event": event})
+        return
+    print_letter(document, event)
+
+
+@dead_letters.command()
+def retry(
+    letters: Annotated[
+        list[str] | None, typer.Argument(metavar="[ID]...", help="partition/offset, from the list.")
+    ] = None,
+    *,
+    reason: OfReason = None,
+    topic: OfTopic = None,
+    customer: OfCustomer = None,
+    since: Since = None,
+    everything: Annotated[bool, typer.Option("--all", help="All that were not sent yet.")] = False,
+    corrections: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="FIELD=TEXT",
+            help="Correct a field of the event first; FIELD:=JSON for what is no text. Repeat.",
+        ),
+    ] = None,
+    dry: Annotated[bool, typer.Option("--dry-run", help="Say what would be sent.")] = False,
+    force: Annotated[
+        bool,
+        typer.Option("--force", help="Also what would be refused again, or was sent before."),
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Send letters again, to where they came from, if they would be accepted now.
+
+    An event that was sent already counts once.
+    """
+    settings = load_settings()
+    chosen = selection(
+        settings, reason=reason, topic=topic, customer=customer, since=since, ids=letters or ()
+    )
+    if chosen == Selection() and not everything:
+        raise CommandError("say which: IDs, --reason, --topic, --customer, --since, or --all")
+    try:
+        wanted = [Correction.parse(text) for text in corrections or ()]
+    except ValueError as error:
+        raise CommandError(f"--set {error}") from error
+    told = run(send_again(settings, chosen, wanted, dry=dry, force=force))
+    if as_json:
+        print_json(told.document())
+    else:
+        told.print()
+    if told.outcomes[Outcome.IMPOSSIBLE] or told.outcomes[Outcome.REFUSED]:
+        raise typer.Exit(1)
+
+
+@dead_letters.command()
+def export(
+    path: Annotated[Path, typer.Argument(metavar="FILE", help="To write: .jsonl or .jsonl.gz.")],
+    *,
+    reason: OfReason = None,
+    topic: OfTopic = None,
+    customer: OfCustomer = None,
+    since: Since = None,
+    everything: Annotated[bool, typer.Option("--all", help="Also those sent again.")] = False,
+) -> None:
+    """Write letters to a file, one JSON document a line, with everything that is known of them."""
+    settings = load_settings()
+    chosen = selection(settings, reason=reason, topic=topic, customer=customer, since=since)
+    number = run(export_letters(settings, chosen, path, everything))
+    say(f"{number} letters written to {path}")
+
+
+async def found_letters(
+    settings: Settings, chosen: Selection, number: int, everything: bool
+) -> dict[str, Any]:
+    """Counts by reason, and the newest letters."""
+    letters, _ = await _open(settings)
+    counts: Counter[str] = Counter()
+    retried = 0
+    newest: list[tuple[int, int, int, Entry]] = []
+    async for entry in letters.entries():
+        letter = entry.letter
+        if letter not in chosen:
+            continue
+        if entry.retried:
+            retried += 1
+            if not everything:
+                continue
+        counts[letter.reason] += 1
+        heapq.heappush(newest, (letter.timestamp, *letter.place, entry))
+        if len(newest) > number:
+            heapq.heappop(newest)
+    return {
+        "reasons": dict(counts.most_common()),
+        "letters_found": counts.total(),
+        "retried": retried,
+        "written_twice": letters.repeats,
+        "letters": [summary(entry) for *_, entry in sorted(newest)],
+    }
+
+
+async def letter_document(settings: Settings, place: tuple[int, int]) -> tuple[dict[str, Any], Any]:
+    """Everything about one letter, and its value if it is JSON."""
+    letters, _ = await _open(settings)
+    found: Entry | None = None
+    later = []
+    where = f"{letters.topic}[{place[0]}]@{place[1]}"
+    async for entry in letters.entries({place}):
+        if entry.letter.place == place:
+            found = entry
+        elif entry.letter.retried_from[-1:] == [where]:
+            later.append(entry.letter.id)
+    if found is None:
+        raise CommandError(
+            f"there is no dead letter {where}; `clv dead-letters list` has their ids"
+        )
+    letter = found.letter
+    verdict = judge(letter, letter.value, settings, _now())
+    document = {**full(found), "refused_again_as": later, "now": str(verdict)}
+    return document, glance(letter).document
+
+
+async def send_again(
+    settings: Settings,
+    chosen: Selection,
+    corrections: Sequence[Correction],
+    *,
+    dry: bool,
+    force: bool,
+) -> Told:
+    """Send letters again; what became of them."""
+    letters, counts = await _open(settings)
+    told = Told(letters.topic)
+    missing = set(chosen.places)
+    async with Retry(
+        need_broker(settings), settings, counts, corrections=corrections, force=force, dry=dry
+    ) as retries:
+        async for entry in letters.entries(chosen.places):
+            if entry.letter not in chosen or (entry.retried and not chosen.places and not force):
+                continue
+            missing.discard(entry.letter.place)
+            told.add(await retries.add(entry))
+        told.add(await retries.finish())
+    if missing:
+        named = ", ".join(f"{partition}/{offset}" for partition, offset in sorted(missing))
+        raise CommandError(f"no such letters, or not as asked for: {named}; {told.line()}")
+    return told
+
+
+async def export_letters(
+    settings: Settings, chosen: Selection, path: Path, everything: bool
+) -> int:
+    """Write letters to a file; returns how many."""
+    letters, _ = await _open(settings)
+    number = 0
+    with _writing(path) as file:
+        async for entry in letters.entries():
+            if entry.letter in chosen and (everything or not entry.retried):
+                file.write(json.dumps(full(entry), ensure_ascii=False) + "\n")
+                number += 1
+    return number
+
+
+async def _open(settings: Settings) -> tuple[DeadLetters, dict[str, int]]:
+    letters = DeadLetters(need_broker(settings), settings.topics.dead_letters)
+    try:
+        return letters, await letters.prepare()
+    except LettersMissing as error:
+        raise CommandError(str(error)) from error
+
+
+def _writing(path: Path) -> IO[str]:
+    if path.name.endswith(".jsonl"):
+        return path.open("w", encoding="utf-8")
+    if path.name.endswith(".jsonl.gz"):
+        return gzip.open(path, "wt", encoding="utf-8")
+    raise CommandError(f"{path}: name a file that ends in .jsonl or .jsonl.gz")
+
+
+def _now() -> int:
+    return time.time_ns() // 1_000_000

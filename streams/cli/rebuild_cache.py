@@ -1,0 +1,82 @@
+"""`clv rebuild-cache`: fill Redis from the published updates."""
+
+from __future__ import annotations
+
+import time
+from typing import Annotated, Any
+
+import typer
+
+from streams.cache import KafkaUpdates, Rebuilt, ScoreCache, UpdatesUnavailable, rebuild
+from streams.cli.configuration import load_settings, need_broker
+from streams.cli.console import CommandError, print_json, progress_bars, say
+from streams.cli.options import AsJson
+from streams.cli.running import run
+from streams.cli.show import reading
+from streams.settings import Settings
+from streams.topics import prepare_topics
+
+
+def rebuild_cache(
+    clear: Annotated[
+        bool,
+        typer.Option(
+            "--clear", help="Empty the cache first; workers that run fill it again as well."
+        ),
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Fill the cache in Redis from what is published; safe while workers run, and to repeat."""
+    settings = load_settings()
+    done = run(_rebuild(settings, clear=clear))
+    if as_json:
+        print_json(done)
+    else:
+        say(
+            f"{done['records']} updates read in {done['seconds']} s: {done['written']} written, "
+            f"{done['removed']} removed; the cache holds {done['customers']} customers"
+        )
+
+
+async def _rebuild(settings: Settings, *, clear: bool) -> dict[str, Any]:
+    broker = need_broker(settings)
+    partitions = await prepare_topics(settings, broker)
+    updates = KafkaUpdates(settings.topics.updates, **broker.client_options())
+    began = time.monotonic()
+    async with reading(settings) as cache:
+        if clear:
+            await cache.clear()
+        done = await _filled(cache, updates, partitions)
+        customers = await cache.size()
+    return {
+        "cleared": clear,
+        "partitions": partitions,
+        "records": done.records,
+        "written": done.written,
+        "removed": done.removed,
+        "customers": customers,
+        "seconds": round(time.monotonic() - began, 1),
+    }
+
+
+async def _filled(cache: ScoreCache, updates: KafkaUpdates, partitions: int) -> Rebuilt:
+    ends: dict[int, int] = {}
+    positions: dict[int, int] = {}
+    with progress_bars() as progress:
+        task = progress.add_task("updates", total=None, note=f"of {partitions} partitions")
+
+        def report(partition: int, position: int, end: int) -> None:
+            positions[partition], ends[partition] = position, end
+            progress.update(
+                task,
+                completed=sum(positions.values()),
+                total=sum(ends.values()),
+                note=f"{len(ends)} of {partitions} partitions",
+            )
+
+        try:
+            return await rebuild(cache, updates, range(partitions), report)
+        except UpdatesUnavailable as error:
+            raise CommandError(
+                f"the updates cannot be read: {error}; run the command again, it may be repeated"
+            ) from error

@@ -1,0 +1,73 @@
+"""A dead letter as a document: for people, for programs, and to be looked at elsewhere."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from typing import Any
+
+from streams.dead_letters.letter import glance
+from streams.dead_letters.reading import Entry
+
+
+def summary(entry: Entry) -> dict[str, Any]:
+    """What a list says of a letter."""
+    letter, found = entry.letter, glance(entry.letter)
+    return {
+        "id": letter.id,
+        "time": letter.time.isoformat(timespec="milliseconds"),
+        "reason": letter.reason,
+        "field": (letter.refused.field or None) if letter.refused else None,
+        "message": letter.message,
+        "customer": found.customer,
+        "type": found.event_type,
+        "event_id": found.event_id,
+        "from": letter.came_from,
+        "retried": entry.retried,
+    }
+
+
+def full(entry: Entry) -> dict[str, Any]:
+    """Everything: the summary, and the record byte for byte.
+
+    key, value and the values of headers: {"text": …}, {"base64": …} where they are not UTF-8, or
+    null.
+    """
+    letter = entry.letter
+    return {
+        **summary(entry),
+        "letter": letter.where,
+        "retried_from": letter.retried_from,
+        "corrected": letter.corrected,
+        "cut_from": letter.cut_from,
+        "key": readable(letter.key),
+        "value": readable(letter.value),
+        "headers": _headers(letter.headers),
+    }
+
+
+def readable(content: bytes | None) -> dict[str, str] | None:
+    """Bytes as text, or as base64 if they are not UTF-8."""
+    if content is None:
+        return None
+    try:
+        return {"text": content.decode()}
+    except UnicodeDecodeError:
+        return {"base64": base64.b64encode(content).decode()}
+
+
+def _headers(headers: Sequence[tuple[str, bytes | None]]) -> list[dict[str, Any]]:
+    return [{"name": name, "value": readable(value)} for name, value in headers]
+
+
+def printable(content: bytes | str | None, most: int | None = None) -> str:
+    """Text that a terminal can be trusted with: whatever does not print is escaped."""
+    if content is None:
+        return "-"
+    text = content if isinstance(content, str) else content.decode("utf-8", "backslashreplace")
+    rest = 0 if most is None else max(0, len(text) - most)
+    shown = "".join(
+        each if each.isprintable() else each.encode("unicode_escape").decode()
+        for each in text[:most]
+    )
+    return f"{shown}… ({rest} more)" if rest else shown

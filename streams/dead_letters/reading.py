@@ -1,0 +1,129 @@
+"""Reading the dead letters' topic, as it is at the beginning of the reading."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import AsyncIterator, Collection
+from typing import Any, NamedTuple
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
+
+from models.contracts.dead_letters import noted
+from streams.connection import Broker
+from streams.dead_letters.letter import Letter, read_letter
+
+_FETCH_MILLISECONDS = 50
+_FETCH_BYTES = 4 * 1024 * 1024
+_RECORDS = 5_000
+
+
+class LettersMissing(Exception):
+    """There are no dead letters to read; the text says what is missing."""
+
+
+class Entry(NamedTuple):
+    """A letter, and whether it was sent again already."""
+
+    letter: Letter
+    retried: bool
+
+
+class DeadLetters:
+    """The letters of a topic; `prepare` comes first.
+
+    What comes after the beginning of the first reading is left for the next one: a letter that is
+    refused again must not be found by the command that has just sent it.
+    """
+
+    def __init__(self, broker: Broker, topic: str) -> None:
+        self.topic = topic
+        self.repeats = 0
+        """Letters passed over because a worker that was killed had written them before."""
+        self._broker = broker
+        self._ends: dict[TopicPartition, int] = {}
+        self._partitions = 0
+        self._retried: dict[int, set[int]] | None = None
+
+    async def prepare(self) -> dict[str, int]:
+        """Look for the topic; returns the partition counts of all topics. LettersMissing if not."""
+        counts = await partition_counts(self._broker)
+        if self.topic not in counts:
+            raise LettersMissing(
+                f"there is no topic {self.topic} at {self._broker}; a worker makes it when it "
+                "starts. If it has another name, set CLV_TOPICS__DEAD_LETTERS"
+            )
+        self._partitions = counts[self.topic]
+        return counts
+
+    async def entries(
+        self, wanted: Collection[tuple[int, int]] = frozenset()
+    ) -> AsyncIterator[Entry]:
+        """All letters, partition by partition in their order; repeats only if `wanted` has them."""
+        retried = await self._sent_again()
+        seen: set[int] = set()
+        self.repeats = 0
+        async for record in self._records():
+            if noted(record.headers) is not None:
+                continue
+            letter = read_letter(record)
+            fingerprint = letter.fingerprint()
+            if fingerprint in seen and letter.place not in wanted:
+                self.repeats += 1
+                continue
+            seen.add(fingerprint)
+            yield Entry(letter, letter.offset in retried[letter.partition])
+
+    async def _sent_again(self) -> dict[int, set[int]]:
+        """Offsets of the letters that notes are about, by partition; a note follows its letter."""
+        if self._retried is None:
+            self._retried = defaultdict(set)
+            async for record in self._records():
+                place = noted(record.headers)
+                if place is not None:
+                    self._retried[place[0]].add(place[1])
+        return self._retried
+
+    async def _records(self) -> AsyncIterator[Any]:
+        consumer = AIOKafkaConsumer(
+            **self._broker.client_options(),
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+            max_partition_fetch_bytes=_FETCH_BYTES,
+            # An empty partition answers after this; the default would be half a second.
+            fetch_max_wait_ms=_FETCH_MILLISECONDS,
+        )
+        await consumer.start()
+        try:
+            unfinished = {TopicPartition(self.topic, n) for n in range(self._partitions)}
+            consumer.assign(list(unfinished))
+            while unfinished:
+                fetched = await consumer.getmany(
+                    timeout_ms=_FETCH_MILLISECONDS, max_records=_RECORDS
+                )
+                for tp in list(unfinished):
+                    # The end that ListOffsets gives is wrong on some brokers; a fetch's is right.
+                    high = consumer.highwater(tp)
+                    if high is None:
+                        continue
+                    if await consumer.position(tp) >= self._ends.setdefault(tp, high):
+                        unfinished.remove(tp)
+                        consumer.pause(tp)
+                for tp, records in fetched.items():
+                    for record in records:
+                        if record.offset < self._ends[tp]:
+                            yield record
+        finally:
+            await consumer.stop()
+
+
+async def partition_counts(broker: Broker) -> dict[str, int]:
+    """Partitions of each topic at the broker."""
+    admin = AIOKafkaAdminClient(**broker.client_options())
+    await admin.start()
+    try:
+        names = await admin.list_topics()
+        described = await admin.describe_topics(names) if names else []
+    finally:
+        await admin.close()
+    return {topic["topic"]: len(topic["partitions"]) for topic in described}

@@ -1,0 +1,51 @@
+"""Which letters a command is about."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import datetime
+
+from streams.dead_letters.letter import Letter, glance
+
+_SHORT = re.compile(r"([0-9]+)/([0-9]+)")
+_LONG = re.compile(r"(.+)\[([0-9]+)\]@([0-9]+)")
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """What a letter must be like; what is None is not asked for.
+
+    topic: that the record came from. places: partition and offset of the letters, if named.
+    """
+
+    reason: str | None = None
+    topic: str | None = None
+    customer: str | None = None
+    since: datetime | None = None
+    places: frozenset[tuple[int, int]] = frozenset()
+
+    def __contains__(self, letter: Letter) -> bool:
+        if self.places and letter.place not in self.places:
+            return False
+        if self.reason is not None and letter.reason != self.reason:
+            return False
+        if self.topic is not None and (
+            letter.refused is None or letter.refused.topic != self.topic
+        ):
+            return False
+        if self.since is not None and letter.time < self.since:
+            return False
+        return self.customer is None or glance(letter).customer == self.customer
+
+
+def parse_place(text: str, topic: str) -> tuple[int, int]:
+    """Partition and offset in "partition/offset" or "topic[partition]@offset"; ValueError."""
+    if found := _SHORT.fullmatch(text):
+        return int(found[1]), int(found[2])
+    found = _LONG.fullmatch(text)
+    if found is None:
+        raise ValueError(f"{text!r} is no letter: write partition/offset, such as 0/17")
+    if found[1] != topic:
+        raise ValueError(f"{text!r} is in another topic; dead letters are in {topic}")
+    return int(found[2]), int(found[3])

@@ -1,0 +1,178 @@
+"""Gathering what is known of the running worker."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Hashable
+from contextlib import asynccontextmanager
+from dataclasses import asdict, replace
+from importlib.metadata import PackageNotFoundError, version
+from time import monotonic
+from typing import Any
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import KafkaError
+
+from streams.cache import CacheWriter
+from streams.connection import Broker
+from streams.health.assess import CacheState, Observation, Phase, RecoveryState, StallClock
+from streams.health.lag import partitions_of
+from streams.parameters import ParameterFeed
+from streams.pipeline import Pipeline
+from streams.transport import PartitionedTable
+
+PROBE_SECONDS = 5.0
+"""Between two questions to the broker, and how long it may take to answer."""
+
+SILENT_SECONDS = 15.0
+"""Without an answer for so long, the broker counts as not answering: a probe may fail once."""
+
+
+class Observer:
+    """Watches one worker from its start to its end.
+
+    `attach` it to the app before that is started; `observe` at any time, and at least every few
+    seconds, for the times of standing still to be right.
+    """
+
+    def __init__(self, stall_timeout: float) -> None:
+        self.phase: Phase = "starting"
+        self._stall_timeout = stall_timeout
+        self._began = monotonic()
+        self._app: Any = None
+        self._pipeline: Pipeline | None = None
+        self._stall = StallClock(self._began)
+        self._answered = self._began
+        self._cache_away: float | None = None
+        self._fetched: tuple[int, float] | None = None
+        self._recovered: tuple[int, int] | None = None
+        self._probe: asyncio.Task[None] | None = None
+        self._version = _version()
+
+    def attach(self, app: Any, pipeline: Pipeline) -> None:
+        """Watch this app; it may not have been started yet."""
+        self._app, self._pipeline = app, pipeline
+        self.phase = "running"
+
+    def observe(self) -> Observation:
+        """What is known now; raises what ended the questions to the broker."""
+        if self._probe is not None and self._probe.done():
+            # Without them the broker would seem to be silent, and a stall would go unnoticed.
+            self._probe.result()
+        now = monotonic()
+        seen = self._gather(now)
+        standing = self._stall.note(
+            now, waiting=seen.waiting is not None, marker=self._marker(seen)
+        )
+        return replace(seen, standing_still=standing)
+
+    @asynccontextmanager
+    async def asking(self, broker: Broker, topic: str) -> AsyncIterator[None]:
+        """Ask the broker again and again where our partitions end, or this topic's.
+
+        By a connection of its own: a worker whose consumer is stuck must not take that for a broker
+        that is away.
+        """
+        task = asyncio.create_task(self._ask(broker, TopicPartition(topic, 0)), name="probe")
+        self._probe = task
+        try:
+            yield
+        finally:
+            self._probe = None
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    async def _ask(self, broker: Broker, fallback: TopicPartition) -> None:
+        while True:
+            consumer = AIOKafkaConsumer(**broker.client_options(), enable_auto_commit=False)
+            try:
+                async with asyncio.timeout(PROBE_SECONDS):
+                    await consumer.start()
+                while True:
+                    lags = {} if self._app is None else partitions_of(self._app).lags
+                    asked = [TopicPartition(*tp) for tp in lags] or [fallback]
+                    async with asyncio.timeout(PROBE_SECONDS):
+                        await consumer.end_offsets(asked)
+                    self._answered = monotonic()
+                    await asyncio.sleep(PROBE_SECONDS)
+            except (KafkaError, TimeoutError, OSError):
+                # `observe` tells how long ago the last answer came.
+                await asyncio.sleep(PROBE_SECONDS / 5)
+            finally:
+                # aiokafka's consumer cannot be stopped before a task of its own has begun.
+                await asyncio.sleep(0)
+                await consumer.stop()
+
+    def _gather(self, now: float) -> Observation:
+        blank = Observation(
+            self.phase, self._stall_timeout, version=self._version, uptime=now - self._began
+        )
+        if self._app is None or self._pipeline is None:
+            return blank
+        partitions = partitions_of(self._app)
+        silent = now - self._answered
+        return replace(
+            blank,
+            recovered=self._app.tables.actives_ready,
+            rebalancing=self._app.rebalancing,
+            recovery=self._recovery(),
+            lags={f"{tp.topic}[{tp.partition}]": lag for tp, lag in partitions.lags.items()},
+            in_work=self._pipeline.in_work,
+            broker_silent=silent if silent >= SILENT_SECONDS else None,
+            fetch_age=self._fetch_age(partitions.fetched, now),
+            cache=self._cache(now, self._pipeline.cache),
+            store_problem=self._store_problem(self._pipeline.table),
+            parameters=self._parameters(self._pipeline.feed),
+            counts=asdict(self._pipeline.counts),
+        )
+
+    def _marker(self, seen: Observation) -> Hashable:
+        """Changes whenever a batch or a changelog record was dealt with."""
+        done = None if self._pipeline is None else self._pipeline.last_done
+        return done, None if seen.recovery is None else seen.recovery.records
+
+    def _recovery(self) -> RecoveryState | None:
+        """The recovery under way; until a new one begins, the last one's figures stay."""
+        progress = self._app.tables.recovery.progress
+        if progress.done:
+            self._recovered = progress.records, progress.expected
+        if progress.done or (progress.records, progress.expected) in (self._recovered, (0, 0)):
+            return None
+        return RecoveryState(progress.records, progress.expected, progress.seconds_left)
+
+    def _store_problem(self, table: PartitionedTable) -> str | None:
+        if table.durable is None or table.durable.healthy:
+            return None
+        return "; ".join(f"partition {n}: {what}" for n, what in table.durable.problems.items())
+
+    def _fetch_age(self, fetched: int | None, now: float) -> float | None:
+        """Seconds since the last answer; by our clock, since the other one may be set."""
+        if fetched is None:
+            return None
+        if self._fetched is None or self._fetched[0] != fetched:
+            self._fetched = fetched, now
+        return now - self._fetched[1]
+
+    def _cache(self, now: float, cache: CacheWriter) -> CacheState:
+        if cache.healthy:
+            self._cache_away = None
+        elif self._cache_away is None:
+            self._cache_away = now
+        away = None if self._cache_away is None else now - self._cache_away
+        return CacheState(away, cache.pending, cache.catching_up)
+
+    @staticmethod
+    def _parameters(feed: ParameterFeed) -> str | None:
+        try:
+            current = feed.current
+        except KafkaError:
+            # The next batch meets it too, and stops the worker.
+            return None
+        return None if current is None else current.version
+
+
+def _version() -> str:
+    try:
+        return version("clv-streams")
+    except PackageNotFoundError:
+        return "not installed"

@@ -1,0 +1,188 @@
+"""Reading changelog partitions to their end, and how far that is."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from time import monotonic
+from typing import Any, NamedTuple
+
+import structlog
+from aiokafka import TopicPartition
+from faust.types import TP
+
+from streams.transport.batches import RecordBatch
+from streams.transport.frames import Mark, record_digest
+from streams.transport.table import PartitionedTable
+
+log = structlog.get_logger(__name__)
+
+_FETCH_MILLISECONDS = 200
+_RECORDS_AT_ONCE = 10_000
+"""Applied between two turns of the event loop: some 50 ms."""
+_REPORT_SECONDS = 5.0
+_SILENCE_SECONDS = 10.0
+_POSITION_SECONDS = 1.0
+
+
+class Progress(NamedTuple):
+    """How far recovery is.
+
+    records: read. expected: how many there are at most; a compacted log has fewer.
+    share: 0 to 1. seconds_left: none while nothing can be said.
+    """
+
+    records: int
+    expected: int
+    share: float
+    seconds_left: float | None
+    done: bool
+
+
+class ChangelogReading:
+    """Reads changelog partitions from where memory is to their end.
+
+    marks: as of where memory is complete; none: it is empty. The log may have been replaced since,
+    by another of the same name: it ends before the mark, or has another record there. Then memory
+    is forgotten, and the log read from its beginning.
+    """
+
+    def __init__(
+        self, marks: Mapping[TP, Mark | None], table: Callable[[TP], PartitionedTable]
+    ) -> None:
+        self._table = table
+        self._unproven = {tp: mark for tp, mark in marks.items() if mark is not None}
+        self._starts = {tp: _start(mark) for tp, mark in self._unproven.items()}
+        self._positions = dict(self._starts)
+        self._ends: dict[TP, int] = {}
+        self._left = set(marks)
+        self._partitions = len(marks)
+        self._records = 0
+        self._began = self._heard = self._reported = monotonic()
+
+    @property
+    def progress(self) -> Progress:
+        """How far it is."""
+        expected = sum(end - self._starts.get(tp, 0) for tp, end in self._ends.items())
+        behind = sum(end - self._position(tp) for tp, end in self._ends.items())
+        if not self._left:
+            return Progress(self._records, expected, 1.0, 0.0, done=True)
+        if len(self._ends) < self._partitions or not expected:
+            return Progress(self._records, expected, 0.0, None, done=False)
+        share = 1.0 - behind / expected
+        took = monotonic() - self._began
+        left = took * (1.0 - share) / share if share > 0.0 else None
+        return Progress(self._records, expected, share, left, done=False)
+
+    async def run(self, consumer: Any) -> None:
+        """Read all partitions to their end, with a started consumer."""
+        tps = {TopicPartition(*tp): tp for tp in self._left}
+        consumer.assign(list(tps))
+        for tp, start in self._starts.items():
+            consumer.seek(TopicPartition(*tp), start)
+        while self._left:
+            fetched = await consumer.getmany(
+                timeout_ms=_FETCH_MILLISECONDS, max_records=_RECORDS_AT_ONCE
+            )
+            for their_tp, records in fetched.items():
+                await self._take(consumer, tps[their_tp], records)
+            for tp in list(self._left):
+                await self._look_for_end(consumer, tp)
+            self._report(heard=bool(fetched))
+        log.info(
+            "recovered",
+            records=self._records,
+            partitions=self._partitions,
+            seconds=round(monotonic() - self._began, 3),
+        )
+
+    async def _take(self, consumer: Any, tp: TP, records: Sequence[Any]) -> None:
+        mark = self._unproven.get(tp)
+        if mark is not None:
+            if _is_another(mark, records[0]):
+                await self._begin_anew(consumer, tp, mark)
+                return
+            del self._unproven[tp]
+            if records[0].offset == mark.last:
+                self._positions[tp] = mark.next
+                records = records[1:]
+        if not records:
+            return
+        self._starts.setdefault(tp, records[0].offset)
+        self._table(tp).data.restore(RecordBatch(tp, records))
+        self._positions[tp] = records[-1].offset + 1
+        self._records += len(records)
+
+    async def _look_for_end(self, consumer: Any, tp: TP) -> None:
+        theirs = TopicPartition(*tp)
+        end: int | None = consumer.highwater(theirs)
+        if end is None:
+            return
+        self._ends[tp] = end
+        mark = self._unproven.get(tp)
+        if mark is not None and end < mark.next:
+            await self._begin_anew(consumer, tp, mark)
+            return
+        try:
+            position = await asyncio.wait_for(consumer.position(theirs), _POSITION_SECONDS)
+        except TimeoutError:
+            return
+        if position >= end:
+            self._left.discard(tp)
+            consumer.pause(theirs)
+            self._positions[tp] = end
+            self._table(tp).data.finish(tp.partition, end)
+
+    async def _begin_anew(self, consumer: Any, tp: TP, mark: Mark) -> None:
+        log.warning(
+            "the changelog is not the one that was read before; it is read from its beginning",
+            changelog=f"{tp.topic}[{tp.partition}]",
+            remembered_offset=mark.last,
+        )
+        del self._unproven[tp]
+        self._starts.pop(tp, None)
+        self._positions.pop(tp, None)
+        self._ends.pop(tp, None)
+        self._table(tp).data.forget(tp.partition)
+        await consumer.seek_to_beginning(TopicPartition(*tp))
+
+    def _position(self, tp: TP) -> int:
+        position: int = self._positions.get(tp, self._starts.get(tp, 0))
+        return position
+
+    def _report(self, *, heard: bool) -> None:
+        now = monotonic()
+        if heard:
+            self._heard = now
+        if now - self._reported < _REPORT_SECONDS:
+            return
+        if now - self._heard >= _SILENCE_SECONDS:
+            self._reported = now
+            waiting = [f"{tp.topic}[{tp.partition}]@{self._position(tp)}" for tp in self._left]
+            log.warning(
+                "recovery waits for the broker",
+                silent_seconds=round(now - self._heard),
+                waiting_for=sorted(waiting),
+            )
+            return
+        self._reported = now
+        progress = self.progress
+        left = progress.seconds_left
+        log.info(
+            "recovering",
+            records=progress.records,
+            percent=round(100 * progress.share, 1),
+            seconds_left=None if left is None else round(left),
+            partitions_left=len(self._left),
+        )
+
+
+def _start(mark: Mark) -> int:
+    return mark.last if mark.last >= 0 else mark.next
+
+
+def _is_another(mark: Mark, first: Any) -> bool:
+    """Whether the first record that was fetched shows that the log is not that of the mark."""
+    if first.offset == mark.last:
+        return record_digest(first.key, first.value) != mark.digest
+    return bool(first.offset < _start(mark))

@@ -1,0 +1,235 @@
+"""A file that keeps a copy of one partition of a table, as of an offset of its changelog.
+
+The file is a line that says what it is, then frames: a length, a checksum, and changes of keys with
+the mark of the changelog as of which they make the copy complete. A frame counts as a whole or not
+at all, so that whatever breaks off leaves an older copy that is complete as well. When the frames
+are twice what they say, they are written anew into another file, which takes the place of this one.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import BinaryIO, NamedTuple
+
+import msgspec
+import structlog
+
+from streams.transport.frames import Changes, Mark, apply, decode_frame, framed, frames, next_frame
+
+log = structlog.get_logger(__name__)
+
+_MAGIC = b"clv table copy "
+_VERSION = 1
+_FIRST_LINE = len(_MAGIC) + 5
+_SLACK_BYTES = 16 * 1024 * 1024
+
+MAX_AGE_SECONDS = 12 * 3600.0
+"""A copy that fell behind longer ago is not used. Kafka forgets that a key was deleted a day after
+(`delete.retention.ms`), and the changelog would then no longer take it out of an older copy."""
+
+
+class CopyUnusable(Exception):
+    """The file cannot be used, and is left as it is; the text says why, and what to do."""
+
+
+class _Identity(msgspec.Struct, frozen=True, array_like=True):
+    """Of what the file is a copy; partitions: of the whole table."""
+
+    changelog: str
+    partition: int
+    partitions: int
+
+
+class Contents(NamedTuple):
+    """What a file holds; no mark: nothing that can be used."""
+
+    mark: Mark | None
+    state: dict[bytes, bytes]
+
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode_identity = msgspec.msgpack.Decoder(_Identity).decode
+
+
+class CopyFile:
+    """The copy of one partition, locked for this process while it is open.
+
+    Not for several threads at once. All methods raise OSError when the disk does.
+    """
+
+    def __init__(self, path: Path, changelog: str, partition: int, partitions: int) -> None:
+        self.path = path
+        self.mark: Mark | None = None
+        """As of where the file is complete."""
+        self._identity = _Identity(changelog, partition, partitions)
+        self._file: BinaryIO | None = None
+        self._lock: BinaryIO | None = None
+        self._full_bytes = 0
+
+    def open(self, wait_seconds: float) -> None:
+        """Lock the file for this process; waits for a process that is about to let it go.
+
+        Raises
+        ------
+        CopyUnusable
+            when another process keeps it.
+        """
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self._lock = self.path.with_suffix(".lock").open("ab")
+        try:
+            _lock_file(self._lock, wait_seconds)
+        except BlockingIOError:
+            self._lock.close()
+            self._lock = None
+            raise CopyUnusable(
+                "another process has it open; give each worker a state directory of its own"
+            ) from None
+
+    def load(self) -> Contents:
+        """Read the file; what is broken at its end is cut off.
+
+        Raises
+        ------
+        CopyUnusable
+            when the file is something else, or was written by a newer version.
+        """
+        self._close_file()
+        self.mark = None
+        file = self._file = self.path.open("r+b" if self.path.exists() else "w+b", buffering=0)
+        size = file.seek(0, os.SEEK_END)
+        file.seek(0)
+        if size == 0 or not self._is_ours(file, size):
+            return Contents(None, {})
+        state, at = self._replay(file, size)
+        if self.mark is not None and abs(time.time() - at) > MAX_AGE_SECONDS:
+            log.info("the copy of a table is too old to be used", file=str(self.path))
+            self.mark = None
+        return Contents(self.mark, state if self.mark is not None else {})
+
+    def append(self, changes: Changes, mark: Mark) -> None:
+        """Write changes that make the copy complete as of a mark."""
+        file = self._require_file()
+        for data in frames(changes.items(), mark):
+            _write_all(file, data)
+        self.mark = mark
+        if file.tell() > 2 * self._full_bytes + _SLACK_BYTES:
+            contents = self.load()
+            if contents.mark != mark:
+                raise CopyUnusable("what was written is not there any more: the disk is faulty")
+            self.rewrite(contents.state, mark)
+
+    def rewrite(self, state: Changes, mark: Mark) -> None:
+        """Replace the whole copy."""
+        beside = self.path.with_suffix(".new")
+        with beside.open("wb", buffering=0) as file:
+            _write_all(file, _MAGIC + b"%04d\n" % _VERSION)
+            _write_all(file, framed(_encode(self._identity)))
+            for data in frames(state.items(), mark):
+                _write_all(file, data)
+            # The rename must not reach the disk before what it names.
+            os.fsync(file.fileno())
+        self._close_file()
+        beside.replace(self.path)
+        self._file = self.path.open("r+b", buffering=0)
+        self._full_bytes = self._file.seek(0, os.SEEK_END)
+        self.mark = mark
+
+    def close(self) -> None:
+        """Close the file, and let other processes have it."""
+        self._close_file()
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+
+    def _is_ours(self, file: BinaryIO, size: int) -> bool:
+        """Whether frames of the same partition follow."""
+        line = file.read(_FIRST_LINE)
+        if line != _MAGIC[: len(line)] and not line.startswith(_MAGIC):
+            raise CopyUnusable("it is no copy of a table; move it away, or set another state_dir")
+        if len(line) < _FIRST_LINE:
+            return False
+        try:
+            version = int(line[len(_MAGIC) :])
+        except ValueError:
+            raise CopyUnusable("its first line is damaged; remove it") from None
+        if version > _VERSION:
+            raise CopyUnusable(
+                f"a newer version wrote it (format {version}, known up to {_VERSION}); run that "
+                "version, or remove the file"
+            )
+        try:
+            found = _decode_identity(next_frame(file, size) or b"")
+        except msgspec.MsgspecError:
+            found = None
+        if found != self._identity:
+            log.warning(
+                "a file is no copy of this partition; it is made anew from the changelog",
+                file=str(self.path),
+                found="damaged" if found is None else str(found),
+                wanted=str(self._identity),
+            )
+        return found == self._identity
+
+    def _replay(self, file: BinaryIO, size: int) -> tuple[dict[bytes, bytes], float]:
+        """State and age as of the last frame that completes it; the file ends there then."""
+        state: dict[bytes, bytes] = {}
+        waiting: list[dict[bytes, bytes | None]] = []
+        end, at = file.tell(), 0.0
+        while (data := next_frame(file, size)) is not None:
+            try:
+                frame = decode_frame(data)
+            except msgspec.MsgspecError:
+                break
+            waiting.append(frame.changes)
+            if frame.mark is None:
+                continue
+            for changes in waiting:
+                apply(state, changes)
+            if self.mark is None:
+                self._full_bytes = file.tell()
+            waiting.clear()
+            self.mark, at, end = frame.mark, frame.at, file.tell()
+        if end < size:
+            log.warning(
+                "the end of a table's copy is damaged or was not finished; what is missing is "
+                "read from the changelog",
+                file=str(self.path),
+                kept_bytes=end,
+                cut_off_bytes=size - end,
+            )
+            file.truncate(end)
+        file.seek(end)
+        return state, at
+
+    def _require_file(self) -> BinaryIO:
+        if self._file is None:
+            raise CopyUnusable("it is not open")
+        return self._file
+
+    def _close_file(self) -> None:
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+
+def _write_all(file: BinaryIO, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[file.write(view) :]
+
+
+def _lock_file(file: BinaryIO, wait_seconds: float) -> None:
+    import fcntl  # noqa: PLC0415 - not on Windows, where only workers without a copy run
+
+    until = time.monotonic() + wait_seconds
+    while True:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() >= until:
+                raise
+            time.sleep(0.05)
+        else:
+            return

@@ -1,0 +1,107 @@
+"""Frames of a file: changes of keys, and the mark of the changelog as of which they are complete.
+
+A frame is a length, a checksum, and its contents; it counts as a whole or not at all.
+"""
+
+from __future__ import annotations
+
+import struct
+import time
+import zlib
+from collections.abc import Iterable, Iterator, Mapping
+from hashlib import blake2b
+from itertools import islice
+from typing import BinaryIO, NamedTuple
+
+import msgspec
+
+_FRAME = struct.Struct(">II")
+_FRAME_KEYS = 8_192
+_FRAME_BYTES = 4 * 1024 * 1024
+
+Changes = Mapping[bytes, bytes | None]
+"""Values by key; none: the key is gone."""
+
+
+class Mark(NamedTuple):
+    """A place in a changelog: everything before `next` is applied.
+
+    last, digest: offset and digest of the last record applied; -1 and empty if there was none.
+    """
+
+    next: int
+    last: int = -1
+    digest: bytes = b""
+
+
+def record_digest(key: bytes, value: bytes | None) -> bytes:
+    """A digest by which a record of the changelog is known again."""
+    seen = blake2b(len(key).to_bytes(4, "big"), digest_size=16)
+    seen.update(key)
+    seen.update(b"-" if value is None else b"+" + value)
+    return seen.digest()
+
+
+class Frame(msgspec.Struct, array_like=True):
+    """mark: none in the middle of changes that are too many for one frame. at: Unix seconds."""
+
+    mark: Mark | None
+    at: float
+    changes: dict[bytes, bytes | None]
+
+
+_encode = msgspec.msgpack.Encoder().encode
+decode_frame = msgspec.msgpack.Decoder(Frame).decode
+
+
+def apply(state: dict[bytes, bytes], changes: Changes) -> None:
+    """Change keys and values; no value deletes the key."""
+    if None not in changes.values():
+        state.update(changes)  # type: ignore[arg-type]
+        return
+    for key, value in changes.items():
+        if value is None:
+            state.pop(key, None)
+        else:
+            state[key] = value
+
+
+def frames(items: Iterable[tuple[bytes, bytes | None]], mark: Mark) -> Iterator[bytes]:
+    """Changes as frames, of which the last has the mark."""
+    rows = iter(items)
+    chunk = _chunk(rows)
+    while True:
+        following = _chunk(rows) if chunk else {}
+        last = not following
+        yield framed(_encode(Frame(mark if last else None, time.time(), chunk)))
+        if last:
+            return
+        chunk = following
+
+
+def _chunk(rows: Iterator[tuple[bytes, bytes | None]]) -> dict[bytes, bytes | None]:
+    chunk: dict[bytes, bytes | None] = {}
+    size = 0
+    for key, value in islice(rows, _FRAME_KEYS):
+        chunk[key] = value
+        size += len(key) + len(value or b"")
+        if size >= _FRAME_BYTES:
+            break
+    return chunk
+
+
+def framed(data: bytes) -> bytes:
+    """Contents with their length and checksum before them."""
+    return _FRAME.pack(len(data), zlib.crc32(data)) + data
+
+
+def next_frame(file: BinaryIO, size: int) -> bytes | None:
+    """The next frame's contents; none at the end, and where the file is damaged."""
+    head = file.read(_FRAME.size)
+    if len(head) < _FRAME.size:
+        return None
+    length, checksum = _FRAME.unpack(head)
+    if file.tell() + length > size:
+        return None
+    data = file.read(length)
+    return data if len(data) == length and zlib.crc32(data) == checksum else None

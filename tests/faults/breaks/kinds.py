@@ -1,0 +1,31 @@
+"""What a kind of break is."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from tests.faults.world import World
+
+
+@dataclass(frozen=True, slots=True)
+class Break:
+    """One way in which something fails while events are worked on.
+
+    happen: breaks and waits as long as it is to stay broken; the world is healed after it. workers:
+    how many there are. nodes: it needs Apache Kafka's three. durable: it needs workers that keep
+    their tables on disk. root: it mounts a disk. identities, too_large: what the events have beside
+    the usual.
+    """
+
+    name: str
+    family: str
+    says: str
+    happen: Callable[[World, random.Random], Awaitable[None]]
+    workers: int = 1
+    nodes: bool = False
+    durable: bool = False
+    root: bool = False
+    identities: bool = False
+    too_large: int = 0

@@ -1,0 +1,295 @@
+"""Whether everything the service stores and publishes is what the published events come to."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime
+from decimal import Decimal
+from typing import NamedTuple
+
+from models.aggregate.record import decode_record
+from models.aggregate.summary import Summary
+from models.economics import MONEY_SCALE, Economics
+from tests.faults.chains import check_chains
+from tests.faults.observer import RedisState
+from tests.faults.reckoner import Expected, Reckoning
+from tests.faults.side_checks import check_letters, check_redis
+from tests.faults.verdict import KafkaRecord, Verdict, where
+
+COUNTS = ("orders", "refunds", "contacts")
+AMOUNTS = (
+    "purchase_days", "gross", "refunded", "complaints", "margin", "acquisition_cost",
+    "cost_to_serve",
+)  # fmt: skip
+PLAIN = ("orders", "gross")
+
+
+class Seen(NamedTuple):
+    """What a store says of a customer. as_of: milliseconds since 1970."""
+
+    version: int
+    as_of: int | None
+    numbers: Mapping[str, Decimal | int]
+    segments: Mapping[str, str]
+
+
+def judge(
+    expected: Expected,
+    changelog: Iterable[KafkaRecord],
+    updates: Iterable[KafkaRecord],
+    redis: RedisState,
+    segment_changes: Iterable[KafkaRecord],
+    dead_letters: Iterable[KafkaRecord],
+    *,
+    ticked_until: datetime | None = None,
+) -> Verdict:
+    """Compare three stores with what was reckoned and with each other, and both logs beside them.
+
+    The records are all of their topics; the service has worked on everything. ticked_until: the
+    latest tick that was sent, if any.
+    """
+    verdict = Verdict(customers=len(expected.customers))
+    stored = _last_records(changelog, _changelog_version, "changelog", verdict)
+    published = _last_records(updates, _update_version, "updates", verdict)
+    stores = {
+        "changelog": _from_changelog(expected, stored),
+        "updates": {c: _from_document(v) for c, v in _own(expected, published)},
+        "redis": {
+            c: _from_document(fields["update"], int(fields["version"]))
+            for c, fields in redis.hashes.items()
+            if c.startswith(expected.prefix)
+        },
+    }
+    latest = 0 if ticked_until is None else round(ticked_until.timestamp() * 1000)
+    compare(expected, stores, verdict, (*COUNTS, *AMOUNTS), latest)
+    _agree(stores, published, redis, verdict)
+    check_redis(redis, verdict)
+    current = {c: seen.segments for c, seen in stores["changelog"].items()}
+    check_chains(expected, _in_order(segment_changes), current, verdict)
+    check_letters(expected, dead_letters, verdict)
+    _find_traces(expected, stored, published, redis, verdict)
+    return verdict
+
+
+def judge_plain(
+    expected: Expected,
+    changelog: Iterable[KafkaRecord],
+    updates: Iterable[KafkaRecord],
+    redis: RedisState,
+) -> Verdict:
+    """Compare orders and their gross only, for a worker that stores sums as JSON."""
+    verdict = Verdict(customers=len(expected.customers))
+    last: dict[str, dict[bytes, bytes]] = {"changelog": {}, "updates": {}}
+    for store, records in (("changelog", changelog), ("updates", updates)):
+        for record in _in_order(records):
+            if record.key is not None and record.value is not None:
+                last[store][record.key] = record.value
+    stores = {
+        store: {c: _from_sums(value) for c, value in _own(expected, values)}
+        for store, values in last.items()
+    }
+    stores["redis"] = {
+        c: _from_sums(fields["update"])
+        for c, fields in redis.hashes.items()
+        if c.startswith(expected.prefix)
+    }
+    compare(expected, stores, verdict, PLAIN, None)
+    return verdict
+
+
+def compare(
+    expected: Expected,
+    stores: Mapping[str, Mapping[str, Seen]],
+    verdict: Verdict,
+    names: Sequence[str],
+    ticked: int | None,
+) -> None:
+    """Count what each store has too little, too much or wrong.
+
+    ticked: the latest tick in milliseconds, 0 for none; None where times are not compared.
+    """
+    for customer, reckoning in expected.customers.items():
+        lost, doubled = [0], [0]
+        for store, customers in stores.items():
+            seen = customers.get(customer)
+            if seen is None:
+                missing, surplus = {"all": reckoning.events}, {}
+            else:
+                missing, surplus = _differences(reckoning, seen, names)
+                _check_values(store, customer, reckoning, seen, verdict, names, ticked)
+            lost.append(sum(missing.values()))
+            doubled.append(sum(surplus.values()))
+            verdict.by_store[store] += Counter(lost=lost[-1], doubled=doubled[-1])
+            if missing or surplus:
+                verdict.note("lost", f"{store} {customer}: missing {missing}, surplus {surplus}", 0)
+        verdict.lost += max(lost)
+        verdict.doubled += max(doubled)
+    for store, customers in stores.items():
+        for customer in customers.keys() - expected.customers.keys():
+            if customer not in expected.merged.values():
+                verdict.note("wrong", f"{store} {customer}: there should be no such customer")
+
+
+def _differences(
+    reckoning: Reckoning, seen: Seen, names: Sequence[str]
+) -> tuple[dict[str, int], dict[str, int]]:
+    more = {n: int(seen.numbers[n]) - getattr(reckoning, n) for n in COUNTS if n in names}
+    missing = {name: -count for name, count in more.items() if count < 0}
+    return missing, {name: count for name, count in more.items() if count > 0}
+
+
+def _check_values(
+    store: str,
+    customer: str,
+    reckoning: Reckoning,
+    seen: Seen,
+    verdict: Verdict,
+    names: Sequence[str],
+    ticked: int | None,
+) -> None:
+    for name in names:
+        right, found = getattr(reckoning, name), seen.numbers[name]
+        if name not in COUNTS and found != right:
+            verdict.note("wrong", f"{store} {customer}: {name} is {found}, should be {right}")
+    if seen.as_of is None or ticked is None:
+        return
+    latest = max(reckoning.latest_event, ticked)
+    if not reckoning.last_event <= seen.as_of <= latest:
+        verdict.note(
+            "wrong",
+            f"{store} {customer}: as of {seen.as_of}, not {reckoning.last_event} to {latest}",
+        )
+
+
+def _in_order(records: Iterable[KafkaRecord]) -> list[KafkaRecord]:
+    return sorted(records, key=lambda record: (record.partition, record.offset))
+
+
+def _last_records(
+    records: Iterable[KafkaRecord],
+    version_of: Callable[[bytes], int],
+    store: str,
+    verdict: Verdict,
+) -> dict[bytes, bytes]:
+    """The value of each key that has one; notes keys that went back since their last tombstone."""
+    last: dict[bytes, bytes] = {}
+    newest: dict[bytes, int] = {}
+    before: defaultdict[bytes, dict[int, set[bytes]]] = defaultdict(lambda: defaultdict(set))
+    partitions: dict[bytes, int] = {}
+    for record in _in_order(records):
+        key = record.key
+        if key is None or key.startswith(b"\0"):
+            continue
+        if partitions.setdefault(key, record.partition) != record.partition:
+            verdict.note("wrong", f"{store} {key!r}: in two partitions, {where(record)}")
+        if record.value is None:
+            for known in (last, newest, before):
+                known.pop(key, None)
+            continue
+        version = version_of(record.value)
+        if version <= newest.get(key, -1):
+            if record.value in before[key][version]:
+                verdict.republished += 1
+            else:
+                verdict.rewound += 1
+        before[key][version].add(record.value)
+        newest[key] = max(newest.get(key, -1), version)
+        last[key] = record.value
+    for key, value in last.items():
+        if (version := version_of(value)) < newest[key]:
+            text = f"{store} {key!r}: ends with version {version} after {newest[key]}"
+            verdict.note("went_back", text)
+    return last
+
+
+def _own(expected: Expected, values: Mapping[bytes, bytes]) -> list[tuple[str, bytes]]:
+    prefix = expected.prefix.encode()
+    return [(key.decode(), value) for key, value in values.items() if key.startswith(prefix)]
+
+
+def _changelog_version(value: bytes) -> int:
+    return decode_record(value).version
+
+
+def _update_version(value: bytes) -> int:
+    return int(json.loads(value)["data"]["version"])
+
+
+def _from_changelog(expected: Expected, stored: Mapping[bytes, bytes]) -> dict[str, Seen]:
+    terms = expected.terms
+    economics = Economics(currency=terms.currency, exchange_rates=dict(terms.rates))
+    result: dict[str, Seen] = {}
+    for customer, value in _own(expected, stored):
+        record = decode_record(value)
+        if record.into or not record.segments:
+            # Merged into another, or nothing but a mark: no customer with a value.
+            continue
+        summary = Summary(record.aggregate, economics)
+        money = {
+            "gross": summary.gross, "refunded": summary.refunded,
+            "margin": summary.margin(economics), "acquisition_cost": summary.acquisition_cost,
+            "cost_to_serve": summary.support_cost,
+        }  # fmt: skip
+        numbers: dict[str, Decimal | int] = {
+            name: getattr(summary, name) for name in (*COUNTS, "purchase_days", "complaints")
+        }
+        numbers |= {name: Decimal(units) / MONEY_SCALE for name, units in money.items()}
+        result[customer] = Seen(record.version, record.as_of, numbers, record.segments)
+    return result
+
+
+def _from_document(value: bytes, version: int | None = None) -> Seen:
+    data = json.loads(value, parse_float=Decimal)["data"]
+    numbers = {**data["totals"], **data["realised"]}
+    as_of = round(datetime.fromisoformat(data["as_of"]).timestamp() * 1000)
+    return Seen(data["version"] if version is None else version, as_of, numbers, data["segments"])
+
+
+def _from_sums(value: bytes) -> Seen:
+    document = json.loads(value, parse_float=Decimal)
+    totals = document["data"]["totals"] if "data" in document else document
+    return Seen(0, None, totals, {})
+
+
+def _agree(
+    stores: Mapping[str, Mapping[str, Seen]],
+    published: Mapping[bytes, bytes],
+    redis: RedisState,
+    verdict: Verdict,
+) -> None:
+    for customer in set().union(*stores.values()):
+        versions = {
+            store: seen.version
+            for store, customers in stores.items()
+            if (seen := customers.get(customer)) is not None
+        }
+        if len(versions) != len(stores) or len(set(versions.values())) > 1:
+            verdict.note("disagreeing", f"{customer}: versions {versions}")
+            continue
+        fields, document = redis.hashes[customer], published[customer.encode()]
+        if fields["update"] != document:
+            text = f"{customer}: version {fields['version'].decode()} differs in Redis and updates"
+            verdict.note("disagreeing", text)
+        elif stores["changelog"][customer].segments != stores["updates"][customer].segments:
+            verdict.note("disagreeing", f"{customer}: segments differ in changelog and updates")
+
+
+def _find_traces(
+    expected: Expected,
+    stored: Mapping[bytes, bytes],
+    published: Mapping[bytes, bytes],
+    redis: RedisState,
+    verdict: Verdict,
+) -> None:
+    """Look for the ids of the erased in the bytes of all that is stored now."""
+    places = {
+        "changelog": b"\n".join(part for pair in stored.items() for part in pair),
+        "updates": b"\n".join(part for pair in published.items() for part in pair),
+        "redis": b"\n".join(redis.raw),
+    }
+    for customer in sorted(expected.erased):
+        for place, everything in places.items():
+            if customer.encode() in everything:
+                verdict.note("traces", f"{place}: still has the erased customer {customer}")

@@ -1,0 +1,88 @@
+"""The topics as they grow: read from where the last reading ended."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections import defaultdict
+from collections.abc import Collection, Sequence
+from typing import Any
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+
+READ_SECONDS = 60.0
+
+
+class Logs:
+    """What has been read of some topics since the last `forget`, and how far.
+
+    records: of the topics in `kept`.
+    latest: of every customer that ever had a value update, the version of the last one; None if it
+    was taken back. ends: the end of every partition, as of the last reading.
+    """
+
+    def __init__(
+        self,
+        address: str,
+        topics: Sequence[str],
+        partitions: int,
+        updates: str,
+        kept: Collection[str],
+    ) -> None:
+        self.address = address
+        self.kept = kept
+        self.partitions = [TopicPartition(t, n) for t in topics for n in range(partitions)]
+        self.updates = updates
+        self.ends: dict[TopicPartition, int] = dict.fromkeys(self.partitions, 0)
+        self.records: defaultdict[str, list[Any]] = defaultdict(list)
+        self.latest: dict[str, int | None] = {}
+        self._reading = asyncio.Lock()
+
+    def forget(self) -> None:
+        """Drop the records read so far."""
+        self.records = defaultdict(list)
+
+    async def read(self) -> None:
+        """Read what came since the last time."""
+        async with self._reading:
+            await self._read()
+
+    async def _read(self) -> None:
+        consumer = AIOKafkaConsumer(
+            bootstrap_servers=self.address,
+            auto_offset_reset="earliest",
+            enable_auto_commit=False,
+            fetch_max_wait_ms=50,
+            isolation_level="read_committed",
+        )
+        await consumer.start()
+        try:
+            consumer.assign(self.partitions)
+            for tp, offset in self.ends.items():
+                consumer.seek(tp, offset)
+            async with asyncio.timeout(READ_SECONDS):
+                await self._read_to_the_end(consumer)
+        finally:
+            await consumer.stop()
+
+    async def _read_to_the_end(self, consumer: AIOKafkaConsumer) -> None:
+        unfinished = set(self.partitions)
+        while unfinished:
+            for tp, records in (await consumer.getmany(timeout_ms=50)).items():
+                if tp.topic in self.kept:
+                    self.records[tp.topic] += records
+                if tp.topic == self.updates:
+                    for record in records:
+                        value = record.value
+                        self.latest[record.key.decode()] = value and _version(value)
+            for tp in list(unfinished):
+                end = consumer.highwater(tp)
+                position = await consumer.position(tp)
+                if end is not None and position >= end:
+                    self.ends[tp] = position
+                    consumer.pause(tp)
+                    unfinished.remove(tp)
+
+
+def _version(update: bytes) -> int:
+    return int(json.loads(update)["data"]["version"])

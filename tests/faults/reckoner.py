@@ -1,0 +1,252 @@
+"""What every customer must come to, from the published bytes alone.
+
+Written anew from the documented rules, as sets of events with no stream in sight, without a line of
+the program that it is compared with: two mistakes would have to be the same to go unseen.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from decimal import ROUND_FLOOR, ROUND_HALF_EVEN, Decimal
+from typing import Any
+
+from tests.faults.published import (
+    CHANNELS,
+    DAY_MS,
+    UNIT,
+    Event,
+    PublishedRecord,
+    Refusal,
+    Refused,
+    Terms,
+    check_acceptable,
+    milliseconds,
+    read_event,
+)
+
+NOTHING = Decimal(-1)
+"""Stands for an amount that was not told: less than any that was."""
+
+REKEYED = "clv.rekeyed-from"
+
+
+@dataclass
+class Reckoning:
+    """What one customer must come to; money in the shop's currency, exact.
+
+    The last evaluation is as of a time between `last_event` (the latest event that counts in any
+    order of arrival) and `latest_event` (the latest of all).
+    """
+
+    orders: int = 0
+    purchase_days: int = 0
+    gross: Decimal = Decimal(0)
+    refunds: int = 0
+    refunded: Decimal = Decimal(0)
+    contacts: int = 0
+    complaints: int = 0
+    margin: Decimal = Decimal(0)
+    acquisition_cost: Decimal = Decimal(0)
+    cost_to_serve: Decimal = Decimal(0)
+    last_event: int = 0
+    latest_event: int = 0
+
+    @property
+    def events(self) -> int:
+        """What is lost when all of the customer is."""
+        return max(self.orders + self.refunds + self.contacts, 1)
+
+
+@dataclass
+class Expected:
+    """What must be found after everything published was worked on.
+
+    refused: how many times each refusal must be found at least. erased: ids that must be found
+    nowhere. merged: ids that went into another, and must have no value of their own.
+    """
+
+    terms: Terms
+    run_id: str = ""
+    customers: dict[str, Reckoning] = field(default_factory=dict)
+    refused: Counter[Refusal] = field(default_factory=Counter)
+    accepted: set[bytes] = field(default_factory=set)
+    erased: set[str] = field(default_factory=set)
+    forgotten: set[str] = field(default_factory=set)
+    """Erased at some time, whether or not they came back."""
+    merged: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def prefix(self) -> str:
+        """What the ids of this run's customers begin with, and nobody else's."""
+        return f"{self.run_id}-" if self.run_id else ""
+
+
+def reckon(
+    records: Iterable[PublishedRecord], terms: Terms, now: datetime, run_id: str = ""
+) -> Expected:
+    """What these records must lead to.
+
+    now: when they arrive, within an hour or so; it decides only which ones lie in the future.
+    run_id: what all customers of these records begin with, where others share the service.
+    Records that the service sent again under another key are left out.
+    """
+    expected = Expected(terms, run_id)
+    events: list[Event] = []
+    latest = milliseconds(now) + DAY_MS
+    for record in records:
+        if any(name == REKEYED for name, _ in record.headers):
+            continue
+        value = record.value or b""
+        key = record.key
+        try:
+            event = read_event(key, value, record.headers)
+            key = event.customer.encode()
+            check_acceptable(event, terms, latest)
+        except Refused as refused:
+            expected.refused[Refusal(key, value, tuple(record.headers), str(refused))] += 1
+        else:
+            expected.accepted.add(value)
+            events.append(event)
+    _settle_identities(expected, events)
+    return expected
+
+
+def _settle_identities(expected: Expected, events: list[Event]) -> None:
+    into = {e.data["merged_from"]: e.customer for e in events if e.kind == "customer.merged"}
+    for name in into:
+        expected.merged[name] = _resolve(name, into)
+    erased_at: dict[str, int] = {}
+    for event in events:
+        if event.kind == "customer.erased":
+            person = _resolve(event.customer, into)
+            erased_at[person] = max(erased_at.get(person, -1), event.time)
+    lives: defaultdict[str, list[Event]] = defaultdict(list)
+    latest: dict[str, int] = {}
+    for event in events:
+        person = _resolve(event.customer, into)
+        latest[person] = max(latest.get(person, 0), event.time)
+        if event.kind.startswith("customer.") and event.kind != "customer.acquired":
+            continue
+        if event.time > erased_at.get(person, -1):
+            lives[person].append(event)
+    expected.customers = {person: tally(life, expected.terms) for person, life in lives.items()}
+    for person, reckoning in expected.customers.items():
+        reckoning.latest_event = latest[person]
+    members = {name: _resolve(name, into) for name in (*into, *erased_at)}
+    expected.forgotten = {name for name, person in members.items() if person in erased_at}
+    expected.erased = {name for name in expected.forgotten if members[name] not in lives}
+
+
+def _resolve(name: str, into: Mapping[str, str]) -> str:
+    seen = {name}
+    while name in into:
+        name = into[name]
+        if name in seen:
+            raise ValueError(f"the merges of {name!r} go in a circle; nothing says who stays")
+        seen.add(name)
+    return name
+
+
+def tally(events: Iterable[Event], terms: Terms) -> Reckoning:
+    """Add up one customer's events, in whatever order and how often they come."""
+    orders: dict[tuple[str, str], tuple[Any, ...]] = {}
+    refunds: dict[tuple[str, str], tuple[Any, ...]] = {}
+    opened: dict[tuple[str, str], tuple[Any, ...]] = {}
+    resolved: dict[tuple[str, str], tuple[Any, ...]] = {}
+    surveys: dict[str, tuple[Any, ...]] = {}
+    acquired: dict[str, tuple[Any, ...]] = {}
+    cancelled: dict[tuple[str, str], int] = {}
+    rated: dict[tuple[str, str], int] = {}
+    for event in events:
+        data, time, source = event.data, event.time, event.source
+        match event.kind:
+            case "order.placed":
+                revision = data.get("revision") or 0
+                content = (_money(data, "total", terms), _money(data, "cost_of_goods", terms))
+                _newest(orders, (source, data["order_id"]), (revision, time, *content))
+            case "order.cancelled":
+                order = source, data["order_id"]
+                cancelled[order] = min(cancelled.get(order, time), time)
+            case "order.refunded":
+                content = (
+                    data.get("order_id") or "",
+                    _money(data, "amount", terms),
+                    max(_money(data, "cost_recovered", terms), Decimal(0)),
+                )
+                _newest(refunds, (source, data["refund_id"]), (time, *content))
+            case "ticket.opened":
+                complaint = bool(data.get("complaint")) or data.get("topic") in (
+                    terms.complaint_topics
+                )
+                part = (time, CHANNELS.index(data["channel"]), complaint)
+                _newest(opened, (source, data["ticket_id"]), part)
+            case "ticket.resolved":
+                minutes = data.get("handling_minutes")
+                told = NOTHING if minutes is None else _tenths(minutes)
+                part = (time, _money(data, "cost", terms), told)
+                _newest(resolved, (source, data["ticket_id"]), part)
+            case "ticket.rated":
+                ticket = source, data["ticket_id"]
+                rated[ticket] = max(rated.get(ticket, 0), time)
+            case "survey.answered":
+                _newest(surveys, data["kind"], (time,))
+            case "customer.acquired":
+                _newest(acquired, data["customer_id"], (time, _money(data, "cost", terms)))
+    result = Reckoning()
+    standing = [order for name, order in orders.items() if name not in cancelled]
+    result.orders = len(standing)
+    result.purchase_days = len({time // DAY_MS for _, time, _, _ in standing})
+    result.gross = sum((gross for _, _, gross, _ in standing), Decimal(0))
+    earned = sum((gross - cost for _, _, gross, cost in standing if cost >= 0), Decimal(0))
+    uncosted = sum((gross for _, _, gross, cost in standing if cost < 0), Decimal(0))
+    # A refund names an order of its own source; one without an order is a credit.
+    valid = [r for (source, _), r in refunds.items() if (source, r[1]) not in cancelled]
+    result.refunds = len(valid)
+    result.refunded = sum((amount for _, _, amount, _ in valid), Decimal(0))
+    recovered = sum((back for _, _, _, back in valid), Decimal(0))
+    earned += (uncosted * terms.margin).quantize(UNIT, ROUND_FLOOR)
+    result.margin = earned - result.refunded + recovered
+    tickets = opened.keys() | resolved.keys() | rated.keys()
+    result.contacts = len(tickets)
+    result.complaints = sum(1 for _, _, complaint in opened.values() if complaint)
+    result.cost_to_serve = sum(
+        (_contact_cost(opened.get(t), resolved.get(t), terms) for t in tickets), Decimal(0)
+    )
+    result.acquisition_cost = sum((cost for _, cost in acquired.values()), Decimal(0))
+    times = [time for _, time, _, _ in orders.values()]
+    times += [*cancelled.values(), *rated.values()]
+    for newest in (refunds, opened, resolved, surveys, acquired):
+        times += [register[0] for register in newest.values()]
+    result.last_event = max(times, default=0)
+    return result
+
+
+def _newest(registers: dict[Any, tuple[Any, ...]], name: Any, incoming: tuple[Any, ...]) -> None:
+    held = registers.get(name)
+    if held is None or incoming > held:
+        registers[name] = incoming
+
+
+def _contact_cost(
+    opened: tuple[Any, ...] | None, resolved: tuple[Any, ...] | None, terms: Terms
+) -> Decimal:
+    """As told; else by its minutes; else by its channel."""
+    if resolved is not None:
+        _, cost, tenths = resolved
+        if cost >= 0:
+            return Decimal(cost)
+        if tenths >= 0:
+            return (tenths * terms.cost_of_a_minute / 10).quantize(UNIT, ROUND_FLOOR)
+    return terms.contact_costs["unknown" if opened is None else CHANNELS[opened[1]]]
+
+
+def _tenths(minutes: float) -> Decimal:
+    return (Decimal(str(minutes)) * 10).quantize(Decimal(1), ROUND_HALF_EVEN)
+
+
+def _money(data: Mapping[str, Any], name: str, terms: Terms) -> Decimal:
+    amount = data.get(name)
+    return NOTHING if amount is None else terms.convert(amount, data["currency"])

@@ -1,0 +1,192 @@
+"""One run after the other: publish, break, heal, wait, judge."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import shutil
+import tempfile
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import AsyncExitStack
+from dataclasses import replace
+from pathlib import Path
+
+from streams.topics import changelog_topic
+from tests.faults.breaks import BREAKS, Break
+from tests.faults.judge import judge, judge_plain
+from tests.faults.observer import RedisObserver, read_redis
+from tests.faults.reckoner import reckon
+from tests.faults.report import RunResult
+from tests.faults.verdict import Verdict
+from tests.faults.workload import Workload
+from tests.faults.world import Hang, Setup, World, world
+
+EVENTS = 2_000
+CUSTOMERS = 100
+LOAD_SECONDS = 3.0
+PATIENCE = 90.0
+"""Seconds after the end of a break in which all must be well again."""
+
+START_PATIENCE = 60.0
+
+
+class Runner:
+    """Runs kinds in one world, and in a new one where a run left it broken.
+
+    seed: of the first run of each kind; the next ones follow it. keep: where the logs of a failed
+    world are left.
+    """
+
+    def __init__(self, setup: Setup, seed: int, *, keep: Path | None = None) -> None:
+        self.setup = setup
+        self.seed = seed
+        self.keep = keep
+        self._number = 0
+        self._world: World | None = None
+        self._stack = AsyncExitStack()
+
+    async def __aenter__(self) -> Runner:
+        return self
+
+    async def __aexit__(self, *_error: object) -> None:
+        await self._stack.aclose()
+
+    async def run(self, kinds: Iterable[Break], runs: int) -> AsyncIterator[RunResult]:
+        """Run each kind so often, with a seed of its own each time."""
+        for kind in kinds:
+            for number in range(runs):
+                yield await self.one(kind, self.seed + number)
+
+    async def one(
+        self,
+        kind: Break,
+        seed: int,
+        before_judging: Callable[[], Awaitable[None]] | None = None,
+    ) -> RunResult:
+        """Run a kind once. before_judging: called when the service is done."""
+        began = time.monotonic()
+        here = await self.world_for(kind)
+        self._number += 1
+        result = RunResult(kind.name, seed, EVENTS)
+        ended = len(here.fleet.ended)
+        try:
+            workload = await self._run(here, kind, result)
+            if before_judging is not None:
+                await before_judging()
+            result.verdict = await judge_run(here, workload)
+        except (Hang, AssertionError, TimeoutError) as error:
+            result.failure = f"{type(error).__name__}: {error}"
+        result.took = time.monotonic() - began
+        result.exits = [end.status for end in here.fleet.ended[ended:]]
+        if result.failure or (result.verdict is not None and result.verdict.redis_faults):
+            # What is broken for good would be found again in the next run.
+            await self._leave()
+        return result
+
+    async def world_for(self, kind: Break) -> World:
+        """The world in which the next run of a kind takes place."""
+        setup = replace(self.setup, durable=self.setup.durable or kind.durable)
+        if self._world is not None and self._world.setup != setup:
+            await self._leave()
+        if self._world is None:
+            directory = Path(tempfile.mkdtemp(prefix="clv-faults-"))
+            self._stack.callback(shutil.rmtree, directory, ignore_errors=True)
+            self._world = await self._stack.enter_async_context(world(directory, setup))
+            self._stack.callback(self._keep_logs, self._world)
+        return self._world
+
+    async def _leave(self) -> None:
+        """End the world; the next run has a new one."""
+        self._world = None
+        await self._stack.aclose()
+
+    def _keep_logs(self, former: World) -> None:
+        if self.keep is not None:
+            self.keep.mkdir(parents=True, exist_ok=True)
+            for log in former.directory.rglob("*.log"):
+                name = "-".join(log.relative_to(former.directory).parts)
+                shutil.copy(log, self.keep / f"{self._number:04d}-{name}")
+
+    async def _run(self, here: World, kind: Break, result: RunResult) -> Workload:
+        dice = random.Random(f"{kind.name} {result.seed}")
+        workload = Workload(
+            result.seed,
+            CUSTOMERS,
+            EVENTS,
+            f"run{self._number:04d}",
+            partitions=here.settings.partitions,
+            plain=self.setup.transport == "stock",
+            identity=kind.identities,
+            too_large=kind.too_large,
+        )
+        result.events = len(workload.items)
+        await here.ready(kind.workers, START_PATIENCE)
+        here.logs.forget()
+        async with RedisObserver(here.redis_url, workload.customers) as observer:
+            here.observer = observer
+            publishing = asyncio.create_task(
+                here.publisher.publish(workload.items, LOAD_SECONDS), name="publishing"
+            )
+            try:
+                await asyncio.sleep(dice.uniform(0.1, 0.6) * LOAD_SECONDS)
+                await kind.happen(here, dice)
+                await here.heal()
+                healed = time.monotonic()
+                await here.catch_up(PATIENCE)
+                result.seconds = time.monotonic() - healed
+                result.repeated = (await publishing).repeated
+                await here.settle(PATIENCE)
+            finally:
+                publishing.cancel()
+                await asyncio.gather(publishing, return_exceptions=True)
+                here.observer = None
+        result.went_back_in_redis = [
+            f"{d.customer} {d.before}>{d.after}" for d in observer.decreases
+        ]
+        return workload
+
+
+async def judge_run(here: World, workload: Workload) -> Verdict:
+    """Compare all that is stored and was published since the logs were forgotten."""
+    topics, records = here.settings.topics, here.logs.records
+    expected = reckon(workload.events, here.terms, workload.now, workload.run_id)
+    redis = await read_redis(here.redis_url, here.settings.redis_prefix)
+    changelog, updates = records[changelog_topic(here.settings)], records[topics.updates]
+    if here.setup.transport == "stock":
+        return judge_plain(expected, changelog, updates, redis)
+    changes, letters = records[topics.segment_changes], records[topics.dead_letters]
+    return judge(expected, changelog, updates, redis, changes, letters)
+
+
+def chosen(names: str | None, setup: Setup) -> list[Break]:
+    """The kinds that are named, separated by commas, or all that this world can have.
+
+    Raises
+    ------
+    ValueError
+        for a name that is none, or a kind that needs what this world has not.
+    """
+    if names is None:
+        return [kind for kind in BREAKS.values() if why_not(kind, setup) is None]
+    result = []
+    for name in names.split(","):
+        kind = BREAKS.get(name)
+        if kind is None:
+            raise ValueError(f"there is no kind {name!r}; there are {', '.join(BREAKS)}")
+        if (reason := why_not(kind, setup)) is not None:
+            raise ValueError(f"{name} cannot be run here: {reason}")
+        result.append(kind)
+    return result
+
+
+def why_not(kind: Break, setup: Setup) -> str | None:
+    """Why a kind cannot be run in such a world; none if it can."""
+    if kind.nodes and setup.broker != "kafka":
+        return "it needs the nodes of Apache Kafka"
+    if kind.root and os.geteuid() != 0:
+        return "it needs root, to mount a small disk"
+    if setup.transport == "stock" and kind.family not in ("none", "worker", "broker"):
+        return "the stock worker knows only orders, and no caches or copies"
+    return None

@@ -1,0 +1,568 @@
+"""The reckoner agrees with the batch core, and the judge finds every fault that is planted."""
+
+import asyncio
+import json
+from collections import Counter, defaultdict
+from copy import deepcopy
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import NamedTuple
+
+import pytest
+
+from models.aggregate.record import customers
+from models.aggregate.summary import Summary
+from models.context import Context
+from models.contracts.dead_letters import EXCEPTION, dead_letter_headers
+from models.economics import Economics
+from models.engine import exchange, process
+from models.identity import via_header
+from streams.batch import score_events
+from streams.cache import CachedScore, Removal, ScoreCache, connect
+from streams.embedded import embedded_servers
+from streams.topics import home_partition
+from tests.faults.judge import judge, judge_plain
+from tests.faults.observer import RedisObserver, RedisState, read_redis
+from tests.faults.published import TIME_FIELD
+from tests.faults.reckoner import Expected, Terms, reckon
+from tests.faults.workload import Workload
+
+NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
+TERMS = Terms()
+ECONOMICS = Economics(currency=TERMS.currency, exchange_rates=dict(TERMS.rates))
+CONTEXT = Context(ECONOMICS)
+PARTITIONS = 4
+SCALE = 10_000
+IDENTITY = "identity"
+
+
+def workload(seed: int = 1, **more) -> Workload:
+    more = {"customers": 60, "events": 2_000, "run_id": "run1", "now": NOW} | more
+    return Workload(seed, **more)
+
+
+# --- the reckoner ---
+
+
+@pytest.mark.parametrize("identity", [False, True])
+@pytest.mark.parametrize("seed", range(4))
+def test_the_reckoner_agrees_with_the_batch_core(seed: int, identity: bool):
+    made = workload(seed, identity=identity)
+    expected = reckon(made.events, TERMS, NOW, "run1")
+    batch = score_events(made.events, CONTEXT, NOW + timedelta(days=1))
+    records = {key.decode(): record for key, record in customers(batch.states)}
+    assert records.keys() == expected.customers.keys()
+    for customer, record in records.items():
+        summary = Summary(record.aggregate, ECONOMICS)
+        due = expected.customers[customer]
+        assert (
+            summary.orders, summary.purchase_days, summary.refunds, summary.contacts,
+            summary.complaints, summary.gross, summary.refunded, summary.margin(ECONOMICS),
+            summary.acquisition_cost, summary.support_cost,
+        ) == (
+            due.orders, due.purchase_days, due.refunds, due.contacts, due.complaints,
+            due.gross * SCALE, due.refunded * SCALE, due.margin * SCALE,
+            due.acquisition_cost * SCALE, due.cost_to_serve * SCALE,
+        )  # fmt: skip
+        assert due.last_event <= record.as_of <= due.latest_event
+    reasons = Counter()
+    for refusal, count in expected.refused.items():
+        reasons[refusal.reason] += count
+    # The batch leaves out what lies after its time, where the stream refuses it.
+    assert reasons.pop("future") == batch.left_out
+    assert reasons == batch.dead_letters
+    assert len(reasons) == 10
+
+
+def test_a_workload_is_the_same_for_the_same_seed():
+    assert workload(3).items == workload(3).items
+    assert workload(3).items != workload(4).items
+
+
+def test_a_workload_has_everything_that_goes_wrong():
+    made = workload()
+    expected = reckon(made.events, TERMS, NOW, "run1")
+    values = Counter(event.value for event in made.events)
+    assert max(values.values()) > 1
+    elsewhere = [i for i in made.items if i.partition is not None and i.event.key is not None]
+    assert any(i.partition != home_partition(i.event.key, PARTITIONS) for i in elsewhere)
+    assert any(event.key is None for event in made.events)
+    assert any(name == "ce_type" for event in made.events for name, _ in event.headers)
+    assert any(due.orders > 10 for due in expected.customers.values())
+    assert all(due.orders < 200 for due in expected.customers.values())
+    times = [event.time for event in made.events if event.time <= NOW]
+    assert max(b - a for a, b in zip(times[1:], times, strict=False)) > timedelta(days=300)
+
+
+def test_plain_events_are_clean_and_unique():
+    made = workload(plain=True)
+    expected = reckon(made.events, TERMS, NOW, "run1")
+    orders = [e for e in made.events if b'"order.placed"' in e.value]
+    assert not expected.refused
+    assert len({e.value for e in made.events}) == len(made.events)
+    assert sum(due.orders for due in expected.customers.values()) == len(orders)
+    assert [e.time for e in made.events] == sorted(e.time for e in made.events)
+
+
+def event(kind: str, customer: str, days: float, **data) -> object:
+    """An event that the reckoner reads, so many days before now."""
+
+    class Given(NamedTuple):
+        key: bytes | None
+        value: bytes
+        headers: tuple[tuple[str, bytes], ...] = ()
+
+    data = {"customer_id": customer, TIME_FIELD[kind]: (NOW - timedelta(days=days)).isoformat()} | {
+        **data
+    }
+    document = {"specversion": "1.0", "id": "1", "source": "/s", "type": kind, "data": data}
+    return Given(customer.encode(), json.dumps(document).encode())
+
+
+def ordered(customer: str, order: str, days: float, total: str) -> object:
+    return event("order.placed", customer, days, order_id=order, total=total, currency="USD")
+
+
+def test_merged_customers_count_as_one_through_merges_of_merges():
+    expected = reckon(
+        [
+            ordered("a", "1", 9, "1.00"),
+            event("customer.merged", "b", 8, merged_from="c"),
+            event("customer.merged", "a", 7, merged_from="b"),
+            ordered("b", "2", 6, "2.00"),
+            ordered("c", "3", 5, "4.00"),
+        ],
+        TERMS,
+        NOW,
+    )
+    assert {c: d.gross for c, d in expected.customers.items()} == {"a": Decimal("7.00")}
+    assert expected.merged == {"b": "a", "c": "a"}
+
+
+def test_erased_customers_keep_only_what_came_later():
+    expected = reckon(
+        [
+            ordered("a", "1", 9, "1.00"),
+            event("customer.erased", "a", 5),
+            event("customer.erased", "b", 5),
+            ordered("a", "2", 5, "2.00"),
+            ordered("a", "3", 4, "4.00"),
+            ordered("b", "1", 6, "8.00"),
+        ],
+        TERMS,
+        NOW,
+    )
+    assert {c: d.gross for c, d in expected.customers.items()} == {"a": Decimal("4.00")}
+    assert expected.erased == {"b"}
+
+
+# --- the judge ---
+
+
+class Logged(NamedTuple):
+    """A record in a log."""
+
+    partition: int
+    offset: int
+    key: bytes | None
+    value: bytes | None
+    headers: tuple[tuple[str, bytes], ...] = ()
+    timestamp: int = 0
+
+
+@dataclass
+class Logs:
+    """What a service would leave behind."""
+
+    changelog: list[Logged] = field(default_factory=list)
+    updates: list[Logged] = field(default_factory=list)
+    segment_changes: list[Logged] = field(default_factory=list)
+    dead_letters: list[Logged] = field(default_factory=list)
+    scores: list[CachedScore | Removal] = field(default_factory=list)
+    """And the removals of customers who are gone."""
+
+    def add(self, name: str, partition: int, key, value, headers=()) -> None:
+        log = getattr(self, name)
+        log.append(Logged(partition, len(log), key, value, tuple(headers)))
+
+    def take(self, outputs, topic: str, partition: int) -> None:
+        for key, data in outputs.records.items():
+            self.add("changelog", partition, key, data)
+        for update in outputs.updates:
+            self.add("updates", partition, update.key, update.document)
+            customer, version, clv = update.customer_id, update.version, update.clv
+            score = CachedScore(customer, version, clv, update.segments, update.document)
+            self.scores.append(score)
+        for gone in outputs.removed:
+            self.add("updates", partition, gone.key, None)
+            self.scores.append(Removal(gone.customer_id, gone.version))
+        for key, document in outputs.segment_changes:
+            self.add("segment_changes", partition, key, document)
+        for letter in outputs.dead_letters:
+            told = letter.record
+            headers = dead_letter_headers(
+                letter.refused, told.headers, topic, partition, told.offset
+            )
+            self.add("dead_letters", partition, told.key, told.value, headers)
+
+
+def run(items, batch: int = 50) -> Logs:
+    """The engine with logs in place of a broker; one partition list per topic."""
+    logs, states = Logs(), defaultdict(dict)
+    waiting = defaultdict(list)
+    offsets = Counter()
+    now = round(NOW.timestamp() * 1000)
+
+    def publish(topic, partition, key, value, headers) -> None:
+        offset = offsets[topic, partition]
+        offsets[topic, partition] += 1
+        waiting[topic, partition].append(Logged(partition, offset, key, value, tuple(headers), now))
+
+    for made, partition in items:
+        home = home_partition(made.key or b"", PARTITIONS) if partition is None else partition
+        publish(made.topic, home, made.key, made.value, made.headers)
+    while any(waiting.values()):
+        for (topic, number), records in list(waiting.items()):
+            part, waiting[topic, number] = records[:batch], records[batch:]
+            origin = f"{topic}/{number}"
+            if topic == IDENTITY:
+                outputs = exchange(states[number], origin, part, CONTEXT)
+            else:
+                outputs = process(
+                    states[number], origin, part, CONTEXT, now=now,
+                    at_home=lambda key, at=number: home_partition(key, PARTITIONS) == at,
+                )  # fmt: skip
+            for stray in outputs.rekeyed:
+                home = home_partition(stray.key, PARTITIONS)
+                headers = [*stray.record.headers, ("clv.rekeyed-from", b"x")]
+                headers += [via_header(stray.via)] if stray.via else []
+                publish(topic, home, stray.key, stray.record.value, headers)
+            for key, message in outputs.messages:
+                publish(IDENTITY, home_partition(key, PARTITIONS), key, message, ())
+            logs.take(outputs, topic, number)
+            for key, data in outputs.records.items():
+                if data is None:
+                    states[number].pop(key, None)
+                else:
+                    states[number][key] = data
+    return logs
+
+
+async def cache(scores) -> RedisState:
+    """What a real Redis holds after these scores."""
+    async with embedded_servers(broker=False) as servers:
+        redis = connect(servers.redis.url)
+        try:
+            written = ScoreCache(redis)
+            for score in scores:
+                if isinstance(score, Removal):
+                    await written.remove([score])
+                else:
+                    await written.put([score])
+        finally:
+            await redis.aclose()
+        return await read_redis(servers.redis.url)
+
+
+MADE = workload(events=800, customers=30)
+EXPECTED = reckon(MADE.events, TERMS, NOW, "run1")
+
+
+@pytest.fixture(scope="module")
+def finished() -> tuple[Logs, RedisState]:
+    logs = run(MADE.items)
+    return logs, asyncio.run(cache(logs.scores))
+
+
+@pytest.fixture
+def world(finished) -> tuple[Logs, RedisState]:
+    return deepcopy(finished)
+
+
+def verdict_on(logs: Logs, redis: RedisState, expected=EXPECTED):
+    return judge(
+        expected, logs.changelog, logs.updates, redis, logs.segment_changes, logs.dead_letters
+    )
+
+
+def test_the_judge_finds_nothing_where_nothing_is_wrong(world):
+    verdict = verdict_on(*world)
+    assert verdict.ok, str(verdict)
+    assert verdict.customers == 30
+    assert (verdict.rewound, verdict.republished) == (0, 0)
+
+
+@pytest.fixture(scope="module")
+def changed() -> tuple[Logs, RedisState, Expected]:
+    made = workload(events=1_000, customers=40, identity=True)
+    logs = run(made.items)
+    return logs, asyncio.run(cache(logs.scores)), reckon(made.events, TERMS, NOW, "run1")
+
+
+def test_the_judge_finds_nothing_where_customers_are_merged_and_erased(changed):
+    logs, redis, expected = changed
+    verdict = verdict_on(logs, redis, expected)
+    assert verdict.ok, str(verdict)
+    assert expected.erased
+    assert expected.forgotten - expected.erased
+    assert len(expected.merged) > len(set(expected.merged.values()))
+
+
+def test_a_merged_customer_who_is_still_there_is_found(changed):
+    logs, redis, expected = deepcopy(changed)
+    name = next(name for name in expected.merged if f"{name}".encode() in b"".join(
+        r.key for r in logs.updates if r.value is not None))  # fmt: skip
+    last = max(r for r in logs.updates if r.key == name.encode() and r.value is not None)
+    logs.updates.append(last._replace(offset=len(logs.updates)))
+    assert verdict_on(logs, redis, expected).faults == {"wrong": 1, "disagreeing": 1}
+
+
+def test_an_erased_customer_who_comes_back_is_found(changed):
+    logs, redis, expected = deepcopy(changed)
+    name = min(expected.erased)
+    old = [r for r in logs.changelog if r.key == name.encode() and r.value is not None]
+    logs.changelog.append(old[-1]._replace(offset=len(logs.changelog)))
+    verdict = verdict_on(logs, redis, expected)
+    assert verdict.traces == 1
+    assert verdict.wrong == 1
+
+
+def without(position: int):
+    return MADE.items[:position] + MADE.items[position + 1 :]
+
+
+def first_order() -> int:
+    """The place of an order that nothing else in the workload says anything about."""
+    for position, (made, _) in enumerate(MADE.items):
+        if b'"order.placed"' not in made.value:
+            continue
+        fewer = reckon([i.event for i in without(position)], TERMS, NOW, "run1")
+        lost = sum(d.orders for d in EXPECTED.customers.values()) - sum(
+            d.orders for d in fewer.customers.values()
+        )
+        if lost == 1 and len(fewer.customers) == len(EXPECTED.customers):
+            return position
+    raise AssertionError("no such order")
+
+
+async def test_one_lost_event_is_found():
+    logs = run(without(first_order()))
+    verdict = verdict_on(logs, await cache(logs.scores))
+    assert verdict.lost == 1
+    assert {store: counts["lost"] for store, counts in verdict.by_store.items()} == {
+        "changelog": 1, "updates": 1, "redis": 1,
+    }  # fmt: skip
+    assert verdict.wrong > 0
+
+
+async def test_one_event_counted_twice_is_found():
+    again = MADE.items[first_order()]
+    document = again.event.value.replace(b'"order_id":"', b'"order_id":"again')
+    logs = run([*MADE.items, again._replace(event=again.event._replace(value=document))])
+    verdict = verdict_on(logs, await cache(logs.scores))
+    assert verdict.doubled == 1
+    assert verdict.lost == 0
+
+
+def versions(log: list[Logged]) -> tuple[int, int]:
+    """Positions of a customer's last record, and of one with a lower version before it."""
+    for last in range(len(log) - 1, 0, -1):
+        for before in range(last - 1, -1, -1):
+            if log[before].key == log[last].key:
+                return last, before
+    raise AssertionError("nobody has two records")
+
+
+@pytest.mark.parametrize("log", ["changelog", "updates"])
+def test_an_older_version_at_the_end_is_found(world, log: str):
+    logs, redis = world
+    records = getattr(logs, log)
+    _, before = versions(records)
+    older = records[before]
+    records.append(older._replace(offset=len(records)))
+    verdict = verdict_on(logs, redis)
+    assert verdict.went_back == 1
+    assert verdict.republished == 1
+    assert verdict.disagreeing == 1
+
+
+def test_an_older_version_in_between_is_told_from_one_at_the_end(world):
+    logs, redis = world
+    last, before = versions(logs.updates)
+    count = len(logs.updates)
+    logs.updates.append(logs.updates[before]._replace(offset=count))
+    logs.updates.append(logs.updates[last]._replace(offset=count + 1))
+    verdict = verdict_on(logs, redis)
+    assert verdict.ok, str(verdict)
+    assert (verdict.republished, verdict.rewound) == (2, 0)
+    changed = json.loads(logs.updates[before].value)
+    changed["data"]["clv"] += 1
+    logs.updates[count] = logs.updates[count]._replace(value=json.dumps(changed).encode())
+    assert verdict_on(logs, redis).rewound == 1
+
+
+def test_a_missing_dead_letter_is_found(world):
+    logs, redis = world
+    del logs.dead_letters[5]
+    assert verdict_on(logs, redis).faults == {"missing_letters": 1}
+
+
+def test_a_dead_letter_with_another_reason_or_other_bytes_is_found(world):
+    logs, redis = world
+    at = next(n for n, letter in enumerate(logs.dead_letters) if b"run1-" in (letter.key or b""))
+    letter = logs.dead_letters[at]
+    headers = [(n, b"clv.refused.batch" if n == EXCEPTION else v) for n, v in letter.headers]
+    logs.dead_letters[at] = letter._replace(headers=tuple(headers))
+    assert verdict_on(logs, redis).faults == {"missing_letters": 1, "wrong_letters": 1}
+    logs.dead_letters[at] = letter._replace(value=letter.value + b" ")
+    assert verdict_on(logs, redis).faults == {"missing_letters": 1, "wrong_letters": 1}
+
+
+def test_a_dead_letter_of_an_acceptable_event_is_found(world):
+    logs, redis = world
+    value = min(EXPECTED.accepted)
+    letter = logs.dead_letters[0]
+    logs.dead_letters.append(letter._replace(value=value, offset=len(logs.dead_letters)))
+    assert verdict_on(logs, redis).faults == {"wrong_letters": 1}
+
+
+async def test_a_redis_that_is_behind_is_found(finished):
+    logs, _ = finished
+    last, _ = versions(logs.updates)
+    behind = [score for score in logs.scores if score.update != logs.updates[last].value]
+    assert len(behind) == len(logs.scores) - 1
+    verdict = verdict_on(logs, await cache(behind))
+    assert verdict.disagreeing == 1
+    assert verdict.redis_faults == 0
+    assert not verdict.ok
+
+
+@pytest.mark.parametrize("part", ["ranking", "members", "totals", "hash"])
+def test_redis_that_contradicts_itself_is_found(world, part: str):
+    logs, redis = world
+    customer = min(redis.hashes)
+    if part == "ranking":
+        redis.ranking[customer] += 0.01
+    elif part == "members":
+        redis.members[min(redis.members)].pop()
+    elif part == "totals":
+        dimension = min(redis.totals)
+        redis.totals[dimension][min(redis.totals[dimension])] += 1
+    else:
+        redis.hashes[customer]["segments"] = b'{"tier": "platinum"}'
+    verdict = verdict_on(logs, redis)
+    assert verdict.redis_faults >= 1
+    assert verdict.faults.keys() == {"redis_faults"}
+
+
+def test_a_customer_that_is_missing_or_too_many_is_found(world):
+    logs, redis = world
+    customer = min(redis.hashes)
+    fewer = {c: d for c, d in EXPECTED.customers.items() if c != customer}
+    assert verdict_on(logs, redis, replace(EXPECTED, customers=fewer)).wrong == 3
+    logs.updates = [r for r in logs.updates if r.key != customer.encode()]
+    verdict = verdict_on(logs, redis)
+    assert verdict.lost == EXPECTED.customers[customer].events
+    assert verdict.disagreeing == 1
+
+
+def test_a_wrong_sum_under_a_right_count_is_found(world):
+    logs, redis = world
+    customer, due = next((c, d) for c, d in EXPECTED.customers.items() if d.orders)
+    changed = replace(due, gross=due.gross + Decimal("0.0001"))
+    expected = replace(EXPECTED, customers=EXPECTED.customers | {customer: changed})
+    assert verdict_on(logs, redis, expected).faults == {"wrong": 3}
+
+
+def test_a_lost_segment_change_is_found(world):
+    logs, redis = world
+    middle = [
+        n for n, record in enumerate(logs.segment_changes)
+        if json.loads(record.value)["data"]["previous"] is not None
+    ]  # fmt: skip
+    del logs.segment_changes[middle[0]]
+    assert verdict_on(logs, redis).faults == {"broken_chains": 1}
+
+
+def test_a_lost_last_segment_change_is_found(world):
+    logs, redis = world
+    last = logs.segment_changes.pop()
+    assert json.loads(last.value)["type"] == "clv.segment-changed"
+    assert verdict_on(logs, redis).faults == {"broken_chains": 1}
+
+
+def test_segment_changes_sent_twice_are_no_fault(world):
+    logs, redis = world
+    count = len(logs.segment_changes)
+    again = [r._replace(offset=count + n) for n, r in enumerate(logs.segment_changes)]
+    logs.segment_changes += again
+    assert verdict_on(logs, redis).ok
+
+
+@pytest.mark.parametrize("place", ["changelog", "updates", "redis"])
+def test_a_trace_of_an_erased_customer_is_found(world, place: str):
+    logs, redis = world
+    erased = "run1-999999"
+    expected = replace(EXPECTED, erased={erased})
+    assert verdict_on(logs, redis, expected).ok
+    if place == "redis":
+        redis.raw.append(b"clv:identity:" + erased.encode())
+    else:
+        log = getattr(logs, place)
+        log.append(log[-1]._replace(key=erased.encode(), offset=len(log)))
+    assert verdict_on(logs, redis, expected).traces == 1
+
+
+def test_sums_of_a_plain_worker_are_judged_by_orders_and_gross():
+    made = workload(plain=True, events=200, customers=10)
+    expected = reckon(made.events, TERMS, NOW, "run1")
+    sums = {c: {"orders": d.orders, "gross": float(d.gross)} for c, d in expected.customers.items()}
+
+    def verdict():
+        changelog = [
+            Logged(0, n, c.encode(), json.dumps(s).encode())
+            for n, (c, s) in enumerate(sums.items())
+        ]
+        updates = [r._replace(value=b'{"data": {"totals": ' + r.value + b"}}") for r in changelog]
+        hashes = {r.key.decode(): {"update": r.value} for r in updates}
+        return judge_plain(expected, changelog, updates, RedisState(hashes=hashes))
+
+    assert verdict().ok, str(verdict())
+    busy = max(sums, key=lambda c: sums[c]["orders"])
+    sums[busy]["orders"] -= 1
+    assert verdict().faults == {"lost": 1}
+    sums[busy]["orders"] += 3
+    assert verdict().faults == {"doubled": 2}
+
+
+# --- the observer ---
+
+
+async def test_the_observer_sees_a_version_that_goes_back():
+    async with embedded_servers(broker=False) as servers:
+        redis = connect(servers.redis.url)
+
+        async def show(version: int | None) -> None:
+            key = "clv:customer:a"
+            await (redis.hset(key, "version", version) if version else redis.delete(key))
+            start = observer.reads
+            async with asyncio.timeout(10):
+                while observer.reads < start + 4:  # noqa: ASYNC110 - it has no event for this
+                    await asyncio.sleep(0.01)
+
+        async with RedisObserver(servers.redis.url, ["a", "b"]) as observer:
+            for version in (5, 6, 6, 9):
+                await show(version)
+            assert observer.decreases == []
+            await show(8)
+            assert observer.decreases == [("a", 9, 8)]
+            await show(None)
+            await show(3)
+            assert observer.decreases == [("a", 9, 8)]
+            assert observer.reappeared == [("a", 8, 3)]
+            with observer.replacing():
+                await redis.hset("clv:customer:a", "version", 1)
+            await show(2)
+            assert len(observer.decreases) == 1
+        await redis.aclose()

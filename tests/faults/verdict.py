@@ -1,0 +1,84 @@
+"""What a judgement consists of."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+DETAILS = 60
+
+
+class KafkaRecord(Protocol):
+    """A record as a consumer reads it."""
+
+    partition: int
+    offset: int
+    key: bytes | None
+    value: bytes | None
+    headers: Sequence[tuple[str, bytes]]
+
+
+@dataclass
+class Verdict:
+    """What was found; everything but the last four counts must be zero.
+
+    lost, doubled: orders, refunds and contacts that are missing or too many, by the worst store.
+    wrong: values that differ though the counts are right, customers where none should be, times.
+    disagreeing: customers of whom the stores hold different versions or documents. went_back: keys
+    whose last record, in the changelog or the updates, is not their newest. redis_faults: ranking,
+    sets or totals that do not match the customers. missing_letters, wrong_letters: refusals without
+    a letter, and letters that no refusal explains. broken_chains: segment changes that do not
+    follow each other. traces: places where an erased customer is still found.
+    republished: updates sent again as they were. rewound: updates, changelog records and changes
+    under an older version than one before, other than those. letters_again: letters sent twice.
+    """
+
+    customers: int = 0
+    lost: int = 0
+    doubled: int = 0
+    wrong: int = 0
+    disagreeing: int = 0
+    went_back: int = 0
+    redis_faults: int = 0
+    missing_letters: int = 0
+    wrong_letters: int = 0
+    broken_chains: int = 0
+    traces: int = 0
+    republished: int = 0
+    rewound: int = 0
+    letters_again: int = 0
+    by_store: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
+    details: list[str] = field(default_factory=list)
+
+    FAULTS = (
+        "lost", "doubled", "wrong", "disagreeing", "went_back", "redis_faults", "missing_letters",
+        "wrong_letters", "broken_chains", "traces",
+    )  # fmt: skip
+
+    @property
+    def faults(self) -> dict[str, int]:
+        """What must be zero and is not."""
+        return {name: count for name in self.FAULTS if (count := getattr(self, name))}
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing was lost, counted twice, or wrong in any other way."""
+        return not self.faults
+
+    def note(self, what: str, text: str, count: int = 1) -> None:
+        """Count a fault, and say where; the first of them are kept in words."""
+        setattr(self, what, getattr(self, what) + count)
+        if len(self.details) < DETAILS:
+            self.details.append(f"{what}: {text}")
+
+    def __str__(self) -> str:
+        found = self.faults or "nothing lost, nothing counted twice, nothing wrong"
+        also = f"republished {self.republished}, rewound {self.rewound}"
+        return "\n".join([f"{self.customers} customers: {found} ({also})", *self.details])
+
+
+def where(record: KafkaRecord) -> str:
+    """Partition and offset of a record, as in "[0]@17"."""
+    return f"[{record.partition}]@{record.offset}"

@@ -1,0 +1,71 @@
+"""The topics of the service, as a broker makes them."""
+
+import pytest
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+
+from streams.connection import Broker
+from streams.settings import Settings
+from streams.topics import TopicsUnusable, plan, prepare_topics
+from tests.servers.broker import BOTH, running_broker
+
+from .cluster import delete_topics, own_names
+
+
+@pytest.mark.parametrize(("kind", "replication"), [("embedded", 1), ("kafka", 1), ("kafka", 3)])
+async def test_they_are_created_as_planned_and_found_the_next_time(kind, replication):
+    async with running_broker(kind) as server:
+        if replication > server.replication:
+            pytest.skip(f"no Apache Kafka of {replication} nodes: CLV_BROKER names a smaller one")
+        settings = Settings(
+            broker=server.address, partitions=3, replication=replication, **own_names()
+        )
+        broker = Broker.of(settings)
+        assert await prepare_topics(settings, broker) == 3
+        assert await prepare_topics(settings.model_copy(update={"partitions": 7}), broker) == 3
+        admin = AIOKafkaAdminClient(**broker.client_options())
+        await admin.start()
+        try:
+            names = [topic.name for topic in plan(settings)]
+            described = {topic["topic"]: topic for topic in await admin.describe_topics(names)}
+            assert {
+                name: [len(partition["replicas"]) for partition in topic["partitions"]]
+                for name, topic in described.items()
+            } == {
+                name: [replication] * (1 if name == settings.topics.models else 3) for name in names
+            }
+            for topic in plan(settings):
+                resource = ConfigResource(ConfigResourceType.TOPIC, topic.name)
+                [response] = await admin.describe_configs([resource])
+                [(code, _, _, _, entries)] = response.resources
+                assert code == 0
+                configured = {entry[0]: entry[1] for entry in entries}
+                assert {name: configured[name] for name in topic.config} == dict(topic.config)
+        finally:
+            await admin.close()
+            await delete_topics(settings, broker)
+
+
+@BOTH
+async def test_unequal_partition_counts_are_refused(broker):
+    async with running_broker(broker) as server:
+        settings = Settings(broker=server.address, **own_names())
+        connection = Broker.of(settings)
+        orders, support = settings.topics.orders, settings.topics.support
+        admin = AIOKafkaAdminClient(**connection.client_options())
+        await admin.start()
+        try:
+            await admin.create_topics([NewTopic(orders, 2, 1), NewTopic(support, 3, 1)])
+            with pytest.raises(TopicsUnusable, match=rf"{orders}: 2, {support}: 3"):
+                await prepare_topics(settings, connection)
+        finally:
+            await admin.delete_topics([orders, support])
+            await admin.close()
+
+
+async def test_more_replicas_than_brokers_are_refused_with_the_reason():
+    async with running_broker("kafka") as server:
+        settings = Settings(broker=server.address, replication=15, **own_names())
+        with pytest.raises(TopicsUnusable, match="InvalidReplicationFactor") as caught:
+            await prepare_topics(settings, Broker.of(settings))
+    assert "CLV_REPLICATION" in str(caught.value)

@@ -1,0 +1,64 @@
+"""`clv rebuild-cache` against real servers."""
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from aiokafka import AIOKafkaProducer
+
+from streams.cache import ScoreCache, connect
+from streams.connection import Broker
+from streams.embedded import embedded_servers
+from streams.settings import Settings
+from streams.topics import prepare_topics
+
+ROOT = Path(__file__).parents[2]
+
+
+async def rebuilt(environment: dict[str, str], *options: str) -> dict[str, Any]:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("CLV_")}
+    done = await asyncio.to_thread(
+        subprocess.run,
+        [sys.executable, "-m", "streams.cli", "rebuild-cache", "--json", *options],
+        cwd=ROOT, env=kept | environment, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+async def test_a_rebuild_fills_repairs_and_clears_and_may_be_repeated() -> None:
+    async with embedded_servers() as servers:
+        environment = {"CLV_BROKER": servers.broker.address, "CLV_REDIS": servers.redis.url}
+        settings = Settings(broker=servers.broker.address, redis=servers.redis.url)
+        partitions = await prepare_topics(settings, Broker.of(settings))
+        producer = AIOKafkaProducer(bootstrap_servers=servers.broker.address)
+        await producer.start()
+        for number in range(100):
+            name = f"c{number}"
+            data = {"customer_id": name, "version": 1, "clv": 2.5, "segments": {"tier": "gold"}}
+            value = json.dumps({"data": data}).encode()
+            await producer.send(settings.topics.updates, value, name.encode(), number % partitions)
+        await producer.flush()
+        await producer.send_and_wait(
+            settings.topics.updates, None, b"c0", 0, headers=[("clv-version", b"2")]
+        )
+        await producer.stop()
+        redis = connect(servers.redis.url)
+        cache = ScoreCache(redis)
+        first = await rebuilt(environment)
+        assert (first["records"], first["written"], first["customers"]) == (101, 99, 99)
+        assert await cache.get("c0") is None
+        assert all(await cache.marks(range(partitions)))
+        again = await rebuilt(environment)
+        assert (again["records"], again["written"], again["customers"]) == (101, 0, 99)
+        await redis.delete("clv:customer:c5")
+        await redis.set("clv:customer:stray", "somebody's hand")
+        cleared = await rebuilt(environment, "--clear")
+        assert (cleared["customers"], cleared["cleared"]) == (99, True)
+        assert await cache.totals("tier") == {"gold": (99, 99 * 250)}
+        assert not await redis.exists("clv:customer:stray")
+        await redis.aclose()

@@ -1,0 +1,462 @@
+"""Health, lag and watchdogs: judged by themselves, and on workers that are really broken."""
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from streams.connection import Broker
+from streams.embedded import embedded_servers
+from streams.files.outgoing import cloud_event
+from streams.health import (
+    STALLED,
+    STOP_HUNG,
+    CacheState,
+    Observation,
+    RecoveryState,
+    StallClock,
+    assess,
+    stacks,
+)
+from streams.pipeline import IN_WORK
+from streams.publisher import Publisher
+from streams.settings import Settings
+from streams.topics import prepare_topics
+
+ROOT = Path(__file__).parents[2]
+TIME = datetime(2026, 1, 3, 10, tzinfo=UTC)
+
+GOOD = Observation(
+    "running",
+    stall_timeout=60,
+    recovered=True,
+    lags={"orders[0]": 0, "orders[1]": 0},
+    fetch_age=0.1,
+    parameters="v1",
+)
+HALF_READ = RecoveryState(50, 100, 3.0)
+
+
+class TestAssess:
+    def test_a_worker_that_lacks_nothing_is_ok(self):
+        health = assess(GOOD)
+        assert (health.status, health.reasons, health.ready) == ("ok", (), True)
+
+    def test_lag_alone_is_work_and_no_fault(self):
+        busy = replace(GOOD, lags={"orders[0]": 7, "orders[1]": 5}, in_work=2, standing_still=59)
+        assert busy.lag == 12
+        assert assess(busy).status == "ok"
+
+    def test_without_partitions_it_is_ready_once_the_group_has_said_so(self):
+        spare = replace(GOOD, lags={}, fetch_age=None)
+        assert assess(spare).ready
+        assert spare.lag == 0
+        assert not assess(replace(spare, recovered=False)).ready
+
+    @pytest.mark.parametrize(
+        ("change", "reason"),
+        [
+            ({"broker_silent": 20.0}, "the broker does not answer since 20 s"),
+            ({"cache": CacheState(7.0, 1_234)}, "since 7 s; 1,234 customers wait"),
+            (
+                {"cache": CacheState(catching_up={1: 800, 4: 1_200})},
+                "2 partitions and catches up; 2,000",
+            ),
+            ({"cache": CacheState(catching_up={1: 800, 4: None})}, "how far is not known"),
+            ({"store_problem": "disk full"}, "on disk: disk full"),
+            ({"parameters": None}, "simple average"),
+        ],
+    )
+    def test_what_is_missing_degrades_and_is_said_but_work_goes_on(self, change, reason):
+        health = assess(replace(GOOD, **change))
+        assert health.status == "degraded"
+        assert health.ready
+        assert len(health.reasons) == 1
+        assert reason in health.reasons[0]
+
+    @pytest.mark.parametrize(
+        ("change", "reason"),
+        [
+            ({"phase": "starting"}, "starting"),
+            ({"recovered": False}, "waiting for the consumer group"),
+            ({"rebalancing": True}, "waiting for the consumer group"),
+            ({"recovered": False, "recovery": HALF_READ}, "50 changelog records read of 100 (50%)"),
+            ({"recovered": False, "recovery": RecoveryState(5)}, "5 changelog records read"),
+        ],
+    )
+    def test_before_it_processes_it_is_starting_and_not_ready(self, change, reason):
+        health = assess(replace(GOOD, **change))
+        assert health.status == "starting"
+        assert not health.ready
+        assert reason in health.unready
+
+    def test_a_worker_that_stops_takes_nothing_more(self):
+        health = assess(replace(GOOD, phase="stopping", standing_still=1e6, in_work=3))
+        assert (health.status, health.ready) == ("degraded", False)
+        assert "stopping" in health.unready
+
+    @pytest.mark.parametrize(
+        ("change", "what"),
+        [
+            ({"lags": {"orders[0]": 3}}, "3 records wait"),
+            ({"in_work": 2}, "2 batches are in work"),
+            ({"lags": {"orders[0]": 0, "orders[1]": None}}, "first fetch from orders[1]"),
+            ({"fetch_age": 61.0}, "nothing was fetched for 61 s"),
+            ({"recovered": False, "recovery": HALF_READ}, "recovery: 50"),
+        ],
+    )
+    def test_work_that_waits_is_a_stall_after_the_timeout_and_not_before(self, change, what):
+        standing = replace(GOOD, **change, standing_still=60.0)
+        health = assess(standing)
+        assert (health.status, health.ready) == ("stalled", False)
+        assert what in health.unready
+        assert assess(replace(standing, standing_still=59.9)).status != "stalled"
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            {},
+            {"lags": {}},
+            {"lags": {}, "fetch_age": 1e6},
+            {"lags": {"orders[0]": 3}, "broker_silent": 20.0},
+            {"lags": {"orders[0]": 3}, "in_work": 8, "phase": "stopping"},
+            {"lags": {"orders[0]": None}, "phase": "starting"},
+            {"recovered": False, "recovery": HALF_READ, "broker_silent": 20.0},
+        ],
+    )
+    def test_nothing_to_do_or_no_broker_is_never_a_stall(self, change):
+        assert assess(replace(GOOD, **change, standing_still=1e6)).status != "stalled"
+
+    def test_lag_is_unknown_rather_than_too_small(self):
+        assert replace(GOOD, lags={"orders[0]": 3, "orders[1]": None}).lag is None
+        assert replace(GOOD, phase="starting").lag is None
+
+
+class TestStallClock:
+    def test_it_runs_only_while_work_waits_and_none_is_done(self):
+        clock = StallClock(0)
+        assert clock.note(5, waiting=True, marker="a") == 0
+        assert clock.note(9, waiting=True, marker="a") == 4
+        assert clock.note(10, waiting=True, marker="b") == 0
+        assert clock.note(13, waiting=True, marker="b") == 3
+
+    def test_a_long_idle_time_does_not_count_when_work_comes(self):
+        clock = StallClock(0)
+        clock.note(1, waiting=False, marker="a")
+        clock.note(1_000, waiting=False, marker="a")
+        assert clock.note(1_001, waiting=True, marker="a") == 1
+
+    def test_time_without_a_broker_does_not_count(self):
+        clock = StallClock(0)
+        clock.note(0, waiting=True, marker="a")
+        clock.note(50, waiting=False, marker="a")
+        assert clock.note(51, waiting=True, marker="a") == 1
+
+
+async def test_stacks_name_where_each_task_waits_down_to_the_innermost():
+    async def inner():
+        await asyncio.Event().wait()
+
+    async def outer():
+        await inner()
+
+    task = asyncio.create_task(outer(), name="the one")
+    await asyncio.sleep(0)
+    [said] = [line for line in stacks() if line.startswith("the one: ")]
+    task.cancel()
+    outermost, next_one, *_ = said.removeprefix("the one: ").split(" > ")
+    assert outermost.startswith("outer (test_streams/test_health.py:")
+    assert next_one.startswith("inner (test_streams/test_health.py:")
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@dataclass
+class Worker:
+    """A worker process, its health and its log."""
+
+    process: asyncio.subprocess.Process
+    port: int
+    log: Path
+
+    def lines(self):
+        """The log lines that are JSON, as all of a worker's are."""
+        said = self.log.read_text().splitlines()
+        return [json.loads(line) for line in said if line.startswith("{")]
+
+    async def get(self, path: str) -> tuple[int, str]:
+        """Status and text of a GET; status 0 while nobody listens."""
+        try:
+            async with (
+                aiohttp.ClientSession() as session,
+                session.get(f"http://127.0.0.1:{self.port}{path}") as response,
+            ):
+                return response.status, await response.text()
+        except aiohttp.ClientConnectionError:
+            return 0, ""
+
+    async def alive(self):
+        """Wait until somebody listens."""
+        async with asyncio.timeout(30):
+            while (await self.get("/live"))[0] != 200:
+                assert self.process.returncode is None, self.log.read_text()
+                await asyncio.sleep(0.02)
+
+    async def health(self):
+        status, text = await self.get("/health")
+        return json.loads(text) if status == 200 else {"status": "no answer", "reasons": []}
+
+    async def until(self, condition, seconds=40.0):
+        """Wait until the health is so; returns it."""
+        async with asyncio.timeout(seconds):
+            while not condition(health := await self.health()):
+                assert self.process.returncode is None, self.log.read_text()
+                await asyncio.sleep(0.1)
+        return health
+
+    async def ended(self, seconds=40.0) -> int:
+        return await asyncio.wait_for(self.process.wait(), seconds)
+
+    def memory(self) -> int:
+        """Resident bytes."""
+        pages = Path(f"/proc/{self.process.pid}/statm").read_text().split()[1]
+        return int(pages) * os.sysconf("SC_PAGE_SIZE")
+
+
+@dataclass
+class World:
+    servers: object
+    settings: Settings
+    directory: Path
+    workers: list[Worker]
+
+    async def worker(self, fault: str = "", **variables: str) -> Worker:
+        """A `clv worker`, after these lines of Python have broken something."""
+        port, log = free_port(), self.directory / f"worker-{len(self.workers)}.log"
+        environment = {k: v for k, v in os.environ.items() if not k.startswith("CLV_")} | {
+            "CLV_BROKER": self.servers.broker.address,
+            "CLV_REDIS": self.servers.redis.url,
+            "CLV_SESSION_TIMEOUT": "3",
+            "CLV_HEARTBEAT_INTERVAL": "0.5",
+            "CLV_COMMIT_INTERVAL": "0.3",
+            "CLV_HEALTH_PORT": str(port),
+            **variables,
+        }
+        program = (
+            "import asyncio, sys, time\nimport streams.worker\nfrom streams.cli import main\n"
+            f"from streams.pipeline import Pipeline\n{fault}\nsys.argv = ['clv', 'worker']\nmain()"
+        )
+        with log.open("wb") as output:
+            process = await asyncio.create_subprocess_exec(
+                sys.executable, "-c", program, cwd=ROOT, stdout=output, stderr=output,
+                env=environment,
+            )  # fmt: skip
+        self.workers.append(Worker(process, port, log))
+        return self.workers[-1]
+
+    async def publish(self, count: int) -> None:
+        """Publish orders, each of a customer of its own."""
+        async with Publisher(
+            Broker(self.servers.broker.address), self.settings.topics, self.settings.partitions
+        ) as publisher:
+            await publisher.publish(order(n) for n in range(count))
+
+
+def order(n):
+    data = {
+        "order_id": f"o{n}", "customer_id": f"c{n}", "placed_at": TIME, "currency": "USD",
+        "total": "40.00", "note": "x" * 300,
+    }  # fmt: skip
+    return cloud_event(
+        "orders", "order.placed", source="/shop", event_id=f"o{n}", time=TIME, data=data,
+        customer_id=f"c{n}",
+    )  # fmt: skip
+
+
+@asynccontextmanager
+async def world(directory: Path, partitions: int = 2) -> AsyncIterator[World]:
+    async with embedded_servers() as servers:
+        settings = Settings(partitions=partitions)
+        await prepare_topics(settings, Broker(servers.broker.address))
+        running = World(servers, settings, directory, [])
+        try:
+            yield running
+        finally:
+            for server in (servers.broker, servers.redis):
+                os.kill(server.pid, signal.SIGCONT)
+            for worker in running.workers:
+                if worker.process.returncode is None:
+                    worker.process.kill()
+                    await worker.process.wait()
+
+
+def ready(health):
+    return health.get("ready", False)
+
+
+HANG = """
+async def hang(self, event):
+    await asyncio.Event().wait()
+Pipeline.fold = hang
+"""
+SPIN = """
+async def spin(self, event):
+    while True:
+        pass
+Pipeline.fold = spin
+"""
+TAKES_NOTHING = """
+from streams.transport import StrictProducer
+def send_records(self, topic, partition, records):
+    list(records)
+    return [asyncio.get_running_loop().create_future()]
+StrictProducer.send_records = send_records
+"""
+
+
+@pytest.mark.slow
+class TestWorker:
+    async def test_it_is_live_before_it_is_ready_and_a_spare_one_is_ready_too(self, tmp_path):
+        async with world(tmp_path, partitions=1) as w:
+            first = await w.worker()
+            await first.alive()
+            status, why = await first.get("/ready")
+            assert status == 503
+            assert why.startswith(("starting", "waiting for the consumer group", "recovering"))
+            await first.until(ready)
+            second = await w.worker()
+            await second.until(ready)
+            await first.until(ready)
+            shares = [(await each.health())["partitions"] for each in (first, second)]
+            topics = w.settings.topics
+            read = sorted(f"{t}[0]" for t in (*topics.inputs, topics.clock, topics.identity))
+            assert sorted(shares) == [[], read]
+            assert (await first.get("/ready"))[0] == (await second.get("/ready"))[0] == 200
+            await w.publish(50)
+            owner = first if shares[0] else second
+            seen = await owner.until(lambda h: h["counts"]["records"] == 50 and h["lag"] == 0)
+            assert seen["status"] == "degraded"
+            assert seen["reasons"] == ["no parameters are published: the simple average is used"]
+            assert "c1" not in json.dumps(seen)
+            for path in ("/health", "/ready", "/live"):
+                async with aiohttp.ClientSession() as session:
+                    url = f"http://127.0.0.1:{owner.port}{path}"
+                    assert [(await session.request(m, url)).status for m in
+                            ("POST", "PUT", "DELETE", "PATCH", "HEAD")] == [405] * 5  # fmt: skip
+            for each in (first, second):
+                each.process.send_signal(signal.SIGTERM)
+                assert await each.ended() == 0
+
+    async def test_one_that_stands_still_ends_with_its_own_status_and_says_where(self, tmp_path):
+        async with world(tmp_path) as w:
+            await w.publish(10)
+            worker = await w.worker(HANG, CLV_STALL_TIMEOUT="8")
+            assert await worker.ended() == STALLED
+            last = worker.lines()[-1]
+            assert last["level"] == "critical"
+            assert last["what"].startswith("10 records wait")
+            assert any("hang (<string>" in line for line in last["waiting"])
+
+    async def test_an_event_loop_that_does_not_turn_ends_the_process_from_outside(self, tmp_path):
+        async with world(tmp_path) as w:
+            await w.publish(10)
+            worker = await w.worker(SPIN, CLV_STALL_TIMEOUT="8")
+            assert await worker.ended() == 1
+            assert "Timeout (0:00:08)!" in worker.log.read_text()
+            assert "in spin" in worker.log.read_text()
+
+    async def test_a_process_that_was_frozen_too_long_ends_when_it_thaws(self, tmp_path):
+        async with world(tmp_path) as w:
+            worker = await w.worker(CLV_STALL_TIMEOUT="8")
+            await worker.until(ready)
+            worker.process.send_signal(signal.SIGSTOP)
+            await asyncio.sleep(10)
+            worker.process.send_signal(signal.SIGCONT)
+            # The loop and the timer outside of it notice at the same moment.
+            assert await worker.ended(5) in (STALLED, 1)
+
+    async def test_without_a_broker_it_waits_degraded_and_goes_on_after(self, tmp_path):
+        async with world(tmp_path) as w:
+            worker = await w.worker(CLV_STALL_TIMEOUT="6")
+            await worker.until(ready)
+            await w.publish(10)
+            os.kill(w.servers.broker.pid, signal.SIGSTOP)
+            seen = await worker.until(lambda h: any("broker" in r for r in h["reasons"]))
+            assert seen["status"] in ("degraded", "starting")
+            await asyncio.sleep(8)
+            assert worker.process.returncode is None
+            os.kill(w.servers.broker.pid, signal.SIGCONT)
+            await worker.until(
+                lambda h: h["counts"]["records"] >= 10 and h["lag"] == 0 and ready(h)
+            )
+
+    async def test_without_redis_it_goes_on_degraded_and_writes_what_waited_after(self, tmp_path):
+        async with world(tmp_path) as w:
+            worker = await w.worker(CLV_STALL_TIMEOUT="25")
+            await worker.until(ready)
+            os.kill(w.servers.redis.pid, signal.SIGSTOP)
+            await w.publish(3_000)
+            seen = await worker.until(lambda h: any("Redis" in r for r in h["reasons"]))
+            assert seen["cache"]["away_seconds"] is not None
+            seen = await worker.until(lambda h: h["lag"] == 0 and not h["batches_in_work"])
+            assert (seen["status"], seen["cache"]["pending"]) == ("degraded", 3_000)
+            os.kill(w.servers.redis.pid, signal.SIGCONT)
+            await worker.until(lambda h: h["cache"]["pending"] == 0)
+
+    async def test_a_stop_that_cannot_end_is_ended_and_a_second_signal_ends_it_at_once(
+        self, tmp_path
+    ):
+        async with world(tmp_path) as w:
+            await w.publish(10)
+            worker = await w.worker(HANG + "streams.worker.START_SECONDS = 3.0")
+            await worker.until(lambda h: h.get("lag") == 10)
+            await asyncio.sleep(1)
+            worker.process.send_signal(signal.SIGTERM)
+            assert await worker.ended(8) == STOP_HUNG
+            last = worker.lines()[-1]
+            assert last["level"] == "critical"
+            assert any("hang (<string>" in line for line in last["waiting"])
+            impatient = await w.worker(HANG)
+            await impatient.until(lambda h: h.get("lag") == 10)
+            await asyncio.sleep(1)
+            impatient.process.send_signal(signal.SIGTERM)
+            await asyncio.sleep(0.5)
+            impatient.process.send_signal(signal.SIGTERM)
+            assert await impatient.ended(2) == 128 + signal.SIGTERM
+
+    async def test_a_signal_while_the_broker_keeps_it_from_starting_ends_it(self, tmp_path):
+        async with world(tmp_path) as w:
+            os.kill(w.servers.broker.pid, signal.SIGSTOP)
+            worker = await w.worker()
+            await worker.alive()
+            worker.process.send_signal(signal.SIGTERM)
+            assert await worker.ended(10) == 0
+
+    async def test_a_broker_that_takes_nothing_leaves_a_bounded_amount_in_memory(self, tmp_path):
+        async with world(tmp_path) as w:
+            await w.publish(60_000)
+            worker = await w.worker(TAKES_NOTHING, CLV_POLL_RECORDS="100")
+            seen = await worker.until(lambda h: h.get("batches_in_work") == IN_WORK)
+            await asyncio.sleep(3)
+            before = worker.memory()
+            await asyncio.sleep(6)
+            seen = await worker.health()
+            # A ninth batch is not even folded; the rest stays at the broker.
+            assert seen["batches_in_work"] == IN_WORK
+            assert seen["counts"]["records"] <= IN_WORK * 100
+            assert seen["lag"] == 60_000
+            assert worker.memory() - before < 4 * 1024 * 1024

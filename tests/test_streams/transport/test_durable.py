@@ -1,0 +1,480 @@
+"""The copy of a table on disk: what it holds is complete, and what goes wrong costs no more."""
+
+import asyncio
+import errno
+import os
+import signal
+import sys
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from structlog.testing import capture_logs
+
+from streams.embedded import EmbeddedBroker
+from streams.transport import PartitionedTable, Progress, copyfile
+from streams.transport.copyfile import CopyFile, CopyUnusable
+from streams.transport.durable import DurableStore
+from streams.transport.frames import Mark, record_digest
+
+from . import apps, durable_worker
+from .durable_worker import CHANGELOG, PARTITIONS, table_app
+
+TP = TopicPartition
+DEADLINE_SECONDS = 20.0
+
+
+async def until(condition: Callable[[], Any]) -> None:
+    await apps.until(condition, DEADLINE_SECONDS)
+
+
+def mark(following: int) -> Mark:
+    return Mark(following, following - 1, b"d" * 16)
+
+
+@asynccontextmanager
+async def store(directory: Path, partitions: int = 2) -> AsyncIterator[DurableStore]:
+    durable = DurableStore(directory, "cl", partitions)
+    try:
+        yield durable
+    finally:
+        await durable.close()
+
+
+async def written(directory: Path, state: Mapping[bytes, bytes], at: Mark) -> Path:
+    async with store(directory) as durable:
+        await durable.open(0, None)
+        durable.rewrite(0, state, at)
+        return durable.path(0)
+
+
+async def test_a_copy_is_read_as_it_was_written(tmp_path: Path) -> None:
+    state = {b"%d" % number: b"v" * number for number in range(20_000)}
+    await written(tmp_path, state, mark(20_000))
+    async with store(tmp_path) as durable:
+        assert await durable.open(0, None) == (mark(20_000), state)
+        durable.write(0, {b"1": b"new", b"2": None}, mark(20_002))
+        await durable.flush()
+        durable.write(0, {b"2": b"again", b"3": None}, mark(20_004))
+    expected = {**state, b"1": b"new", b"2": b"again"}
+    del expected[b"3"]
+    async with store(tmp_path) as durable:
+        assert await durable.open(0, None) == (mark(20_004), expected)
+        # Memory is as far: nothing is read again.
+        assert await durable.open(0, mark(20_004)) == (mark(20_004), {})
+        assert durable.healthy
+
+
+async def test_whatever_breaks_off_leaves_an_older_copy_that_is_complete(tmp_path: Path) -> None:
+    path = await written(tmp_path, {b"a": b"0"}, mark(1))
+    states = {path.stat().st_size: (mark(1), {b"a": b"0"})}
+    for number in range(1, 6):
+        async with store(tmp_path) as durable:
+            _, state = await durable.open(0, None)
+            durable.write(0, {b"a": b"%d" % number, b"%d" % number: b"x"}, mark(number + 1))
+        states[path.stat().st_size] = (
+            mark(number + 1),
+            {**state, b"a": b"%d" % number, b"%d" % number: b"x"},
+        )
+    whole = path.read_bytes()
+    for size in range(len(whole) + 1):
+        path.write_bytes(whole[:size])
+        reached = [end for end in states if end <= size]
+        async with store(tmp_path) as durable:
+            expected = states[max(reached)] if reached else (None, {})
+            assert await durable.open(0, None) == expected, size
+            assert durable.healthy
+
+
+async def test_a_damaged_byte_never_gives_a_wrong_value(tmp_path: Path) -> None:
+    path = await written(tmp_path, {b"%d" % number: b"value" for number in range(20)}, mark(20))
+    async with store(tmp_path) as durable:
+        _, state = await durable.open(0, None)
+        durable.write(0, {b"1": b"other"}, mark(21))
+    right = [(mark(20), state), (mark(21), {**state, b"1": b"other"}), (None, {})]
+    whole = path.read_bytes()
+    for at in range(len(whole)):
+        path.write_bytes(whole[:at] + bytes([whole[at] ^ 0x40]) + whole[at + 1 :])
+        async with store(tmp_path) as durable:
+            with capture_logs() as logs:
+                contents = await durable.open(0, None)
+            assert contents in right, at
+            assert contents != right[1], at
+            assert len(logs) == 1, (at, logs)
+            assert logs[0]["log_level"] == "warning"
+            assert logs[0]["file"] == str(path)
+
+
+@pytest.mark.parametrize(
+    ("contents", "says"),
+    [
+        (b"-- a diary\n", "no copy of a table"),
+        (b"clv table copy 0099\n", "a newer version"),
+    ],
+)
+async def test_a_file_that_is_not_ours_is_left_alone(
+    tmp_path: Path, contents: bytes, says: str
+) -> None:
+    path = await written(tmp_path, {b"a": b"1"}, mark(1))
+    path.write_bytes(contents)
+    async with store(tmp_path) as durable:
+        with capture_logs() as logs:
+            assert (await durable.open(0, None)).mark is None
+            durable.rewrite(0, {b"a": b"2"}, mark(2))
+            await durable.flush()
+        assert not durable.healthy
+        assert says in durable.problems[0]
+        assert [entry["file"] for entry in logs if entry["log_level"] == "warning"] == [str(path)]
+    assert path.read_bytes() == contents
+
+
+async def test_another_number_of_partitions_makes_the_copy_anew(tmp_path: Path) -> None:
+    await written(tmp_path, {b"a": b"1"}, mark(1))
+    async with store(tmp_path, partitions=3) as durable:
+        with capture_logs() as logs:
+            assert (await durable.open(0, None)).mark is None
+        assert len(logs) == 1
+        durable.rewrite(0, {b"b": b"2"}, mark(7))
+        await durable.flush()
+        assert durable.healthy
+    async with store(tmp_path, partitions=3) as durable:
+        assert await durable.open(0, None) == (mark(7), {b"b": b"2"})
+
+
+async def test_a_copy_that_is_too_old_is_not_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await written(tmp_path, {b"a": b"1"}, mark(1))
+    now = time.time()
+    monkeypatch.setattr(copyfile.time, "time", lambda: now + copyfile.MAX_AGE_SECONDS - 60)
+    async with store(tmp_path) as durable:
+        assert (await durable.open(0, None)).mark == mark(1)
+    monkeypatch.setattr(copyfile.time, "time", lambda: now + copyfile.MAX_AGE_SECONDS + 60)
+    async with store(tmp_path) as durable:
+        assert await durable.open(0, None) == (None, {})
+
+
+async def test_the_second_worker_in_a_directory_goes_without(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("streams.transport.durable._LOCK_SECONDS", 0.1)
+    async with store(tmp_path) as first, store(tmp_path) as second:
+        await first.open(0, None)
+        first.rewrite(0, {b"a": b"1"}, mark(1))
+        assert (await second.open(0, None)).mark is None
+        assert "another process" in second.problems[0]
+        second.rewrite(0, {b"a": b"2"}, mark(2))
+        await first.keep_only(set())
+        # The next assignment: the first has let it go.
+        assert await second.open(0, None) == (mark(1), {b"a": b"1"})
+        assert second.healthy
+
+
+async def test_a_directory_that_cannot_be_made_costs_only_the_copy(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("not a directory")
+    async with store(tmp_path / "file") as durable:
+        with capture_logs() as logs:
+            assert await durable.open(0, None) == (None, {})
+            durable.rewrite(0, {b"a": b"1"}, mark(1))
+            await durable.flush()
+        assert len(logs) == 1
+        assert "state_dir" in logs[0]["remedy"]
+        assert not durable.healthy
+
+
+async def test_a_full_disk_costs_only_the_copy_and_what_was_written_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await written(tmp_path, {b"a": b"1"}, mark(1))
+
+    def full(file: Any, data: bytes) -> None:
+        file.write(data[: len(data) // 2])
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    async with store(tmp_path) as durable:
+        await durable.open(0, None)
+        with monkeypatch.context() as patch, capture_logs() as logs:
+            patch.setattr(copyfile, "_write_all", full)
+            durable.write(0, {b"a": b"2"}, mark(2))
+            await durable.flush()
+            durable.write(0, {b"a": b"3"}, mark(3))
+            await durable.flush()
+        assert [entry["log_level"] for entry in logs] == ["warning"]
+        assert "No space left" in logs[0]["error"]
+        assert not durable.healthy
+    async with store(tmp_path) as durable:
+        assert await durable.open(0, None) == (mark(1), {b"a": b"1"})
+
+
+def test_a_file_that_grows_is_written_anew_with_the_same_contents(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(copyfile, "_SLACK_BYTES", 2_000)
+    file = CopyFile(tmp_path / "0.copy", "cl", 0, 1)
+    file.open(0)
+    assert file.load().mark is None
+    file.rewrite({b"k": b"0"}, mark(1))
+    expected = {b"k": b"0"}
+    for number in range(2, 1_000):
+        change = {b"%d" % (number % 7): b"%d" % number}
+        file.append(change, mark(number))
+        expected.update(change)
+    assert file.path.stat().st_size < 10_000
+    file.close()
+    again = CopyFile(tmp_path / "0.copy", "cl", 0, 1)
+    again.open(0)
+    assert again.load() == (mark(999), expected)
+    again.close()
+    with pytest.raises(CopyUnusable, match="not open"):
+        again.append({}, mark(1_000))
+
+
+# With a broker.
+
+
+@asynccontextmanager
+async def running(
+    server: EmbeddedBroker, state_dir: Path | None
+) -> AsyncIterator[tuple[Any, PartitionedTable]]:
+    app, table = table_app(server.address, state_dir)
+    app.finalize()
+    try:
+        await app.start()
+        await until(lambda: app.tables.recovery.progress.done)
+        yield app, table
+    finally:
+        await app.stop()
+
+
+def progress(app: Any) -> Progress:
+    return app.tables.recovery.progress
+
+
+async def create_topics(server: EmbeddedBroker) -> None:
+    admin = AIOKafkaAdminClient(bootstrap_servers=server.address)
+    await admin.start()
+    await admin.create_topics([NewTopic(name, PARTITIONS, 1) for name in ("orders", CHANGELOG)])
+    await admin.close()
+
+
+@dataclass
+class Orders:
+    """Publishes orders and remembers what must be in the table."""
+
+    server: EmbeddedBroker
+    expected: dict[bytes, bytes]
+    sent: int = 0
+
+    async def send(self, count: int, *, keys: int = 500, deleted: int = 0) -> None:
+        async with AIOKafkaProducer(bootstrap_servers=self.server.address) as producer:
+            for number in range(self.sent, self.sent + count):
+                key = b"%d" % (number % keys)
+                value = None if number % keys < deleted else b"%d" % number
+                await producer.send("orders", value, key=key, partition=number % PARTITIONS)
+                if value is None:
+                    self.expected.pop(key, None)
+                else:
+                    self.expected[key] = value
+            await producer.flush()
+        self.sent += count
+
+
+def contents(table: PartitionedTable) -> dict[bytes, bytes]:
+    return dict(table.items())
+
+
+async def changelog(server: EmbeddedBroker) -> list[Any]:
+    records: list[Any] = []
+    async with AIOKafkaConsumer(bootstrap_servers=server.address) as consumer:
+        consumer.assign(left := [TP(CHANGELOG, number) for number in range(PARTITIONS)])
+        await consumer.seek_to_beginning()
+        while left:
+            for fetched in (await consumer.getmany(timeout_ms=100)).values():
+                records += fetched
+            for tp in list(left):
+                end = consumer.highwater(tp)
+                if end is not None and await consumer.position(tp) >= end:
+                    left.remove(tp)
+    return records
+
+
+async def test_a_restart_reads_only_what_is_new(server: EmbeddedBroker, tmp_path: Path) -> None:
+    await create_topics(server)
+    orders = Orders(server, {})
+    await orders.send(1_000)
+    async with running(server, tmp_path) as (app, table):
+        await until(lambda: contents(table) == orders.expected)
+    async with running(server, tmp_path) as (app, table):
+        assert progress(app).records == 0
+        assert contents(table) == orders.expected
+        assert table.durable.healthy
+
+    # Another worker, without the copy, goes on; ours then reads what that one wrote.
+    await orders.send(100, keys=50, deleted=3)
+    before = len(await changelog(server))
+    async with running(server, None) as (app, table):
+        assert progress(app).records == before
+        await until(lambda: contents(table) == orders.expected)
+    new = len(await changelog(server)) - before
+    assert 0 < new < before
+    async with running(server, tmp_path) as (app, table):
+        assert progress(app).records == new
+        assert contents(table) == orders.expected
+    async with running(server, tmp_path) as (app, table):
+        assert progress(app).records == 0
+        assert contents(table) == orders.expected
+
+
+async def test_what_is_in_memory_is_not_read_again_after_a_rebalance(
+    server: EmbeddedBroker, tmp_path: Path
+) -> None:
+    await create_topics(server)
+    orders = Orders(server, {})
+    await orders.send(1_000)
+    async with running(server, None) as (first, firsts):
+        await until(lambda: contents(firsts) == orders.expected)
+        async with running(server, None) as (second, seconds):
+            await until(lambda: len(firsts) and len(seconds))
+            await until(lambda: progress(first).done and progress(second).done)
+            assert progress(first).records == 0
+            assert contents(firsts) | contents(seconds) == orders.expected
+            await orders.send(200, keys=100, deleted=10)
+            await until(lambda: contents(firsts) | contents(seconds) == orders.expected)
+            seen = progress(first)
+        await until(lambda: contents(firsts) == orders.expected)
+        await until(lambda: progress(first).done)
+        assert progress(first) != seen
+        lost = [r for r in await changelog(server) if r.partition in firsts.data.partitions]
+        # One partition came back and was read whole; the other stayed and was not.
+        assert 0 < progress(first).records < len(lost)
+
+
+async def test_two_workers_hand_a_partition_over_in_one_directory(
+    server: EmbeddedBroker, tmp_path: Path
+) -> None:
+    await create_topics(server)
+    orders = Orders(server, {})
+    await orders.send(1_000)
+    async with running(server, tmp_path) as (first, firsts):
+        await until(lambda: contents(firsts) == orders.expected)
+        async with running(server, tmp_path) as (second, seconds):
+            await until(lambda: len(firsts) and len(seconds))
+            await until(lambda: progress(first).done and progress(second).done)
+            assert progress(second).records == 0
+            assert firsts.durable.healthy
+            assert seconds.durable.healthy
+            await orders.send(200, keys=100, deleted=10)
+            await until(lambda: contents(firsts) | contents(seconds) == orders.expected)
+        await until(lambda: contents(firsts) == orders.expected)
+        await until(lambda: progress(first).done)
+        assert progress(first).records == 0
+
+
+async def test_a_changelog_that_was_made_anew_is_read_whole(
+    server: EmbeddedBroker, tmp_path: Path
+) -> None:
+    await create_topics(server)
+    orders = Orders(server, {})
+    await orders.send(400, keys=400)
+    async with running(server, tmp_path) as (app, table):
+        await until(lambda: contents(table) == orders.expected)
+    async with EmbeddedBroker() as other:
+        await create_topics(other)
+        later = Orders(other, {})
+        # A longer log, so that only the remembered record tells them apart; and a shorter one.
+        async with AIOKafkaProducer(bootstrap_servers=other.address) as producer:
+            for number in range(1_000):
+                key = b"other %d" % (number % 300)
+                later.expected[key] = b"%d" % number
+                await producer.send(CHANGELOG, later.expected[key], key=key, partition=0)
+            await producer.send(CHANGELOG, b"v", key=b"one", partition=1)
+            await producer.flush()
+        later.expected[b"one"] = b"v"
+        with capture_logs() as logs:
+            async with running(other, tmp_path) as (app, table):
+                assert contents(table) == later.expected
+        told = [entry["changelog"] for entry in logs if "not the one" in entry["event"]]
+        assert sorted(told) == [f"{CHANGELOG}[0]", f"{CHANGELOG}[1]"]
+        async with running(other, tmp_path) as (app, table):
+            assert contents(table) == later.expected
+            assert progress(app).records == 0
+
+
+async def test_a_worker_killed_outright_leaves_a_copy_that_is_true(
+    server: EmbeddedBroker, tmp_path: Path
+) -> None:
+    await create_topics(server)
+    orders = Orders(server, {})
+    read_again = []
+    for _ in range(3):
+        worker = await asyncio.create_subprocess_exec(
+            sys.executable, durable_worker.__file__, server.address, str(tmp_path)
+        )
+        try:
+            await orders.send(500)
+            size = _copied(tmp_path)
+            for _ in range(40):
+                await orders.send(20)
+            await until(lambda before=size: _copied(tmp_path) > before)
+        finally:
+            worker.send_signal(signal.SIGKILL)
+            await worker.wait()
+        last = {record.key: record.value for record in await changelog(server)}
+        async with running(server, tmp_path) as (app, table):
+            read_again.append(progress(app).records)
+            await until(lambda: contents(table) == orders.expected)
+        assert last.keys() <= orders.expected.keys()
+    assert max(read_again) < len(await changelog(server)) // 2
+
+
+def _copied(directory: Path) -> int:
+    return sum(path.stat().st_size for path in directory.rglob("*.copy"))
+
+
+async def test_recovery_goes_on_when_a_frozen_broker_is_back(
+    server: EmbeddedBroker, tmp_path: Path
+) -> None:
+    await create_topics(server)
+    orders = Orders(server, {})
+    await orders.send(600)
+    async with running(server, None) as (_, table):
+        await until(lambda: contents(table) == orders.expected)
+    app, table = table_app(server.address, None)
+    app.finalize()
+    starting = asyncio.create_task(app.start())
+    froze = False
+    try:
+        await until(lambda: app.tables.recovery.in_recovery)
+        server_process = server.pid
+        _signal(server_process, signal.SIGSTOP)
+        froze = not app.tables.recovery.progress.done
+        await asyncio.sleep(1)
+        _signal(server_process, signal.SIGCONT)
+        await until(lambda: app.tables.recovery.progress.done)
+        assert contents(table) == orders.expected
+        assert froze
+    finally:
+        _signal(server.pid, signal.SIGCONT)
+        await starting
+        await app.stop()
+
+
+def _signal(pid: int, number: signal.Signals) -> None:
+    os.kill(pid, number)
+
+
+def test_a_digest_tells_records_apart() -> None:
+    records: list[tuple[bytes, bytes | None]] = [
+        (b"a", b"bc"),
+        (b"ab", b"c"),
+        (b"a", None),
+        (b"a", b""),
+        (b"a", b"-"),
+    ]
+    assert len({record_digest(*record) for record in records}) == len(records)
