@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+
+import msgspec
 
 from models.aggregate.fold import Effect, fold
 from models.aggregate.record import (
+    Change,
     CustomerRecord,
+    Evidence,
     Forgotten,
+    Notice,
     decode_forgotten,
     decode_record,
     encode_record,
@@ -17,11 +22,19 @@ from models.aggregate.state import Aggregate
 from models.aggregate.summary import Summary
 from models.context import Context
 from models.contracts import Envelope
-from models.documents import customer_removed, segment_changes, value_update
+from models.documents import notice_documents, value_update
 from models.economics import Economics
 from models.outputs import Outputs, Removed, Update
-from models.scores import Evaluation, Removal, RemovalReason, Scores
+from models.scores import Evaluation, Removal, RemovalReason, Resend, Scores
 from models.value import Row, value_row, values
+
+Told = Callable[[str, int], bool]
+"""Whether what the record at an offset of a topic-partition led to has certainly been told."""
+
+
+def always_told(_origin: str, _offset: int) -> bool:
+    """Nothing has crashed: whatever is stored was told."""
+    return True
 
 
 class Customer:
@@ -31,7 +44,7 @@ class Customer:
     and after a merge into another. steps: what is to be published, in its order.
     """
 
-    __slots__ = ("customer_id", "key", "present", "record", "replayed", "steps", "summary")
+    __slots__ = ("customer_id", "kept", "key", "present", "record", "resent", "steps", "summary")
 
     def __init__(
         self, key: bytes, record: CustomerRecord, config: Economics, *, present: bool
@@ -41,8 +54,9 @@ class Customer:
         self.record = record
         self.present = present
         self.summary = Summary(record.aggregate, config)
-        self.steps: list[Evaluation | Removal] = []
-        self.replayed = False
+        self.steps: list[Evaluation | Removal | Resend] = []
+        self.resent = False
+        self.kept = False
 
     def apply(self, event: Envelope, occurred: int, config: Economics) -> Effect:
         """Fold an event, and keep the summary current."""
@@ -68,12 +82,18 @@ class Batch:
     """The customers touched by a batch, and the rows to score."""
 
     def __init__(
-        self, states: Mapping[bytes, bytes], origin: str, context: Context, outputs: Outputs
+        self,
+        states: Mapping[bytes, bytes],
+        origin: str,
+        context: Context,
+        outputs: Outputs,
+        told: Told,
     ) -> None:
         self.states = states
         self.origin = origin
         self.context = context
         self.outputs = outputs
+        self.told = told
         self.customers: dict[bytes, Customer] = {}
         self.rows: list[Row] = []
 
@@ -89,6 +109,8 @@ class Batch:
                 self.context.economics,
                 present=stored is not None and not record.into,
             )
+            if record.outbox and not self.told(record.origin, record.outbox[-1].offset):
+                self._resend(known)
         return known
 
     def _remembered(self, key: bytes) -> CustomerRecord:
@@ -97,19 +119,28 @@ class Batch:
         if left is None:
             return CustomerRecord()
         forgotten = decode_forgotten(left)
-        return CustomerRecord(version=forgotten.version, erased_at=forgotten.erased_at)
+        return CustomerRecord(
+            version=forgotten.version,
+            erased_at=forgotten.erased_at,
+            origin=forgotten.origin,
+            outbox=(forgotten.notice,),
+        )
 
     def knows(self, key: bytes) -> bool:
         """Whether something is stored under this key, or will be."""
         return key in self.states or key in self.customers
 
     def replay(self, customer: Customer) -> None:
-        """Note a record that is applied already: the customer's current value is sent again.
-
-        Its segment changes are not: they were acknowledged before the record was stored.
-        """
-        customer.replayed = True
+        """Note a record that is applied already: it was stored, but perhaps not told."""
         self.outputs.replayed += 1
+        self._resend(customer)
+
+    def _resend(self, customer: Customer) -> None:
+        """Send the customer's current value again, and what is in the outbox, before all else."""
+        if not customer.resent:
+            customer.resent = True
+            row = self._add_row(customer) if customer.present else None
+            customer.steps.append(Resend(row))
 
     def evaluate(self, customer: Customer, as_of: int, offset: int) -> None:
         """Score the customer as of a time, as the next version of its record."""
@@ -120,7 +151,8 @@ class Batch:
         record.version += 1
         record.as_of = max(record.as_of, as_of)
         record.applied[self.origin] = offset
-        self._add_row(customer)
+        row = self._add_row(customer)
+        customer.steps.append(Evaluation(row, record.version, record.as_of, offset))
 
     def remove(
         self, customer: Customer, reason: RemovalReason, into: str, as_of: int, offset: int
@@ -129,81 +161,141 @@ class Batch:
         record = customer.record
         record.version += 1
         customer.present = False
-        cause = (self.origin, offset)
-        customer.steps.append(Removal(record.version, as_of, cause, reason, into))
+        customer.steps.append(Removal(record.version, as_of, offset, reason, into))
 
-    def remember_erasure(self, customer: Customer) -> None:
-        """Store that the customer was erased, without the id."""
-        record = customer.record
-        key = forgotten_key(customer.key, self.context.erasure_key)
-        self.outputs.records[key] = encode_record(Forgotten(record.erased_at, record.version))
+    def keep(self, customer: Customer, offset: int) -> None:
+        """Store the record of a customer of whom there is nothing to tell."""
+        customer.record.applied[self.origin] = offset
+        customer.kept = True
 
-    def _add_row(self, customer: Customer) -> None:
-        record = customer.record
-        cause = (self.origin, record.applied[self.origin])
-        customer.steps.append(Evaluation(len(self.rows), record.version, record.as_of, cause))
+    def _add_row(self, customer: Customer) -> int:
         self.rows.append(customer.value_row(self.context.economics))
+        return len(self.rows) - 1
 
     def finish(self) -> None:
         """Score all rows at once, and write records, updates and segment changes."""
         for customer in self.customers.values():
-            if customer.replayed and not customer.steps:
-                self._again(customer)
-        if not self.rows and not any(customer.steps for customer in self.customers.values()):
+            if customer.kept and not customer.steps:
+                self.outputs.records[customer.key] = encode_record(customer.record)
+        touched = [customer for customer in self.customers.values() if customer.steps]
+        if not touched:
             return
         context = self.context
         scored = values(self.rows, context.parameters, context.economics)
         scores = Scores(scored, context.dimensions, context.parameters)
-        for customer in self.customers.values():
-            if customer.steps:
-                self._publish(customer, scores)
-
-    def _again(self, customer: Customer) -> None:
-        if customer.present:
-            self._add_row(customer)
-        else:
-            record = customer.record
-            self.outputs.removed.append(Removed(customer.customer_id, customer.key, record.version))
+        for customer in touched:
+            self._publish(customer, scores)
 
     def _publish(self, customer: Customer, scores: Scores) -> None:
         record, outputs = customer.record, self.outputs
-        segments = record.segments
+        notices: list[tuple[Notice, tuple[Evidence, ...]]] = []
         row = 0
         for step in customer.steps:
-            if isinstance(step, Removal):
-                notice = customer_removed(customer.customer_id, step)
-                outputs.segment_changes.append((customer.key, notice))
-                segments.clear()
-                record.clv = None
-                continue
-            for document in segment_changes(customer.customer_id, record, step, scores):
-                outputs.segment_changes.append((customer.key, document))
-            row = step.row
-            for dimension, names in scores.segments:
-                segments[dimension.name] = names[row]
-            record.clv = scores.clv[row]
-        if not customer.present:
-            self._store_absence(customer)
-            return
-        outputs.records[customer.key] = encode_record(record)
-        outputs.updates.append(
-            Update(
-                customer.customer_id,
-                customer.key,
-                record.version,
-                scores.clv[row],
-                tuple(segments.items()),
-                value_update(
-                    customer.customer_id,
-                    record,
-                    customer.summary,
-                    scores.published[row],
-                    self.context,
-                ),
-            )
+            if isinstance(step, Evaluation):
+                row = step.row
+                if changed := _changes(record, step, scores):
+                    notices.append(changed)
+            elif isinstance(step, Removal):
+                notices.append((_removal(record, step), ()))
+            else:
+                row = step.row or 0
+                self._tell(customer, record.origin, _from_outbox(record, step, scores))
+        self._tell(customer, self.origin, notices)
+        if customer.kept or not all(isinstance(step, Resend) for step in customer.steps):
+            record.origin = self.origin if notices else ""
+            record.outbox = _outbox(notices, record.version)
+            self._store(customer)
+        if customer.present:
+            outputs.updates.append(self._update(customer, scores, row))
+        else:
+            outputs.removed.append(Removed(customer.customer_id, customer.key, record.version))
+
+    def _tell(
+        self,
+        customer: Customer,
+        origin: str,
+        notices: Iterable[tuple[Notice, tuple[Evidence, ...]]],
+    ) -> None:
+        for notice, evidence in notices:
+            for document in notice_documents(customer.customer_id, origin, notice, evidence):
+                self.outputs.segment_changes.append((customer.key, document))
+
+    def _update(self, customer: Customer, scores: Scores, row: int) -> Update:
+        record = customer.record
+        return Update(
+            customer.customer_id,
+            customer.key,
+            record.version,
+            scores.clv[row],
+            tuple(record.segments.items()),
+            value_update(
+                customer.customer_id, record, customer.summary, scores.published[row], self.context
+            ),
         )
 
-    def _store_absence(self, customer: Customer) -> None:
+    def _store(self, customer: Customer) -> None:
         record, records = customer.record, self.outputs.records
-        records[customer.key] = encode_record(record) if record.into else None
-        self.outputs.removed.append(Removed(customer.customer_id, customer.key, record.version))
+        if customer.present or record.into:
+            records[customer.key] = encode_record(record)
+            return
+        # Erased: the id goes, and a fingerprint of it stays.
+        records[customer.key] = None
+        left = Forgotten(record.erased_at, record.version, self.origin, record.outbox[-1])
+        records[forgotten_key(customer.key, self.context.erasure_key)] = encode_record(left)
+
+
+def _removal(record: CustomerRecord, step: Removal) -> Notice:
+    notice = Notice(
+        step.version, step.as_of, step.offset, record.clv, removal=step.reason, into=step.into
+    )
+    record.segments = {}
+    record.clv = None
+    return notice
+
+
+def _changes(
+    record: CustomerRecord, step: Evaluation, scores: Scores
+) -> tuple[Notice, tuple[Evidence, ...]] | None:
+    """What an evaluation changes, or None; the record has its segments and its value after."""
+    row, segments, before = step.row, record.segments, record.clv
+    after = record.clv = scores.clv[row]
+    changes: list[Change] = []
+    evidence: list[Evidence] = []
+    for dimension, names in scores.segments:
+        name, current = dimension.name, names[row]
+        previous = segments.get(name)
+        if current != previous:
+            changes.append(Change(name, previous, current))
+            evidence.append(scores.evidence(dimension, row))
+            segments[name] = current
+    if not changes:
+        return None
+    notice = Notice(step.version, step.as_of, step.offset, before, after, tuple(changes))
+    return notice, tuple(evidence)
+
+
+def _outbox(notices: list[tuple[Notice, tuple[Evidence, ...]]], version: int) -> tuple[Notice, ...]:
+    """The notices to store, without the evidence that can be had from the record itself."""
+    return tuple(
+        notice
+        if notice.version == version or notice.removal
+        else msgspec.structs.replace(notice, evidence=evidence)
+        for notice, evidence in notices
+    )
+
+
+def _from_outbox(
+    record: CustomerRecord, step: Resend, scores: Scores
+) -> Iterator[tuple[Notice, tuple[Evidence, ...]]]:
+    """The stored notices, with the evidence of those that are of the record as it stands."""
+    dimensions = {dimension.name: dimension for dimension, _ in scores.segments}
+    for notice in record.outbox:
+        evidence = notice.evidence
+        if evidence is None and step.row is not None:
+            evidence = tuple(
+                scores.evidence(dimensions[change.dimension], step.row)
+                if change.dimension in dimensions
+                else {}
+                for change in notice.changes
+            )
+        yield notice, evidence or ()

@@ -6,18 +6,18 @@ Plain dictionaries, encoded at once: a fifth of the time of building and dumping
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
-from typing import Any
 
 import msgspec
 
-from models.aggregate.record import CustomerRecord
+from models.aggregate.record import CustomerRecord, Evidence, Notice
 from models.aggregate.summary import Summary
 from models.aggregate.windows import rolling_windows
 from models.context import Context
 from models.economics import from_units
-from models.scores import Evaluation, Published, Removal, Scores
+from models.scores import Published
 
 SOURCE = "/clv-streams"
 CONTENT_TYPE = ("content-type", b"application/cloudevents+json; charset=utf-8")
@@ -111,61 +111,48 @@ def value_update(
     )
 
 
-def segment_changes(
-    customer_id: str, record: CustomerRecord, evaluation: Evaluation, scores: Scores
+def notice_documents(
+    customer_id: str, origin: str, notice: Notice, evidence: Iterable[Evidence]
 ) -> list[bytes]:
-    """The `clv.segment-changed` events of an evaluation, one for each dimension that changed.
-
-    The record is that of before the evaluation, with the segments and the value the customer had.
-    """
-    row, version, as_of, (origin, offset) = evaluation
-    segments = record.segments
-    documents: list[bytes] = []
-    common: dict[str, Any] = {}
-    for dimension, names in scores.segments:
-        current = names[row]
-        previous = segments.get(dimension.name)
-        if current == previous:
-            continue
-        if not common:
-            common = {
-                "customer_id": customer_id,
-                "version": version,
-                "clv_before": record.clv,
-                "clv_after": scores.clv[row],
-                "as_of": moment(as_of),
+    """The events that tell of a notice: changes of segment, or the customer's end."""
+    if notice.removal:
+        return [_customer_removed(customer_id, origin, notice)]
+    common = {
+        "customer_id": customer_id,
+        "version": notice.version,
+        "clv_before": notice.before,
+        "clv_after": notice.after,
+        "as_of": moment(notice.as_of),
+    }
+    return [
+        _encode(
+            {
+                "specversion": "1.0",
+                "id": f"{customer_id}/{change.dimension}/{origin}/{notice.offset}",
+                "source": SOURCE,
+                "type": "clv.segment-changed",
+                "subject": customer_id,
+                "time": common["as_of"],
+                "datacontenttype": "application/json",
+                "data": {
+                    **common,
+                    "dimension": change.dimension,
+                    "previous": change.previous,
+                    "current": change.current,
+                    "reason": {"rule": change.current, "values": values},
+                },
             }
-        documents.append(
-            _encode(
-                {
-                    "specversion": "1.0",
-                    "id": f"{customer_id}/{dimension.name}/{origin}/{offset}",
-                    "source": SOURCE,
-                    "type": "clv.segment-changed",
-                    "subject": customer_id,
-                    "time": common["as_of"],
-                    "datacontenttype": "application/json",
-                    "data": {
-                        **common,
-                        "dimension": dimension.name,
-                        "previous": previous,
-                        "current": current,
-                        "reason": {"rule": current, "values": scores.evidence(dimension, row)},
-                    },
-                }
-            )
         )
-    return documents
+        for change, values in zip(notice.changes, evidence, strict=True)
+    ]
 
 
-def customer_removed(customer_id: str, removal: Removal) -> bytes:
-    """The `clv.customer-removed` event of a customer who was erased, or merged into another."""
-    origin, offset = removal.cause
-    as_of = moment(removal.as_of)
+def _customer_removed(customer_id: str, origin: str, notice: Notice) -> bytes:
+    as_of = moment(notice.as_of)
     return _encode(
         {
             "specversion": "1.0",
-            "id": f"{customer_id}/removed/{origin}/{offset}",
+            "id": f"{customer_id}/removed/{origin}/{notice.offset}",
             "source": SOURCE,
             "type": "clv.customer-removed",
             "subject": customer_id,
@@ -173,9 +160,9 @@ def customer_removed(customer_id: str, removal: Removal) -> bytes:
             "datacontenttype": "application/json",
             "data": {
                 "customer_id": customer_id,
-                "version": removal.version,
-                "reason": removal.reason,
-                "merged_into": removal.into or None,
+                "version": notice.version,
+                "reason": notice.removal,
+                "merged_into": notice.into or None,
                 "as_of": as_of,
             },
         }

@@ -15,13 +15,16 @@ from collections.abc import Callable, Iterable, Mapping
 
 from models.acceptance import check_acceptable, too_old
 from models.aggregate.fold import Effect
-from models.aggregate.record import UnreadableRecord, is_customer
+from models.aggregate.record import is_customer
 from models.context import Context
 from models.contracts import Envelope, Reason, Refused, customer_of, decode, key_as_customer
-from models.customers import Batch
-from models.identities import ask_for, erase, hand_over, onward, take_over
-from models.identity import Absorb, Release, decode_message, via_of
+from models.customers import Batch, Told, always_told
+from models.identities import ask_for, erase, hand_over, onward, send_state, take_over
+from models.identity import Absorb, DamagedMessage, Release, decode_message, via_of
 from models.outputs import DeadLetter, Outputs, Record, Rekeyed
+
+LARGEST_STRAY = 1_000_000
+"""Bytes of a record that is sent on; Kafka's topics take 1,048,588 unless told otherwise."""
 
 
 def process(
@@ -32,6 +35,7 @@ def process(
     *,
     now: int,
     at_home: Callable[[bytes], bool] = lambda _key: True,
+    told: Told = always_told,
 ) -> Outputs:
     """Fold the records of one topic-partition into the states of its customers.
 
@@ -39,7 +43,8 @@ def process(
     the outputs. origin: "topic/partition" of the records. now: milliseconds since 1970; events
     that claim to be later than a day after it, or after their arrival, are refused. at_home: says
     of a new customer's key whether it belongs to this topic-partition; publishers may partition by
-    another rule, and a customer's events must all be in one place.
+    another rule, and a customer's events must all be in one place. told: says whether what is in a
+    customer's outbox was sent; what may not have been is sent again, before it is replaced.
 
     Raises
     ------
@@ -47,14 +52,14 @@ def process(
         when a stored record was written by a newer version, or is damaged.
     """
     outputs = Outputs()
-    batch = Batch(states, origin, context, outputs)
+    batch = Batch(states, origin, context, outputs, told)
     config = context.economics
     for record in records:
         try:
             event = decode(record.key, record.value, record.headers)
             key = _addressee(event, record)
             if key != record.key or (not batch.knows(key) and not at_home(key)):
-                outputs.rekeyed.append(Rekeyed(key, record))
+                outputs.rekeyed.append(_stray(key, record))
                 continue
             occurred = check_acceptable(event, record.timestamp, now, config)
             customer = batch.customer(key)
@@ -68,7 +73,7 @@ def process(
             if known.into:
                 via = onward(customer, via_of(record.headers) or ())
                 if via is not None:
-                    outputs.rekeyed.append(Rekeyed(known.into.encode(), record, via))
+                    outputs.rekeyed.append(_stray(known.into.encode(), record, via))
                     continue
             if event.type == "customer.erased":
                 erase(batch, customer, occurred, record.offset)
@@ -99,6 +104,20 @@ def _addressee(event: Envelope, record: Record) -> bytes:
     return key
 
 
+def _stray(key: bytes, record: Record, via: tuple[str, ...] = ()) -> Rekeyed:
+    """A record to be sent on, which is possible for what fits a topic without being compressed."""
+    size = len(record.value or b"") + sum(len(n) + len(v or b"") for n, v in record.headers)
+    if size > LARGEST_STRAY:
+        raise Refused(
+            Reason.TOO_LARGE,
+            "key",
+            f"the record has {size} bytes and belongs under another key, {key.decode()!r}: more "
+            f"than {LARGEST_STRAY} are not sent on; publish it under that key, partitioned by "
+            "murmur2",
+        )
+    return Rekeyed(key, record, via)
+
+
 def advance(
     states: Mapping[bytes, bytes],
     keys: Iterable[bytes],
@@ -107,14 +126,16 @@ def advance(
     context: Context,
     *,
     as_of: int,
+    told: Told = always_told,
 ) -> Outputs:
     """Let time pass for these customers: score them all as of a time, and publish.
 
     as_of: milliseconds since 1970; a customer never goes back before what it was scored at.
     offset: of the record in `origin` that says so; a customer that has seen it is sent again.
+    told: as in `process`.
     """
     outputs = Outputs()
-    batch = Batch(states, origin, context, outputs)
+    batch = Batch(states, origin, context, outputs, told)
     for key in keys:
         if not is_customer(key) or key not in states:
             continue
@@ -130,15 +151,20 @@ def advance(
 
 
 def exchange(
-    states: Mapping[bytes, bytes], origin: str, records: Iterable[Record], context: Context
+    states: Mapping[bytes, bytes],
+    origin: str,
+    records: Iterable[Record],
+    context: Context,
+    *,
+    told: Told = always_told,
 ) -> Outputs:
     """Do what customers of other partitions, and merges and erasures, ask of these customers.
 
-    records: those of one partition of `clv.identity`, see `models.identity`; states and origin as
-    in `process`.
+    records: those of one partition of `clv.identity`, see `models.identity`; the rest as in
+    `process`.
     """
     outputs = Outputs()
-    batch = Batch(states, origin, context, outputs)
+    batch = Batch(states, origin, context, outputs, told)
     for record in records:
         try:
             key = key_as_customer(record.key).encode()
@@ -146,13 +172,15 @@ def exchange(
         except Refused as refused:
             outputs.dead_letters.append(DeadLetter(record, refused))
             continue
-        except UnreadableRecord as error:
+        except DamagedMessage as error:
             reason = Refused(Reason.UNSUPPORTED_FORMAT, None, str(error))
             outputs.dead_letters.append(DeadLetter(record, reason))
             continue
         customer = batch.customer(key)
         if record.offset <= customer.record.applied.get(origin, -1):
             batch.replay(customer)
+            if isinstance(message, Release) and customer.record.into:
+                send_state(batch, customer)
         elif isinstance(message, Release):
             hand_over(batch, customer, message, record.offset)
         elif isinstance(message, Absorb):

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Final
+
+import msgspec
 
 from models.aggregate.absorb import absorb
 from models.aggregate.erase import is_empty, without
 from models.aggregate.fold import merge
+from models.aggregate.record import CustomerRecord, Guest
 from models.aggregate.state import Aggregate
-from models.contracts import CustomerMerged
+from models.contracts import CustomerMerged, Reason, Refused
 from models.customers import Batch, Customer
 from models.identity import Absorb, Erase, Message, Release, closes_circle, encode_message
+
+MOST_GUESTS: Final = 10_000
+"""Customers that may be merged into one; each takes some forty bytes of its record."""
 
 
 def onward(customer: Customer, via: tuple[str, ...]) -> tuple[str, ...] | None:
@@ -27,39 +34,64 @@ def onward(customer: Customer, via: tuple[str, ...]) -> tuple[str, ...] | None:
 
 
 def erase(batch: Batch, customer: Customer, until: int, offset: int) -> None:
-    """Forget what happened until some time, here and in whoever was merged into this customer."""
-    record, outputs = customer.record, batch.outputs
+    """Forget what happened until some time, here and in whoever was merged into this customer.
+
+    Only merges of until then are undone: a later one says that there is a customer still.
+    """
+    record, outputs, config = customer.record, batch.outputs, batch.context.economics
     if record.erased_at >= until:
-        outputs.duplicates += 1
+        if not customer.present and _is_cause(record, batch.origin, offset):
+            batch.replay(customer)
+        else:
+            outputs.duplicates += 1
         return
     outputs.accepted += 1
     _tell(batch, record.absorbed, Erase(until))
-    record.absorbed.clear()
+    record.absorbed = {name: guest for name, guest in record.absorbed.items() if guest.at > until}
     record.erased_at = until
     left = without(record.aggregate, until)
-    if customer.present and not is_empty(left):
-        customer.take(left, batch.context.economics)
+    customer.take(left, config)
+    if record.into and record.merged_at > until:
+        batch.keep(customer, offset)
+    elif customer.present and (record.absorbed or not is_empty(left)):
         batch.evaluate(customer, record.as_of, offset)
-        return
-    customer.take(Aggregate(), batch.context.economics)
-    record.applied.clear()
-    record.as_of, record.into = 0, ""
-    batch.remove(customer, "erased", "", until, offset)
-    batch.remember_erasure(customer)
+    else:
+        customer.take(Aggregate(), config)
+        record.applied.clear()
+        record.as_of, record.into, record.merged_at = 0, "", -1
+        batch.remove(customer, "erased", "", until, offset)
+
+
+def _is_cause(record: CustomerRecord, origin: str, offset: int) -> bool:
+    """Whether the customer's end was caused by the record at this offset."""
+    return bool(record.outbox) and (record.origin, record.outbox[-1].offset) == (origin, offset)
 
 
 def ask_for(batch: Batch, customer: Customer, data: CustomerMerged, merged_at: int) -> None:
-    """Ask the customer who goes for everything that is known of them."""
+    """Ask the customer who goes for everything that is known of them.
+
+    Raises
+    ------
+    Refused
+        when too many have been merged into the customer.
+    """
     record, outputs = customer.record, batch.outputs
     if data.merged_from == customer.customer_id or data.merged_from in record.absorbed:
         outputs.duplicates += 1
         return
+    if len(record.absorbed) >= MOST_GUESTS:
+        raise Refused(
+            Reason.BEYOND_MEMORY,
+            "data.customer_id",
+            f"{MOST_GUESTS} customers have been merged into data.customer_id, which is as many as "
+            "are remembered; check whether it stands for somebody",
+        )
     outputs.accepted += 1
     _tell(batch, [data.merged_from], Release(customer.customer_id, merged_at))
 
 
 def hand_over(batch: Batch, customer: Customer, message: Release, offset: int) -> None:
-    """Send everything that is known of this customer to the one who stays, now and from now on."""
+    """Close this customer's record, and send what is in it to the one who stays."""
     record, outputs = customer.record, batch.outputs
     if message.at <= record.erased_at:
         outputs.forgotten += 1
@@ -71,44 +103,41 @@ def hand_over(batch: Batch, customer: Customer, message: Release, offset: int) -
     if (via := onward(customer, message.via)) is not None:
         _tell(batch, [record.into], Release(message.target, message.at, via))
         return
-    as_of = record.as_of or message.at
-    state = Absorb(
-        customer.customer_id, record.aggregate, as_of, record.version, dict(record.absorbed)
-    )
-    _tell(batch, [message.target], state)
-    customer.take(Aggregate(), batch.context.economics)
-    record.absorbed.clear()
+    record.as_of = record.as_of or message.at
     record.applied[batch.origin] = offset
-    record.as_of, record.into = 0, message.target
-    batch.remove(customer, "merged", message.target, as_of, offset)
+    record.into, record.merged_at = message.target, message.at
+    batch.remove(customer, "merged", message.target, record.as_of, offset)
+    send_state(batch, customer)
+
+
+def send_state(batch: Batch, customer: Customer) -> None:
+    """Send the state of a closed record to where it belongs."""
+    record = customer.record
+    guest = Guest(record.version, record.merged_at)
+    state = Absorb(
+        customer.customer_id, record.aggregate, record.as_of, guest, dict(record.absorbed)
+    )
+    batch.outputs.handovers.append((record.into.encode(), encode_message(state)))
 
 
 def take_over(batch: Batch, customer: Customer, message: Absorb, offset: int) -> None:
     """Take the state of a customer who turned out to be this one."""
     record, outputs, config = customer.record, batch.outputs, batch.context.economics
     if (via := onward(customer, message.via)) is not None:
-        onwards = Absorb(
-            message.source,
-            message.aggregate,
-            message.as_of,
-            message.version,
-            message.absorbed,
-            via,
-        )
-        _tell(batch, [record.into], onwards)
+        _tell(batch, [record.into], msgspec.structs.replace(message, via=via))
         outputs.accepted += 1
+        return
+    if message.guest.at <= record.erased_at:
+        # Erased before the state arrived: the erasure follows to where it came from.
+        _tell(batch, [message.source, *message.absorbed], Erase(record.erased_at))
+        outputs.forgotten += 1
         return
     incoming = message.aggregate
     if record.erased_at >= 0:
         incoming = without(incoming, record.erased_at)
-        if not customer.present and is_empty(incoming):
-            # Erased before the state arrived: the erasure follows to where it came from.
-            _tell(batch, [message.source, *message.absorbed], Erase(record.erased_at))
-            outputs.forgotten += 1
-            return
     join = merge if message.source in record.absorbed else absorb
     state = join(record.aggregate, incoming, config)
-    absorbed = {**record.absorbed, **message.absorbed, message.source: message.version}
+    absorbed = {**record.absorbed, **message.absorbed, message.source: message.guest}
     if customer.present and state == record.aggregate and absorbed == record.absorbed:
         outputs.duplicates += 1
         return

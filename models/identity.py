@@ -1,9 +1,10 @@
 """What workers tell each other about identities, on `clv.identity`, keyed by whom it is for.
 
 A merge crosses partitions in two steps, each of them safe to repeat. `customer.merged` arrives
-where the one that stays lives, and sends a `Release` to where the other lives. There the state is
-handed on in an `Absorb`, and a record remains that sends everything still to come after it. States
-join idempotently, so whatever is sent twice after a crash counts once.
+where the one that stays lives, and sends a `Release` to where the other lives. There the customer's
+record is closed as it is, which also says that everything still to come goes after it, and is then
+handed on in an `Absorb`. States join idempotently, and a closed one stays the same, so whatever is
+sent twice after a crash counts once.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Final
 
 import msgspec
 
-from models.aggregate.record import UnreadableRecord
+from models.aggregate.record import Guest, UnreadableRecord
 from models.aggregate.state import Aggregate
 
 VIA: Final = "clv.merged-via"
@@ -36,13 +37,13 @@ class Release(Message, array_like=True, frozen=True, tag=True):
 
 
 class Absorb(Message, array_like=True, frozen=True, tag=True):
-    """Take the state of `source`, with its version, and of those merged into it before."""
+    """Take the state of `source`, merged at a time and version, and those merged into it before."""
 
     source: str
     aggregate: Aggregate
     as_of: int
-    version: int
-    absorbed: dict[str, int]
+    guest: Guest
+    absorbed: dict[str, Guest]
     via: tuple[str, ...] = ()
 
 
@@ -62,23 +63,29 @@ def encode_message(message: Message) -> bytes:
     return _PREFIX + _encoder.encode(message)
 
 
+class DamagedMessage(Exception):
+    """These bytes are no message."""
+
+
 def decode_message(data: bytes) -> Release | Absorb | Erase:
     """The message of these bytes.
 
     Raises
     ------
     UnreadableRecord
-        when it was written by a newer version, or is damaged.
+        when it was written by a newer version: run that one or a later one; a state may be in it.
+    DamagedMessage
+        when it is none at all.
     """
-    if data[:1] != _PREFIX:
+    if data[:1] > _PREFIX:
         raise UnreadableRecord(
-            f"the message begins with {data[:1]!r}, this program reads schema {_SCHEMA}: let the "
-            "version that wrote it, or a later one, read it"
+            f"a message between customers has schema {data[0]}, this program reads up to "
+            f"{_SCHEMA}: it was written by a newer version; run that one or a later one"
         )
     try:
         message: Release | Absorb | Erase = _decoder.decode(memoryview(data)[1:])
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise UnreadableRecord(f"the message of {len(data)} bytes is damaged: {error}") from error
+        raise DamagedMessage(f"a message of {len(data)} bytes is damaged: {error}") from error
     return message
 
 

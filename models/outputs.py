@@ -76,8 +76,11 @@ class Outputs:
     `accepted + duplicates + replayed + forgotten + rekeyed + dead letters` makes all records.
 
     records: to be stored by key; None takes a key away. segment_changes: documents by customer's
-    key, in their order; among them the notices of customers who are gone. messages: for other
-    customers' partitions, by customer's key. forgotten: events of before an erasure.
+    key, in their order; among them the notices of customers who are gone. messages, handovers: for
+    other customers' partitions, by customer's key. forgotten: events of before an erasure.
+
+    Strays, messages and dead letters follow from the events alone; they may be sent before the
+    records are stored. Updates, changes and handovers follow from the records, and are sent after.
     """
 
     records: dict[bytes, bytes | None] = field(default_factory=dict)
@@ -85,6 +88,7 @@ class Outputs:
     removed: list[Removed] = field(default_factory=list)
     segment_changes: list[tuple[bytes, bytes]] = field(default_factory=list)
     messages: list[tuple[bytes, bytes]] = field(default_factory=list)
+    handovers: list[tuple[bytes, bytes]] = field(default_factory=list)
     rekeyed: list[Rekeyed] = field(default_factory=list)
     dead_letters: list[DeadLetter] = field(default_factory=list)
     accepted: int = 0

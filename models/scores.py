@@ -38,8 +38,8 @@ class Evaluation(NamedTuple):
     row: int
     version: int
     as_of: int
-    cause: tuple[str, int]
-    """Topic-partition and offset of the record that led to it."""
+    offset: int
+    """Of the record that led to it."""
 
 
 RemovalReason = Literal["erased", "merged"]
@@ -50,10 +50,16 @@ class Removal(NamedTuple):
 
     version: int
     as_of: int
-    cause: tuple[str, int]
-    """Topic-partition and offset of the record that led to it."""
+    offset: int
+    """Of the record that led to it."""
     reason: RemovalReason
     into: str
+
+
+class Resend(NamedTuple):
+    """What is stored already is told again; `row` is of the customer as stored, if present."""
+
+    row: int | None
 
 
 class Scores:

@@ -51,6 +51,7 @@ def build_app(
     app.agent(app.topic(settings.topics.identity), name="exchange")(exchange)
 
     async def follow(_app: Any, assigned: set[TP], **_: Any) -> None:
+        pipeline.assigned()
         orders = settings.topics.orders
         cache.assigned({tp.partition for tp in assigned if tp.topic == orders})
 

@@ -163,10 +163,10 @@ class _Folding:
 
     def _take(self, outputs: Outputs) -> None:
         self.result.add(outputs)
-        while outputs.messages:
+        while messages := [*outputs.messages, *outputs.handovers]:
             records = [
                 BatchRecord(self._next(IDENTITY), self._now, key, value, [])
-                for key, value in outputs.messages
+                for key, value in messages
             ]
             outputs = exchange(self.result.states, f"{IDENTITY}/0", records, self._context)
             self.result.store(outputs)

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from models.contracts.dead_letters import CUT, dead_letter_headers
 from models.documents import CONTENT_TYPE
 from models.identity import via_header
-from models.outputs import DeadLetter, Outputs, Rekeyed, Update
-from streams.cache import VERSION_HEADER, CachedScore, Removal, published_score
-from streams.transport import OutgoingRecord, RecordBatch
+from models.outputs import DeadLetter, Outputs, Rekeyed
+from streams.cache import CachedScore, Removal, published_score
+from streams.transport import Delivery, OutgoingRecord, RecordBatch
+
+VERSION_HEADER = "clv-version"
+"""Header of a tombstone: the version at which the customer was forgotten, in decimal digits."""
 
 LARGEST_LETTER = 3 * 1024 * 1024
 """Bytes of a refused record's value that are kept; the topic takes a record of 4 MiB."""
+
+LARGEST_HEADERS = 256 * 1024
+"""Bytes of its headers, and of its key, that are kept."""
 
 _JSON = [CONTENT_TYPE]
 
@@ -31,18 +37,41 @@ def change_records(outputs: Outputs) -> Iterator[OutgoingRecord]:
         yield key, document, _JSON
 
 
+def message_records(
+    messages: Iterable[tuple[bytes, bytes]],
+) -> Iterator[tuple[bytes, OutgoingRecord]]:
+    """Messages between customers, with the key of whom they are for."""
+    for key, message in messages:
+        yield key, (key, message, [])
+
+
 def letter_record(batch: RecordBatch, letter: DeadLetter) -> OutgoingRecord:
     """A refused record as it was, with headers that say why."""
     record = letter.record
+    kept, cut = _within(record.headers, LARGEST_HEADERS)
     headers = dead_letter_headers(
-        letter.refused, record.headers, batch.tp.topic, batch.tp.partition, record.offset
+        letter.refused, kept, batch.tp.topic, batch.tp.partition, record.offset
     )
-    value = record.value
-    if value is not None and len(value) > LARGEST_LETTER:
+    key, value = record.key, record.value
+    if cut or len(value or b"") > LARGEST_LETTER or len(key or b"") > LARGEST_HEADERS:
         # It came compressed, and would not fit the topic as it is.
-        headers.append((CUT, str(len(value)).encode()))
-        value = value[:LARGEST_LETTER]
-    return record.key, value, headers
+        headers.append((CUT, str(len(value or b"")).encode()))
+        key = key and key[:LARGEST_HEADERS]
+        value = value and value[:LARGEST_LETTER]
+    return key, value, headers
+
+
+def _within(
+    headers: Sequence[tuple[str, bytes]], most: int
+) -> tuple[list[tuple[str, bytes]], bool]:
+    """The headers as far as they fit into so many bytes, and whether some were left out."""
+    kept: list[tuple[str, bytes]] = []
+    for name, content in headers:
+        most -= len(name.encode()) + len(content or b"")
+        if most < 0:
+            return kept, True
+        kept.append((name, content))
+    return kept, False
 
 
 def stray_record(batch: RecordBatch, stray: Rekeyed) -> OutgoingRecord:
@@ -55,13 +84,28 @@ def stray_record(batch: RecordBatch, stray: Rekeyed) -> OutgoingRecord:
     return stray.key, record.value, headers
 
 
-def cached(update: Update) -> CachedScore:
-    """A value update as the cache has it."""
-    return published_score(
-        update.customer_id, update.version, update.clv, update.segments, update.document
-    )
+def positions(deliveries: Iterable[Delivery]) -> list[int] | None:
+    """The offset of each record delivered, in order; None where the broker did not say."""
+    offsets: list[int] = []
+    for start, end in deliveries:
+        if start < 0:
+            return None
+        offsets += range(start, end)
+    return offsets
 
 
-def removals(outputs: Outputs) -> list[Removal]:
-    """The customers who are gone, as the cache has it."""
-    return [Removal(gone.customer_id, gone.version) for gone in outputs.removed]
+def cached(outputs: Outputs, offsets: Sequence[int]) -> tuple[list[CachedScore], list[Removal]]:
+    """The value updates and the customers who are gone, as the cache has them.
+
+    offsets: those of `value_records`. Errors: ValueError for more or fewer of them.
+    """
+    updates = len(outputs.updates)
+    scores = [
+        published_score(update.customer_id, at, update.clv, update.segments, update.document)
+        for update, at in zip(outputs.updates, offsets[:updates], strict=True)
+    ]
+    removals = [
+        Removal(gone.customer_id, at)
+        for gone, at in zip(outputs.removed, offsets[updates:], strict=True)
+    ]
+    return scores, removals

@@ -1,32 +1,34 @@
-"""The way of a batch: engine, outputs, changelog, cache, commit.
+"""The way of a batch: engine, changelog, outputs, cache, commit.
 
     outputs = process(states, records)
-    -> clv.updates, clv.segment-changes, clv.dead-letters, and the broker acknowledges them
+    -> dead letters, strays and messages: what follows from the events alone
     -> the changelog, and the broker acknowledges it
+    -> clv.updates and clv.segment-changes, and the broker acknowledges them
     -> Redis
     -> the batch is acknowledged, and its offset may be committed
 
-Outputs come before the changelog: a stored record then says that what it caused was published, and
-whatever happens in between, the events are processed again from the state before them, to the same
-outputs. The next batches are worked on while the deliveries of the last ones are awaited.
+The state comes before what it leads to. A stored record holds what is to be told of its last change,
+so that after a crash the same is told again, and nothing is ever told that did not come to be. The
+outputs of a partition take turns; batches of others are worked on while deliveries are awaited.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, NamedTuple
 
 import structlog
-from faust.types import EventT
+from faust.types import TP, EventT
 from pydantic import ValidationError
 
 from models.acceptance import FUTURE_TOLERANCE
 from models.aggregate.fold import milliseconds
+from models.aggregate.record import ERASURE_KEY, erasure_fingerprint
 from models.context import Context
 from models.contracts import Reason, Refused
 from models.contracts.clock import Tick
@@ -37,7 +39,8 @@ from streams.outgoing import (
     cached,
     change_records,
     letter_record,
-    removals,
+    message_records,
+    positions,
     stray_record,
     value_records,
 )
@@ -54,8 +57,8 @@ IN_WORK = 8
 SWEEP = 2_000
 """Customers that are scored at once when time passes."""
 
-PARAMETERS_SECONDS = 60.0
-"""How long a tick waits for the parameters it asks for."""
+PARAMETERS_SECONDS = 20.0
+"""How long a tick waits for the parameters it asks for: a rebalance must not wait much longer."""
 
 
 @dataclass(slots=True)
@@ -83,6 +86,10 @@ class Counts:
         self.replayed += outputs.replayed
         self.forgotten += outputs.forgotten
         self.rekeyed += len(outputs.rekeyed)
+        self.add_published(outputs)
+
+    def add_published(self, outputs: Outputs) -> None:
+        """Count what comes out, whatever it came of."""
         self.removed += len(outputs.removed)
         self.updates += len(outputs.updates)
         self.segment_changes += len(outputs.segment_changes)
@@ -90,41 +97,23 @@ class Counts:
         self.dead_letters += outputs.reasons()
 
 
-class _Published(NamedTuple):
-    """Deliveries under way: those of the values, and all others."""
-
-    values: Sequence[asyncio.Future[Delivery]]
-    others: Sequence[asyncio.Future[Any]]
-
-
-class _Turn:
-    """A place in the order of a partition's outputs.
-
-    stored: set when the changelog records are with the producer; told: when the cache has the
-    values. Each waits for those of the turn before.
-    """
-
-    def __init__(self) -> None:
-        self.stored = asyncio.Event()
-        self.told = asyncio.Event()
-
-    def give_way(self) -> None:
-        """Let the next one go on, whatever became of this."""
-        self.stored.set()
-        self.told.set()
+class ErasureKeyChanged(Exception):
+    """The secret under which erased customers are remembered is not the one it was."""
 
 
 class _Work(NamedTuple):
     """Outputs on their way.
 
-    former: the turn before. event: the batch to acknowledge at the end, if these are its last.
+    first: deliveries that were not to wait for the records. former, told: set when the outputs of
+    the partition's turn before, and of this one, are at the broker. event: the batch to acknowledge
+    at the end, if these are its last.
     """
 
     partition: int
     outputs: Outputs
-    published: _Published
-    former: _Turn | None
-    turn: _Turn
+    first: Sequence[asyncio.Future[Any]]
+    former: asyncio.Event | None
+    told: asyncio.Event
     event: EventT | None
 
 
@@ -157,20 +146,26 @@ class Pipeline:
         self._erasure_key = b"" if key is None else key.get_secret_value().encode()
         self._slots = asyncio.Semaphore(IN_WORK)
         self._failure: BaseException | None = None
-        self._turns: dict[int, _Turn] = {}
+        self._told: dict[int, asyncio.Event] = {}
+        self._handed: dict[str, int] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+
+    def assigned(self) -> None:
+        """Take note that partitions were assigned: what others did meanwhile is not known."""
+        self._handed.clear()
 
     async def fold(self, event: EventT) -> None:
         """Fold a batch of input records into the customers' records."""
         batch: RecordBatch = event.value
         await self._slot()
         outputs = process(
-            self.table.partition(batch.tp.partition),
+            self._states(batch.tp.partition),
             batch.origin,
             batch.records,
             self._context(),
             now=_now(),
             at_home=lambda key: home_partition(key, self.partitions) == batch.tp.partition,
+            told=self._was_told,
         )
         self.counts.add(outputs, len(batch))
         self._hand_over(batch, outputs, event)
@@ -179,8 +174,11 @@ class Pipeline:
         """Do what merged and erased customers of other partitions ask for."""
         batch: RecordBatch = event.value
         await self._slot()
-        states = self.table.partition(batch.tp.partition)
-        outputs = exchange(states, batch.origin, batch.records, self._context())
+        states = self._states(batch.tp.partition)
+        outputs = exchange(
+            states, batch.origin, batch.records, self._context(), told=self._was_told
+        )
+        self.counts.add_published(outputs)
         self._hand_over(batch, outputs, event)
 
     async def pass_time(self, event: EventT) -> None:
@@ -220,10 +218,12 @@ class Pipeline:
             tick.parameters, PARAMETERS_SECONDS
         ):
             log.warning("a tick asks for parameters that have not arrived", wanted=tick.parameters)
+            # To have waited in vain is progress too.
+            self.last_done = time.monotonic()
         return self._sweep(batch, record.offset, as_of)
 
     def _sweep(self, batch: RecordBatch, offset: int, as_of: int) -> Iterator[Outputs]:
-        states = self.table.partition(batch.tp.partition)
+        states = self._states(batch.tp.partition)
         keys = iter(list(states))
         while chunk := list(islice(keys, SWEEP)):
             outputs = advance(
@@ -233,6 +233,7 @@ class Pipeline:
                 offset,
                 self._context(),
                 as_of=as_of,
+                told=self._was_told,
             )
             yield outputs
         self.counts.ticks += 1
@@ -240,47 +241,78 @@ class Pipeline:
     def _context(self) -> Context:
         return Context(self.economics, self.feed.current, erasure_key=self._erasure_key)
 
+    def _states(self, partition: int) -> Mapping[bytes, bytes]:
+        """The records of a partition, written under the same secret as ours.
+
+        Raises
+        ------
+        ErasureKeyChanged
+            when they were written under another one.
+        """
+        states = self.table.partition(partition)
+        held = states.get(ERASURE_KEY)
+        if held is not None and held != erasure_fingerprint(self._erasure_key):
+            raise ErasureKeyChanged(
+                f"CLV_ERASURE_KEY is not the one under which the erased customers of partition "
+                f"{partition} are remembered: late events would bring them back. Give all workers "
+                "the former one"
+            )
+        return states
+
+    def _was_told(self, origin: str, offset: int) -> bool:
+        """Whether what a record led to is at the broker, or will be before anything new is."""
+        if offset < self._handed.get(origin, 0):
+            return True
+        topic, _, partition = origin.rpartition("/")
+        committed: int = self.app.consumer.committed_to(TP(topic, int(partition)))
+        return offset < committed
+
     def _hand_over(
         self, batch: RecordBatch, outputs: Outputs, event: EventT | None = None
     ) -> asyncio.Task[None]:
-        """Store the records, hand the outputs to the producer, and see them through meanwhile.
+        """Store the records in memory, and see the outputs through meanwhile.
 
         Nothing is awaited between reading the states and this, and each call takes its place behind
         the partition's former one: the changelog gets a customer's records in their order.
         """
         partition = batch.tp.partition
+        if outputs.records and ERASURE_KEY not in self.table.partition(partition):
+            outputs.records[ERASURE_KEY] = erasure_fingerprint(self._erasure_key)
         self.table.update_partition(partition, outputs.records)
-        published = self._publish(batch, outputs)
-        former = self._turns.get(partition)
-        turn = self._turns[partition] = _Turn()
-        work = _Work(partition, outputs, published, former, turn, event)
+        if event is not None:
+            self._handed[batch.origin] = batch.last_offset + 1
+        former = self._told.get(partition)
+        told = self._told[partition] = asyncio.Event()
+        first = self._send_first(batch, outputs)
+        work = _Work(partition, outputs, first, former, told, event)
         self.in_work += 1
         task = asyncio.create_task(self._see_through(work))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
 
-    def _publish(self, batch: RecordBatch, outputs: Outputs) -> _Published:
-        """Hand the outputs to the producer, without waiting; they keep the partition."""
-        partition, topics = batch.tp.partition, self.topics
+    def _send_first(self, batch: RecordBatch, outputs: Outputs) -> list[asyncio.Future[Any]]:
+        """Send what follows from the events alone: dead letters, strays, and messages."""
         letters = (letter_record(batch, letter) for letter in outputs.dead_letters)
-        return _Published(
-            self._to(topics.updates, partition, value_records(outputs)),
-            [
-                *self._to(topics.segment_changes, partition, change_records(outputs)),
-                *self._to(topics.dead_letters, partition, letters),
-                *self._elsewhere(batch, outputs),
-            ],
-        )
+        strays = ((each.key, stray_record(batch, each)) for each in outputs.rekeyed)
+        return [
+            *self._to(self.topics.dead_letters, batch.tp.partition, letters),
+            *self._home(batch.tp.topic, strays),
+            *self._home(self.topics.identity, message_records(outputs.messages)),
+        ]
 
-    def _elsewhere(self, batch: RecordBatch, outputs: Outputs) -> Iterator[asyncio.Future[Any]]:
-        """What goes to other partitions: strays, and messages to other customers."""
-        for stray in outputs.rekeyed:
-            home = home_partition(stray.key, self.partitions)
-            yield from self._to(batch.tp.topic, home, [stray_record(batch, stray)])
-        for key, message in outputs.messages:
-            home = home_partition(key, self.partitions)
-            yield from self._to(self.topics.identity, home, [(key, message, [])])
+    def _home(
+        self, topic: str, records: Iterable[tuple[bytes, OutgoingRecord]]
+    ) -> list[asyncio.Future[Any]]:
+        """Send records to the partitions of the customers they are for."""
+        by_partition: defaultdict[int, list[OutgoingRecord]] = defaultdict(list)
+        for key, record in records:
+            by_partition[home_partition(key, self.partitions)].append(record)
+        return [
+            delivery
+            for partition, those in by_partition.items()
+            for delivery in self._to(topic, partition, those)
+        ]
 
     def _to(
         self, topic: str, partition: int, records: Iterable[OutgoingRecord]
@@ -295,26 +327,24 @@ class Pipeline:
             raise self._failure
 
     async def _see_through(self, work: _Work) -> None:
-        """Wait for the broker, store, wait again, tell Redis, acknowledge; or stop the worker."""
-        outputs, former = work.outputs, work.former
+        """Store, then tell, each when the broker has what comes before; or stop the worker."""
+        outputs, partition = work.outputs, work.partition
         try:
-            values = await asyncio.gather(*work.published.values)
-            await asyncio.gather(*work.published.others)
-            if former is not None:
-                await former.stored.wait()
+            await asyncio.gather(*work.first)
+            if work.former is not None:
+                await work.former.wait()
             if self._failure is not None:
                 return
-            logged = self.table.send_items(work.partition, outputs.records)
-            work.turn.stored.set()
-            await asyncio.gather(*logged)
-            if former is not None:
-                await former.told.wait()
-            if self._failure is not None:
-                return
-            end = values[-1].end if values and values[-1].end >= 0 else None
-            scores = [cached(update) for update in outputs.updates]
-            self.cache.submit(work.partition, end, scores, removals(outputs))
-            work.turn.told.set()
+            await asyncio.gather(*self.table.send_items(partition, outputs.records))
+            values = self._to(self.topics.updates, partition, value_records(outputs))
+            others = [
+                *self._to(self.topics.segment_changes, partition, change_records(outputs)),
+                *self._home(self.topics.identity, message_records(outputs.handovers)),
+            ]
+            written = await asyncio.gather(*values)
+            await asyncio.gather(*others)
+            self._tell_cache(partition, outputs, written)
+            work.told.set()
             await self.cache.flush()
             if work.event is not None:
                 work.event.ack()
@@ -327,9 +357,17 @@ class Pipeline:
         except Exception as error:  # noqa: BLE001 - whatever it is, nothing later may be committed
             await self._stop_for(error)
         finally:
-            work.turn.give_way()
+            work.told.set()
             self.in_work -= 1
             self._slots.release()
+
+    def _tell_cache(self, partition: int, outputs: Outputs, written: Iterable[Delivery]) -> None:
+        offsets = positions(written)
+        if offsets is None:
+            self.cache.unsure(partition)
+            return
+        end = offsets[-1] + 1 if offsets else None
+        self.cache.submit(partition, end, *cached(outputs, offsets))
 
     async def _stop_for(self, error: BaseException) -> None:
         if self._failure is None:

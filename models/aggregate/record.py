@@ -11,10 +11,14 @@ import msgspec
 from models.aggregate.state import Aggregate
 
 SCHEMA_VERSION: Final = 2
-"""2: erasure and merges. Records of version 1 are read."""
+"""2: erasure, merges and outbox. Records of version 1 are read."""
 
-_FORGOTTEN: Final = b"\0forgotten/"
+_OTHER: Final = b"\0"
 """Customer ids have no control characters, so this is the beginning of none."""
+_FORGOTTEN: Final = _OTHER + b"forgotten/"
+
+ERASURE_KEY: Final = _OTHER + b"erasure-key"
+"""Key of the record that says by which secret a partition's forgotten customers are remembered."""
 
 
 class UnreadableRecord(Exception):
@@ -22,6 +26,43 @@ class UnreadableRecord(Exception):
 
     Newer: run the version that wrote it, or a later one. Damaged: restore the changelog topic.
     """
+
+
+class Change(msgspec.Struct, array_like=True, frozen=True):
+    """One change of segment."""
+
+    dimension: str
+    previous: str | None
+    current: str
+
+
+Evidence = dict[str, float | None]
+"""The values that a change was decided on."""
+
+
+class Notice(msgspec.Struct, array_like=True, frozen=True):
+    """What subscribers are told of one evaluation, or of the customer's end.
+
+    offset: of the record that led to it. removal: "erased" or "merged", or empty; into: the
+    customer who stays. evidence: of each change; None where it can be had from the record itself.
+    """
+
+    version: int
+    as_of: int
+    offset: int
+    before: float | None = None
+    after: float | None = None
+    changes: tuple[Change, ...] = ()
+    evidence: tuple[Evidence, ...] | None = None
+    removal: str = ""
+    into: str = ""
+
+
+class Guest(msgspec.Struct, array_like=True, frozen=True):
+    """A customer who was merged into another: at which version, and when, in milliseconds."""
+
+    version: int
+    at: int
 
 
 class CustomerRecord(msgspec.Struct, array_like=True):
@@ -32,8 +73,10 @@ class CustomerRecord(msgspec.Struct, array_like=True):
     applied: last applied offset by "topic/partition"; a record at or before it is a replay.
     segments: current segment by dimension. clv: the last published value.
     erased_at: milliseconds since 1970; whatever happened until then is forgotten, -1 for nothing.
-    into: the customer that this one was merged into; such a record has nothing else to tell.
-    absorbed: customers that were merged into this one, with the version they had.
+    into, merged_at: the customer that this one was merged into, and when; the rest stays as it was
+    handed over. absorbed: customers that were merged into this one.
+    origin, outbox: the topic-partition of the last batch that changed the record, and what it has
+    to tell. The record is stored before it is told, and after a crash it is told from here.
     """
 
     aggregate: Aggregate = msgspec.field(default_factory=Aggregate)
@@ -44,17 +87,23 @@ class CustomerRecord(msgspec.Struct, array_like=True):
     clv: float | None = None
     erased_at: int = -1
     into: str = ""
-    absorbed: dict[str, int] = msgspec.field(default_factory=dict)
+    merged_at: int = -1
+    absorbed: dict[str, Guest] = msgspec.field(default_factory=dict)
+    origin: str = ""
+    outbox: tuple[Notice, ...] = ()
 
 
 class Forgotten(msgspec.Struct, array_like=True, frozen=True):
     """What is remembered of an erased customer, under a fingerprint in place of the id.
 
-    Late events until `erased_at` do not bring them back; a new life goes on from `version`.
+    Late events until `erased_at` do not bring them back; a new life goes on from `version`. origin,
+    notice: the end that has to be told, as in `CustomerRecord`.
     """
 
     erased_at: int
     version: int
+    origin: str
+    notice: Notice
 
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -107,9 +156,14 @@ def forgotten_key(key: bytes, secret: bytes) -> bytes:
     return _FORGOTTEN + digest.encode()
 
 
+def erasure_fingerprint(secret: bytes) -> bytes:
+    """What `ERASURE_KEY` holds: by it a worker with another secret is recognised."""
+    return _PREFIX + blake2b(b"erasure key", digest_size=16, key=secret[:64]).digest()
+
+
 def is_customer(key: bytes) -> bool:
-    """Whether a key of the table is a customer's, and no fingerprint of a forgotten one."""
-    return not key.startswith(_FORGOTTEN)
+    """Whether a key of the table is a customer's."""
+    return not key.startswith(_OTHER)
 
 
 def customers(states: Mapping[bytes, bytes]) -> Iterator[tuple[bytes, CustomerRecord]]:

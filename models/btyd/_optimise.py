@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 import numpy as np
-from scipy.optimize import minimize
 
 from models.btyd._checks import FloatArray
 
@@ -48,6 +47,9 @@ def maximise(
     objective takes the parameters, in the order of start, and returns the mean log-likelihood and
     its gradient. Raises FitError when the search does not converge.
     """
+    # Here, because only a fit needs it and it doubles the time a worker takes to start.
+    from scipy.optimize import minimize  # noqa: PLC0415
+
     names = list(start)
     low, high = (np.log([limits[name] for name in names]) for limits in (lower, upper))
     begin: FloatArray = np.clip(np.log([start[name] for name in names]), low, high)

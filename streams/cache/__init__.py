@@ -4,6 +4,7 @@ from streams.cache.cache import ScoreCache
 from streams.cache.catch_up import KafkaUpdates
 from streams.cache.connection import RedisUnusable, check_login, connect, is_outage
 from streams.cache.rebuild import Rebuilt, rebuild
+from streams.cache.replay import AnotherLog
 from streams.cache.score import (
     MAX_CLV,
     CachedScore,
@@ -12,12 +13,12 @@ from streams.cache.score import (
     SegmentTotals,
     published_score,
 )
-from streams.cache.updates import VERSION_HEADER, UpdatesUnavailable
+from streams.cache.updates import UpdatesUnavailable
 from streams.cache.writer import CacheWriter
 
 __all__ = [
     "MAX_CLV",
-    "VERSION_HEADER",
+    "AnotherLog",
     "CacheWriter",
     "CachedScore",
     "KafkaUpdates",

@@ -7,7 +7,7 @@ import msgspec
 
 from streams.cache.score import (
     MAX_CLV,
-    MAX_VERSION,
+    MAX_POSITION,
     CachedScore,
     Removal,
     Segments,
@@ -58,11 +58,11 @@ def call_arguments(prefix: str, call: Call) -> list[Argument]:
     kinds: dict[Segments, int] = {}
     customers: list[str | int] = []
     for score in call.scores:
-        customer_id, version, clv, segments, update = score
-        if not (0 <= version <= MAX_VERSION and -MAX_CLV <= clv <= MAX_CLV):
+        customer_id, position, clv, segments, update = score
+        if not (0 <= position <= MAX_POSITION and -MAX_CLV <= clv <= MAX_CLV):
             raise uncacheable(score)
         kind = kinds.setdefault(segments, len(kinds) + 1)
-        customers += (customer_id, str(version), repr(float(clv)), kind, update.decode())
+        customers += (customer_id, str(position), repr(float(clv)), kind, update.decode())
     arguments: list[Argument] = [
         prefix, partition, held, following, _removals(call.removals), len(kinds)
     ]  # fmt: skip
@@ -74,11 +74,11 @@ def call_arguments(prefix: str, call: Call) -> list[Argument]:
 
 
 def _removals(removals: Sequence[Removal]) -> bytes:
-    for customer_id, version in removals:
-        if not 0 <= version <= MAX_VERSION:
+    for customer_id, position in removals:
+        if not 0 <= position <= MAX_POSITION:
             raise ValueError(
-                f"customer {customer_id!r}: the cache takes versions from 0 to 2**53-1, got "
-                f"{version} to remove"
+                f"customer {customer_id!r}: the cache takes positions from 0 to 2**53-1, got "
+                f"{position} to remove"
             )
-    flat = [part for customer_id, version in removals for part in (customer_id, str(version))]
+    flat = [part for customer_id, position in removals for part in (customer_id, str(position))]
     return _pack(flat) if flat else b""

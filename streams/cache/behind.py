@@ -9,7 +9,7 @@ from redis.exceptions import RedisError
 
 from streams.cache.cache import ScoreCache
 from streams.cache.partition import Mode, PartitionQueue
-from streams.cache.replay import Progress, replay
+from streams.cache.replay import AnotherLog, Progress, replay
 from streams.cache.updates import Cursor, Updates, UpdatesUnavailable
 
 log = structlog.get_logger(__name__)
@@ -61,7 +61,7 @@ class CatchUp:
 
     async def run(self) -> None:
         """Catch up whenever something is behind, for ever."""
-        delay = FIRST_DELAY_SECONDS
+        delay, told = FIRST_DELAY_SECONDS, False
         while True:
             await self._wanted.wait()
             await self._well.wait()
@@ -71,11 +71,16 @@ class CatchUp:
                 async with self._updates.open() as cursor:
                     while (queue := self._next()) is not None:
                         await self._bring_up(cursor, queue)
-                        delay = FIRST_DELAY_SECONDS
+                        delay, told = FIRST_DELAY_SECONDS, False
             except RedisError as error:
                 self._note(error)
-            except UpdatesUnavailable as error:
-                log.warning("cache_catch_up_waits", error=str(error), seconds=delay)
+            except (UpdatesUnavailable, AnotherLog) as error:
+                if isinstance(error, UpdatesUnavailable):
+                    log.warning("cache_catch_up_waits", error=str(error), seconds=delay)
+                elif delay > FIRST_DELAY_SECONDS and not told:
+                    # Not at the first look: a new leader may not know the end yet.
+                    log.error("cache_of_another_log", error=str(error))  # noqa: TRY400 - it is clear
+                    told = True
                 await asyncio.sleep(delay)
                 delay = min(2 * delay, LONGEST_DELAY_SECONDS)
 
@@ -88,12 +93,12 @@ class CatchUp:
 
     async def _bring_up(self, cursor: Cursor, queue: PartitionQueue) -> None:
         loop = asyncio.get_running_loop()
-        began, records = loop.time(), 0
+        began, records, falls = loop.time(), 0, queue.falls
         hold = _Hold(queue, self._released)
         try:
             async with aclosing(replay(self._cache, cursor, queue.partition)) as steps:
                 async for step in steps:
-                    if queue.mode is Mode.FOREIGN:
+                    if queue.mode is Mode.FOREIGN or queue.falls != falls:
                         return
                     records += step.records
                     queue.left = step.left

@@ -47,18 +47,18 @@ class ScoreCache:
         self._members = Script("members.lua")
 
     async def put(self, scores: Sequence[CachedScore]) -> int:
-        """Write the scores newer than those held, in one round trip; return how many were.
+        """Write the scores published after those held, in one round trip; return how many were.
 
-        Of a customer given twice only the newest version counts. Safe to repeat. Errors:
-        ValueError, before anything is sent, for a score whose version or value is out of bounds.
+        Of a customer given twice only the last published counts. Safe to repeat. Errors:
+        ValueError, before anything is sent, for a score whose position or value is out of bounds.
         """
         calls = [Call(scores=part) for part in chunks(newest(scores).values())]
         return sum(written.scores for written in _checked(await self.write(calls)))
 
     async def remove(self, removals: Sequence[Removal]) -> int:
-        """Take customers out whose version is not greater; return how many were in.
+        """Take customers out who were published before; return how many were in.
 
-        For seven days a score that is not newer than the removal stays out.
+        For seven days a score that was published before the removal stays out.
         """
         calls = [Call(removals=part) for part in chunks(newest(removals).values())]
         return sum(written.removals for written in _checked(await self.write(calls)))
@@ -95,7 +95,7 @@ class ScoreCache:
             return None
         return CachedScore(
             customer_id,
-            int(fields[b"version"]),
+            int(fields[b"position"]),
             float(fields[b"clv"]),
             tuple(json.loads(fields[b"segments"]).items()),
             fields[b"update"],
@@ -197,7 +197,7 @@ class ScoreCache:
 
 
 def newest(items: Iterable[Newest]) -> dict[str, Newest]:
-    """Return each customer's newest score or removal; a removal takes the score of its version."""
+    """Return each customer's score or removal that was published last."""
     found: dict[str, Newest] = {}
     for item in items:
         held = found.get(item.customer_id)

@@ -8,7 +8,7 @@ from typing import Any
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
-from streams.cache.updates import Fetched, Published, UpdatesUnavailable, item_of_record
+from streams.cache.updates import Fetched, UpdatesUnavailable, item_of_record
 
 FETCH_RECORDS = 2_000
 FETCH_MILLISECONDS = 50
@@ -75,13 +75,16 @@ class KafkaCursor:
                 position = await self._consumer.position(self._at)
         except (KafkaError, OSError) as error:
             raise self._unavailable(error) from error
-        records = []
+        items = []
         for record in fetched.get(self._at, ()):
-            where = f"{record.topic}[{record.partition}]@{record.offset}"
-            item = item_of_record(where, record.key, record.value, record.headers)
+            item = item_of_record(self._partition, record.offset, record.key, record.value)
             if item is not None:
-                records.append(Published(record.offset, item))
-        return Fetched(records, position, self._consumer.highwater(self._at))
+                items.append(item)
+        return Fetched(items, position, self._consumer.highwater(self._at))
+
+    @property
+    def _partition(self) -> str:
+        return f"{self._at.topic}[{self._at.partition}]"
 
     def _unavailable(self, error: Exception) -> UpdatesUnavailable:
-        return UpdatesUnavailable(f"{self._at.topic}[{self._at.partition}]: {error!r}")
+        return UpdatesUnavailable(f"{self._partition}: {error!r}")

@@ -32,7 +32,7 @@ class PartitionQueue:
     """The newest item of each customer that waits, and the mark.
 
     end: offset after the last record submitted; known: the mark in Redis, while CURRENT; left: how
-    many offsets a catch-up still has to read, None while unknown.
+    many offsets a catch-up still has to read, None while unknown; falls: how often it fell behind.
     """
 
     def __init__(self, partition: int) -> None:
@@ -42,6 +42,7 @@ class PartitionQueue:
         self.end = 0
         self.known = ""
         self.left: int | None = None
+        self.falls = 0
 
     def submit(self, end: int | None, items: Iterable[Item]) -> None:
         """Take what was published; ValueError for an end before the last one."""
@@ -49,7 +50,8 @@ class PartitionQueue:
             if end < self.end:
                 raise ValueError(
                     f"updates of partition {self.partition} up to offset {end} were submitted "
-                    f"after those up to {self.end}; submit them in the order of their offsets"
+                    f"after those up to {self.end}; submit them in the order of their offsets, or, "
+                    "if the topic was made anew, run `clv rebuild-cache --clear` and start again"
                 )
             self.end = end
         for item in items:
@@ -95,7 +97,8 @@ class PartitionQueue:
                 del self.waiting[item.customer_id]
 
     def fall_behind(self) -> None:
-        """Leave the mark to a catch-up."""
+        """Leave the mark to a catch-up that begins after this."""
+        self.falls += 1
         if self.mode is not Mode.FOREIGN:
             self.mode, self.left = Mode.BEHIND, None
 

@@ -1,7 +1,7 @@
--- Writes the scores that are newer than those held, and than the removal of their customer.
+-- Writes the scores published after those held, and after the removal of their customer.
 -- ARGV from 6: number of kinds; for each kind (a combination of segments) its segments as JSON,
 -- the number of dimensions, and each dimension with its segment; then, as one MessagePack array,
--- for each customer: id, version, clv, kind, update.
+-- for each customer: id, position, clv, kind, update.
 
 local kinds, at = {}, 7
 for number = 1, tonumber(ARGV[6]) do
@@ -35,23 +35,23 @@ end
 
 local notes = call('EXISTS', prefix .. ':forgotten') == 1
 
-local function forgotten(id, version)
+local function forgotten(id, position)
   local noted = notes and call('GET', note_prefix .. redis.sha1hex(id))
-  return noted and tonumber(noted) >= tonumber(version)
+  return noted and tonumber(noted) >= tonumber(position)
 end
 
 local ranked = {}
 local customers = cmsgpack.unpack(ARGV[at])
 for i = 1, #customers, 5 do
-  local id, version, clv, update = customers[i], customers[i + 1], customers[i + 2], customers[i + 4]
+  local id, position, clv, update = customers[i], customers[i + 1], customers[i + 2], customers[i + 4]
   local key = customer_prefix .. id
-  local held = call('HMGET', key, 'version', 'clv', 'segments')
-  local held_version = held[1]
+  local held = call('HMGET', key, 'position', 'clv', 'segments')
+  local held_position = held[1]
   local newer
-  if held_version then
-    newer = tonumber(held_version) < tonumber(version)
+  if held_position then
+    newer = tonumber(held_position) < tonumber(position)
   else
-    newer = not forgotten(id, version)
+    newer = not forgotten(id, position)
   end
   if newer then
     local kind = kinds[customers[i + 3]]
@@ -61,10 +61,10 @@ for i = 1, #customers, 5 do
       for _, seg in ipairs(kind.segments) do
         add_value(seg, growth)
       end
-      call('HSET', key, 'version', version, 'clv', clv, 'update', update)
+      call('HSET', key, 'position', position, 'clv', clv, 'update', update)
     else
       move(id, kind, value, held[3] or '{}', held[2] and cents(held[2]))
-      call('HSET', key, 'version', version, 'clv', clv, 'segments', kind.json, 'update', update)
+      call('HSET', key, 'position', position, 'clv', clv, 'segments', kind.json, 'update', update)
     end
     ranked[#ranked + 1] = clv
     ranked[#ranked + 1] = id

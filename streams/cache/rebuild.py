@@ -27,14 +27,18 @@ async def rebuild(
     """Write everything that is published, and leave what is newer; safe while workers write.
 
     A partition without a mark gets one; the others' marks are their workers'. report: called with
-    partition, position and end. Errors: RedisError, UpdatesUnavailable.
+    partition, position and end. Errors: RedisError, UpdatesUnavailable, AnotherLog.
     """
     done = Rebuilt()
     async with updates.open() as cursor:
         for partition in partitions:
             [mark] = await cache.marks([partition])
-            way = rewrite if mark else replay
-            async with aclosing(way(cache, cursor, partition)) as steps:
+            way = (
+                rewrite(cache, cursor, partition, mark)
+                if mark
+                else replay(cache, cursor, partition)
+            )
+            async with aclosing(way) as steps:
                 async for step in steps:
                     done.records += step.records
                     done.written += step.scores

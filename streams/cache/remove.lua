@@ -1,5 +1,5 @@
--- Takes customers out whose version is not greater than the removal's.
--- ARGV[5]: MessagePack array of id and version of each, or empty.
+-- Takes customers out who were published before the removal.
+-- ARGV[5]: MessagePack array of id and position of each, or empty.
 -- A note of the id's digest stays for a while, and refuses scores from before the removal. It is
 -- written after the deletion, which a full Redis allows.
 
@@ -10,10 +10,10 @@ local gone = {}
 if ARGV[5] ~= '' then
   local removals = cmsgpack.unpack(ARGV[5])
   for i = 1, #removals, 2 do
-    local id, version = removals[i], removals[i + 1]
+    local id, position = removals[i], removals[i + 1]
     local key = customer_prefix .. id
-    local held = call('HMGET', key, 'version', 'clv', 'segments')
-    if not held[1] or tonumber(held[1]) <= tonumber(version) then
+    local held = call('HMGET', key, 'position', 'clv', 'segments')
+    if not held[1] or tonumber(held[1]) < tonumber(position) then
       if held[1] then
         for dimension, name in pairs(cjson.decode(held[3])) do
           leave(segment(dimension, name), id, cents(held[2]))
@@ -23,8 +23,8 @@ if ARGV[5] ~= '' then
       end
       local note = note_prefix .. redis.sha1hex(id)
       local noted = call('GET', note)
-      if not noted or tonumber(noted) < tonumber(version) then
-        call('SET', note, version, 'PX', NOTE_MILLISECONDS)
+      if not noted or tonumber(noted) < tonumber(position) then
+        call('SET', note, position, 'PX', NOTE_MILLISECONDS)
       end
       -- It outlives every note: where it is missing nobody has to look for one.
       call('SET', prefix .. ':forgotten', '', 'PX', NOTE_MILLISECONDS)

@@ -7,8 +7,15 @@ from redis.exceptions import RedisError
 
 from streams.cache.arguments import Call, MarkMove, Written
 from streams.cache.cache import ScoreCache, chunks, newest
-from streams.cache.score import CachedScore, Removal
-from streams.cache.updates import Cursor, Published
+from streams.cache.score import CachedScore, Item, Removal
+from streams.cache.updates import Cursor
+
+
+class AnotherLog(Exception):
+    """The cache holds more of a partition than is published; the text says what to do.
+
+    Its scores are of another log, and their positions do not compare with those of this one.
+    """
 
 
 class Progress(NamedTuple):
@@ -42,7 +49,18 @@ def mark_offset(mark: str) -> int | None:
     return int(mark.partition("~")[0]) if mark else None
 
 
-def item_call(items: Sequence[CachedScore | Removal], mark: MarkMove | None) -> Call:
+def check_log(partition: int, mark: str, end: int | None) -> None:
+    """Raise AnotherLog for a mark beyond the partition's end."""
+    marked = mark_offset(mark)
+    if end is not None and marked is not None and end < marked:
+        raise AnotherLog(
+            f"Redis has partition {partition} of the updates up to offset {marked}, but it ends at "
+            f"{end}: the topic was made anew, or has lost records. Redis keeps scores of the old "
+            "one until you run `clv rebuild-cache --clear`"
+        )
+
+
+def item_call(items: Sequence[Item], mark: MarkMove | None) -> Call:
     """Return the call that writes these items, of customers that differ."""
     return Call(
         [item for item in items if isinstance(item, CachedScore)],
@@ -57,21 +75,14 @@ async def replay(
     """Write a partition from Redis' own mark on; tells after each fetch how far it is, for ever.
 
     Where another writer moves the mark, or Redis goes back, it goes on from the mark found.
-    Errors: RedisError, UpdatesUnavailable.
+    Errors: RedisError, UpdatesUnavailable, AnotherLog.
     """
     [mark] = await cache.marks([partition])
-    position = mark_offset(mark)
-    await cursor.seek(partition, position)
+    await cursor.seek(partition, mark_offset(mark))
     while True:
-        records, position, end = await cursor.read()
-        start = mark_offset(mark)
-        if end is not None and start is not None and end < start:
-            # The topic was made anew: the mark speaks of another one.
-            await cursor.seek(partition, None)
-            [replied] = checked(await cache.write([Call(mark=MarkMove(partition, mark, "0"))]))
-            mark = replied.mark
-            continue
-        calls = list(_calls(partition, mark, records, position))
+        items, position, end = await cursor.read()
+        check_log(partition, mark, end)
+        calls = list(_calls(partition, mark, items, position))
         written = checked(await cache.write(calls))
         if calls:
             expected = calls[-1].mark.next if calls[-1].mark else ""
@@ -80,50 +91,49 @@ async def replay(
                 position = mark_offset(mark) or 0
                 await cursor.seek(partition, mark_offset(mark))
                 end = None
-        yield _progress(position, end, mark, records, written)
+        yield _progress(position, end, mark, items, written)
 
 
 async def rewrite(
-    cache: ScoreCache, cursor: Cursor, partition: int
+    cache: ScoreCache, cursor: Cursor, partition: int, mark: str
 ) -> AsyncGenerator[Progress, None]:
     """Write a partition from its beginning on, and leave its mark alone; else as `replay`."""
     await cursor.seek(partition, None)
     while True:
-        records, position, end = await cursor.read()
-        calls = [_call(part, None) for part in chunks(records)]
+        items, position, end = await cursor.read()
+        check_log(partition, mark, end)
+        calls = [_call(part, None) for part in chunks(items)]
         written = checked(await cache.write(calls))
-        yield _progress(position, end, "", records, written)
+        yield _progress(position, end, mark, items, written)
 
 
 def _progress(
     position: int,
     end: int | None,
     mark: str,
-    records: Sequence[Published],
+    items: Sequence[Item],
     written: Sequence[Written],
 ) -> Progress:
     return Progress(
         position,
         end,
         mark,
-        len(records),
+        len(items),
         sum(each.scores for each in written),
         sum(each.removals for each in written),
     )
 
 
-def _calls(
-    partition: int, mark: str, records: Sequence[Published], position: int
-) -> Iterator[Call]:
-    parts = list(chunks(records))
+def _calls(partition: int, mark: str, items: Sequence[Item], position: int) -> Iterator[Call]:
+    parts = list(chunks(items))
     for number, part in enumerate(parts, 1):
-        following = str(position if number == len(parts) else part[-1].offset + 1)
+        following = str(position if number == len(parts) else part[-1].position + 1)
         yield _call(part, MarkMove(partition, mark, following))
         mark = following
 
 
-def _call(records: Sequence[Published], mark: MarkMove | None) -> Call:
-    return item_call(list(newest(record.item for record in records).values()), mark)
+def _call(items: Sequence[Item], mark: MarkMove | None) -> Call:
+    return item_call(list(newest(items).values()), mark)
 
 
 def checked(replies: Sequence[Written | RedisError]) -> list[Written]:

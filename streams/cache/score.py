@@ -10,7 +10,7 @@ import msgspec
 Segments = tuple[tuple[str, str], ...]
 
 # Redis' Lua computes in doubles: whole numbers are exact up to 2**53.
-MAX_VERSION = 2**53 - 1
+MAX_POSITION = 2**53 - 1
 # Ten thousand orders of the largest amount the contracts accept; 10**15 cents.
 MAX_CLV = 1e13
 
@@ -18,33 +18,31 @@ MAX_CLV = 1e13
 class CachedScore(NamedTuple):
     """A customer's current score, as published.
 
-    `version` grows with every change of the customer's record; `clv` is in units of the reporting
-    currency and may be negative; `segments` are pairs of dimension and segment; `update` is the
-    published value update, a JSON document.
+    `position` is the record's offset in the customer's partition of the updates; `clv` is in units
+    of the reporting currency and may be negative; `segments` are pairs of dimension and segment;
+    `update` is the published value update, a JSON document.
     """
 
     customer_id: str
-    version: int
+    position: int
     clv: float
     segments: Segments
     update: bytes
 
 
 class Removal(NamedTuple):
-    """That a customer was forgotten; scores up to this version are not to come back."""
+    """That a customer was forgotten; what was published before this record is not to come back."""
 
     customer_id: str
-    version: int
+    position: int
 
 
 Item = CachedScore | Removal
 
 
 def supersedes(item: Item, other: Item) -> bool:
-    """Say whether an item is to be kept rather than another of the same customer."""
-    if item.version == other.version:
-        return isinstance(item, Removal) and isinstance(other, CachedScore)
-    return item.version > other.version
+    """Say whether an item was published after another of the same customer."""
+    return item.position > other.position
 
 
 class RankedCustomer(NamedTuple):
@@ -68,7 +66,6 @@ class SegmentTotals(NamedTuple):
 
 class _Data(msgspec.Struct):
     customer_id: str
-    version: int
     clv: float
     segments: dict[str, str]
 
@@ -81,18 +78,18 @@ _decode = msgspec.json.Decoder(_Document).decode
 
 
 def published_score(
-    customer_id: str, version: int, clv: float, segments: Segments, update: bytes
+    customer_id: str, position: int, clv: float, segments: Segments, update: bytes
 ) -> CachedScore:
     """Return the score to cache of a published update.
 
     What is beyond the ranking's exact numbers stands at its end; the update has the value.
     """
     clv = min(max(clv, -MAX_CLV), MAX_CLV)
-    return CachedScore(customer_id, version, clv, segments, update)
+    return CachedScore(customer_id, position, clv, segments, update)
 
 
-def score_of_document(update: bytes) -> CachedScore:
-    """Return the score to cache of a value update as it was published.
+def score_of_document(position: int, update: bytes) -> CachedScore:
+    """Return the score to cache of a value update as it was published at an offset.
 
     Errors: ValueError for bytes that are no value update.
     """
@@ -101,7 +98,7 @@ def score_of_document(update: bytes) -> CachedScore:
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"not a value update: {error}") from error
     return published_score(
-        data.customer_id, data.version, data.clv, tuple(data.segments.items()), update
+        data.customer_id, position, data.clv, tuple(data.segments.items()), update
     )
 
 
@@ -124,6 +121,6 @@ def segment_arguments(segments: Segments) -> tuple[str | int, ...]:
 def uncacheable(score: CachedScore) -> ValueError:
     """Return the error for a score that Redis' Lua could not compare or add exactly."""
     return ValueError(
-        f"customer {score.customer_id!r}: the cache takes versions from 0 to 2**53-1 and values "
-        f"within ±{MAX_CLV:g}, got version {score.version} and clv {score.clv}"
+        f"customer {score.customer_id!r}: the cache takes positions from 0 to 2**53-1 and values "
+        f"within ±{MAX_CLV:g}, got position {score.position} and clv {score.clv}"
     )

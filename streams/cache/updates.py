@@ -6,32 +6,22 @@ from typing import NamedTuple, Protocol
 
 import structlog
 
-from streams.cache.score import CachedScore, Item, Removal, score_of_document
+from streams.cache.score import Item, Removal, score_of_document
 
 log = structlog.get_logger(__name__)
-
-VERSION_HEADER = "clv-version"
-"""Header of a tombstone: the version at which the customer was forgotten, in decimal digits."""
 
 
 class UpdatesUnavailable(Exception):
     """The updates cannot be read now; the text says where and why."""
 
 
-class Published(NamedTuple):
-    """One record of the updates."""
-
-    offset: int
-    item: Item
-
-
 class Fetched(NamedTuple):
-    """Records of a partition in their order; the offset after them; the partition's end.
+    """What was published, in its order; the offset after it; the partition's end.
 
     end: None while the broker has not said.
     """
 
-    records: Sequence[Published]
+    items: Sequence[Item]
     position: int
     end: int | None
 
@@ -54,31 +44,22 @@ class Updates(Protocol):
 
 
 def item_of_record(
-    where: str,
-    key: bytes | None,
-    value: bytes | None,
-    headers: Sequence[tuple[str, bytes]],
+    partition: str, offset: int, key: bytes | None, value: bytes | None
 ) -> Item | None:
     """Return the score or the removal that a record is; None, and a warning, when it is neither.
 
-    where: topic[partition]@offset.
+    partition: topic[partition].
     """
     try:
-        return _item(key, value, headers)
+        return _item(offset, key, value)
     except ValueError as error:
-        log.warning("cache_update_skipped", where=where, error=str(error))
+        log.warning("cache_update_skipped", where=f"{partition}@{offset}", error=str(error))
         return None
 
 
-def _item(
-    key: bytes | None, value: bytes | None, headers: Sequence[tuple[str, bytes]]
-) -> CachedScore | Removal:
+def _item(offset: int, key: bytes | None, value: bytes | None) -> Item:
     if value is not None:
-        return score_of_document(value)
-    version = dict(headers).get(VERSION_HEADER)
-    if key is None or version is None:
-        raise ValueError(
-            f"a tombstone needs a key and the header {VERSION_HEADER}, so that it cannot take out "
-            "a newer score; publish it with both"
-        )
-    return Removal(key.decode(), int(version))
+        return score_of_document(offset, value)
+    if key is None:
+        raise ValueError("a tombstone needs the customer's id as its key; publish it with one")
+    return Removal(key.decode(), offset)

@@ -106,6 +106,14 @@ class CacheWriter:
         if self._catch_up is not None and not self.healthy and self.pending > MOST_WAITING:
             self._drop()
 
+    def unsure(self, partition: int) -> None:
+        """Take note that a batch was published, but not where: a catch-up reads it.
+
+        It cannot be submitted: a score is nothing without its position.
+        """
+        self._raise_failure()
+        self._fall_behind(self._queue(partition))
+
     async def flush(self) -> None:
         """Write what waits; during an outage return at once, for the background retries.
 

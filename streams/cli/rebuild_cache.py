@@ -7,7 +7,14 @@ from typing import Annotated, Any
 
 import typer
 
-from streams.cache import KafkaUpdates, Rebuilt, ScoreCache, UpdatesUnavailable, rebuild
+from streams.cache import (
+    AnotherLog,
+    KafkaUpdates,
+    Rebuilt,
+    ScoreCache,
+    UpdatesUnavailable,
+    rebuild,
+)
 from streams.cli.configuration import load_settings, need_broker
 from streams.cli.console import CommandError, print_json, progress_bars, say
 from streams.cli.options import AsJson
@@ -80,3 +87,5 @@ async def _filled(cache: ScoreCache, updates: KafkaUpdates, partitions: int) -> 
             raise CommandError(
                 f"the updates cannot be read: {error}; run the command again, it may be repeated"
             ) from error
+        except AnotherLog as error:
+            raise CommandError(str(error)) from error

@@ -14,7 +14,7 @@ from faust.types import TP
 class Partitions:
     """The input partitions of a worker.
 
-    lags: the high watermark less the next offset to process, None before the first fetch.
+    lags: the end of what can be read less the next offset to process, None before the first fetch.
     fetched: when the last fetch was answered, by the wall clock in ms; None before the first.
     """
 
@@ -51,16 +51,27 @@ def partitions_of(app: Any) -> Partitions:
 
 
 def _lag(consumer: Any, tp: TP, state: Any) -> int | None:
-    if state.highwater is None:
+    end = _readable_end(state)
+    if end is None:
         return None
     # get: asking a defaultdict would make a queue for a partition that may be going away.
     queue = consumer._in_work.get(tp)  # noqa: SLF001
     unfinished = next((message for message in queue or () if not message.acked), None)
     if unfinished is not None:
         first: int = unfinished.value.records[0].offset
-        return max(0, int(state.highwater) - first)
+        return max(0, end - first)
     delivered: int | None = consumer._expected.get(tp)  # noqa: SLF001
     position = state.position if state.has_valid_position else delivered
     if position is None:
         return None
-    return max(0, int(state.highwater) - max(position, delivered or 0))
+    return max(0, end - max(position, delivered or 0))
+
+
+def _readable_end(state: Any) -> int | None:
+    """Where a transaction that is open begins, else the high watermark.
+
+    What follows cannot be read before the transaction ends, and no restart would help.
+    """
+    if state.lso is not None and state.lso >= 0:
+        return int(state.lso)
+    return None if state.highwater is None else int(state.highwater)

@@ -102,6 +102,10 @@ def batch_app(
             "web_enabled": False,
             "broker_commit_every": 1_000_000,
             "broker_max_poll_records": 5_000,
+            # Within it a revocation has to finish what is in work; the lease counts on it.
+            "broker_rebalance_timeout": 60.0,
+            # No records are asked for during a recovery: that it takes long is no reason to leave.
+            "broker_max_poll_interval": 86_400.0,
             "stream_buffer_maxsize": 16,
             "producer_max_batch_size": 512 * 1024,
             "producer_max_request_size": 8 * 1024 * 1024,
@@ -118,6 +122,6 @@ def batch_app(
         },
     )
     app.state_dir = state_dir
-    app.lease = Lease(app.conf.broker_session_timeout)
+    app.lease = Lease(app.conf.broker_session_timeout, app.conf.broker_rebalance_timeout)
     app.transport = BatchTransport(urllist(broker), app)
     return app

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import structlog
 from aiokafka import TopicPartition
+from aiokafka.errors import KafkaError, KafkaTimeoutError
 from faust.types import TP
 
 from streams.transport.batches import RecordBatch
@@ -23,6 +24,7 @@ _RECORDS_AT_ONCE = 10_000
 _REPORT_SECONDS = 5.0
 _SILENCE_SECONDS = 10.0
 _POSITION_SECONDS = 1.0
+_ASK_AGAIN_SECONDS = 1.0
 
 
 class Progress(NamedTuple):
@@ -45,6 +47,10 @@ class ChangelogReading:
     marks: as of where memory is complete; none: it is empty. The log may have been replaced since,
     by another of the same name: it ends before the mark, or has another record there. Then memory
     is forgotten, and the log read from its beginning.
+
+    The end is the greater of two: that of ListOffsets, which Kafka refuses to tell while a new
+    leader does not know yet what the former one acknowledged; and the high watermark of the
+    fetches, which lags then, but is right on the embedded broker, where ListOffsets is not.
     """
 
     def __init__(
@@ -55,6 +61,8 @@ class ChangelogReading:
         self._starts = {tp: _start(mark) for tp, mark in self._unproven.items()}
         self._positions = dict(self._starts)
         self._ends: dict[TP, int] = {}
+        self._listed: dict[TP, int] = {}
+        self._asked_again = monotonic()
         self._left = set(marks)
         self._partitions = len(marks)
         self._records = 0
@@ -80,6 +88,7 @@ class ChangelogReading:
         consumer.assign(list(tps))
         for tp, start in self._starts.items():
             consumer.seek(TopicPartition(*tp), start)
+        await self._list_ends(consumer, self._left)
         while self._left:
             fetched = await consumer.getmany(
                 timeout_ms=_FETCH_MILLISECONDS, max_records=_RECORDS_AT_ONCE
@@ -115,10 +124,10 @@ class ChangelogReading:
 
     async def _look_for_end(self, consumer: Any, tp: TP) -> None:
         theirs = TopicPartition(*tp)
-        end: int | None = consumer.highwater(theirs)
-        if end is None:
+        highwater: int | None = consumer.highwater(theirs)
+        if highwater is None:
             return
-        self._ends[tp] = end
+        end = self._ends[tp] = max(highwater, self._listed[tp])
         mark = self._unproven.get(tp)
         if mark is not None and end < mark.next:
             await self._begin_anew(consumer, tp, mark)
@@ -132,6 +141,29 @@ class ChangelogReading:
             consumer.pause(theirs)
             self._positions[tp] = end
             self._table(tp).data.finish(tp.partition, end)
+        elif position >= highwater and monotonic() - self._asked_again >= _ASK_AGAIN_SECONDS:
+            # The fetches will get there, unless the log lost its end.
+            self._asked_again = monotonic()
+            await self._list_ends(consumer, {tp})
+
+    async def _list_ends(self, consumer: Any, tps: set[TP]) -> None:
+        """Ask where these end, until the broker says it."""
+        theirs = {TopicPartition(*tp): tp for tp in tps}
+        while True:
+            try:
+                ends = await consumer.end_offsets(list(theirs))
+            except KafkaError as error:
+                if not (error.retriable or isinstance(error, KafkaTimeoutError)):
+                    raise
+                log.warning(
+                    "recovery waits for the broker to say where the changelog ends",
+                    changelogs=sorted(f"{tp.topic}[{tp.partition}]" for tp in tps),
+                    error=repr(error),
+                )
+                await asyncio.sleep(_ASK_AGAIN_SECONDS)
+            else:
+                self._listed.update({theirs[tp]: end for tp, end in ends.items()})
+                return
 
     async def _begin_anew(self, consumer: Any, tp: TP, mark: Mark) -> None:
         log.warning(

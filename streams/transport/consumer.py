@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import defaultdict, deque
 from collections.abc import AsyncIterator, Mapping, Sequence
+from time import monotonic
 from typing import Any
 
 from faust.transport.consumer import Consumer, ensure_TP
@@ -11,8 +13,16 @@ from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 
 from streams.transport.batches import BatchMessage, RecordBatch
-from streams.transport.lease import renew_by_heartbeats, take_lease
+from streams.transport.lease import renew_by_answers
 from streams.transport.producer import DeliveryFailed
+
+_LOOK_SECONDS = 0.05
+_PLACE_SECONDS = 10.0
+"""How long a rebalance may take to be noticed that has just begun."""
+
+
+class PositionUnknown(Exception):
+    """A partition is read though nobody said from where: no record of it would be delivered."""
 
 
 class BatchDelivery(Consumer):  # type: ignore[misc]
@@ -63,7 +73,7 @@ class BatchDelivery(Consumer):  # type: ignore[misc]
         """The records that follow what was delivered; none if they have to be fetched again."""
         expected = self._expected.get(tp)
         if expected is None:
-            # Fetched before a rebalance took the partition away.
+            await self._gone_or_crash(tp)
             return ()
         first = records[0].offset
         if first == expected:
@@ -78,6 +88,23 @@ class BatchDelivery(Consumer):  # type: ignore[misc]
         await self._fetch_again(tp)
         return ()
 
+    async def _gone_or_crash(self, tp: TP) -> None:
+        """Without a position, a rebalance has just taken it away; else end the worker."""
+        until = monotonic() + _PLACE_SECONDS
+        while self.flow_active and tp in self.assignment() and tp not in self._expected:
+            if monotonic() >= until:
+                error = PositionUnknown(
+                    f"{tp.topic}[{tp.partition}] is fetched, but was never put to its committed "
+                    "offset; the worker stops, and has to be started again"
+                )
+                await self.crash(error)
+                return
+            await asyncio.sleep(_LOOK_SECONDS)
+
+    def committed_to(self, tp: TP) -> int:
+        """The offset that is committed for a topic-partition of this worker; 0 if there is none."""
+        return self._committed_offset.get(tp) or 0
+
     async def _fetch_again(self, tp: TP) -> None:
         """Go back to what was not delivered: where nothing new arrives, nobody would miss it."""
         expected = self._expected.get(tp)
@@ -85,7 +112,11 @@ class BatchDelivery(Consumer):  # type: ignore[misc]
             await self.seek(tp, expected)
 
     async def perform_seek(self) -> None:
-        """Go back to the committed offsets, or to the earliest where nothing is committed."""
+        """Go back to the committed offsets, or to the earliest where nothing is committed.
+
+        Changes nothing here if a rebalance begins meanwhile: the next recovery seeks again.
+        """
+        rebalance = self.app.rebalancing_count
         await super().perform_seek()
         sources = [tp for tp in self.assignment() if not self._is_changelog_tp(tp)]
         start = {tp: offset for tp in sources if (offset := self._committed_offset[tp])}
@@ -93,6 +124,8 @@ class BatchDelivery(Consumer):  # type: ignore[misc]
         if uncommitted:
             earliest = await self.earliest_offsets(*uncommitted)
             start |= {ensure_TP(tp): offset for tp, offset in earliest.items()}
+        if self.app.rebalancing_count != rebalance:
+            return
         self._in_work.clear()
         self._gaps.clear()
         self._expected.clear()
@@ -102,8 +135,9 @@ class BatchDelivery(Consumer):  # type: ignore[misc]
 
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
         """Finish and commit what is in work before the partitions go to somebody else."""
+        # Also without partitions: those that come must not be read before they are recovered.
+        self.stop_flow()
         if self.assignment():
-            self.stop_flow()
             self.app.flow_control.suspend()
             self.app.flow_control.clear()
             await self.wait_empty()
@@ -151,15 +185,10 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
     """Faust's consumer thread, with a fetch that returns soon, and the app's lease."""
 
     async def on_start(self) -> None:
-        """Start the consumer, whose heartbeats renew the lease from now on."""
+        """Start the consumer; what its group answers renews the lease from now on."""
         await super().on_start()
         if not self.app.client_only:
-            renew_by_heartbeats(self.app.lease, self._ensure_consumer())
-
-    async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
-        """Have the lease before the first record is worked on."""
-        await take_lease(self._ensure_consumer())
-        await super().on_partitions_assigned(assigned, generation_id)
+            renew_by_answers(self.app.lease, self._ensure_consumer())
 
     async def seek_in_thread(self, partition: TP, offset: int) -> None:
         """Go to an offset, in the thread that reads; not at all if the partition is gone.

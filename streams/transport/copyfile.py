@@ -26,8 +26,8 @@ _FIRST_LINE = len(_MAGIC) + 5
 _SLACK_BYTES = 16 * 1024 * 1024
 
 MAX_AGE_SECONDS = 12 * 3600.0
-"""A copy that fell behind longer ago is not used. Kafka forgets that a key was deleted a day after
-(`delete.retention.ms`), and the changelog would then no longer take it out of an older copy."""
+"""What fell behind longer ago is not used, on disk or in memory. Kafka forgets that a key was
+deleted a day after (`delete.retention.ms`), and the changelog would then no longer take it out."""
 
 
 class CopyUnusable(Exception):
@@ -95,38 +95,42 @@ class CopyFile:
         CopyUnusable
             when the file is something else, or was written by a newer version.
         """
+        state, at = self._read()
+        if self.mark is not None and abs(time.time() - at) > MAX_AGE_SECONDS:
+            log.info("the copy of a table is too old to be used", file=str(self.path))
+            self.mark = None
+        return Contents(self.mark, state if self.mark is not None else {})
+
+    def _read(self) -> tuple[dict[bytes, bytes], float]:
+        """State and age of what the file holds; its mark is in `mark`."""
         self._close_file()
         self.mark = None
         file = self._file = self.path.open("r+b" if self.path.exists() else "w+b", buffering=0)
         size = file.seek(0, os.SEEK_END)
         file.seek(0)
         if size == 0 or not self._is_ours(file, size):
-            return Contents(None, {})
-        state, at = self._replay(file, size)
-        if self.mark is not None and abs(time.time() - at) > MAX_AGE_SECONDS:
-            log.info("the copy of a table is too old to be used", file=str(self.path))
-            self.mark = None
-        return Contents(self.mark, state if self.mark is not None else {})
+            return {}, 0.0
+        return self._replay(file, size)
 
-    def append(self, changes: Changes, mark: Mark) -> None:
-        """Write changes that make the copy complete as of a mark."""
+    def append(self, changes: Changes, mark: Mark, at: float) -> None:
+        """Write changes that make the copy complete as of a mark; at: as in `Frame`."""
         file = self._require_file()
-        for data in frames(changes.items(), mark):
+        for data in frames(changes.items(), mark, at):
             _write_all(file, data)
         self.mark = mark
         if file.tell() > 2 * self._full_bytes + _SLACK_BYTES:
-            contents = self.load()
-            if contents.mark != mark:
+            state, _ = self._read()
+            if self.mark != mark:
                 raise CopyUnusable("what was written is not there any more: the disk is faulty")
-            self.rewrite(contents.state, mark)
+            self.rewrite(state, mark, at)
 
-    def rewrite(self, state: Changes, mark: Mark) -> None:
-        """Replace the whole copy."""
+    def rewrite(self, state: Changes, mark: Mark, at: float) -> None:
+        """Replace the whole copy; at: as in `Frame`."""
         beside = self.path.with_suffix(".new")
         with beside.open("wb", buffering=0) as file:
             _write_all(file, _MAGIC + b"%04d\n" % _VERSION)
             _write_all(file, framed(_encode(self._identity)))
-            for data in frames(state.items(), mark):
+            for data in frames(state.items(), mark, at):
                 _write_all(file, data)
             # The rename must not reach the disk before what it names.
             os.fsync(file.fileno())

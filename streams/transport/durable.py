@@ -21,6 +21,7 @@ import structlog
 
 from streams.transport.copyfile import Contents, CopyFile, CopyUnusable
 from streams.transport.frames import Changes, Mark
+from streams.transport.lease import Term
 
 log = structlog.get_logger(__name__)
 
@@ -31,16 +32,20 @@ _FAULTS = (OSError, CopyUnusable)
 
 _FLUSH_SECONDS = 0.25
 _TOUCH_SECONDS = 600.0
-"""How often a copy to which nothing is added says that it is complete nevertheless."""
+"""How often a copy to which nothing is added says until when it is complete nevertheless."""
 _LOCK_SECONDS = 3.0
 """The worker that had the partition lets its file go when it learns of its new assignment."""
 
 
 @dataclass(slots=True)
 class _Pending:
-    """What is not written yet; anew: `changes` are all there is, the file is replaced."""
+    """What is not written yet; anew: `changes` are all there is, the file is replaced.
+
+    term: the membership in which it was complete.
+    """
 
     mark: Mark
+    term: Term
     changes: dict[bytes, bytes | None] = field(default_factory=dict)
     anew: bool = False
 
@@ -55,7 +60,7 @@ class DurableStore:
         self._files: dict[int, CopyFile] = {}
         self._pending: dict[int, _Pending] = {}
         self._problems: dict[int, str] = {}
-        self._complete: set[int] = set()
+        self._complete: dict[int, Term] = {}
         self._touched = time.monotonic()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="table-copy")
         self._writing: asyncio.Task[None] | None = None
@@ -81,37 +86,50 @@ class DurableStore:
         """
         if self._writing is None:
             self._writing = asyncio.create_task(self._write_behind())
-        self._complete.discard(partition)
+        self._complete.pop(partition, None)
         await self.flush()
         return await self._in_thread(lambda: self._open(partition, have))
 
-    def write(self, partition: int, changes: Changes, mark: Mark) -> None:
-        """Add what the broker acknowledged; returns at once."""
+    def write(self, partition: int, changes: Changes, mark: Mark, term: Term) -> None:
+        """Add what the broker acknowledged; returns at once.
+
+        term: the membership since which nobody else wrote to the changelog.
+        """
         if partition not in self._files:
             return
         pending = self._pending.get(partition)
         if pending is None:
-            pending = self._pending[partition] = _Pending(mark)
+            pending = self._pending[partition] = _Pending(mark, term)
         pending.changes.update(changes)
-        pending.mark = mark
-        self._complete.add(partition)
+        pending.mark, pending.term = mark, term
+        self._complete[partition] = term
 
-    def rewrite(self, partition: int, state: Mapping[bytes, bytes], mark: Mark) -> None:
+    def rewrite(self, partition: int, state: Mapping[bytes, bytes], mark: Mark, term: Term) -> None:
         """Replace the copy by a state; returns at once."""
         if partition in self._files:
-            self._pending[partition] = _Pending(mark, dict(state), anew=True)
-            self._complete.add(partition)
+            self._pending[partition] = _Pending(mark, term, dict(state), anew=True)
+            self._complete[partition] = term
 
-    def fell_behind(self, partition: int) -> None:
-        """The changelog went on without this copy, which does not say any more that it is new."""
-        self._complete.discard(partition)
+    def fell_behind(self, partition: int, why: str) -> None:
+        """The changelog went on without this copy, to which nothing is added any more."""
+        self._complete.pop(partition, None)
+        if partition in self._problems:
+            return
+        self._problems[partition] = f"{self.path(partition)}: {why}"
+        log.warning(
+            "the copy of a table is not added to any more; it is again after the next assignment",
+            changelog=f"{self._changelog}[{partition}]",
+            file=str(self.path(partition)),
+            reason=why,
+        )
 
     async def keep_only(self, partitions: set[int]) -> None:
         """Finish and close the files of all other partitions; another worker may have them."""
         await self.flush()
         others = (self._files.keys() | self._problems.keys()) - partitions
         if others:
-            self._complete -= others
+            for number in others:
+                self._complete.pop(number, None)
             await self._in_thread(lambda: self._let_go(others))
 
     async def flush(self) -> None:
@@ -137,7 +155,11 @@ class DurableStore:
             await self.flush()
             if time.monotonic() - self._touched >= _TOUCH_SECONDS:
                 self._touched = time.monotonic()
-                complete = self._complete - self._pending.keys()
+                complete = {
+                    number: term
+                    for number, term in self._complete.items()
+                    if number not in self._pending
+                }
                 await self._in_thread(partial(self._touch, complete))
 
     async def _in_thread(self, work: Callable[[], _T]) -> _T:
@@ -166,17 +188,19 @@ class DurableStore:
             if (file := self._files.get(number)) is None:
                 continue
             try:
+                # By the time of its membership: another worker may have the partition since then.
+                at = time.time() - changed.term.age
                 if changed.anew:
-                    file.rewrite(changed.changes, changed.mark)
+                    file.rewrite(changed.changes, changed.mark, at)
                 elif file.mark is not None:
-                    file.append(changed.changes, changed.mark)
+                    file.append(changed.changes, changed.mark, at)
             except _FAULTS as error:
                 self._give_up(number, file, error)
 
-    def _touch(self, partitions: set[int]) -> None:
+    def _touch(self, partitions: Mapping[int, Term]) -> None:
         self._flush(
             {
-                number: _Pending(file.mark)
+                number: _Pending(file.mark, partitions[number])
                 for number, file in self._files.items()
                 if number in partitions and file.mark is not None
             }

@@ -6,7 +6,6 @@ A frame is a length, a checksum, and its contents; it counts as a whole or not a
 from __future__ import annotations
 
 import struct
-import time
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from hashlib import blake2b
@@ -43,7 +42,10 @@ def record_digest(key: bytes, value: bytes | None) -> bytes:
 
 
 class Frame(msgspec.Struct, array_like=True):
-    """mark: none in the middle of changes that are too many for one frame. at: Unix seconds."""
+    """mark: none in the middle of changes that are too many for one frame.
+
+    at: Unix seconds, until when nobody else can have written to the changelog.
+    """
 
     mark: Mark | None
     at: float
@@ -66,14 +68,14 @@ def apply(state: dict[bytes, bytes], changes: Changes) -> None:
             state[key] = value
 
 
-def frames(items: Iterable[tuple[bytes, bytes | None]], mark: Mark) -> Iterator[bytes]:
-    """Changes as frames, of which the last has the mark."""
+def frames(items: Iterable[tuple[bytes, bytes | None]], mark: Mark, at: float) -> Iterator[bytes]:
+    """Changes as frames, of which the last has the mark; at: as in `Frame`."""
     rows = iter(items)
     chunk = _chunk(rows)
     while True:
         following = _chunk(rows) if chunk else {}
         last = not following
-        yield framed(_encode(Frame(mark if last else None, time.time(), chunk)))
+        yield framed(_encode(Frame(mark if last else None, at, chunk)))
         if last:
             return
         chunk = following

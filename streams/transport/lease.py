@@ -1,23 +1,40 @@
 """The fence: a worker that the group has given up writes nothing more.
 
-A worker that was frozen past its session, and thaws, does not know that its partitions are somebody
-else's. Heartbeats that the group answered are a lease on them; without it nothing is sent. Residue:
-bytes that had left for the broker when the worker froze.
+A worker that was frozen past its session, and thaws, does not know that its partitions are
+somebody else's. What the group's coordinator answers is a lease on them; without it nothing is
+sent. Residue: bytes that had been handed to the connection when the worker froze.
 """
 
 from __future__ import annotations
 
 import asyncio
+import math
+import time
 from collections.abc import Mapping
-from time import monotonic
+from dataclasses import dataclass
 from typing import Any
 
 import structlog
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka.errors import NodeNotReadyError, NoError, RebalanceInProgressError, for_code
+from aiokafka.protocol.group import HeartbeatRequest, SyncGroupRequest
+from aiokafka.protocol.produce import ProduceRequest
 
 log = structlog.get_logger(__name__)
 
 _LOOK_SECONDS = 0.05
+_OF_A_REBALANCE = 0.9
+"""How much of the rebalance timeout is used: the broker's clock may be quicker than ours."""
+
+
+def now() -> float:
+    """Seconds by a clock that goes on while the process is frozen, or the system suspended.
+
+    Where the system has no such clock, the time of a suspension is missing.
+    """
+    if hasattr(time, "CLOCK_BOOTTIME"):
+        return time.clock_gettime(time.CLOCK_BOOTTIME)
+    return time.monotonic()
 
 
 class LeaseLost(Exception):
@@ -27,27 +44,66 @@ class LeaseLost(Exception):
     """
 
 
+@dataclass(slots=True)
+class Term:
+    """A time of membership without a break: nobody else had this worker's partitions.
+
+    sure: until when that is known, by `now`; none: the worker has not joined yet.
+    """
+
+    sure: float | None = None
+
+    @property
+    def age(self) -> float:
+        """Seconds since it was known last."""
+        return 0.0 if self.sure is None else now() - self.sure
+
+    def ended(self) -> Term:
+        """The same, for what did not take part in it any longer."""
+        return Term(now() if self.sure is None else self.sure)
+
+
 class Lease:
     """Until when the group counts this worker in; shared by the consumer's thread and the producer.
 
-    seconds: the session timeout. Times are those of the monotonic clock, which goes on while a
-    process is frozen.
+    session_seconds: the coordinator gives a member up that it has not heard of for so long.
+    rebalance_seconds: and one that does not join a rebalance for so long, though it is heard of.
+    All times are by `now`.
     """
 
-    def __init__(self, seconds: float) -> None:
-        self._seconds = seconds
+    def __init__(self, session_seconds: float, rebalance_seconds: float = math.inf) -> None:
+        self._session = session_seconds
+        self._rebalance = _OF_A_REBALANCE * rebalance_seconds
+        self._heard = 0.0
         self._until: float | None = None
         self._lost = False
+        self.term = Term()
 
     @property
     def held(self) -> bool:
         """Whether the worker may write; also before it has joined: it has nothing to lose yet."""
-        return not self._lost and (self._until is None or monotonic() < self._until)
+        return not self._lost and (self._until is None or now() < self._until)
 
-    def renew(self, asked_at: float) -> None:
-        """Take note of a heartbeat that was sent at this time, and answered."""
-        self._until = max(self._until or 0.0, asked_at + self._seconds)
-        self._lost = False
+    def renew(self, asked_at: float, *, rebalancing: bool = False) -> None:
+        """Take note of a heartbeat that was sent at this time, and answered.
+
+        rebalancing: the answer was that a rebalance is under way, and the worker has to join it.
+        """
+        if self._lost:
+            # An answer from before; only a new membership gives back what was lost.
+            return
+        self._heard = max(self._heard, asked_at)
+        if not rebalancing or self.term.sure is None:
+            self.term.sure = max(self.term.sure or 0.0, asked_at)
+        # A rebalance that is under way began after the last answer that knew of none.
+        self._until = min(self._heard + self._session, self.term.sure + self._rebalance)
+
+    def take(self, asked_at: float) -> None:
+        """Take note that the group gave the worker its partitions; it had asked at this time."""
+        if self._lost:
+            self.term = Term()
+            self._lost = False
+        self.renew(asked_at)
 
     def lose(self) -> None:
         """Take note that the group does not know the worker any more."""
@@ -73,45 +129,64 @@ class Lease:
             await asyncio.sleep(_LOOK_SECONDS)
 
 
-def renew_by_heartbeats(lease: Lease, consumer: AIOKafkaConsumer) -> None:
-    """Have the consumer's heartbeats renew a lease; the consumer must have been started."""
-    coordinator: Any = consumer._coordinator  # noqa: SLF001 - aiokafka tells nobody about heartbeats
-    beat, forget = coordinator._do_heartbeat, coordinator.reset_generation  # noqa: SLF001
+def renew_by_answers(lease: Lease, consumer: AIOKafkaConsumer) -> None:
+    """Have what the group's coordinator answers renew a lease; the consumer was started."""
+    coordinator: Any = consumer._coordinator  # noqa: SLF001 - aiokafka tells nobody about answers
+    ask, forget = coordinator._send_req, coordinator.reset_generation  # noqa: SLF001
 
-    async def heartbeat() -> bool:
-        asked_at = monotonic()
-        answered: bool = await beat()
-        if answered:
-            lease.renew(asked_at)
-        return answered
+    async def ask_and_note(request: Any) -> Any:
+        asked_at = now()
+        answer = await ask(request)
+        if isinstance(request, HeartbeatRequest | SyncGroupRequest):
+            error = for_code(answer.error_code)
+            if isinstance(request, SyncGroupRequest):
+                if error is NoError:
+                    lease.take(asked_at)
+            elif error in (NoError, RebalanceInProgressError):
+                lease.renew(asked_at, rebalancing=error is RebalanceInProgressError)
+        return answer
 
     def reset_generation() -> None:
         lease.lose()
         forget()
 
-    coordinator._do_heartbeat = heartbeat  # noqa: SLF001
+    coordinator._send_req = ask_and_note  # noqa: SLF001
     coordinator.reset_generation = reset_generation
-
-
-async def take_lease(consumer: AIOKafkaConsumer) -> None:
-    """Send a heartbeat at once, so that a worker that has joined need not wait for the next."""
-    await consumer._coordinator._do_heartbeat()  # noqa: SLF001
 
 
 def send_under(lease: Lease, producer: AIOKafkaProducer) -> None:
     """Let a producer send only while a lease is held; what comes too late fails."""
     sender: Any = producer._sender  # noqa: SLF001 - the last place before the network
-    send = sender._send_produce_req  # noqa: SLF001
+    client = sender.client
+    write, send = client.send, sender._send_produce_req  # noqa: SLF001
 
-    async def send_if_held(node_id: int, batches: Mapping[Any, Any]) -> None:
+    async def write_if_held(node_id: int, request: Any, **group: Any) -> Any:
+        if isinstance(request, ProduceRequest):
+            await _ready_and_held(lease, client, node_id, group)
+        # Connected as it is, it writes before it awaits anything.
+        return await write(node_id, request, **group)
+
+    async def send_or_fail(node_id: int, batches: Mapping[Any, Any]) -> None:
         try:
-            await lease.wait()
+            await send(node_id, batches)
         except LeaseLost as error:
             for tp, batch in batches.items():
                 batch.failure(exception=error)
                 sender._muted_partitions.remove(tp)  # noqa: SLF001
             sender._in_flight.remove(node_id)  # noqa: SLF001
-        else:
-            await send(node_id, batches)
 
-    sender._send_produce_req = send_if_held  # noqa: SLF001
+    client.send = write_if_held
+    sender._send_produce_req = send_or_fail  # noqa: SLF001
+
+
+async def _ready_and_held(
+    lease: Lease, client: Any, node_id: int, group: Mapping[str, Any]
+) -> None:
+    """Return when both hold at once: there is a connection, and the lease."""
+    while True:
+        # To connect may take longer than a session; connected already, it awaits nothing.
+        if not await client.ready(node_id, **group):
+            raise NodeNotReadyError(f"no connection to broker {node_id}")
+        if lease.held:
+            return
+        await lease.wait()

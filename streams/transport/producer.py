@@ -24,6 +24,8 @@ OutgoingRecord = tuple[bytes | None, bytes | None, list[tuple[str, bytes]]]
 NO_HEADERS: list[tuple[str, bytes]] = []
 
 _CHECK_SECONDS = 1.0
+_PROBES = 4
+_PROBE_SECONDS = 0.1
 
 
 class Delivery(NamedTuple):
@@ -180,19 +182,35 @@ class StrictProducer(StrictDelivery, driver.Producer):  # type: ignore[misc]
     """Faust's aiokafka producer with strict delivery, idempotent where the broker can be."""
 
     async def on_start(self) -> None:
-        """Start with an idempotent producer; without, if the broker says it cannot."""
-        self.idempotent = True
-        probe = self._new_producer()
-        try:
-            await probe.start()
-        except UnknownError as error:
-            # Not a fault that passes: a broker without InitProducerId answers so at once.
-            self.idempotent = False
-            log.warning("the broker has no idempotent producer", error=repr(error))
-        finally:
-            await probe.stop()
+        """Start with an idempotent producer; without, if the broker says again and again no."""
+        self.idempotent = await self._can_be_idempotent()
+        if not self.idempotent:
+            log.warning(
+                "the broker gives no producer id; this worker writes without idempotence: a "
+                "request that timed out and is executed late can come after a newer record",
+                answers=_PROBES,
+                remedy="on the embedded broker it is always so; on a Kafka cluster look into its "
+                "log for InitProducerId, and start this worker again",
+            )
         await super().on_start()
         send_under(self.app.lease, self._ensure_producer())
+
+    async def _can_be_idempotent(self) -> bool:
+        """Ask for a producer id; a broker without them answers each time with the same error."""
+        self.idempotent = True
+        for probe in range(_PROBES):
+            if probe:
+                await asyncio.sleep(_PROBE_SECONDS)
+            producer = self._new_producer()
+            try:
+                await producer.start()
+            except UnknownError as error:
+                log.debug("no producer id", error=repr(error))
+            else:
+                return True
+            finally:
+                await producer.stop()
+        return False
 
     def _settings_extra(self) -> Mapping[str, Any]:
         return {"acks": "all", "enable_idempotence": self.idempotent}

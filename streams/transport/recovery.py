@@ -37,6 +37,8 @@ class BulkRecovery(Recovery):  # type: ignore[misc]
 
     _reading: ChangelogReading | None = None
     _recovered = False
+    _rebalance = 0
+    """Number of the rebalance that gave the partitions which are recovered."""
 
     @property
     def progress(self) -> Progress:
@@ -50,26 +52,70 @@ class BulkRecovery(Recovery):  # type: ignore[misc]
         self._recovered = False
         super().on_partitions_revoked(revoked)
 
+    async def on_rebalance(self, *args: Any, **kwargs: Any) -> None:
+        """Partitions were given: remember by which rebalance."""
+        self._rebalance = self.app.rebalancing_count
+        await super().on_rebalance(*args, **kwargs)
+
     @Service.task  # type: ignore[untyped-decorator]
     async def _restart_recovery(self) -> None:
         while not self.should_stop:
             if await self.wait_for_stopped(self.signal_recovery_start):
                 break
             self.signal_recovery_start.clear()
-            generation = self._generation_id
             self._recovered, self._reading = False, None
+            rebalance = self._rebalance
             try:
                 await self._wait(asyncio.sleep(self.recovery_delay))
                 self._set_recovery_started()
                 self.flush_buffers()
                 await self._wait(self.app.producer.flush())
                 await self._to_its_end(self._restore(sorted(self.active_tps)))
-                await self._wait(self.on_recovery_completed(generation))
-                self._recovered = self.app.consumer_generation_id == generation
+                await self._to_its_end(self._resume(rebalance))
             except RebalanceAgain:
                 continue
             except ServiceStopped:
                 break
+
+    async def _resume(self, rebalance: int) -> None:
+        """Let the streams go on from the committed offsets, unless the next rebalance has begun.
+
+        Faust's `on_recovery_completed` gives the seek a time, and lets the flow go on without it,
+        or the recovery service end; and it lets the flow go on while the partitions are taken away.
+        """
+        consumer = self.app.consumer
+        await self.app.on_rebalance_complete.send()
+        self._set_recovery_ended()
+        for table in self.tables.values():
+            await table.on_recovery_completed(
+                self.actives_for_table[table], self.standbys_for_table[table]
+            )
+        assignment = consumer.assignment()
+        try:
+            if assignment and not self._overtaken(rebalance):
+                consumer.resume_partitions(
+                    {tp for tp in assignment if not self._is_changelog_tp(tp)}
+                )
+                await consumer.perform_seek()
+        except Exception as error:
+            if not self._overtaken(rebalance):
+                raise
+            log.info("a rebalance began before the partitions were resumed", error=repr(error))
+        if self._overtaken(rebalance):
+            return
+        self.completed.set()
+        self.app.flow_control.resume()
+        consumer.resume_flow()
+        await self.app._fetcher.maybe_start()  # noqa: SLF001
+        self.tables.on_actives_ready()
+        self.tables.on_standbys_ready()
+        self.app.on_rebalance_end()
+        self._recovered = not self._overtaken(rebalance)
+        self.log.info("Worker ready")
+
+    def _overtaken(self, rebalance: int) -> bool:
+        """Whether another rebalance has begun; it ends in another recovery."""
+        return bool(self.app.rebalancing_count != rebalance)
 
     @Service.task  # type: ignore[untyped-decorator]
     async def _slurp_changelogs(self) -> None:

@@ -11,15 +11,20 @@ from pathlib import Path
 from typing import Any
 
 import faust
+import structlog
 from faust.exceptions import ImproperlyConfigured
 from faust.stores import memory
 from faust.streams import current_event
 from faust.types import TP, EventT
 
 from streams.transport.batches import RecordBatch
+from streams.transport.copyfile import MAX_AGE_SECONDS
 from streams.transport.durable import DurableStore
 from streams.transport.frames import Changes, Mark, apply, record_digest
+from streams.transport.lease import Lease, Term, now
 from streams.transport.producer import NO_HEADERS, Delivery
+
+log = structlog.get_logger(__name__)
 
 _Rows = Iterator[tuple[bytes, bytes | None]]
 
@@ -34,9 +39,13 @@ class PartitionedStore(memory.Store):  # type: ignore[misc]
     durable: DurableStore | None = None
     """The copy on disk, if there is one."""
 
+    lease: Lease | None = None
+    """The worker's membership in the group."""
+
     def __post_init__(self) -> None:
         self.partitions: dict[int, dict[bytes, bytes]] = {}
         self._marks: dict[int, Mark] = {}
+        self._terms: dict[int, Term] = {}
         self._unsent: Counter[int] = Counter()
         self._behind: dict[int, dict[bytes, bytes | None]] = {}
 
@@ -99,9 +108,14 @@ class PartitionedStore(memory.Store):  # type: ignore[misc]
         if self._unsent.pop(number, 0):
             # Changed, and never told to the changelog.
             self._marks.pop(number, None)
+        if number in self._terms and self._terms[number].age > MAX_AGE_SECONDS:
+            log.info("what is in memory of a partition is too old to be used", partition=number)
+            self._marks.pop(number, None)
         mark = self._marks.get(number)
         if mark is None:
             self.forget(number)
+            self._terms.pop(number, None)
+        self._terms.setdefault(number, Term(now()))
         if self.durable is not None:
             copy = await self.durable.open(number, mark)
             if copy.mark is not None and (mark is None or copy.mark.next > mark.next):
@@ -125,12 +139,13 @@ class PartitionedStore(memory.Store):  # type: ignore[misc]
     def finish(self, number: int, end: int) -> None:
         """The changelog of a partition is applied up to this offset."""
         mark = self._marks[number] = self._marks.get(number, Mark(end))._replace(next=end)
+        term = self._terms[number] = Term() if self.lease is None else self.lease.term
         if self.durable is None:
             return
         if (behind := self._behind.pop(number, None)) is not None:
-            self.durable.write(number, behind, mark)
+            self.durable.write(number, behind, mark, term)
         else:
-            self.durable.rewrite(number, self.partition(number), mark)
+            self.durable.rewrite(number, self.partition(number), mark, term)
 
     def forget(self, number: int) -> None:
         """Begin a partition anew."""
@@ -158,15 +173,18 @@ class PartitionedStore(memory.Store):  # type: ignore[misc]
         start, end = delivery.result()
         if start != mark.next:
             # Others' records lie between: the mark stays, and the next recovery reads from there.
+            self._terms[number] = self._terms[number].ended()
             if self.durable is not None:
-                self.durable.fell_behind(number)
+                self.durable.fell_behind(
+                    number, f"the changelog goes on at offset {start}, after {mark.next} is known"
+                )
             return
         changes = dict(islice(rows, end - start))
         last = next(reversed(changes))
         mark = Mark(end, end - 1, record_digest(last, changes[last]))
         self._marks[number] = mark
         if self.durable is not None:
-            self.durable.write(number, changes, mark)
+            self.durable.write(number, changes, mark, self._terms[number])
 
     async def keep_only(self, partitions: set[int]) -> None:
         """Forget all other partitions: somebody else has them now."""
@@ -174,12 +192,12 @@ class PartitionedStore(memory.Store):  # type: ignore[misc]
             self.forget(number)
             del self.partitions[number]
             self._unsent.pop(number, None)
+            self._terms.pop(number, None)
         if self.durable is not None:
             await self.durable.keep_only(partitions)
 
     async def on_recovery_completed(self, active_tps: set[TP], standby_tps: set[TP]) -> None:
-        """Forget partitions that are not this worker's."""
-        await self.keep_only({tp.partition for tp in active_tps | standby_tps})
+        """Nothing: recovery itself made the store forget what is not this worker's."""
 
     async def on_stop(self) -> None:
         """Finish the copy on disk."""
@@ -224,6 +242,7 @@ class PartitionedTable(faust.Table):  # type: ignore[misc]
             value_serializer="raw",
             loop=self.loop,
         )
+        store.lease = getattr(self.app, "lease", None)
         directory: Path | None = getattr(self.app, "state_dir", None)
         if directory is not None:
             partitions = self.partitions or self.app.conf.topic_partitions

@@ -3,23 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from typing import NamedTuple
 
 from tests.faults.reckoner import Expected
 from tests.faults.verdict import KafkaRecord, Verdict, where
 
 CHANGED = "clv.segment-changed"
-"""The topic also has notices of customers who are gone."""
-
-
-class Change(NamedTuple):
-    """One change of one dimension of one customer."""
-
-    version: int
-    previous: str | None
-    current: str
+REMOVED = "clv.customer-removed"
 
 
 def check_chains(
@@ -30,44 +20,50 @@ def check_chains(
 ) -> None:
     """Follow each customer's changes to the segments they have now.
 
-    records: in order. A change under an id that was there is a repetition. One with no greater
-    version than the last was worked out again after a crash, and takes the place of those after the
-    one that it continues. An erased customer may begin anew.
+    records: in order. A record under an id that was there must be the same to the last byte, and is
+    passed over; a chain begins at nothing, and again after the notice that the customer is gone.
     """
-    seen: set[str] = set()
-    chains: defaultdict[tuple[str, str], list[Change]] = defaultdict(list)
+    chains: dict[tuple[str, str], str] = {}
+    for record in _told_first(expected, records, verdict):
+        document = json.loads(record.value or b"")
+        customer, data = document["subject"], document["data"]
+        if document["type"] == REMOVED:
+            for chain in [chain for chain in chains if chain[0] == customer]:
+                del chains[chain]
+            continue
+        chain = customer, data["dimension"]
+        if data["previous"] != chains.get(chain):
+            verdict.note(
+                "broken_chains",
+                f"{document['id']} {where(record)}: from {data['previous']!r}, "
+                f"but was {chains.get(chain)!r}",
+            )
+        chains[chain] = data["current"]
+    due = {(c, dimension): s for c, segments in current.items() for dimension, s in segments.items()}
+    for customer, dimension in chains.keys() | due.keys():
+        end, segment = chains.get((customer, dimension)), due.get((customer, dimension))
+        if end != segment:
+            text = f"{customer} {dimension}: the changes end in {end!r}, it is {segment!r}"
+            verdict.note("broken_chains", text)
+
+
+def _told_first(
+    expected: Expected, records: Iterable[KafkaRecord], verdict: Verdict
+) -> Iterable[KafkaRecord]:
+    """The records of this run's customers without repetitions."""
+    told: dict[str, KafkaRecord] = {}
     for record in records:
         document = json.loads(record.value or b"{}")
-        if document.get("type") != CHANGED:
+        if document.get("type") not in (CHANGED, REMOVED):
+            verdict.note("wrong", f"segment changes {where(record)}: {record.value!r} is no change")
             continue
-        data = document["data"]
-        customer = data["customer_id"]
-        if document["id"] in seen or not customer.startswith(expected.prefix):
+        if not document["subject"].startswith(expected.prefix):
             continue
-        seen.add(document["id"])
-        change = Change(data["version"], data["previous"], data["current"])
-        chain = chains[customer, data["dimension"]]
-        if not _continues(chain, change, verdict, new_life=customer in expected.forgotten):
-            end = chain[-1].current if chain else None
-            text = f"{document['id']} {where(record)}: from {change.previous!r}, but was {end!r}"
+        first = told.setdefault(document["id"], record)
+        if first is record:
+            yield record
+            continue
+        verdict.changes_again += 1
+        if (first.key, first.value) != (record.key, record.value):
+            text = f"{document['id']} {where(record)}: not what it was at {where(first)}"
             verdict.note("broken_chains", text)
-        chain.append(change)
-    for customer, segments in current.items():
-        for dimension, segment in segments.items():
-            chain = chains.get((customer, dimension), [])
-            end = chain[-1].current if chain else None
-            if end != segment:
-                text = f"{customer} {dimension}: the changes end in {end!r}, it is {segment!r}"
-                verdict.note("broken_chains", text)
-
-
-def _continues(chain: list[Change], change: Change, verdict: Verdict, *, new_life: bool) -> bool:
-    end = chain[-1].current if chain else None
-    if change.previous == end or (new_life and change.previous is None):
-        return True
-    if not chain or change.version > chain[-1].version:
-        return False
-    while chain and (chain[-1].version >= change.version or chain[-1].current != change.previous):
-        chain.pop()
-    verdict.rewound += 1
-    return bool(chain) or change.previous is None

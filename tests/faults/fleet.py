@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.faults.processes import TRAP_FILE, Process
+from tests.faults.processes import SPRUNG, TRAP_FILE, Process
 
 END_SECONDS = 40.0
 RESTART_SECONDS = 0.2
@@ -96,9 +96,18 @@ class Slot:
     def arm(self, at: str | None = None, nth: int = 1, clock_offset: int = 0) -> None:
         """Have the running process die at the nth call of a point, or misread the clock."""
         trap = {"at": at, "nth": nth, "clock_offset": clock_offset}
+        self._sprung_file.unlink(missing_ok=True)
         draft = self._trap_file.with_suffix(".draft")
         draft.write_text(json.dumps(trap))
         draft.rename(self._trap_file)
+
+    def sprung(self) -> str | None:
+        """The point at which its last trap sprang, if it did."""
+        return self._sprung_file.read_text() if self._sprung_file.exists() else None
+
+    @property
+    def _sprung_file(self) -> Path:
+        return self._trap_file.with_suffix(SPRUNG)
 
     @property
     def _trap_file(self) -> Path:
@@ -149,6 +158,20 @@ class Fleet:
         for waiting in self._waiting.pop(ended.slot, []):
             if not waiting.done():
                 waiting.set_result(ended)
+
+    async def dies_at(self, slot: Slot, died: Awaitable[Ended]) -> None:
+        """Wait for an end that was asked for with `next_end`, which a trap must have brought.
+
+        Raises
+        ------
+        AssertionError
+            if it does not come in time, or came without the trap.
+        """
+        ended = await died
+        if ended.status != -signal.SIGKILL or slot.sprung() is None:
+            raise AssertionError(
+                f"worker {slot.number} was to die in a trap; it ended with {ended.status}"
+            )
 
     def next_end(self, slot: int) -> Awaitable[Ended]:
         """What waits for the next end of a slot's process, counted from the call."""

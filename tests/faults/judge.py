@@ -9,7 +9,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import NamedTuple
 
-from models.aggregate.record import decode_record
+from models.aggregate.record import customers, decode_record, is_customer
 from models.aggregate.summary import Summary
 from models.economics import MONEY_SCALE, Economics
 from tests.faults.chains import check_chains
@@ -51,25 +51,29 @@ def judge(
     latest tick that was sent, if any.
     """
     verdict = Verdict(customers=len(expected.customers))
+    changelog, updates = _in_order(changelog), _in_order(updates)
     stored = _last_records(changelog, _changelog_version, "changelog", verdict)
-    published = _last_records(updates, _update_version, "updates", verdict)
+    published = _last_records(updates, _update_version, "updates", verdict, is_told=True)
+    _find_untrue(expected, changelog, updates, verdict)
+    offsets = {record.key: record.offset for record in updates}
     stores = {
         "changelog": _from_changelog(expected, stored),
         "updates": {c: _from_document(v) for c, v in _own(expected, published)},
         "redis": {
-            c: _from_document(fields["update"], int(fields["version"]))
+            c: _from_document(fields["update"])
             for c, fields in redis.hashes.items()
             if c.startswith(expected.prefix)
         },
     }
     latest = 0 if ticked_until is None else round(ticked_until.timestamp() * 1000)
     compare(expected, stores, verdict, (*COUNTS, *AMOUNTS), latest)
-    _agree(stores, published, redis, verdict)
+    _agree(stores, published, offsets, redis, verdict)
     check_redis(redis, verdict)
     current = {c: seen.segments for c, seen in stores["changelog"].items()}
     check_chains(expected, _in_order(segment_changes), current, verdict)
     check_letters(expected, dead_letters, verdict)
-    _find_traces(expected, stored, published, redis, verdict)
+    marks = {r.key: r.value or b"" for r in changelog if r.key and not is_customer(r.key)}
+    _find_traces(expected, stored | marks, published, redis, verdict)
     return verdict
 
 
@@ -172,15 +176,20 @@ def _last_records(
     version_of: Callable[[bytes], int],
     store: str,
     verdict: Verdict,
+    *,
+    is_told: bool = False,
 ) -> dict[bytes, bytes]:
-    """The value of each key that has one; notes keys that went back since their last tombstone."""
+    """The value of each key that has one; notes what went back since the key's last tombstone.
+
+    is_told: two records of one version must be the same to the last byte.
+    """
     last: dict[bytes, bytes] = {}
     newest: dict[bytes, int] = {}
     before: defaultdict[bytes, dict[int, set[bytes]]] = defaultdict(lambda: defaultdict(set))
     partitions: dict[bytes, int] = {}
     for record in _in_order(records):
         key = record.key
-        if key is None or key.startswith(b"\0"):
+        if key is None or not is_customer(key):
             continue
         if partitions.setdefault(key, record.partition) != record.partition:
             verdict.note("wrong", f"{store} {key!r}: in two partitions, {where(record)}")
@@ -189,11 +198,14 @@ def _last_records(
                 known.pop(key, None)
             continue
         version = version_of(record.value)
-        if version <= newest.get(key, -1):
-            if record.value in before[key][version]:
-                verdict.republished += 1
-            else:
-                verdict.rewound += 1
+        if record.value in before[key][version]:
+            verdict.republished += is_told
+        elif version < newest.get(key, -1):
+            text = f"{store} {key!r} {where(record)}: version {version} after {newest[key]}"
+            verdict.note("went_back", text)
+        elif is_told and before[key][version]:
+            text = f"{store} {key!r} {where(record)}: another version {version} was there"
+            verdict.note("contradicted", text)
         before[key][version].add(record.value)
         newest[key] = max(newest.get(key, -1), version)
         last[key] = record.value
@@ -202,6 +214,27 @@ def _last_records(
             text = f"{store} {key!r}: ends with version {version} after {newest[key]}"
             verdict.note("went_back", text)
     return last
+
+
+def _find_untrue(
+    expected: Expected,
+    changelog: Iterable[KafkaRecord],
+    updates: Iterable[KafkaRecord],
+    verdict: Verdict,
+) -> None:
+    """Look for updates of this run that tell of what was never stored."""
+    prefix = expected.prefix.encode()
+    stored = {
+        (record.key, decode_record(record.value).version)
+        for record in changelog
+        if record.key and record.value and record.key.startswith(prefix) and is_customer(record.key)
+    }
+    for record in updates:
+        if record.key is None or record.value is None or not record.key.startswith(prefix):
+            continue
+        if (record.key, version := _update_version(record.value)) not in stored:
+            text = f"{record.key!r} {where(record)}: version {version} was never stored"
+            verdict.note("not_stored", text)
 
 
 def _own(expected: Expected, values: Mapping[bytes, bytes]) -> list[tuple[str, bytes]]:
@@ -221,10 +254,10 @@ def _from_changelog(expected: Expected, stored: Mapping[bytes, bytes]) -> dict[s
     terms = expected.terms
     economics = Economics(currency=terms.currency, exchange_rates=dict(terms.rates))
     result: dict[str, Seen] = {}
-    for customer, value in _own(expected, stored):
-        record = decode_record(value)
-        if record.into or not record.segments:
-            # Merged into another, or nothing but a mark: no customer with a value.
+    for key, record in customers(stored):
+        customer = key.decode()
+        if not customer.startswith(expected.prefix) or not record.segments:
+            # Of another run, or nothing but a mark: no customer with a value.
             continue
         summary = Summary(record.aggregate, economics)
         money = {
@@ -240,11 +273,11 @@ def _from_changelog(expected: Expected, stored: Mapping[bytes, bytes]) -> dict[s
     return result
 
 
-def _from_document(value: bytes, version: int | None = None) -> Seen:
+def _from_document(value: bytes) -> Seen:
     data = json.loads(value, parse_float=Decimal)["data"]
     numbers = {**data["totals"], **data["realised"]}
     as_of = round(datetime.fromisoformat(data["as_of"]).timestamp() * 1000)
-    return Seen(data["version"] if version is None else version, as_of, numbers, data["segments"])
+    return Seen(data["version"], as_of, numbers, data["segments"])
 
 
 def _from_sums(value: bytes) -> Seen:
@@ -256,6 +289,7 @@ def _from_sums(value: bytes) -> Seen:
 def _agree(
     stores: Mapping[str, Mapping[str, Seen]],
     published: Mapping[bytes, bytes],
+    offsets: Mapping[bytes | None, int],
     redis: RedisState,
     verdict: Verdict,
 ) -> None:
@@ -268,9 +302,10 @@ def _agree(
         if len(versions) != len(stores) or len(set(versions.values())) > 1:
             verdict.note("disagreeing", f"{customer}: versions {versions}")
             continue
-        fields, document = redis.hashes[customer], published[customer.encode()]
-        if fields["update"] != document:
-            text = f"{customer}: version {fields['version'].decode()} differs in Redis and updates"
+        key = customer.encode()
+        held, last = int(redis.hashes[customer]["position"]), offsets[key]
+        if (held, redis.hashes[customer]["update"]) != (last, published[key]):
+            text = f"{customer}: Redis has the update at {held}, the last is another, at {last}"
             verdict.note("disagreeing", text)
         elif stores["changelog"][customer].segments != stores["updates"][customer].segments:
             verdict.note("disagreeing", f"{customer}: segments differ in changelog and updates")

@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections import defaultdict
 from collections.abc import Collection, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 READ_SECONDS = 60.0
 
 
+class Latest(NamedTuple):
+    """A customer's last record on the topic of updates; gone: it takes the customer back."""
+
+    offset: int
+    gone: bool
+
+
 class Logs:
     """What has been read of some topics since the last `forget`, and how far.
 
     records: of the topics in `kept`.
-    latest: of every customer that ever had a value update, the version of the last one; None if it
-    was taken back. ends: the end of every partition, as of the last reading.
+    latest: of every customer that ever had a value update, the last one. ends: the end of every
+    partition, as of the last reading.
     """
 
     def __init__(
@@ -35,7 +41,7 @@ class Logs:
         self.updates = updates
         self.ends: dict[TopicPartition, int] = dict.fromkeys(self.partitions, 0)
         self.records: defaultdict[str, list[Any]] = defaultdict(list)
-        self.latest: dict[str, int | None] = {}
+        self.latest: dict[str, Latest] = {}
         self._reading = asyncio.Lock()
 
     def forget(self) -> None:
@@ -73,8 +79,8 @@ class Logs:
                     self.records[tp.topic] += records
                 if tp.topic == self.updates:
                     for record in records:
-                        value = record.value
-                        self.latest[record.key.decode()] = value and _version(value)
+                        name = record.key.decode()
+                        self.latest[name] = Latest(record.offset, record.value is None)
             for tp in list(unfinished):
                 end = consumer.highwater(tp)
                 position = await consumer.position(tp)
@@ -82,7 +88,3 @@ class Logs:
                     self.ends[tp] = position
                     consumer.pause(tp)
                     unfinished.remove(tp)
-
-
-def _version(update: bytes) -> int:
-    return int(json.loads(update)["data"]["version"])

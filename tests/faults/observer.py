@@ -85,7 +85,7 @@ def _take(state: RedisState, name: str, kind: bytes, content: Any) -> None:
 
 
 class Decrease(NamedTuple):
-    """A customer's version was lower than one read before."""
+    """A customer's position was lower than one read before."""
 
     customer: str
     before: int
@@ -93,23 +93,24 @@ class Decrease(NamedTuple):
 
 
 class RedisObserver:
-    """Reads customers' versions all the time, and notes every one that goes back.
+    """Reads customers' positions all the time, and notes every one that goes back.
 
     An async context manager with a connection of its own; outages are counted and lived through. A
-    customer that is gone and comes back with a lower version is noted too, in `reappeared`: after a
-    removal or an empty restart that may be right.
+    customer that is gone and comes back with a lower position has gone back too. order: the field
+    of a customer's hash that must never fall. AssertionError at the end for a hash without it.
     """
 
-    def __init__(self, url: str, customers: Sequence[str], prefix: str = "clv") -> None:
+    def __init__(
+        self, url: str, customers: Sequence[str], prefix: str = "clv", *, order: str = "position"
+    ) -> None:
         self._url = url
+        self._order = order
         self._keys = [(customer, f"{prefix}:customer:{customer}") for customer in customers]
         self._seen: dict[str, int] = {}
-        self._gone: set[str] = set()
         self._epoch = 0
         self._replacing = 0
         self._task: asyncio.Task[None] | None = None
         self.decreases: list[Decrease] = []
-        self.reappeared: list[Decrease] = []
         self.reads = 0
         self.outages = 0
 
@@ -124,11 +125,15 @@ class RedisObserver:
         if not self._task.cancelled():
             self._task.result()
 
+    async def failed(self) -> None:
+        """Wait until something is wrong with what is read, and raise it."""
+        assert self._task is not None
+        await asyncio.shield(self._task)
+
     def reset(self) -> None:
         """Forget what was seen: from now on another copy answers."""
         self._epoch += 1
         self._seen.clear()
-        self._gone.clear()
 
     @contextmanager
     def replacing(self) -> Iterator[None]:
@@ -157,25 +162,21 @@ class RedisObserver:
             epoch = self._epoch
             async with redis.pipeline(transaction=False) as pipe:
                 for _, key in part:
-                    pipe.hget(key, "version")
-                versions = await pipe.execute()
+                    pipe.hmget(key, self._order, "update")
+                found = await pipe.execute()
             if self._replacing or epoch != self._epoch:
                 continue
             self.reads += len(part)
-            for (customer, _), version in zip(part, versions, strict=True):
-                self._note(customer, version)
+            for (customer, key), (place, update) in zip(part, found, strict=True):
+                if place is not None:
+                    self._note(customer, int(place))
+                elif update is not None:
+                    raise AssertionError(f"{key} has an update, but no field {self._order!r}")
 
-    def _note(self, customer: str, version: bytes | None) -> None:
+    def _note(self, customer: str, after: int) -> None:
         before = self._seen.get(customer)
-        if version is None:
-            if before is not None:
-                self._gone.add(customer)
-            return
-        after = int(version)
         if before is not None and after < before:
-            noted = self.reappeared if customer in self._gone else self.decreases
-            noted.append(Decrease(customer, before, after))
-        self._gone.discard(customer)
+            self.decreases.append(Decrease(customer, before, after))
         self._seen[customer] = after
 
 

@@ -15,6 +15,9 @@ ROOT = Path(__file__).parents[2]
 TRAP_FILE = "FAULTS_TRAP_FILE"
 """Names the file by which a running worker is armed."""
 
+SPRUNG = ".sprung"
+"""What its name ends with once the worker has died where it was to."""
+
 STOP_SECONDS = 30.0
 TAIL_BYTES = 4_000
 

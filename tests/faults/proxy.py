@@ -9,6 +9,8 @@ import struct
 from dataclasses import dataclass
 from typing import Self
 
+from tests.servers.node import free_ports
+
 HOST = "127.0.0.1"
 CHUNK = 64 * 1024
 WAITING = 256
@@ -38,7 +40,8 @@ class Proxy:
 
     def __init__(self, target: int, *, port: int = 0) -> None:
         self.target = target
-        self.port = port
+        # Not one of those given to outgoing connections: refused, it could not listen again.
+        [self.port] = [port] if port else free_ports(1)
         self._condition = Condition()
         self._clear = asyncio.Event()
         self._clear.set()
@@ -98,7 +101,6 @@ class Proxy:
 
     async def _listen(self) -> None:
         self._server = await asyncio.start_server(self._accept, HOST, self.port, limit=CHUNK)
-        self.port = self._server.sockets[0].getsockname()[1]
 
     def _stop_listening(self) -> None:
         if self._server is not None:

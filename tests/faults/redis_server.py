@@ -14,9 +14,10 @@ from typing import Self
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from streams.embedded.process import HOST, free_port
+from streams.embedded.process import HOST
 from streams.embedded.redis import redis_program
 from tests.faults.processes import Process
+from tests.servers.node import free_ports
 
 START_SECONDS = 15.0
 
@@ -26,7 +27,8 @@ class RedisServer:
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
-        self.port = free_port()
+        # Not one of those given to outgoing connections: killed, it could not start again.
+        [self.port] = free_ports(1)
         self.process: Process | None = None
 
     async def __aenter__(self) -> Self:

@@ -68,7 +68,7 @@ async def test_a_planted_fault_is_seen(runner: Runner):
 @pytest.mark.slow
 async def test_stock_faust_loses_or_doubles_when_it_is_killed():
     async with Runner(Setup(transport="stock"), seed=0) as stock:
-        result = await stock.one(BREAKS["kill"], 1)
+        result = await stock.one(BREAKS["kill-often"], 1)
     assert result.verdict is not None, result.line()
     assert result.verdict.lost + result.verdict.doubled > 0
 

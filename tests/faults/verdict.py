@@ -22,17 +22,20 @@ class KafkaRecord(Protocol):
 
 @dataclass
 class Verdict:
-    """What was found; everything but the last four counts must be zero.
+    """What was found; everything but the last three counts must be zero.
 
     lost, doubled: orders, refunds and contacts that are missing or too many, by the worst store.
     wrong: values that differ though the counts are right, customers where none should be, times.
-    disagreeing: customers of whom the stores hold different versions or documents. went_back: keys
-    whose last record, in the changelog or the updates, is not their newest. redis_faults: ranking,
-    sets or totals that do not match the customers. missing_letters, wrong_letters: refusals without
-    a letter, and letters that no refusal explains. broken_chains: segment changes that do not
-    follow each other. traces: places where an erased customer is still found.
-    republished: updates sent again as they were. rewound: updates, changelog records and changes
-    under an older version than one before, other than those. letters_again: letters sent twice.
+    disagreeing: customers of whom the stores hold different versions or documents. went_back:
+    records, in the changelog or the updates, under an older version than one before that are no
+    copies of earlier ones, and keys whose last record is not their newest. contradicted: updates
+    that say something else than one of the same version. not_stored: updates of a version that the
+    changelog never had. redis_faults: ranking, sets or totals that do not match the customers.
+    missing_letters, wrong_letters: refusals without a letter, and letters that no refusal explains.
+    broken_chains: segment changes that do not follow each other, or that change under one id.
+    traces: places where an erased customer is still found.
+    republished, changes_again, letters_again: updates, changes and letters that were sent again as
+    they were.
     """
 
     customers: int = 0
@@ -46,15 +49,17 @@ class Verdict:
     wrong_letters: int = 0
     broken_chains: int = 0
     traces: int = 0
+    contradicted: int = 0
+    not_stored: int = 0
     republished: int = 0
-    rewound: int = 0
+    changes_again: int = 0
     letters_again: int = 0
     by_store: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
     details: list[str] = field(default_factory=list)
 
     FAULTS = (
         "lost", "doubled", "wrong", "disagreeing", "went_back", "redis_faults", "missing_letters",
-        "wrong_letters", "broken_chains", "traces",
+        "wrong_letters", "broken_chains", "traces", "contradicted", "not_stored",
     )  # fmt: skip
 
     @property
@@ -75,7 +80,10 @@ class Verdict:
 
     def __str__(self) -> str:
         found = self.faults or "nothing lost, nothing counted twice, nothing wrong"
-        also = f"republished {self.republished}, rewound {self.rewound}"
+        also = (
+            f"sent again as they were: {self.republished} updates, {self.changes_again} changes, "
+            f"{self.letters_again} letters"
+        )
         return "\n".join([f"{self.customers} customers: {found} ({also})", *self.details])
 
 

@@ -17,29 +17,52 @@ import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from streams import pipeline
 from streams.cache import CacheWriter
 from streams.cli import main as command_line
+from streams.pipeline import Pipeline
 from streams.transport import BatchConsumer, PartitionedStore, PartitionedTable, StrictProducer
-from tests.faults.processes import TRAP_FILE
+from tests.faults.processes import SPRUNG, TRAP_FILE
 
-POINTS: dict[str, tuple[type, str]] = {
-    "send": (StrictProducer, "send_records"),
-    "changelog": (PartitionedTable, "send_items"),
-    "redis": (CacheWriter, "submit"),
-    "commit": (BatchConsumer, "_commit_offsets"),
-    "committed": (BatchConsumer, "_commit_offsets"),
-    "recovery": (PartitionedStore, "restore"),
-    "revoke": (BatchConsumer, "on_partitions_revoked"),
-    "assign": (BatchConsumer, "on_partitions_assigned"),
+
+
+class Point(NamedTuple):
+    """Where a worker can die: before or after a method's work, if its arguments are such."""
+
+    owner: type
+    method: str
+    after: bool = False
+    applies: Callable[..., bool] = lambda *_args, **_kwargs: True
+
+
+def _to(topic: str) -> Callable[..., bool]:
+    """Whether records are sent to a topic, given by its logical name."""
+    return lambda pipeline, to, *_: bool(to == getattr(pipeline.topics, topic))
+
+
+POINTS: dict[str, Point] = {
+    "send": Point(StrictProducer, "send_records"),
+    "changelog": Point(PartitionedTable, "send_items"),
+    "sent": Point(PartitionedTable, "send_items", after=True),
+    "outputs": Point(Pipeline, "_to", applies=_to("updates")),
+    "changes": Point(Pipeline, "_to", applies=_to("segment_changes")),
+    "redis": Point(CacheWriter, "submit"),
+    "written": Point(CacheWriter, "flush", after=True),
+    "commit": Point(BatchConsumer, "_commit_offsets"),
+    "committed": Point(BatchConsumer, "_commit_offsets", after=True),
+    "recovery": Point(PartitionedStore, "restore"),
+    "revoke": Point(BatchConsumer, "on_partitions_revoked"),
+    "assign": Point(BatchConsumer, "on_partitions_assigned"),
 }
-"""Where a worker can die: when the method is called; `committed`: when it has returned.
+"""In the order of a batch's way.
 
-send: some outputs are with the producer, some not. changelog: the outputs are at the broker, the
-records that caused them are not. redis: the changelog is at the broker, Redis does not know.
-commit: all is done, and the offsets are not committed. recovery: the table is half read.
+send: something is with the producer, something is not. changelog: nothing is stored yet. sent: the
+records are on their way. outputs: they are stored, and nobody was told. changes: the updates are
+on their way, the segment changes are not. redis: everybody was told but Redis. written: Redis knows,
+and nothing is acknowledged. commit: all is done, and the offsets are not committed. recovery: the
+table is half read.
 """
 
 
@@ -79,13 +102,14 @@ class Trap:
             return
         self.left -= 1
         if self.left <= 0:
+            self._file.with_suffix(SPRUNG).write_text(point)
             os.kill(os.getpid(), signal.SIGKILL)
 
 
 def install(trap: Trap) -> None:
     """Wrap the methods of all points, and the clock."""
-    for point, (owner, name) in POINTS.items():
-        wrap(owner, name, point, trap)
+    for name, point in POINTS.items():
+        wrap(name, point, trap)
     true_now = pipeline._now
 
     def wrong_now() -> int:
@@ -95,36 +119,34 @@ def install(trap: Trap) -> None:
     pipeline._now = wrong_now
 
 
-def wrap(owner: type, name: str, point: str, trap: Trap) -> None:
-    """Have a method spring the trap before it runs, or after it for `committed`."""
-    method: Callable[..., Any] = getattr(owner, name)
-    if point == "committed":
+def wrap(name: str, point: Point, trap: Trap) -> None:
+    """Have a method spring the trap before or after its work."""
+    method: Callable[..., Any] = getattr(point.owner, point.method)
 
-        @functools.wraps(method)
-        async def after(*args: Any, **kwargs: Any) -> Any:
-            result = await method(*args, **kwargs)
-            trap.spring(point)
-            return result
-
-        setattr(owner, name, after)
-        return
+    def spring(applies: bool) -> None:
+        if applies:
+            trap.spring(name)
 
     if inspect.iscoroutinefunction(method):
 
         @functools.wraps(method)
-        async def before_async(*args: Any, **kwargs: Any) -> Any:
-            trap.spring(point)
-            return await method(*args, **kwargs)
+        async def wrapped_async(*args: Any, **kwargs: Any) -> Any:
+            spring(not point.after and point.applies(*args, **kwargs))
+            result = await method(*args, **kwargs)
+            spring(point.after and point.applies(*args, **kwargs))
+            return result
 
-        setattr(owner, name, before_async)
+        setattr(point.owner, point.method, wrapped_async)
         return
 
     @functools.wraps(method)
-    def before(*args: Any, **kwargs: Any) -> Any:
-        trap.spring(point)
-        return method(*args, **kwargs)
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        spring(not point.after and point.applies(*args, **kwargs))
+        result = method(*args, **kwargs)
+        spring(point.after and point.applies(*args, **kwargs))
+        return result
 
-    setattr(owner, name, before)
+    setattr(point.owner, point.method, wrapped)
 
 
 def main() -> None:

@@ -24,7 +24,7 @@ from streams.embedded import EmbeddedBroker
 from streams.settings import Settings
 from streams.topics import plan, prepare_topics
 from tests.faults.fleet import Fleet
-from tests.faults.logs import Logs
+from tests.faults.logs import Logs, version_of
 from tests.faults.observer import RedisObserver
 from tests.faults.proxy import HOST, Proxy
 from tests.faults.publishing import ExactPublisher
@@ -271,14 +271,14 @@ class World:
         async with self.redis.client() as client:
             pipeline = client.pipeline(transaction=False)
             for name in wanted:
-                pipeline.hget(f"{self.settings.redis_prefix}:customer:{name}", "version")
+                pipeline.hget(f"{self.settings.redis_prefix}:customer:{name}", "update")
             held: list[Any] = await pipeline.execute()
         behind = []
-        for (name, newest), version in zip(wanted.items(), held, strict=True):
+        for (name, newest), update in zip(wanted.items(), held, strict=True):
             if newest is None:
-                is_current = version is None
+                is_current = update is None
             else:
-                is_current = version is not None and int(version) >= newest
+                is_current = update is not None and version_of(update) >= newest
             if not is_current:
                 behind.append(name)
         return behind

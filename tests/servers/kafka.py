@@ -106,7 +106,10 @@ class KafkaCluster:
         self.directory = directory
         self.security = security
         self.certificates = Certificates(directory / "certificates")
-        self.cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+        # A first bit of 0 makes the first character a letter: a dash would pass for an option.
+        name = uuid.uuid4().bytes
+        name = bytes([name[0] & 0x7F]) + name[1:]
+        self.cluster_id = base64.urlsafe_b64encode(name).decode().rstrip("=")
         ports = free_ports(3 * nodes)
         listening = [(*ports[3 * n : 3 * n + 2], ports[3 * n + 2]) for n in range(nodes)]
         voters = ",".join(f"{n + 1}@{HOST}:{listening[n][2]}" for n in range(nodes))

@@ -3,6 +3,7 @@
 import itertools
 import json
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -58,6 +59,15 @@ def run(records, context=CONTEXT, states=None, cuts=()):
     return states, outputs
 
 
+def without_outboxes(states):
+    """The records without what the last batch has to tell, which depends on where it began."""
+    records = {key: decode_record(data) for key, data in states.items()}
+    return {
+        key: msgspec.structs.replace(record, origin="", outbox=())
+        for key, record in records.items()
+    }
+
+
 def as_records(sequence):
     return [
         KafkaRecord(n, NOW, key, event.model_dump_json().encode())
@@ -80,7 +90,7 @@ def test_states_and_segment_changes_do_not_depend_on_where_batches_end(sequence,
     records = as_records([(key, rekeyed(key, event)) for key, event in sequence])
     whole_states, whole = run(records)
     cut_states, parts = run(records, cuts=[min(cut, len(records)) for cut in cuts])
-    assert cut_states == whole_states
+    assert without_outboxes(cut_states) == without_outboxes(whole_states)
     changes = [change for part in parts for change in part.segment_changes]
     assert sorted(changes) == sorted(whole[0].segment_changes)
     assert sum(part.accepted for part in parts) == whole[0].accepted
@@ -94,7 +104,7 @@ def test_a_replay_changes_nothing_and_sends_the_same_values_again(sequence):
     again_states, again = run(records, states=dict(states))
     assert again_states == states
     assert again[0].accepted == 0
-    assert again[0].segment_changes == []
+    assert again[0].segment_changes == first[0].segment_changes
     assert again[0].replayed + again[0].duplicates == len(records)
     resent = {update.key: update.document for update in again[0].updates}
     assert resent == {update.key: update.document for update in first[0].updates}
@@ -184,8 +194,8 @@ def test_time_passing_scores_everybody_as_of_that_time_and_only_once():
     assert documents["c2"]["segments"]["lifecycle"] == "at risk"
     states.update(later.records)
     again = advance(states, list(states), "clv.clock/0", 7, CONTEXT, as_of=as_of)
-    assert again.records == later.records
-    assert again.segment_changes == []
+    assert again.records == {}
+    assert again.segment_changes == later.segment_changes
     assert [u.document for u in again.updates] == [u.document for u in later.updates]
 
 

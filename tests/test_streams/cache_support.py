@@ -14,15 +14,15 @@ from streams.embedded import EmbeddedRedis
 
 def score(
     customer_id: str,
-    version: int,
+    position: int,
     clv: float = 1.0,
     lifecycle: str = "active",
     tier: str = "gold",
     update: bytes | None = None,
 ) -> CachedScore:
-    document = json.dumps({"customer_id": customer_id, "version": version}).encode()
+    document = json.dumps({"customer_id": customer_id, "position": position}).encode()
     segments = (("lifecycle", lifecycle), ("tier", tier))
-    return CachedScore(customer_id, version, clv, segments, document if update is None else update)
+    return CachedScore(customer_id, position, clv, segments, document if update is None else update)
 
 
 class Server(EmbeddedRedis):

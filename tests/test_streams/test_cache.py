@@ -5,6 +5,7 @@ import hashlib
 import math
 from collections.abc import AsyncIterator, Iterator
 from decimal import Decimal
+from itertools import count
 
 import numpy as np
 import pytest
@@ -52,20 +53,19 @@ values = st.one_of(
 
 @st.composite
 def histories(draw: st.DrawFn) -> tuple[list[Item], list[list[Item]]]:
-    """Scores and removals of a few customers by version, in any order with any repeats."""
+    """Scores and removals of a few customers by position, in any order with any repeats."""
     every: list[Item] = []
+    offsets = count()
     for customer_id in draw(
         st.lists(st.text(min_size=1, max_size=6), min_size=1, max_size=5, unique=True)
     ):
-        for version in range(draw(st.integers(1, 5))):
-            kind = draw(st.sampled_from(["score", "score", "removal", "both"]))
-            if kind != "score":
-                every.append(Removal(customer_id, version))
-            if kind != "removal":
+        for _ in range(draw(st.integers(1, 8))):
+            offset = next(offsets)
+            if draw(st.sampled_from(["score", "score", "removal"])) == "removal":
+                every.append(Removal(customer_id, offset))
+            else:
                 update = draw(st.text(max_size=20).map(str.encode))
-                every.append(
-                    CachedScore(customer_id, version, draw(values), draw(segments), update)
-                )
+                every.append(CachedScore(customer_id, offset, draw(values), draw(segments), update))
     shuffled = draw(st.permutations(every)) + draw(st.lists(st.sampled_from(every), max_size=8))
     steps: list[list[Item]] = [[]]
     for one in shuffled:
@@ -76,9 +76,8 @@ def histories(draw: st.DrawFn) -> tuple[list[Item], list[list[Item]]]:
 
 
 def what_stays(every: list[Item]) -> dict[str, CachedScore]:
-    """By the rule: the greatest version counts, and a removal before a score of its version."""
-    ordered = sorted(every, key=lambda one: (one.version, isinstance(one, Removal)))
-    last = {one.customer_id: one for one in ordered}
+    """By the rule: what was published last counts."""
+    last = {one.customer_id: one for one in sorted(every, key=lambda one: one.position)}
     return {id_: one for id_, one in last.items() if isinstance(one, CachedScore)}
 
 
@@ -86,7 +85,7 @@ def what_stays(every: list[Item]) -> dict[str, CachedScore]:
 @settings(
     max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
-def test_any_order_of_puts_and_removals_ends_with_the_newest_versions_and_exact_totals(
+def test_any_order_of_puts_and_removals_ends_with_what_was_published_last_and_exact_totals(
     shared_url: str, history: tuple[list[Item], list[list[Item]]], flushed: set[int]
 ) -> None:
     every, steps = history
@@ -108,9 +107,9 @@ def test_any_order_of_puts_and_removals_ends_with_the_newest_versions_and_exact_
             assert await cache.get(customer_id) == expected.get(customer_id)
         assert await cache.put([one for one in every if isinstance(one, CachedScore)]) == 0
         assert await cache.remove([one for one in every if isinstance(one, Removal)]) == 0
-        reborn = [CachedScore(each, 9, 1.0, (), b"{}") for each in ids]
+        reborn = [CachedScore(each, 99, 1.0, (), b"{}") for each in ids]
         assert await cache.put(reborn) == len(ids)
-        assert await cache.remove([Removal(each, 9) for each in ids]) == len(ids)
+        assert await cache.remove([Removal(each, 100) for each in ids]) == len(ids)
         assert all(key.startswith(b"clv:forgotten") for key in await client.keys())
         await client.aclose()
 
@@ -145,13 +144,13 @@ async def test_concurrent_writers_of_the_same_customers_agree(
     await assert_consistent(client)
 
 
-async def test_an_older_or_equal_version_changes_nothing(cache: ScoreCache) -> None:
+async def test_a_smaller_or_equal_position_changes_nothing(cache: ScoreCache) -> None:
     await cache.put([score("c1", 2, 20.0)])
     assert await cache.put([score("c1", 1, 10.0, "lost"), score("c1", 2, 30.0, "lost")]) == 0
     assert await cache.get("c1") == score("c1", 2, 20.0)
 
 
-async def test_a_version_is_compared_as_a_whole_number(cache: ScoreCache) -> None:
+async def test_a_position_is_compared_as_a_whole_number(cache: ScoreCache) -> None:
     await cache.put([score("c1", 9), score("c2", 2**53 - 2)])
     assert await cache.put([score("c1", 10), score("c2", 2**53 - 1)]) == 2
     assert await cache.put([score("c1", 9), score("c2", 2**53 - 2)]) == 0
@@ -160,8 +159,8 @@ async def test_a_version_is_compared_as_a_whole_number(cache: ScoreCache) -> Non
 @pytest.mark.parametrize(
     ("bad", "word"),
     [
-        (score("c1", -1), "version"),
-        (score("c1", 2**53), "version"),
+        (score("c1", -1), "position"),
+        (score("c1", 2**53), "position"),
         (score("c1", 1, math.nan), "clv"),
         (score("c1", 1, math.inf), "clv"),
         (score("c1", 1, -2e13), "clv"),
@@ -252,7 +251,7 @@ async def test_ids_and_documents_of_any_bytes_come_back_as_they_were(
     assert await cache.get(customer_id) == odd
     assert await cache.members("tier", 'q"\\') == [(customer_id, -0.015)]
     await assert_consistent(client)
-    assert await cache.remove([Removal(customer_id, 1)]) == 1
+    assert await cache.remove([Removal(customer_id, 2)]) == 1
     note = f"clv:forgotten:{hashlib.sha1(customer_id.encode()).hexdigest()}".encode()
     assert set(await client.keys()) == {note, b"clv:forgotten"}
     week = 7 * 24 * 3600

@@ -19,13 +19,17 @@ from streams.topics import prepare_topics
 ROOT = Path(__file__).parents[2]
 
 
-async def rebuilt(environment: dict[str, str], *options: str) -> dict[str, Any]:
+async def command(environment: dict[str, str], *options: str) -> subprocess.CompletedProcess[str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith("CLV_")}
-    done = await asyncio.to_thread(
+    return await asyncio.to_thread(
         subprocess.run,
         [sys.executable, "-m", "streams.cli", "rebuild-cache", "--json", *options],
         cwd=ROOT, env=kept | environment, capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
+
+
+async def rebuilt(environment: dict[str, str], *options: str) -> dict[str, Any]:
+    done = await command(environment, *options)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 
@@ -43,9 +47,7 @@ async def test_a_rebuild_fills_repairs_and_clears_and_may_be_repeated() -> None:
             value = json.dumps({"data": data}).encode()
             await producer.send(settings.topics.updates, value, name.encode(), number % partitions)
         await producer.flush()
-        await producer.send_and_wait(
-            settings.topics.updates, None, b"c0", 0, headers=[("clv-version", b"2")]
-        )
+        await producer.send_and_wait(settings.topics.updates, None, b"c0", 0)
         await producer.stop()
         redis = connect(servers.redis.url)
         cache = ScoreCache(redis)
@@ -57,6 +59,10 @@ async def test_a_rebuild_fills_repairs_and_clears_and_may_be_repeated() -> None:
         assert (again["records"], again["written"], again["customers"]) == (101, 0, 99)
         await redis.delete("clv:customer:c5")
         await redis.set("clv:customer:stray", "somebody's hand")
+        await redis.hset("clv:marks", "0", "5000")
+        refused = await command(environment)
+        assert refused.returncode != 0
+        assert "clv rebuild-cache --clear" in " ".join(refused.stderr.split())
         cleared = await rebuilt(environment, "--clear")
         assert (cleared["customers"], cleared["cleared"]) == (99, True)
         assert await cache.totals("tier") == {"gold": (99, 99 * 250)}

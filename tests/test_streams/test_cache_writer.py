@@ -51,8 +51,8 @@ async def test_a_redis_killed_and_restarted_empty_gets_all_that_was_pending_and_
         await submit_and_flush(writer, [score(f"c{i}", 1, i) for i in range(3000)])
         assert (writer.healthy, writer.pending) == (True, 0)
         port = await server.kill()
-        for version in range(2, 12):
-            await submit_and_flush(writer, [score(f"c{i}", version, i) for i in range(2500)])
+        for position in range(2, 12):
+            await submit_and_flush(writer, [score(f"c{i}", position, i) for i in range(2500)])
         assert (writer.healthy, writer.pending) == (False, 2500)
         await server.restart(port)
         await submit_and_flush(writer, [score(f"d{i}", 1, i) for i in range(10)])
@@ -115,7 +115,7 @@ async def test_a_full_redis_is_an_outage_and_leaves_nothing_half_written(
     await assert_consistent(client)
 
 
-async def test_the_newest_submitted_version_is_the_one_written(cache: ScoreCache) -> None:
+async def test_what_was_published_last_is_what_is_written(cache: ScoreCache) -> None:
     async with CacheWriter(cache) as writer:
         writer.submit(0, None, [score("c1", 2, 2.0)])
         writer.submit(0, None, [score("c1", 1, 1.0), score("c1", 3, 3.0)])
@@ -130,12 +130,12 @@ async def test_a_removal_takes_out_what_is_older_and_a_newer_life_gets_in(
     async with CacheWriter(cache) as writer:
         await submit_and_flush(writer, [score("c1", 7), score("c2", 7), score("c3", 7)])
         writer.submit(0, None, [score("c1", 8), score("c2", 8)], [Removal("c3", 6)])
-        writer.submit(0, None, [], [Removal("c1", 8), Removal("c2", 8)])
-        writer.submit(0, None, [score("c1", 8), score("c2", 9)])
+        writer.submit(0, None, [], [Removal("c1", 9), Removal("c2", 9)])
+        writer.submit(0, None, [score("c1", 8), score("c2", 10)])
         assert writer.pending == 3
         await writer.flush()
     assert await cache.get("c1") is None
-    assert await cache.get("c2") == score("c2", 9)
+    assert await cache.get("c2") == score("c2", 10)
     assert await cache.get("c3") == score("c3", 7)
     await assert_consistent(client)
 
@@ -210,17 +210,17 @@ async def test_writes_during_a_clear_wait_and_totals_stay_exact(
     await cache.put([score(f"c{i}", 1, i) for i in range(5000)])
     async with CacheWriter(cache) as writer:
         clearing = asyncio.create_task(cache.clear())
-        version = 2
+        position = 2
         while not clearing.done():
             writer.submit(
-                0, None, [score(f"c{i}", version, i + version) for i in range(0, 5000, 50)]
+                0, None, [score(f"c{i}", position, i + position) for i in range(0, 5000, 50)]
             )
             await writer.flush()
-            version += 1
+            position += 1
             await asyncio.sleep(0)
         await until_written(writer)
     await assert_consistent(client)
-    assert await cache.get("c50") == score("c50", version - 1, 50 + version - 1)
+    assert await cache.get("c50") == score("c50", position - 1, 50 + position - 1)
 
 
 def test_a_redis_that_loads_its_data_is_an_outage() -> None:

@@ -4,18 +4,24 @@ Broker, table and cache are stand-ins here, so that the test decides when each d
 """
 
 import asyncio
+import json
 from datetime import UTC, datetime
 from types import SimpleNamespace
 
 import pytest
 from faust.types import TP
 
-from models.aggregate.record import decode_record
+from models.aggregate.record import (
+    ERASURE_KEY,
+    decode_record,
+    erasure_fingerprint,
+    is_customer,
+)
 from models.contracts.clock import Tick
 from streams import pipeline as pipeline_module
 from streams.cache import score as score_module
-from streams.outgoing import LARGEST_LETTER
-from streams.pipeline import Pipeline
+from streams.outgoing import LARGEST_LETTER, positions
+from streams.pipeline import ErasureKeyChanged, Pipeline
 from streams.settings import Settings
 from streams.topics import home_partition
 from streams.transport import Delivery, RecordBatch
@@ -68,7 +74,7 @@ class Table:
 
     def __init__(self, broker):
         self.broker = broker
-        self.states = {}
+        self.states = {ERASURE_KEY: erasure_fingerprint(b"")}
 
     def partition(self, _number):
         return self.states
@@ -88,12 +94,15 @@ class Table:
 
 class Cache:
     def __init__(self):
-        self.scores, self.removals, self.ends = [], [], []
+        self.scores, self.removals, self.ends, self.unsure_of = [], [], [], []
 
     def submit(self, partition, end, scores, removals):
         self.ends.append(end)
         self.scores += scores
         self.removals += removals
+
+    def unsure(self, partition):
+        self.unsure_of.append(partition)
 
     async def flush(self):
         await asyncio.sleep(0)
@@ -141,7 +150,8 @@ def running():
     async def crash(error):
         crashes.append(error)
 
-    app = SimpleNamespace(producer=broker, crash=crash)
+    consumer = SimpleNamespace(committed_to=lambda tp: 0)
+    app = SimpleNamespace(producer=broker, crash=crash, consumer=consumer)
     feed = SimpleNamespace(current=None)
     cache = Cache()
     pipeline = Pipeline(app, Table(broker), Settings(), partitions=1, feed=feed, cache=cache)
@@ -157,15 +167,15 @@ def topics(broker):
     return [topic for topic, _, _ in broker.sent]
 
 
-async def test_outputs_then_changelog_then_cache_then_ack(running):
+async def test_changelog_then_outputs_then_cache_then_ack(running):
     running.broker.held = True
     event = orders(0, "c1")
     await running.pipeline.fold(event)
     await turns()
-    assert topics(running.broker) == ["clv.updates", *["clv.segment-changes"] * 3]
+    assert topics(running.broker) == ["changelog"]
     running.broker.arrive()
     await turns()
-    assert topics(running.broker)[-1] == "changelog"
+    assert topics(running.broker)[1:] == ["clv.updates", *["clv.segment-changes"] * 3]
     assert (running.cache.scores, event.acked) == ([], False)
     running.broker.arrive()
     await turns()
@@ -173,24 +183,41 @@ async def test_outputs_then_changelog_then_cache_then_ack(running):
     assert event.acked
 
 
-async def test_changelog_records_of_a_partition_keep_their_order(running):
+async def test_what_follows_from_the_events_alone_comes_before_the_changelog(running):
+    running.broker.held = True
+    running.pipeline.partitions = 2
+    stray = next(f"c{n}" for n in range(9) if home_partition(f"c{n}".encode(), 2))
+    here = next(f"c{n}" for n in range(9) if not home_partition(f"c{n}".encode(), 2))
+    bad = KafkaRecord(9, milliseconds(1), b"c1", b"not json")
+    batch = Event("shop.orders", *orders(0, stray, here).value.records, bad)
+    await running.pipeline.fold(batch)
+    await turns()
+    assert topics(running.broker) == ["clv.dead-letters", "shop.orders"]
+    running.broker.arrive()
+    await turns()
+    assert topics(running.broker)[2:] == ["changelog"]
+
+
+async def test_outputs_of_a_partition_take_turns(running):
     running.broker.held = True
     first, second = orders(0, "c1"), orders(5, "c1")
     await running.pipeline.fold(first)
-    former = list(running.broker.deliveries)
-    running.broker.deliveries.clear()
     await running.pipeline.fold(second)
+    await turns()
+    # The second is stored when the first is told: a record holds what its last change has to tell.
+    assert topics(running.broker) == ["changelog"]
     running.broker.arrive()
     await turns()
-    assert "changelog" not in topics(running.broker)
-    for future in former:
-        future.set_result(future.delivery)
-    await turns()
+    assert topics(running.broker).count("changelog") == 1
     running.broker.arrive()
     await turns()
+    assert first.acked
+    assert topics(running.broker)[-1] == "changelog"
+    for _ in range(2):
+        running.broker.arrive()
+        await turns()
     versions = [decode_record(v).version for t, _, v in running.broker.sent if t == "changelog"]
     assert versions == [1, 2]
-    assert first.acked
     assert second.acked
 
 
@@ -223,10 +250,11 @@ async def test_a_failed_delivery_stops_everything_behind_it(running):
     first, second = orders(0, "c1"), orders(5, "c1")
     await running.pipeline.fold(first)
     await running.pipeline.fold(second)
+    await turns()
     running.broker.fail(OSError("the broker is gone"))
     await turns()
     assert [str(error) for error in running.crashes] == ["the broker is gone"]
-    assert "changelog" not in topics(running.broker)
+    assert topics(running.broker) == ["changelog"]
     assert not first.acked
     assert not second.acked
     with pytest.raises(OSError, match="gone"):
@@ -264,7 +292,7 @@ async def test_a_new_customer_in_a_foreign_partition_is_sent_home(running):
     await turns()
     sent_home = {key.decode() for topic, key, _ in running.broker.sent if topic == "shop.orders"}
     assert sent_home == set(customers) - here
-    assert {key.decode() for key in running.pipeline.table.states} == here
+    assert {key.decode() for key in running.pipeline.table.states if is_customer(key)} == here
 
 
 async def test_a_value_beyond_the_caches_numbers_does_not_stop_the_worker(running, monkeypatch):
@@ -300,10 +328,11 @@ async def test_an_erased_customer_is_a_tombstone_everywhere_with_its_version(run
         )
         if value is None
     ]
-    assert tombstones == [("clv.updates", b"c1", [("clv-version", b"2")]), ("changelog", b"c1", [])]
-    assert [(gone.customer_id, gone.version) for gone in running.cache.removals] == [("c1", 2)]
-    [left] = running.pipeline.table.states
-    assert b"c1" not in left
+    assert tombstones == [("changelog", b"c1", []), ("clv.updates", b"c1", [("clv-version", b"2")])]
+    sent = enumerate(running.broker.sent)
+    place = next(at for at, (topic, _, value) in sent if (topic, value) == ("clv.updates", None))
+    assert running.cache.removals == [("c1", place)]
+    assert all(b"c1" not in key for key in running.pipeline.table.states)
 
 
 async def test_a_merge_goes_by_way_of_both_partitions(running):
@@ -326,35 +355,96 @@ async def test_a_merge_goes_by_way_of_both_partitions(running):
     assert running.broker.headers[-1][-1] == ("clv.merged-via", b'["c1"]')
 
 
-async def test_the_cache_is_told_in_the_order_of_the_offsets(running):
+async def test_after_a_crash_what_was_stored_is_told_before_anything_new(running):
+    """Stored, and then killed: an event of another topic comes before the replay."""
+    await running.pipeline.fold(orders(0, "c1"))
+    await turns()
+    changes = [sent for sent in running.broker.sent if sent[0] == "clv.segment-changes"]
+    assert len(changes) == 3
+    running.broker.sent.clear()
+    running.pipeline.assigned()
+    ticket = {"ticket_id": "t", "opened_at": at(0), "channel": "email"}
+    record = KafkaRecord(0, milliseconds(1), b"c1", body("ticket.opened", ticket))
+    await running.pipeline.fold(Event("shop.support", record))
+    await turns()
+    assert [sent for sent in running.broker.sent if sent[0] == "clv.segment-changes"] == changes
+    running.broker.sent.clear()
+    # It is told now, and not told again.
+    again = KafkaRecord(
+        1, milliseconds(1), b"c1", body("ticket.opened", ticket | {"ticket_id": "u"})
+    )
+    await running.pipeline.fold(Event("shop.support", again))
+    await turns()
+    assert "clv.segment-changes" not in topics(running.broker)
+    assert "clv.updates" in topics(running.broker)
+
+
+async def test_what_is_committed_is_not_told_again(running):
+    await running.pipeline.fold(orders(0, "c1"))
+    await turns()
+    running.broker.sent.clear()
+    running.pipeline.assigned()
+    running.pipeline.app.consumer.committed_to = lambda tp: 1
+    await running.pipeline.fold(orders(5, "c1"))
+    await turns()
+    changes = [
+        json.loads(v) for topic, _, v in running.broker.sent if topic == "clv.segment-changes"
+    ]
+    assert all(change["data"]["version"] == 2 for change in changes)
+
+
+async def test_another_erasure_key_stops_the_worker(running):
+    await running.pipeline.fold(orders(0, "c1"))
+    await turns()
+    running.pipeline._erasure_key = b"another"
+    with pytest.raises(ErasureKeyChanged, match="CLV_ERASURE_KEY"):
+        await running.pipeline.fold(orders(5, "c1"))
+
+
+async def test_the_cache_is_told_the_offset_of_each_record_across_deliveries(running):
+    await running.pipeline.fold(orders(0, "c1", "c2", "c3"))
+    await turns()
+    told = [(score.customer_id.encode(), score.position) for score in running.cache.scores]
+    published = [
+        (key, at)
+        for at, (topic, key, _) in enumerate(running.broker.sent)
+        if topic == "clv.updates"
+    ]
+    assert told == published
+    assert len(told) == 3
+    assert positions([Delivery(3, 6), Delivery(9, 10)]) == [3, 4, 5, 9]
+    assert positions([]) == []
+    assert positions([Delivery(3, 6), Delivery(-1, -1)]) is None
+
+
+async def test_what_the_broker_does_not_say_where_is_left_to_a_catch_up(running):
     running.broker.held = True
-    first, second = orders(0, "c1"), Event("shop.orders", *orders(0, "c1").value.records)
-    await running.pipeline.fold(first)
+    event = orders(0, "c1", "c2")
+    await running.pipeline.fold(event)
+    await turns()
     running.broker.arrive()
     await turns()
-    waiting = list(running.broker.deliveries)
-    running.broker.deliveries.clear()
-    # A replay has nothing to store, and must not overtake what has.
-    await running.pipeline.fold(second)
-    for _ in range(3):
-        running.broker.arrive()
-        await turns()
-    assert running.cache.ends == []
-    for future in waiting:
-        future.set_result(future.delivery)
+    running.broker.deliveries[1].delivery = Delivery(-1, -1)
+    assert not event.acked
+    running.broker.arrive()
     await turns()
-    ends = running.cache.ends
-    assert len(ends) == 2
-    assert ends == sorted(ends)
+    assert (running.cache.scores, running.cache.ends, running.cache.unsure_of) == ([], [], [0])
+    assert event.acked
+    await running.pipeline.fold(orders(5, "c3"))
+    for _ in range(3):
+        await turns()
+        running.broker.arrive()
+    await turns()
+    assert [score.customer_id for score in running.cache.scores] == ["c3"]
 
 
 async def test_a_delivery_that_was_cancelled_stops_the_worker_too(running):
     running.broker.held = True
     event = orders(0, "c1")
     await running.pipeline.fold(event)
+    await turns()
     running.broker.deliveries.pop(0).cancel()
-    running.broker.arrive()
     await turns()
     assert [type(error) for error in running.crashes] == [asyncio.CancelledError]
-    assert "changelog" not in topics(running.broker)
+    assert topics(running.broker) == ["changelog"]
     assert not event.acked

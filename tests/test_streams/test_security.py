@@ -319,7 +319,7 @@ async def test_the_documented_redis_users_can_do_their_work_and_nothing_else(cer
             with pytest.raises(redis.exceptions.NoPermissionError):
                 await reader.hset("clv:customer:anna", "clv", "1000000")
             assert await ScoreCache(worker).remove([Removal("anna", 2)]) == 1
-            await ScoreCache(worker).put([score._replace(version=3)])
+            await ScoreCache(worker).put([score._replace(position=3)])
             assert await ScoreCache(worker).clear() > 0
         finally:
             await worker.aclose()

@@ -35,7 +35,7 @@ def kill_at(point: str, most: int) -> Callable[[World, random.Random], Awaitable
         slot = dice.choice(world.fleet.slots)
         died = world.fleet.next_end(slot.number)
         slot.arm(point, dice.randint(1, most))
-        await died
+        await world.fleet.dies_at(slot, died)
 
     return happen
 
@@ -45,9 +45,10 @@ async def kill_in_recovery(world: World, dice: random.Random) -> None:
     slot = dice.choice(world.fleet.slots)
     died = world.fleet.next_end(slot.number)
     slot.next_arguments = ["--at", "recovery", "--nth", str(dice.randint(1, 3))]
+    slot.arm()
     slot.kill()
     await died
-    await world.fleet.next_end(slot.number)
+    await world.fleet.dies_at(slot, world.fleet.next_end(slot.number))
 
 
 async def kill_in_rebalance(world: World, dice: random.Random) -> None:
@@ -56,7 +57,7 @@ async def kill_in_rebalance(world: World, dice: random.Random) -> None:
     died = world.fleet.next_end(slot.number)
     slot.arm(dice.choice(["revoke", "assign"]), 1)
     world.fleet.resize(len(world.fleet.slots) + 1)
-    await died
+    await world.fleet.dies_at(slot, died)
 
 
 async def terminate(world: World, dice: random.Random) -> None:
@@ -110,14 +111,13 @@ KINDS = [
     Break("kill", "worker", "a worker is killed in the middle of a batch", kill),
     Break("kill-often", "worker", "workers are killed four times in a row", kill_often, 2),
     Break("kill-all", "worker", "all workers are killed at once", kill_all, 2),
-    Break("kill-at-send", "worker", "killed with its outputs half sent", kill_at("send", 12)),
-    Break(
-        "kill-at-changelog",
-        "worker",
-        "killed between the outputs and the changelog",
-        kill_at("changelog", 5),
-    ),
-    Break("kill-at-redis", "worker", "killed between changelog and Redis", kill_at("redis", 5)),
+    Break("kill-at-send", "worker", "killed with something half sent", kill_at("send", 12)),
+    Break("kill-at-changelog", "worker", "killed before it stores", kill_at("changelog", 5)),
+    Break("kill-at-sent", "worker", "killed while it stores", kill_at("sent", 5)),
+    Break("kill-at-outputs", "worker", "killed when stored, not told", kill_at("outputs", 5)),
+    Break("kill-at-changes", "worker", "killed when half is told", kill_at("changes", 5)),
+    Break("kill-at-redis", "worker", "killed when told, not in Redis", kill_at("redis", 5)),
+    Break("kill-at-written", "worker", "killed before the acknowledgement", kill_at("written", 5)),
     Break("kill-at-commit", "worker", "killed before the commit", kill_at("commit", 2)),
     Break("kill-after-commit", "worker", "killed after the commit", kill_at("committed", 2)),
     Break("kill-in-recovery", "worker", "killed, and again in recovery", kill_in_recovery),

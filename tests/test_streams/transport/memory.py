@@ -115,9 +115,17 @@ class MemoryConsumer(base.Consumer):
 
     async def rebalance(self) -> None:
         """Take all partitions away, and give them back."""
-        app = self.app
-        app.on_rebalance_start()
+        await self.revoke()
+        await self.assign()
+
+    async def revoke(self) -> None:
+        """Take all partitions away."""
+        self.app.on_rebalance_start()
         await self.on_partitions_revoked(set(self._assigned))
+
+    async def assign(self) -> None:
+        """Give all partitions."""
+        app = self.app
         count = self.broker.partitions
         actives = {topic: list(range(count.get(topic, 1))) for topic in self._topics}
         self._assigned = {TP(topic, number) for topic in actives for number in actives[topic]}
@@ -256,6 +264,9 @@ class LogReader:
 
     def highwater(self, tp: tuple[str, int]) -> int:
         return self.broker.ends[TP(*tp)]
+
+    async def end_offsets(self, partitions: Iterable[tuple[str, int]]) -> dict[TP, int]:
+        return {TP(*tp): self.broker.ends[TP(*tp)] for tp in partitions}
 
     async def position(self, tp: tuple[str, int]) -> int:
         return self.positions[TP(*tp)]

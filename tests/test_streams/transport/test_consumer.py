@@ -9,7 +9,8 @@ import faust
 import pytest
 from faust.types import TP, EventT
 
-from streams.transport import DeliveryFailed
+from streams.transport import DeliveryFailed, consumer
+from streams.transport.consumer import PositionUnknown
 
 from .apps import Ours, running, until
 from .broker import Broker
@@ -339,3 +340,120 @@ async def test_a_seek_to_the_committed_offsets_puts_the_position_there_last(
         await reader.consumer.perform_seek()
         await until(lambda: source.committed.get(SOURCE) == 7)
     assert reader.seen == [*range(7), 5, 6]
+
+
+async def test_a_rebalance_that_begins_while_a_recovery_ends_keeps_the_flow_stopped(
+    source: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish(source, 3)
+    reader = Reader(source)
+    async with reader.running():
+        await until(lambda: source.committed.get(SOURCE) == 3)
+        seeking, may_seek = asyncio.Event(), asyncio.Event()
+        seek_to_committed = reader.consumer.seek_to_committed
+
+        async def slowly() -> Any:
+            seeking.set()
+            await may_seek.wait()
+            return await seek_to_committed()
+
+        monkeypatch.setattr(reader.consumer, "seek_to_committed", slowly)
+        await reader.consumer.rebalance()
+        await seeking.wait()
+        # The next one begins; its partitions are given only later.
+        await reader.consumer.revoke()
+        may_seek.set()
+        publish(source, 2)
+        await asyncio.sleep(SOME_FETCHES)
+        assert not reader.consumer.flow_active
+        assert reader.app.rebalancing
+        assert reader.consumer._expected == {}
+        assert not reader.app.tables.recovery.progress.done
+        await reader.consumer.assign()
+        await until(lambda: source.committed.get(SOURCE) == 5)
+        assert reader.app.tables.recovery.progress.done
+    assert reader.seen == list(range(5))
+
+
+async def test_a_broker_that_is_slow_to_say_what_is_committed_only_delays_the_flow(
+    source: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish(source, 2)
+    reader = Reader(source, broker_request_timeout=0.1)
+    async with reader.running():
+        await until(lambda: source.committed.get(SOURCE) == 2)
+        seek_to_committed = reader.consumer.seek_to_committed
+
+        async def slowly() -> Any:
+            await asyncio.sleep(0.4)
+            return await seek_to_committed()
+
+        monkeypatch.setattr(reader.consumer, "seek_to_committed", slowly)
+        await reader.consumer.rebalance()
+        publish(source, 2)
+        await until(lambda: source.committed.get(SOURCE) == 4)
+    assert reader.seen == list(range(4))
+
+
+async def test_a_seek_that_fails_ends_the_worker_unless_a_rebalance_began_meanwhile(
+    source: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish(source, 2)
+    reader = Reader(source)
+    async with reader.running():
+        await until(lambda: source.committed.get(SOURCE) == 2)
+        failing = asyncio.Event()
+        failing.set()
+        seek_to_committed = reader.consumer.seek_to_committed
+
+        async def gone() -> Any:
+            if not failing.is_set():
+                return await seek_to_committed()
+            reader.app.on_rebalance_start()
+            raise RuntimeError("no partitions are assigned")
+
+        monkeypatch.setattr(reader.consumer, "seek_to_committed", gone)
+        await reader.consumer.rebalance()
+        await asyncio.sleep(SOME_FETCHES)
+        assert not reader.consumer.flow_active
+        failing.clear()
+        await reader.consumer.rebalance()
+        publish(source, 1)
+        await until(lambda: source.committed.get(SOURCE) == 3)
+
+        async def refused() -> Any:
+            raise RuntimeError("refused")
+
+        monkeypatch.setattr(reader.consumer, "seek_to_committed", refused)
+        await reader.consumer.rebalance()
+        await until(lambda: reader.app.crashed)
+        assert "refused" in repr(reader.app.crash_reason)
+
+
+async def test_a_partition_that_was_never_put_anywhere_ends_the_worker(
+    source: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(consumer, "_PLACE_SECONDS", 0.2)
+    reader = Reader(source)
+    async with reader.running():
+        del reader.consumer._expected[SOURCE]
+        publish(source, 1)
+        await until(lambda: reader.app.crashed)
+        assert isinstance(reader.app.crash_reason, PositionUnknown)
+        assert "orders[0]" in str(reader.app.crash_reason)
+    assert reader.seen == []
+
+
+async def test_a_worker_without_partitions_reads_none_before_they_are_recovered(
+    source: Broker,
+) -> None:
+    reader = Reader(source)
+    async with reader.running():
+        reader.consumer._assigned.clear()
+        assert reader.consumer.flow_active
+        await reader.consumer.revoke()
+        assert not reader.consumer.flow_active
+        await reader.consumer.assign()
+        publish(source, 1)
+        await until(lambda: source.committed.get(SOURCE) == 1)
+    assert reader.seen == [0]

@@ -18,16 +18,20 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from structlog.testing import capture_logs
 
 from streams.embedded import EmbeddedBroker
-from streams.transport import PartitionedTable, Progress, copyfile
+from streams.transport import Delivery, PartitionedTable, Progress, batch_app, copyfile
+from streams.transport import durable as durables
 from streams.transport.copyfile import CopyFile, CopyUnusable
 from streams.transport.durable import DurableStore
 from streams.transport.frames import Mark, record_digest
+from streams.transport.lease import Lease, Term, now
 
 from . import apps, durable_worker
 from .durable_worker import CHANGELOG, PARTITIONS, table_app
 
 TP = TopicPartition
 DEADLINE_SECONDS = 20.0
+TERM = Term()
+"""A membership that goes on."""
 
 
 async def until(condition: Callable[[], Any]) -> None:
@@ -50,7 +54,7 @@ async def store(directory: Path, partitions: int = 2) -> AsyncIterator[DurableSt
 async def written(directory: Path, state: Mapping[bytes, bytes], at: Mark) -> Path:
     async with store(directory) as durable:
         await durable.open(0, None)
-        durable.rewrite(0, state, at)
+        durable.rewrite(0, state, at, TERM)
         return durable.path(0)
 
 
@@ -59,9 +63,9 @@ async def test_a_copy_is_read_as_it_was_written(tmp_path: Path) -> None:
     await written(tmp_path, state, mark(20_000))
     async with store(tmp_path) as durable:
         assert await durable.open(0, None) == (mark(20_000), state)
-        durable.write(0, {b"1": b"new", b"2": None}, mark(20_002))
+        durable.write(0, {b"1": b"new", b"2": None}, mark(20_002), TERM)
         await durable.flush()
-        durable.write(0, {b"2": b"again", b"3": None}, mark(20_004))
+        durable.write(0, {b"2": b"again", b"3": None}, mark(20_004), TERM)
     expected = {**state, b"1": b"new", b"2": b"again"}
     del expected[b"3"]
     async with store(tmp_path) as durable:
@@ -77,7 +81,7 @@ async def test_whatever_breaks_off_leaves_an_older_copy_that_is_complete(tmp_pat
     for number in range(1, 6):
         async with store(tmp_path) as durable:
             _, state = await durable.open(0, None)
-            durable.write(0, {b"a": b"%d" % number, b"%d" % number: b"x"}, mark(number + 1))
+            durable.write(0, {b"a": b"%d" % number, b"%d" % number: b"x"}, mark(number + 1), TERM)
         states[path.stat().st_size] = (
             mark(number + 1),
             {**state, b"a": b"%d" % number, b"%d" % number: b"x"},
@@ -96,7 +100,7 @@ async def test_a_damaged_byte_never_gives_a_wrong_value(tmp_path: Path) -> None:
     path = await written(tmp_path, {b"%d" % number: b"value" for number in range(20)}, mark(20))
     async with store(tmp_path) as durable:
         _, state = await durable.open(0, None)
-        durable.write(0, {b"1": b"other"}, mark(21))
+        durable.write(0, {b"1": b"other"}, mark(21), TERM)
     right = [(mark(20), state), (mark(21), {**state, b"1": b"other"}), (None, {})]
     whole = path.read_bytes()
     for at in range(len(whole)):
@@ -126,7 +130,7 @@ async def test_a_file_that_is_not_ours_is_left_alone(
     async with store(tmp_path) as durable:
         with capture_logs() as logs:
             assert (await durable.open(0, None)).mark is None
-            durable.rewrite(0, {b"a": b"2"}, mark(2))
+            durable.rewrite(0, {b"a": b"2"}, mark(2), TERM)
             await durable.flush()
         assert not durable.healthy
         assert says in durable.problems[0]
@@ -140,7 +144,7 @@ async def test_another_number_of_partitions_makes_the_copy_anew(tmp_path: Path) 
         with capture_logs() as logs:
             assert (await durable.open(0, None)).mark is None
         assert len(logs) == 1
-        durable.rewrite(0, {b"b": b"2"}, mark(7))
+        durable.rewrite(0, {b"b": b"2"}, mark(7), TERM)
         await durable.flush()
         assert durable.healthy
     async with store(tmp_path, partitions=3) as durable:
@@ -160,16 +164,112 @@ async def test_a_copy_that_is_too_old_is_not_used(
         assert await durable.open(0, None) == (None, {})
 
 
+async def test_saying_again_that_a_copy_is_complete_ends_with_the_membership(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(durables, "_TOUCH_SECONDS", 0.0)
+    monkeypatch.setattr(durables, "_FLUSH_SECONDS", 0.01)
+    hours = 3600.0
+    lease = Lease(10.0)
+    lease.take(now() - 13 * hours)
+    async with store(tmp_path) as durable:
+        await durable.open(0, None)
+        await durable.open(1, None)
+        durable.rewrite(0, {b"a": b"1"}, mark(1), lease.term)
+        # Cut off for 13 hours; another worker had the partition, and this one got it back.
+        lease.lose()
+        lease.take(now())
+        durable.rewrite(1, {b"b": b"1"}, mark(1), lease.term)
+        size = durable.path(1).stat().st_size if durable.path(1).exists() else 0
+        await until(lambda: durable.path(1).stat().st_size > size + 500)
+    async with store(tmp_path) as durable:
+        assert await durable.open(0, None) == (None, {})
+        assert (await durable.open(1, None)).mark == mark(1)
+
+
+@dataclass
+class Memory:
+    """A table's store without a broker, under a lease."""
+
+    lease: Lease
+    table: PartitionedTable
+
+    @classmethod
+    def new(cls, state_dir: Path | None = None) -> "Memory":
+        app = batch_app("app", broker="kafka://nowhere", state_dir=state_dir)
+        table = app.Table("customers", partitions=2)
+        app.lease.take(now())
+        return cls(app.lease, table)
+
+    async def recovered(self, at: int) -> None:
+        await self.table.data.begin(0)
+        self.table.data.partition(0)[b"k"] = b"v"
+        self.table.data.finish(0, at)
+
+    async def acknowledged(self, start: int, end: int) -> None:
+        delivery = asyncio.get_running_loop().create_future()
+        rows = iter([(b"%d" % number, b"v") for number in range(end - start)])
+        self.table.data.sent(0, rows, [delivery])
+        delivery.set_result(Delivery(start, end))
+        await asyncio.sleep(0)
+
+
+async def test_what_is_in_memory_is_used_again_unless_the_worker_was_away_for_too_long() -> None:
+    hours = 3600.0
+    for away, kept in ((11 * hours, True), (13 * hours, False)):
+        memory = Memory.new()
+        await memory.recovered(5)
+        memory.lease.term.sure = now() - away
+        memory.lease.lose()
+        memory.lease.take(now())
+        assert await memory.table.data.begin(0) == (Mark(5) if kept else None)
+        assert (b"k" in memory.table.data.partition(0)) is kept
+    # A worker that was never given up is never away, however long ago it recovered.
+    memory = Memory.new()
+    await memory.recovered(5)
+    memory.lease.term.sure = now() - 13 * hours
+    memory.lease.renew(now())
+    assert await memory.table.data.begin(0) == Mark(5)
+
+
+@pytest.mark.parametrize("found", [(7, 8), (-1, -1)])
+async def test_a_copy_that_the_changelog_passes_by_says_so_once(
+    tmp_path: Path, found: tuple[int, int]
+) -> None:
+    memory = Memory.new(tmp_path)
+    durable = memory.table.durable
+    assert durable is not None
+    await memory.recovered(5)
+    with capture_logs() as logs:
+        await memory.acknowledged(5, 6)
+        assert durable.healthy
+        await memory.acknowledged(*found)
+        await memory.acknowledged(9, 10)
+    assert not durable.healthy
+    assert "after 6" in durable.problems[0]
+    assert str(durable.path(0)) in durable.problems[0]
+    assert [entry["log_level"] for entry in logs] == ["warning"]
+    # The next assignment reads what it lacks, and it is added to again.
+    assert (await memory.table.data.begin(0)).next == 6
+    memory.table.data.finish(0, 10)
+    await memory.acknowledged(10, 11)
+    assert durable.healthy
+    await durable.close()
+    other = DurableStore(tmp_path, memory.table.changelog_topic_name, 2)
+    assert (await other.open(0, None)).mark.next == 11
+    await other.close()
+
+
 async def test_the_second_worker_in_a_directory_goes_without(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("streams.transport.durable._LOCK_SECONDS", 0.1)
     async with store(tmp_path) as first, store(tmp_path) as second:
         await first.open(0, None)
-        first.rewrite(0, {b"a": b"1"}, mark(1))
+        first.rewrite(0, {b"a": b"1"}, mark(1), TERM)
         assert (await second.open(0, None)).mark is None
         assert "another process" in second.problems[0]
-        second.rewrite(0, {b"a": b"2"}, mark(2))
+        second.rewrite(0, {b"a": b"2"}, mark(2), TERM)
         await first.keep_only(set())
         # The next assignment: the first has let it go.
         assert await second.open(0, None) == (mark(1), {b"a": b"1"})
@@ -181,7 +281,7 @@ async def test_a_directory_that_cannot_be_made_costs_only_the_copy(tmp_path: Pat
     async with store(tmp_path / "file") as durable:
         with capture_logs() as logs:
             assert await durable.open(0, None) == (None, {})
-            durable.rewrite(0, {b"a": b"1"}, mark(1))
+            durable.rewrite(0, {b"a": b"1"}, mark(1), TERM)
             await durable.flush()
         assert len(logs) == 1
         assert "state_dir" in logs[0]["remedy"]
@@ -201,9 +301,9 @@ async def test_a_full_disk_costs_only_the_copy_and_what_was_written_stays(
         await durable.open(0, None)
         with monkeypatch.context() as patch, capture_logs() as logs:
             patch.setattr(copyfile, "_write_all", full)
-            durable.write(0, {b"a": b"2"}, mark(2))
+            durable.write(0, {b"a": b"2"}, mark(2), TERM)
             await durable.flush()
-            durable.write(0, {b"a": b"3"}, mark(3))
+            durable.write(0, {b"a": b"3"}, mark(3), TERM)
             await durable.flush()
         assert [entry["log_level"] for entry in logs] == ["warning"]
         assert "No space left" in logs[0]["error"]
@@ -219,11 +319,11 @@ def test_a_file_that_grows_is_written_anew_with_the_same_contents(
     file = CopyFile(tmp_path / "0.copy", "cl", 0, 1)
     file.open(0)
     assert file.load().mark is None
-    file.rewrite({b"k": b"0"}, mark(1))
+    file.rewrite({b"k": b"0"}, mark(1), time.time())
     expected = {b"k": b"0"}
     for number in range(2, 1_000):
         change = {b"%d" % (number % 7): b"%d" % number}
-        file.append(change, mark(number))
+        file.append(change, mark(number), time.time())
         expected.update(change)
     assert file.path.stat().st_size < 10_000
     file.close()
@@ -232,7 +332,7 @@ def test_a_file_that_grows_is_written_anew_with_the_same_contents(
     assert again.load() == (mark(999), expected)
     again.close()
     with pytest.raises(CopyUnusable, match="not open"):
-        again.append({}, mark(1_000))
+        again.append({}, mark(1_000), time.time())
 
 
 # With a broker.
