@@ -7,7 +7,7 @@
     -> Redis
     -> the batch is acknowledged, and its offset may be committed
 
-The state comes before what it leads to. A stored record holds what is to be told of its last change,
+The state comes before what it leads to. A stored record holds what its last change has to tell,
 so that after a crash the same is told again, and nothing is ever told that did not come to be. The
 outputs of a partition take turns; batches of others are worked on while deliveries are awaited.
 """

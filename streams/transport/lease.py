@@ -74,7 +74,7 @@ class Lease:
     def __init__(self, session_seconds: float, rebalance_seconds: float = math.inf) -> None:
         self._session = session_seconds
         self._rebalance = _OF_A_REBALANCE * rebalance_seconds
-        self._heard = 0.0
+        self._heard = -math.inf
         self._until: float | None = None
         self._lost = False
         self.term = Term()
@@ -93,10 +93,11 @@ class Lease:
             # An answer from before; only a new membership gives back what was lost.
             return
         self._heard = max(self._heard, asked_at)
-        if not rebalancing or self.term.sure is None:
-            self.term.sure = max(self.term.sure or 0.0, asked_at)
+        sure = self.term.sure
+        if sure is None or not rebalancing:
+            sure = self.term.sure = asked_at if sure is None else max(sure, asked_at)
         # A rebalance that is under way began after the last answer that knew of none.
-        self._until = min(self._heard + self._session, self.term.sure + self._rebalance)
+        self._until = min(self._heard + self._session, sure + self._rebalance)
 
     def take(self, asked_at: float) -> None:
         """Take note that the group gave the worker its partitions; it had asked at this time."""

@@ -39,7 +39,9 @@ def check_chains(
                 f"but was {chains.get(chain)!r}",
             )
         chains[chain] = data["current"]
-    due = {(c, dimension): s for c, segments in current.items() for dimension, s in segments.items()}
+    due = {
+        (c, dimension): s for c, segments in current.items() for dimension, s in segments.items()
+    }
     for customer, dimension in chains.keys() | due.keys():
         end, segment = chains.get((customer, dimension)), due.get((customer, dimension))
         if end != segment:

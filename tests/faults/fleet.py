@@ -12,9 +12,10 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.faults.processes import SPRUNG, TRAP_FILE, Process
+from tests.faults.processes import SPRUNG, TELL, TRAP_FILE, Process
 
 END_SECONDS = 40.0
+TELL_SECONDS = 0.5
 RESTART_SECONDS = 0.2
 """Between the end of a worker and the next start, as a supervisor has it."""
 
@@ -199,6 +200,13 @@ class Fleet:
         """End all workers at once."""
         slots, self.slots = self.slots, []
         await asyncio.gather(*(slot.stop(kill=True) for slot in slots))
+
+    async def tell(self) -> None:
+        """Have the workers say in their logs where all of their tasks wait."""
+        for slot in self.slots:
+            if slot.process is not None:
+                slot.process.signal(TELL)
+        await asyncio.sleep(TELL_SECONDS)
 
     def memory(self) -> int:
         """Bytes that all workers hold together."""

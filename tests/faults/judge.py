@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import json
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
 from typing import NamedTuple
 
-from models.aggregate.record import customers, decode_record, is_customer
+from models.aggregate.record import customers, is_customer
 from models.aggregate.summary import Summary
 from models.economics import MONEY_SCALE, Economics
 from tests.faults.chains import check_chains
+from tests.faults.histories import (
+    changelog_version,
+    find_untrue,
+    in_order,
+    last_records,
+    update_version,
+)
 from tests.faults.observer import RedisState
 from tests.faults.reckoner import Expected, Reckoning
 from tests.faults.side_checks import check_letters, check_redis
-from tests.faults.verdict import KafkaRecord, Verdict, where
+from tests.faults.verdict import KafkaRecord, Verdict
 
 COUNTS = ("orders", "refunds", "contacts")
 AMOUNTS = (
@@ -51,10 +58,10 @@ def judge(
     latest tick that was sent, if any.
     """
     verdict = Verdict(customers=len(expected.customers))
-    changelog, updates = _in_order(changelog), _in_order(updates)
-    stored = _last_records(changelog, _changelog_version, "changelog", verdict)
-    published = _last_records(updates, _update_version, "updates", verdict, is_told=True)
-    _find_untrue(expected, changelog, updates, verdict)
+    changelog, updates = in_order(changelog), in_order(updates)
+    stored = last_records(changelog, changelog_version, "changelog", verdict)
+    published = last_records(updates, update_version, "updates", verdict, is_told=True)
+    find_untrue(expected, changelog, updates, verdict)
     offsets = {record.key: record.offset for record in updates}
     stores = {
         "changelog": _from_changelog(expected, stored),
@@ -70,7 +77,7 @@ def judge(
     _agree(stores, published, offsets, redis, verdict)
     check_redis(redis, verdict)
     current = {c: seen.segments for c, seen in stores["changelog"].items()}
-    check_chains(expected, _in_order(segment_changes), current, verdict)
+    check_chains(expected, in_order(segment_changes), current, verdict)
     check_letters(expected, dead_letters, verdict)
     marks = {r.key: r.value or b"" for r in changelog if r.key and not is_customer(r.key)}
     _find_traces(expected, stored | marks, published, redis, verdict)
@@ -87,7 +94,7 @@ def judge_plain(
     verdict = Verdict(customers=len(expected.customers))
     last: dict[str, dict[bytes, bytes]] = {"changelog": {}, "updates": {}}
     for store, records in (("changelog", changelog), ("updates", updates)):
-        for record in _in_order(records):
+        for record in in_order(records):
             if record.key is not None and record.value is not None:
                 last[store][record.key] = record.value
     stores = {
@@ -116,8 +123,8 @@ def compare(
     """
     for customer, reckoning in expected.customers.items():
         lost, doubled = [0], [0]
-        for store, customers in stores.items():
-            seen = customers.get(customer)
+        for store, held in stores.items():
+            seen = held.get(customer)
             if seen is None:
                 missing, surplus = {"all": reckoning.events}, {}
             else:
@@ -130,8 +137,8 @@ def compare(
                 verdict.note("lost", f"{store} {customer}: missing {missing}, surplus {surplus}", 0)
         verdict.lost += max(lost)
         verdict.doubled += max(doubled)
-    for store, customers in stores.items():
-        for customer in customers.keys() - expected.customers.keys():
+    for store, held in stores.items():
+        for customer in held.keys() - expected.customers.keys():
             if customer not in expected.merged.values():
                 verdict.note("wrong", f"{store} {customer}: there should be no such customer")
 
@@ -167,87 +174,9 @@ def _check_values(
         )
 
 
-def _in_order(records: Iterable[KafkaRecord]) -> list[KafkaRecord]:
-    return sorted(records, key=lambda record: (record.partition, record.offset))
-
-
-def _last_records(
-    records: Iterable[KafkaRecord],
-    version_of: Callable[[bytes], int],
-    store: str,
-    verdict: Verdict,
-    *,
-    is_told: bool = False,
-) -> dict[bytes, bytes]:
-    """The value of each key that has one; notes what went back since the key's last tombstone.
-
-    is_told: two records of one version must be the same to the last byte.
-    """
-    last: dict[bytes, bytes] = {}
-    newest: dict[bytes, int] = {}
-    before: defaultdict[bytes, dict[int, set[bytes]]] = defaultdict(lambda: defaultdict(set))
-    partitions: dict[bytes, int] = {}
-    for record in _in_order(records):
-        key = record.key
-        if key is None or not is_customer(key):
-            continue
-        if partitions.setdefault(key, record.partition) != record.partition:
-            verdict.note("wrong", f"{store} {key!r}: in two partitions, {where(record)}")
-        if record.value is None:
-            for known in (last, newest, before):
-                known.pop(key, None)
-            continue
-        version = version_of(record.value)
-        if record.value in before[key][version]:
-            verdict.republished += is_told
-        elif version < newest.get(key, -1):
-            text = f"{store} {key!r} {where(record)}: version {version} after {newest[key]}"
-            verdict.note("went_back", text)
-        elif is_told and before[key][version]:
-            text = f"{store} {key!r} {where(record)}: another version {version} was there"
-            verdict.note("contradicted", text)
-        before[key][version].add(record.value)
-        newest[key] = max(newest.get(key, -1), version)
-        last[key] = record.value
-    for key, value in last.items():
-        if (version := version_of(value)) < newest[key]:
-            text = f"{store} {key!r}: ends with version {version} after {newest[key]}"
-            verdict.note("went_back", text)
-    return last
-
-
-def _find_untrue(
-    expected: Expected,
-    changelog: Iterable[KafkaRecord],
-    updates: Iterable[KafkaRecord],
-    verdict: Verdict,
-) -> None:
-    """Look for updates of this run that tell of what was never stored."""
-    prefix = expected.prefix.encode()
-    stored = {
-        (record.key, decode_record(record.value).version)
-        for record in changelog
-        if record.key and record.value and record.key.startswith(prefix) and is_customer(record.key)
-    }
-    for record in updates:
-        if record.key is None or record.value is None or not record.key.startswith(prefix):
-            continue
-        if (record.key, version := _update_version(record.value)) not in stored:
-            text = f"{record.key!r} {where(record)}: version {version} was never stored"
-            verdict.note("not_stored", text)
-
-
 def _own(expected: Expected, values: Mapping[bytes, bytes]) -> list[tuple[str, bytes]]:
     prefix = expected.prefix.encode()
     return [(key.decode(), value) for key, value in values.items() if key.startswith(prefix)]
-
-
-def _changelog_version(value: bytes) -> int:
-    return decode_record(value).version
-
-
-def _update_version(value: bytes) -> int:
-    return int(json.loads(value)["data"]["version"])
 
 
 def _from_changelog(expected: Expected, stored: Mapping[bytes, bytes]) -> dict[str, Seen]:
@@ -296,8 +225,8 @@ def _agree(
     for customer in set().union(*stores.values()):
         versions = {
             store: seen.version
-            for store, customers in stores.items()
-            if (seen := customers.get(customer)) is not None
+            for store, held in stores.items()
+            if (seen := held.get(customer)) is not None
         }
         if len(versions) != len(stores) or len(set(versions.values())) > 1:
             verdict.note("disagreeing", f"{customer}: versions {versions}")

@@ -9,7 +9,10 @@ from typing import Any, NamedTuple
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
+from tests.faults.limits import at_most, within
+
 READ_SECONDS = 60.0
+CLOSE_SECONDS = 5.0
 
 
 class Latest(NamedTuple):
@@ -51,7 +54,7 @@ class Logs:
     async def read(self) -> None:
         """Read what came since the last time."""
         async with self._reading:
-            await self._read()
+            await within(READ_SECONDS, "the ends of all topics", self._read())
 
     async def _read(self) -> None:
         consumer = AIOKafkaConsumer(
@@ -61,15 +64,14 @@ class Logs:
             fetch_max_wait_ms=50,
             isolation_level="read_committed",
         )
-        await consumer.start()
         try:
+            await consumer.start()
             consumer.assign(self.partitions)
             for tp, offset in self.ends.items():
                 consumer.seek(tp, offset)
-            async with asyncio.timeout(READ_SECONDS):
-                await self._read_to_the_end(consumer)
+            await self._read_to_the_end(consumer)
         finally:
-            await consumer.stop()
+            await at_most(CLOSE_SECONDS, consumer.stop())
 
     async def _read_to_the_end(self, consumer: AIOKafkaConsumer) -> None:
         unfinished = set(self.partitions)
@@ -77,6 +79,8 @@ class Logs:
             for tp, records in (await consumer.getmany(timeout_ms=50)).items():
                 if tp.topic in self.kept:
                     self.records[tp.topic] += records
+                # At once: whoever is cancelled here must not read them again.
+                self.ends[tp] = records[-1].offset + 1
                 if tp.topic == self.updates:
                     for record in records:
                         name = record.key.decode()

@@ -18,6 +18,9 @@ TRAP_FILE = "FAULTS_TRAP_FILE"
 SPRUNG = ".sprung"
 """What its name ends with once the worker has died where it was to."""
 
+TELL = signal.SIGRTMIN
+"""Has a worker say where its tasks wait."""
+
 STOP_SECONDS = 30.0
 TAIL_BYTES = 4_000
 

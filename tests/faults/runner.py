@@ -13,23 +13,34 @@ from contextlib import AsyncExitStack
 from dataclasses import replace
 from pathlib import Path
 
+from aiokafka.errors import KafkaError
+from redis.exceptions import RedisError
+
 from streams.topics import changelog_topic
 from tests.faults.breaks import BREAKS, Break
 from tests.faults.judge import judge, judge_plain
+from tests.faults.limits import Hang, within
 from tests.faults.observer import RedisObserver, read_redis
 from tests.faults.reckoner import reckon
 from tests.faults.report import RunResult
 from tests.faults.verdict import Verdict
 from tests.faults.workload import Workload
-from tests.faults.world import Hang, Setup, World, world
+from tests.faults.world import Setup, World, world
 
 EVENTS = 2_000
 CUSTOMERS = 100
-LOAD_SECONDS = 3.0
+EARLY_SECONDS = 3.0
+"""It breaks in the first half of them."""
+
 PATIENCE = 90.0
 """Seconds after the end of a break in which all must be well again."""
 
 START_PATIENCE = 60.0
+BREAK_SECONDS = 90.0
+"""The longest that a break may last."""
+
+FAILURES = (Hang, AssertionError, KafkaError, RedisError, OSError)
+"""What ends a run without a verdict; anything else is a mistake of the suite."""
 
 
 class Runner:
@@ -67,19 +78,21 @@ class Runner:
     ) -> RunResult:
         """Run a kind once. before_judging: called when the service is done."""
         began = time.monotonic()
-        here = await self.world_for(kind)
         self._number += 1
         result = RunResult(kind.name, seed, EVENTS)
-        ended = len(here.fleet.ended)
+        ended = 0
         try:
+            here = await self.world_for(kind)
+            ended = len(here.fleet.ended)
             workload = await self._run(here, kind, result)
             if before_judging is not None:
                 await before_judging()
             result.verdict = await judge_run(here, workload)
-        except (Hang, AssertionError, TimeoutError) as error:
+        except FAILURES as error:
             result.failure = f"{type(error).__name__}: {error}"
         result.took = time.monotonic() - began
-        result.exits = [end.status for end in here.fleet.ended[ended:]]
+        if self._world is not None:
+            result.exits = [end.status for end in self._world.fleet.ended[ended:]]
         if result.failure or (result.verdict is not None and result.verdict.redis_faults):
             # What is broken for good would be found again in the next run.
             await self._leave()
@@ -106,6 +119,9 @@ class Runner:
         if self.keep is not None:
             self.keep.mkdir(parents=True, exist_ok=True)
             for log in former.directory.rglob("*.log"):
+                if "data" in log.parts:
+                    # Not what a node said: its partitions.
+                    continue
                 name = "-".join(log.relative_to(former.directory).parts)
                 shutil.copy(log, self.keep / f"{self._number:04d}-{name}")
 
@@ -124,19 +140,21 @@ class Runner:
         result.events = len(workload.items)
         await here.ready(kind.workers, START_PATIENCE)
         here.logs.forget()
-        async with RedisObserver(here.redis_url, workload.customers) as observer:
+        order = "version" if self.setup.transport == "stock" else "position"
+        async with RedisObserver(here.redis_url, workload.customers, order=order) as observer:
             here.observer = observer
             publishing = asyncio.create_task(
-                here.publisher.publish(workload.items, LOAD_SECONDS), name="publishing"
+                here.publisher.publish(workload.items, kind.load), name="publishing"
             )
             try:
-                await asyncio.sleep(dice.uniform(0.1, 0.6) * LOAD_SECONDS)
-                await kind.happen(here, dice)
+                await asyncio.sleep(dice.uniform(0.1, 0.6) * EARLY_SECONDS)
+                await within(BREAK_SECONDS, f"{kind.name} to end", kind.happen(here, dice))
                 await here.heal()
                 healed = time.monotonic()
                 await here.catch_up(PATIENCE)
                 result.seconds = time.monotonic() - healed
-                result.repeated = (await publishing).repeated
+                published = await within(PATIENCE, "everything to be published", publishing)
+                result.repeated = published.repeated
                 await here.settle(PATIENCE)
             finally:
                 publishing.cancel()

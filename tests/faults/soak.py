@@ -17,14 +17,25 @@ from pathlib import Path
 from typing import Any
 
 from tests.faults.breaks import Break
+from tests.faults.limits import Hang, within
 from tests.faults.observer import RedisObserver
 from tests.faults.report import RunResult
-from tests.faults.runner import PATIENCE, START_PATIENCE, chosen, judge_run
+from tests.faults.runner import (
+    BREAK_SECONDS,
+    FAILURES,
+    PATIENCE,
+    START_PATIENCE,
+    chosen,
+    judge_run,
+)
 from tests.faults.workload import MOST_EVENTS, Workload
-from tests.faults.world import Hang, Setup, World, world
+from tests.faults.world import Setup, World, world
 
 WORKERS = 2
 SAMPLE_SECONDS = 5.0
+FEWEST_SAMPLES = 12
+"""With fewer nobody can say whether memory stays flat."""
+UNKNOWN = -1, -1
 MIB = 1024 * 1024
 GROWTH = 1.10
 """The last third of the samples may have so much of the middle third's memory."""
@@ -32,7 +43,10 @@ GROWTH = 1.10
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One look at the service. seconds: since the load began. memory: MiB of the largest worker."""
+    """One look at the service, while a worker runs. seconds: since the load began.
+
+    memory: MiB of the largest worker. lag, behind_in_redis: -1 while nobody can say.
+    """
 
     seconds: float
     memory: float
@@ -69,7 +83,7 @@ class Soak:
     def memory_is_flat(self) -> bool:
         """Whether the last third holds no more than the middle one, with some room."""
         _, middle, last = self.thirds()
-        return last <= middle * GROWTH
+        return len(self.samples) >= FEWEST_SAMPLES and last <= middle * GROWTH
 
     @property
     def ok(self) -> bool:
@@ -140,14 +154,15 @@ async def soak(
             for task in (samples, breaking):
                 if task.done():
                     task.result()
-            found.result.repeated = (await load).repeated
+            published = await within(PATIENCE, "everything to be published", load)
+            found.result.repeated = published.repeated
             breaking.cancel()
             await asyncio.wait([breaking])
             await here.heal()
             ended = time.monotonic()
             await here.settle(PATIENCE)
             found.result.seconds = time.monotonic() - ended
-        except (Hang, AssertionError, TimeoutError) as error:
+        except FAILURES as error:
             found.result.failure = f"{type(error).__name__}: {error}"
         finally:
             for task in tasks:
@@ -169,8 +184,14 @@ async def _sample(here: World, found: Soak, began: float) -> None:
         memory = max(
             (s.process.memory() for s in here.fleet.slots if s.process is not None), default=0
         )
-        found.samples.append(Sample(time.monotonic() - began, memory / MIB, *await here.backlog()))
-        await asyncio.sleep(SAMPLE_SECONDS)
+        seconds = time.monotonic() - began
+        try:
+            backlog = await within(SAMPLE_SECONDS, "the backlog", here.backlog())
+        except Hang:
+            backlog = UNKNOWN
+        if memory:
+            found.samples.append(Sample(seconds, memory / MIB, *backlog))
+        await asyncio.sleep(max(seconds + SAMPLE_SECONDS - (time.monotonic() - began), 0))
 
 
 async def _break(
@@ -187,7 +208,7 @@ async def _break(
         broken = time.monotonic()
         print(f"{(broken - began) / 60:6.1f} min  {kind.name}", flush=True)
         await here.fleet.resize(max(WORKERS, kind.workers))()
-        await kind.happen(here, dice)
+        await within(BREAK_SECONDS, f"{kind.name} to end", kind.happen(here, dice))
         await here.heal()
         healed = time.monotonic()
         await here.fleet.resize(WORKERS)()

@@ -416,7 +416,10 @@ def test_two_updates_of_one_version_that_say_different_things_are_found(world):
 def test_an_update_that_was_never_stored_is_found(world):
     logs, redis = world
     last, before = versions(logs.updates)
-    key, version = logs.updates[before].key, json.loads(logs.updates[before].value)["data"]["version"]
+    key, version = (
+        logs.updates[before].key,
+        json.loads(logs.updates[before].value)["data"]["version"],
+    )
     assert key == logs.updates[last].key
     logs.changelog = [
         r for r in logs.changelog if r.key != key or decode_record(r.value).version != version

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Literal
 
 import pytest
 import pytest_asyncio
@@ -16,25 +18,30 @@ from tests.faults.world import Setup
 from tests.servers.kafka import kafka_missing_reason
 
 SHORT = (
-    ("none", 1),
-    ("kill", 2),
-    ("kill-at-changelog", 3),
+    ("kill", 1),
+    ("kill-at-outputs", 2),
+    ("kill-in-rebalance", 3),
     ("resets", 4),
     ("redis-emptied", 5),
-    ("terminate", 6),
 )
 
-missing = kafka_missing_reason()
-needs_kafka = pytest.mark.skipif(missing is not None, reason=missing or "")
+MISSING = kafka_missing_reason()
+BROKER: Literal["kafka", "embedded"] = "kafka" if MISSING is None else "embedded"
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def runner() -> AsyncIterator[Runner]:
-    async with Runner(Setup(), seed=0) as shared:
+    async with Runner(Setup(BROKER), seed=0) as shared:
         yield shared
 
 
-@needs_kafka
+def test_it_is_apache_kafka_that_is_broken():
+    if MISSING is not None and "CI" in os.environ:
+        pytest.fail(MISSING)
+    if MISSING is not None:
+        pytest.skip(f"{MISSING}; the embedded broker stands in for it")
+
+
 @pytest.mark.slow
 @pytest.mark.asyncio(loop_scope="module")
 @pytest.mark.parametrize(("kind", "seed"), SHORT)
@@ -45,7 +52,6 @@ async def test_nothing_is_lost_or_counted_twice(runner: Runner, kind: str, seed:
     assert result.verdict.customers > 50
 
 
-@needs_kafka
 @pytest.mark.slow
 @pytest.mark.asyncio(loop_scope="module")
 async def test_a_planted_fault_is_seen(runner: Runner):
@@ -54,7 +60,7 @@ async def test_a_planted_fault_is_seen(runner: Runner):
     async def forge() -> None:
         """Count one order of one customer twice, in Redis alone."""
         async with here.redis.client() as redis:
-            [key, *_] = [key async for key in redis.scan_iter(match="clv:customer:*")]
+            key = f"clv:customer:{max(here.logs.latest)}"
             update = await redis.hget(key, "update")
             await redis.hset(key, "update", update.replace(b'"orders":', b'"orders":1', 1))
 
@@ -62,15 +68,6 @@ async def test_a_planted_fault_is_seen(runner: Runner):
     assert not result.ok
     assert result.verdict is not None
     assert result.verdict.faults
-
-
-@needs_kafka
-@pytest.mark.slow
-async def test_stock_faust_loses_or_doubles_when_it_is_killed():
-    async with Runner(Setup(transport="stock"), seed=0) as stock:
-        result = await stock.one(BREAKS["kill-often"], 1)
-    assert result.verdict is not None, result.line()
-    assert result.verdict.lost + result.verdict.doubled > 0
 
 
 async def test_a_proxy_holds_back_and_lets_go():

@@ -3,12 +3,14 @@
     python -m tests.faults.worker_with_trap [--at POINT] [--nth N] [--clock-offset MILLISECONDS]
 
 The service's own methods are wrapped from outside. A running worker is armed by the file that
-TRAP_FILE names, with the same three as JSON: it looks at it whenever it passes a point.
+TRAP_FILE names, with the same three as JSON: it looks at it whenever it passes a point. At the
+signal TELL it says in its log where all of its tasks wait.
 """
 
 from __future__ import annotations
 
 import argparse
+import asyncio
 import functools
 import inspect
 import json
@@ -24,8 +26,8 @@ from streams.cache import CacheWriter
 from streams.cli import main as command_line
 from streams.pipeline import Pipeline
 from streams.transport import BatchConsumer, PartitionedStore, PartitionedTable, StrictProducer
-from tests.faults.processes import SPRUNG, TRAP_FILE
-
+from tests.faults.limits import standing_in
+from tests.faults.processes import SPRUNG, TELL, TRAP_FILE
 
 
 class Point(NamedTuple):
@@ -60,9 +62,9 @@ POINTS: dict[str, Point] = {
 
 send: something is with the producer, something is not. changelog: nothing is stored yet. sent: the
 records are on their way. outputs: they are stored, and nobody was told. changes: the updates are
-on their way, the segment changes are not. redis: everybody was told but Redis. written: Redis knows,
-and nothing is acknowledged. commit: all is done, and the offsets are not committed. recovery: the
-table is half read.
+on their way, the segment changes are not. redis: everybody was told but Redis. written: Redis
+knows, and nothing is acknowledged. commit: all is done, and the offsets are not committed.
+recovery: the table is half read.
 """
 
 
@@ -149,8 +151,17 @@ def wrap(name: str, point: Point, trap: Trap) -> None:
     setattr(point.owner, point.method, wrapped)
 
 
+def tell(*_: object) -> None:
+    """Say where everything waits."""
+    for task in list(asyncio.tasks._all_tasks):
+        if not task.done():
+            print(f"{task.get_name()} waits in\n{standing_in(task)}", file=sys.stderr)
+    sys.stderr.flush()
+
+
 def main() -> None:
     """Run the worker."""
+    signal.signal(TELL, tell)
     parser = argparse.ArgumentParser()
     parser.add_argument("--at", choices=POINTS)
     parser.add_argument("--nth", type=int, default=1)

@@ -24,7 +24,8 @@ from streams.embedded import EmbeddedBroker
 from streams.settings import Settings
 from streams.topics import plan, prepare_topics
 from tests.faults.fleet import Fleet
-from tests.faults.logs import Logs, version_of
+from tests.faults.limits import Hang, at_most, within
+from tests.faults.logs import Latest, Logs
 from tests.faults.observer import RedisObserver
 from tests.faults.proxy import HOST, Proxy
 from tests.faults.publishing import ExactPublisher
@@ -40,16 +41,14 @@ DISK_BYTES = 64 * 1024 * 1024
 REQUEST_MILLISECONDS = 5_000
 POLL_SECONDS = 0.2
 HEAL_SECONDS = 60.0
+START_SECONDS = 150.0
+CLOSE_SECONDS = 5.0
 ATTEMPT_SECONDS = 20.0
 
 WORKERS: dict[str, list[str]] = {
     "ours": ["tests.faults.worker_with_trap"],
     "stock": ["tests.faults.stock_worker"],
 }
-
-
-class Hang(Exception):
-    """The service did not get back to work in time; the text is what is known of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +112,10 @@ class World:
                     raise
 
     async def heal(self) -> None:
-        """Bring everything back: lines, nodes, Redis, workers."""
+        """Bring everything back: lines, nodes, Redis, workers. Errors: Hang if that takes long."""
+        await within(HEAL_SECONDS, "nodes and servers to be back", self._heal())
+
+    async def _heal(self) -> None:
         for proxy in [*self.node_proxies, self.redis_proxy]:
             await proxy.heal()
         down = []
@@ -173,11 +175,11 @@ class World:
         admin = AIOKafkaAdminClient(
             bootstrap_servers=self.direct, request_timeout_ms=REQUEST_MILLISECONDS
         )
-        await admin.start()
         try:
+            await within(ATTEMPT_SECONDS, "an admin client to connect", admin.start())
             yield admin
         finally:
-            await admin.close()
+            await at_most(CLOSE_SECONDS, admin.close())
 
     async def ready(self, workers: int, seconds: float) -> None:
         """Have so many workers that share the partitions, and nothing left to do.
@@ -224,11 +226,13 @@ class World:
         Hang
             if that takes longer.
         """
-        await self.logs.read()
-        ends = dict(self.logs.ends)
-        wanted: dict[str, int | None] = {}
+        ends: dict[TopicPartition, int] = {}
+        wanted: dict[str, Latest] = {}
 
         async def caught_up(admin: AIOKafkaAdminClient) -> bool:
+            if not ends:
+                await self.logs.read()
+                ends.update(self.logs.ends)
             if await self.lag(admin, ends):
                 return False
             if not wanted:
@@ -261,24 +265,28 @@ class World:
                 lag[f"{tp.topic}[{tp.partition}]"] = end - done
         return lag
 
-    async def behind_in_redis(self, wanted: Mapping[str, int | None] | None = None) -> list[str]:
-        """Customers of which Redis holds less than their newest value update.
+    async def behind_in_redis(self, wanted: Mapping[str, Latest] | None = None) -> list[str]:
+        """Customers of whom Redis does not hold what was last published.
 
-        wanted: the updates to ask for; none: the newest that were read. Of a customer without one
-        any more, Redis must hold nothing.
+        wanted: the records to ask for, which later ones may have replaced; none: those that were
+        read last, which no later one has. Of a customer taken back, Redis must hold nothing older.
         """
+        replaceable = wanted is not None
         wanted = self.logs.latest if wanted is None else wanted
         async with self.redis.client() as client:
             pipeline = client.pipeline(transaction=False)
             for name in wanted:
-                pipeline.hget(f"{self.settings.redis_prefix}:customer:{name}", "update")
+                pipeline.hget(f"{self.settings.redis_prefix}:customer:{name}", "position")
             held: list[Any] = await pipeline.execute()
         behind = []
-        for (name, newest), update in zip(wanted.items(), held, strict=True):
-            if newest is None:
-                is_current = update is None
+        for (name, latest), position in zip(wanted.items(), held, strict=True):
+            if position is None:
+                # Taken back, or by a later record.
+                is_current = latest.gone or (replaceable and self.logs.latest[name].gone)
             else:
-                is_current = update is not None and version_of(update) >= newest
+                at = int(position)
+                is_current = at > latest.offset if replaceable else False
+                is_current = is_current or (at == latest.offset and not latest.gone)
             if not is_current:
                 behind.append(name)
         return behind
@@ -320,21 +328,28 @@ class World:
                             return
                         await asyncio.sleep(POLL_SECONDS)
                     trouble = None
-            except (KafkaError, RedisError, OSError, TimeoutError) as error:
+            except (Hang, KafkaError, RedisError, OSError, TimeoutError) as error:
                 # Servers are coming back, or partitions have new leaders.
                 trouble = error
                 await asyncio.sleep(POLL_SECONDS)
         known = f"last error: {trouble!r}"
-        if trouble is None and where is not None:
-            async with asyncio.timeout(ATTEMPT_SECONDS), self.admin() as admin:
-                known = await where(admin)
-        raise Hang(self._diagnosis(what, seconds, known))
+        if where is not None:
+            try:
+                async with asyncio.timeout(ATTEMPT_SECONDS), self.admin() as admin:
+                    known += "; " + await where(admin)
+            except (Hang, KafkaError, RedisError, OSError, TimeoutError) as error:
+                known += f"; nobody can say more: {error!r}"
+        tails = self.fleet.tails()
+        if self.setup.transport == "ours":
+            # A worker that is only starting would die of it.
+            await self.fleet.tell()
+        raise Hang(self._diagnosis(what, seconds, known, tails))
 
-    def _diagnosis(self, what: str, seconds: float, known: str) -> str:
+    def _diagnosis(self, what: str, seconds: float, known: str, tails: str) -> str:
         ended = [(ended.slot, ended.status) for ended in self.fleet.ended]
         return (
             f"waited {seconds:g} s for {what}. {known}\n"
-            f"workers that ended (slot, status): {ended}\n{self.fleet.tails()}"
+            f"workers that ended (slot, status): {ended}\n{tails}"
         )
 
 
@@ -342,10 +357,8 @@ class World:
 async def world(directory: Path, setup: Setup) -> AsyncIterator[World]:
     """A world with its topics, and no worker yet."""
     async with AsyncExitStack() as stack:
-        if setup.broker == "kafka":
-            nodes, proxies, direct = await _kafka(directory, stack)
-        else:
-            nodes, proxies, direct = await _embedded(stack)
+        making = _kafka(directory, stack) if setup.broker == "kafka" else _embedded(stack)
+        nodes, proxies, direct = await within(START_SECONDS, "the broker to start", making)
         address = ",".join(f"{HOST}:{proxy.port}" for proxy in proxies)
         redis = await stack.enter_async_context(RedisServer(directory / "redis"))
         redis_proxy = await stack.enter_async_context(Proxy(redis.port))
@@ -355,7 +368,8 @@ async def world(directory: Path, setup: Setup) -> AsyncIterator[World]:
             replication=NODES if nodes else 1,
             partitions=PARTITIONS,
         )
-        await prepare_topics(settings, Broker(direct))
+        preparing = prepare_topics(settings, Broker(direct))
+        await within(HEAL_SECONDS, "the topics to be there", preparing)
         if setup.durable:
             _small_disk(directory / STATE, stack)
         topics = settings.topics

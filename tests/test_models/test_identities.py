@@ -399,3 +399,86 @@ def test_other_events_follow_a_merge_too(each):
         "survey_id": "s", "answered_at": at(1), "kind": "nps", "score": 9,
         "scale": {"min": 0, "max": 10},
     }).type == "survey.answered"  # fmt: skip
+
+
+CHAIN = [("ann", "bea"), ("bea", "cyd")]
+days = st.integers(0, 40)
+lives = st.lists(
+    st.one_of(
+        st.tuples(st.just("order"), st.sampled_from(IDS), days),
+        st.tuples(st.just("merge"), st.sampled_from(CHAIN), days),
+        st.tuples(st.just("erase"), st.sampled_from(IDS), days),
+    ),
+    max_size=8,
+)
+
+
+def lived(history, choose):
+    world = World()
+    for number, (kind, who, day) in enumerate(history):
+        if kind == "order":
+            world.say("order.placed", who, **order(number, day, who))
+        elif kind == "merge":
+            into, name = who
+            world.say("customer.merged", into, merged_from=name, merged_at=at(day))
+        else:
+            world.say("customer.erased", who, erased_at=at(day))
+    world.run(choose)
+    check_chains(world)
+    return {name: record.aggregate for name, record in world.present().items()}
+
+
+@given(lives, st.randoms(use_true_random=False))
+@settings(max_examples=400, deadline=None)
+def test_whoever_said_it_first_an_erasure_and_an_earlier_life_do_not_mix(history, random):
+    """Orders of before an erasure of their own name are gone in every order of arrival."""
+    kept = lived(history, random.choice)
+    orders = [order for aggregate in kept.values() for order in aggregate.orders.values()]
+    erased = defaultdict(lambda: -1)
+    for kind, who, day in history:
+        if kind == "erase":
+            erased[who] = max(erased[who], day)
+    living = [(who, day) for kind, who, day in history if kind == "order" and day > erased[who]]
+    if not any(kind == "merge" for kind, *_ in history):
+        assert len(orders) == len(living)
+    assert len(orders) <= len(living)
+
+
+def test_an_erasure_of_before_a_merge_does_not_undo_it():
+    for early in (True, False):
+        world = World()
+        erasure = ("customer.erased", "bea", {"erased_at": at(10)})
+        if early:
+            world.say(erasure[0], erasure[1], **erasure[2])
+            world.run()
+        world.say("order.placed", "ann", **order(1, 1))
+        world.say("customer.merged", "bea", merged_from="ann", merged_at=at(20))
+        world.run()
+        if not early:
+            world.say(erasure[0], erasure[1], **erasure[2])
+            world.run()
+        world.say("order.placed", "ann", **order(2, 30))
+        world.run()
+        assert {name: len(r.aggregate.orders) for name, r in world.present().items()} == {"bea": 1}
+        world.say("customer.erased", "bea", erased_at=at(40))
+        world.run()
+        assert world.present() == {}
+
+
+def test_a_state_is_handed_over_as_it_was_closed_however_often():
+    """The record is closed before its state is sent; what comes later follows as events."""
+    world = World()
+    for number in range(9):
+        world.say("order.placed", "ann", **order(number, number))
+    world.run()
+    world.say("customer.merged", "bea", merged_from="ann", merged_at=at(20))
+    world.step(("customers", "bea"))
+    killed = iter([False, True])
+    assert not world.step(("identity", "ann"), crash=lambda: next(killed))
+    world.done["identity", "ann"] = 0
+    world.say("order.placed", "ann", **order(10, 21))
+    world.step(("orders", "ann"))
+    world.run()
+    assert len(world.present()["bea"].aggregate.orders) == 10
+    [state] = {value for *_, value, _ in world.logs["identity", "bea"]}
+    assert state

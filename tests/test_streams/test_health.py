@@ -11,9 +11,11 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 
 import aiohttp
 import pytest
+from faust.types import TP
 
 from streams.connection import Broker
 from streams.embedded import embedded_servers
@@ -28,6 +30,7 @@ from streams.health import (
     assess,
     stacks,
 )
+from streams.health.lag import _lag
 from streams.pipeline import IN_WORK
 from streams.publisher import Publisher
 from streams.settings import Settings
@@ -44,6 +47,7 @@ GOOD = Observation(
     fetch_age=0.1,
     parameters="v1",
 )
+SOURCE = TP("orders", 0)
 HALF_READ = RecoveryState(50, 100, 3.0)
 
 
@@ -161,6 +165,34 @@ class TestStallClock:
         clock.note(0, waiting=True, marker="a")
         clock.note(50, waiting=False, marker="a")
         assert clock.note(51, waiting=True, marker="a") == 1
+
+
+class TestLag:
+    """Of one partition whose records were delivered up to offset 5, and are finished."""
+
+    def lag(self, highwater, lso, delivered=5, position=5):
+        consumer = SimpleNamespace(_in_work={}, _expected={SOURCE: delivered})
+        state = SimpleNamespace(
+            highwater=highwater, lso=lso, position=position, has_valid_position=True
+        )
+        return _lag(consumer, SOURCE, state)
+
+    def test_an_open_transaction_is_nothing_that_waits(self):
+        assert self.lag(highwater=9, lso=5) == 0
+        assert self.lag(highwater=9, lso=7) == 2
+
+    def test_a_broker_that_tells_no_stable_offset_is_judged_by_its_high_watermark(self):
+        assert self.lag(highwater=9, lso=-1) == 4
+        assert self.lag(highwater=9, lso=None) == 4
+
+    def test_before_the_first_fetch_it_is_not_known(self):
+        assert self.lag(highwater=None, lso=None) is None
+
+    def test_what_is_in_work_is_lag_though_a_transaction_is_open_behind_it(self):
+        records = [SimpleNamespace(offset=offset) for offset in (2, 3, 4)]
+        message = SimpleNamespace(acked=False, value=SimpleNamespace(records=records))
+        consumer = SimpleNamespace(_in_work={SOURCE: [message]}, _expected={SOURCE: 5})
+        assert _lag(consumer, SOURCE, SimpleNamespace(highwater=9, lso=5)) == 3
 
 
 async def test_stacks_name_where_each_task_waits_down_to_the_innermost():

@@ -16,7 +16,7 @@ class Break:
     happen: breaks and waits as long as it is to stay broken; the world is healed after it. workers:
     how many there are. nodes: it needs Apache Kafka's three. durable: it needs workers that keep
     their tables on disk. root: it mounts a disk. identities, too_large: what the events have beside
-    the usual.
+    the usual. load: seconds over which they are published, so that it breaks while they come.
     """
 
     name: str
@@ -29,3 +29,4 @@ class Break:
     root: bool = False
     identities: bool = False
     too_large: int = 0
+    load: float = 3.0

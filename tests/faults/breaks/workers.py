@@ -109,7 +109,7 @@ async def rolling_restart(world: World, dice: random.Random) -> None:
 
 KINDS = [
     Break("kill", "worker", "a worker is killed in the middle of a batch", kill),
-    Break("kill-often", "worker", "workers are killed four times in a row", kill_often, 2),
+    Break("kill-often", "worker", "workers are killed four times in a row", kill_often, 2, load=6),
     Break("kill-all", "worker", "all workers are killed at once", kill_all, 2),
     Break("kill-at-send", "worker", "killed with something half sent", kill_at("send", 12)),
     Break("kill-at-changelog", "worker", "killed before it stores", kill_at("changelog", 5)),
@@ -120,11 +120,15 @@ KINDS = [
     Break("kill-at-written", "worker", "killed before the acknowledgement", kill_at("written", 5)),
     Break("kill-at-commit", "worker", "killed before the commit", kill_at("commit", 2)),
     Break("kill-after-commit", "worker", "killed after the commit", kill_at("committed", 2)),
-    Break("kill-in-recovery", "worker", "killed, and again in recovery", kill_in_recovery),
-    Break("kill-in-rebalance", "worker", "killed in a rebalance", kill_in_rebalance),
+    Break("kill-in-recovery", "worker", "killed, and again in recovery", kill_in_recovery, load=6),
+    Break("kill-in-rebalance", "worker", "killed in a rebalance", kill_in_rebalance, load=8),
     Break("terminate", "worker", "a worker is asked to stop", terminate),
-    Break("freeze", "worker", "a worker is frozen past its session, then goes on", freeze, 2),
-    Break("freeze-often", "worker", "workers are frozen in turns", freeze_often, 2),
-    Break("join-and-leave", "worker", "workers come and go", join_and_leave),
-    Break("rolling-restart", "worker", "all workers are restarted in turn", rolling_restart, 3),
+    Break(
+        "freeze", "worker", "a worker is frozen past its session, then goes on", freeze, 2, load=8
+    ),
+    Break("freeze-often", "worker", "workers are frozen in turns", freeze_often, 2, load=6),
+    Break("join-and-leave", "worker", "workers come and go", join_and_leave, load=8),
+    Break(
+        "rolling-restart", "worker", "all workers are restarted in turn", rolling_restart, 3, load=8
+    ),
 ]

@@ -268,6 +268,26 @@ async def test_batches_not_begun_at_a_rebalance_come_again(source: Broker) -> No
     assert reader.seen == list(range(8))
 
 
+async def test_a_rebalance_while_the_agents_are_full_leaves_nobody_standing(
+    source: Broker,
+) -> None:
+    publish(source, 40)
+    reader = Reader(source, broker_max_poll_records=1, stream_buffer_maxsize=2)
+    async with reader.running():
+        for _ in range(5):
+            reader.may_begin.clear()
+            await asyncio.sleep(SOME_FETCHES)
+            begun = len(reader.events)
+            rebalance = asyncio.create_task(reader.consumer.rebalance())
+            await asyncio.sleep(0.01)
+            reader.may_begin.set()
+            await rebalance
+            publish(source, 5)
+            await until(lambda begun=begun: len(reader.events) > begun + 3)
+        await until(lambda: source.committed.get(SOURCE) == source.ends[SOURCE])
+    assert reader.seen == list(range(65))
+
+
 async def test_a_fetch_of_a_partition_that_was_taken_away_is_dropped(source: Broker) -> None:
     reader = Reader(source)
     async with reader.running():

@@ -8,13 +8,16 @@ from typing import Any
 
 import pytest
 from aiokafka import TopicPartition
-from aiokafka.errors import KafkaTimeoutError
+from aiokafka.errors import KafkaTimeoutError, UnknownError
 from aiokafka.producer.message_accumulator import BatchBuilder, MessageAccumulator
 from aiokafka.producer.transaction_manager import TransactionManager
 from aiokafka.record.memory_records import MemoryRecords
 from faust.types import TP
+from structlog.testing import capture_logs
 
-from streams.transport import DeliveryFailed, OutgoingRecord
+from streams.embedded import EmbeddedBroker
+from streams.transport import DeliveryFailed, OutgoingRecord, StrictProducer, batch_app
+from streams.transport import producer as producers
 
 from .apps import Ours, until
 from .broker import Broker
@@ -244,3 +247,63 @@ class IdempotentSender:
                 records = MemoryRecords(bytes(batch.get_data_buffer())).next_batch()
                 self.sent.append((records.producer_id, records.base_sequence, len(list(records))))
                 batch.done(0)
+
+
+class Probe:
+    """aiokafka's producer at its start, which asks for a producer id."""
+
+    def __init__(self, answers: list[Exception | None], stopped: list[bool]) -> None:
+        self.answers, self.stopped = answers, stopped
+
+    async def start(self) -> None:
+        if (error := self.answers.pop(0)) is not None:
+            raise error
+
+    async def stop(self) -> None:
+        self.stopped.append(True)
+
+
+@pytest.mark.parametrize(
+    ("answers", "idempotent"),
+    [
+        ([None], True),
+        ([UnknownError(), None], True),
+        ([UnknownError(), UnknownError(), UnknownError(), None], True),
+        ([UnknownError()] * 4, False),
+    ],
+)
+async def test_one_fault_of_the_broker_costs_nobody_the_idempotence(
+    monkeypatch: pytest.MonkeyPatch, answers: list[Exception | None], *, idempotent: bool
+) -> None:
+    strict: StrictProducer = batch_app("app", broker="kafka://nowhere").producer
+    left, stopped = list(answers), list[bool]()
+    monkeypatch.setattr(strict, "_new_producer", lambda: Probe(left, stopped))
+    monkeypatch.setattr(producers, "_PROBE_SECONDS", 0.0)
+    assert await strict._can_be_idempotent() is idempotent
+    assert left == []
+    assert len(stopped) == len(answers)
+
+
+async def test_any_other_error_is_no_answer_about_idempotence(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    strict: StrictProducer = batch_app("app", broker="kafka://nowhere").producer
+    stopped: list[bool] = []
+    monkeypatch.setattr(strict, "_new_producer", lambda: Probe([KafkaTimeoutError()], stopped))
+    with pytest.raises(KafkaTimeoutError):
+        await strict._can_be_idempotent()
+    assert stopped == [True]
+
+
+async def test_a_broker_without_producer_ids_is_told_about_and_costs_half_a_second(
+    server: EmbeddedBroker,
+) -> None:
+    strict: StrictProducer = batch_app("app", broker=f"kafka://{server.address}").producer
+    began = asyncio.get_running_loop().time()
+    with capture_logs() as logs:
+        await strict.start()
+    took = asyncio.get_running_loop().time() - began
+    await strict.stop()
+    assert not strict.idempotent
+    assert [entry["log_level"] for entry in logs if "producer id;" in entry["event"]] == ["warning"]
+    assert took < 2.0, "of which the waiting is 0.3 s"

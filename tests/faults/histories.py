@@ -1,0 +1,92 @@
+"""The changelog and the updates as they grew: nothing goes back, or is told but not stored."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+
+from models.aggregate.record import decode_record, is_customer
+from tests.faults.reckoner import Expected
+from tests.faults.verdict import KafkaRecord, Verdict, where
+
+
+def in_order(records: Iterable[KafkaRecord]) -> list[KafkaRecord]:
+    """The records by partition and offset."""
+    return sorted(records, key=lambda record: (record.partition, record.offset))
+
+
+def last_records(
+    records: Iterable[KafkaRecord],
+    version_of: Callable[[bytes], int],
+    store: str,
+    verdict: Verdict,
+    *,
+    is_told: bool = False,
+) -> dict[bytes, bytes]:
+    """The value of each key that has one; notes what went back since the key's last tombstone.
+
+    is_told: two records of one version must be the same to the last byte.
+    """
+    last: dict[bytes, bytes] = {}
+    newest: dict[bytes, int] = {}
+    before: defaultdict[bytes, dict[int, set[bytes]]] = defaultdict(lambda: defaultdict(set))
+    partitions: dict[bytes, int] = {}
+    for record in in_order(records):
+        key = record.key
+        if key is None or not is_customer(key):
+            continue
+        if partitions.setdefault(key, record.partition) != record.partition:
+            verdict.note("wrong", f"{store} {key!r}: in two partitions, {where(record)}")
+        if record.value is None:
+            for known in (last, newest, before):
+                known.pop(key, None)
+            continue
+        version = version_of(record.value)
+        if record.value in before[key][version]:
+            verdict.republished += is_told
+        elif version < newest.get(key, -1):
+            text = f"{store} {key!r} {where(record)}: version {version} after {newest[key]}"
+            verdict.note("went_back", text)
+        elif is_told and before[key][version]:
+            text = f"{store} {key!r} {where(record)}: another version {version} was there"
+            verdict.note("contradicted", text)
+        before[key][version].add(record.value)
+        newest[key] = max(newest.get(key, -1), version)
+        last[key] = record.value
+    for key, value in last.items():
+        if (version := version_of(value)) < newest[key]:
+            text = f"{store} {key!r}: ends with version {version} after {newest[key]}"
+            verdict.note("went_back", text)
+    return last
+
+
+def find_untrue(
+    expected: Expected,
+    changelog: Iterable[KafkaRecord],
+    updates: Iterable[KafkaRecord],
+    verdict: Verdict,
+) -> None:
+    """Look for updates of this run that tell of what was never stored."""
+    prefix = expected.prefix.encode()
+    stored = {
+        (record.key, decode_record(record.value).version)
+        for record in changelog
+        if record.key and record.value and record.key.startswith(prefix) and is_customer(record.key)
+    }
+    for record in updates:
+        if record.key is None or record.value is None or not record.key.startswith(prefix):
+            continue
+        if (record.key, version := update_version(record.value)) not in stored:
+            text = f"{record.key!r} {where(record)}: version {version} was never stored"
+            verdict.note("not_stored", text)
+
+
+def changelog_version(value: bytes) -> int:
+    """The version that a stored record has."""
+    return decode_record(value).version
+
+
+def update_version(value: bytes) -> int:
+    """The version that a value update says."""
+    return int(json.loads(value)["data"]["version"])
