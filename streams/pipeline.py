@@ -16,9 +16,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -35,6 +34,7 @@ from models.contracts.clock import Tick
 from models.engine import advance, exchange, process
 from models.outputs import DeadLetter, Outputs, Record
 from streams.cache import CacheWriter
+from streams.counts import Counts
 from streams.outgoing import (
     cached,
     change_records,
@@ -59,42 +59,6 @@ SWEEP = 2_000
 
 PARAMETERS_SECONDS = 20.0
 """How long a tick waits for the parameters it asks for: a rebalance must not wait much longer."""
-
-
-@dataclass(slots=True)
-class Counts:
-    """What this worker has done since it started."""
-
-    records: int = 0
-    accepted: int = 0
-    duplicates: int = 0
-    replayed: int = 0
-    forgotten: int = 0
-    rekeyed: int = 0
-    removed: int = 0
-    updates: int = 0
-    segment_changes: int = 0
-    new_customers: int = 0
-    ticks: int = 0
-    dead_letters: Counter[str] = field(default_factory=Counter)
-
-    def add(self, outputs: Outputs, records: int) -> None:
-        """Count what came of a batch."""
-        self.records += records
-        self.accepted += outputs.accepted
-        self.duplicates += outputs.duplicates
-        self.replayed += outputs.replayed
-        self.forgotten += outputs.forgotten
-        self.rekeyed += len(outputs.rekeyed)
-        self.add_published(outputs)
-
-    def add_published(self, outputs: Outputs) -> None:
-        """Count what comes out, whatever it came of."""
-        self.removed += len(outputs.removed)
-        self.updates += len(outputs.updates)
-        self.segment_changes += len(outputs.segment_changes)
-        self.new_customers += outputs.new_customers
-        self.dead_letters += outputs.reasons()
 
 
 class ErasureKeyChanged(Exception):

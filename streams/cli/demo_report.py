@@ -19,7 +19,7 @@ from streams.cli.tables import (
     segments_table,
     top_table,
 )
-from streams.pipeline import Counts
+from streams.counts import Counts
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,8 +22,9 @@ from streams.cli.show import all_totals, reading, top_customers
 from streams.cli.sources import Source
 from streams.cli.worker import describe
 from streams.connection import Broker, shown_url
+from streams.counts import Counts
 from streams.parameters import publish_parameters
-from streams.pipeline import Counts, Pipeline
+from streams.pipeline import Pipeline
 from streams.publisher import Publisher
 from streams.settings import Settings
 from streams.topics import prepare_topics

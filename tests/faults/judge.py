@@ -134,7 +134,8 @@ def compare(
             doubled.append(sum(surplus.values()))
             verdict.by_store[store] += Counter(lost=lost[-1], doubled=doubled[-1])
             if missing or surplus:
-                verdict.note("lost", f"{store} {customer}: missing {missing}, surplus {surplus}", 0)
+                text = f"{store} {customer}: missing {missing}, surplus {surplus}"
+                verdict.note("lost" if missing else "doubled", text, 0)
         verdict.lost += max(lost)
         verdict.doubled += max(doubled)
     for store, held in stores.items():

@@ -11,9 +11,12 @@ from typing import Any, NamedTuple, Self
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from tests.faults.limits import standing_in
+
 READ_AT_ONCE = 500
 PAUSE_SECONDS = 0.02
 OUTAGE_PAUSE_SECONDS = 0.1
+STOP_SECONDS = 10.0
 
 
 @dataclass
@@ -121,7 +124,9 @@ class RedisObserver:
     async def __aexit__(self, *_: object) -> None:
         assert self._task is not None
         self._task.cancel()
-        await asyncio.wait([self._task])
+        await asyncio.wait([self._task], timeout=STOP_SECONDS)
+        if not self._task.done():
+            raise AssertionError(f"the observer did not stop:\n{standing_in(self._task)}")
         if not self._task.cancelled():
             self._task.result()
 

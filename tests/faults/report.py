@@ -8,8 +8,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from streams.health.watchdog import STALLED, STOP_HUNG
 from tests.faults.verdict import Verdict
 
+HUNG = (STALLED, STOP_HUNG)
 BESIDES = ("lost", "doubled", "went_back")
 """Faults with a column of their own; the rest of a verdict is added up as wrong."""
 
@@ -35,10 +37,15 @@ class RunResult:
     failure: str = ""
 
     @property
+    def hung(self) -> int:
+        """Workers whose watchdog had to end them; no break lasts as long as it waits."""
+        return sum(status in HUNG for status in self.exits)
+
+    @property
     def ok(self) -> bool:
         """Whether everything that must be zero is."""
         judged = self.verdict is not None and self.verdict.ok
-        return judged and not self.went_back_in_redis and not self.failure
+        return judged and not self.went_back_in_redis and not self.failure and not self.hung
 
     def counts(self) -> dict[str, int]:
         """Lost, doubled, gone back in a log and in Redis, and wrong in any other way."""
@@ -47,6 +54,7 @@ class RunResult:
             **{name: faults.get(name, 0) for name in BESIDES},
             "went_back_in_redis": len(self.went_back_in_redis),
             "wrong": sum(count for name, count in faults.items() if name not in BESIDES),
+            "hung": self.hung,
         }
 
     def line(self) -> str:
@@ -64,6 +72,8 @@ class RunResult:
             lines.append(self.failure)
         if self.verdict is not None:
             lines.append(str(self.verdict))
+        if self.hung:
+            lines.append(f"workers that stood still until their watchdog ended them: {self.hung}")
         if self.went_back_in_redis:
             lines.append(f"went back in Redis: {self.went_back_in_redis[:10]}")
         return "\n    ".join("\n".join(lines).splitlines())
@@ -87,8 +97,8 @@ class RunResult:
 
 COLUMNS = (
     ("kind", 20), ("runs", 5), ("clean", 6), ("events", 8), ("lost", 6), ("doubled", 8),
-    ("back", 5), ("Redis back", 11), ("wrong", 6), ("exits", 6), ("median s", 9), ("max s", 7),
-    ("seeds", 0),
+    ("back", 5), ("Redis back", 11), ("wrong", 6), ("hung", 5), ("exits", 6), ("median s", 9),
+    ("max s", 7), ("seeds", 0),
 )  # fmt: skip
 
 
@@ -124,7 +134,8 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
         seeds = row["seeds"]
         cells = [
             row["kind"], row["runs"], row["clean"], row["events"], row["lost"], row["doubled"],
-            row["went_back"], row["went_back_in_redis"], row["wrong"], row["worker_exits"],
+            row["went_back"], row["went_back_in_redis"], row["wrong"], row["hung"],
+            row["worker_exits"],
             _seconds(row["median_seconds"]), _seconds(row["max_seconds"]),
             f"{seeds[0]}-{seeds[-1]}" if len(seeds) > 1 else seeds[0],
         ]  # fmt: skip

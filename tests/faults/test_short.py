@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import os
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -71,11 +73,13 @@ async def test_a_planted_fault_is_seen(runner: Runner):
 
 
 async def test_a_proxy_holds_back_and_lets_go():
-    import asyncio
+    echoing = set()
 
     async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while data := await reader.read(100):
-            writer.write(data)
+        echoing.add(asyncio.current_task())
+        with contextlib.suppress(ConnectionError):
+            while data := await reader.read(100):
+                writer.write(data)
         writer.close()
 
     server = await asyncio.start_server(echo, "127.0.0.1", 0)
@@ -93,9 +97,13 @@ async def test_a_proxy_holds_back_and_lets_go():
         with pytest.raises(ConnectionError):
             await asyncio.open_connection("127.0.0.1", proxy.port)
         await proxy.heal()
-        _, again = await asyncio.open_connection("127.0.0.1", proxy.port)
+        reading, again = await asyncio.open_connection("127.0.0.1", proxy.port)
+        again.write(b"three")
+        assert await reading.read(10) == b"three"
         again.close()
         writer.close()
+        async with asyncio.timeout(5):
+            await asyncio.gather(*echoing)
 
 
 def test_kinds_that_cannot_be_run_are_refused_by_name():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from itertools import accumulate
 from typing import Any, NamedTuple
 
 import msgspec
@@ -117,10 +118,10 @@ class _Maker:
 
     def make(self, events: int, kinds: dict[str, int]) -> None:
         # Few customers have most of the events, as in any shop.
-        weights = [1 / (1 + rank) ** 0.5 for rank in range(len(self.customers))]
+        shares = list(accumulate(1 / (1 + rank) ** 0.5 for rank in range(len(self.customers))))
         plain = kinds is PLAIN_KINDS
         while len(self.placed) < events:
-            (customer,) = self.dice.choices(self.customers, weights)
+            (customer,) = self.dice.choices(self.customers, cum_weights=shares)
             if self.budget[customer] == 0:
                 continue
             self.budget[customer] -= 1
