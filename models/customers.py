@@ -122,8 +122,9 @@ class Batch:
         return CustomerRecord(
             version=forgotten.version,
             erased_at=forgotten.erased_at,
+            applied=forgotten.applied,
             origin=forgotten.origin,
-            outbox=(forgotten.notice,),
+            outbox=forgotten.outbox,
         )
 
     def knows(self, key: bytes) -> bool:
@@ -199,8 +200,9 @@ class Batch:
                 notices.append((_removal(record, step), ()))
             else:
                 row = step.row or 0
-                self._tell(customer, record.origin, _from_outbox(record, step, scores))
-        self._tell(customer, self.origin, notices)
+                again = _from_outbox(record, step, scores)
+                self._tell(outputs.resent, customer, record.origin, again)
+        self._tell(outputs.segment_changes, customer, self.origin, notices)
         if customer.kept or not all(isinstance(step, Resend) for step in customer.steps):
             record.origin = self.origin if notices else ""
             record.outbox = _outbox(notices, record.version)
@@ -212,13 +214,14 @@ class Batch:
 
     def _tell(
         self,
+        documents: list[tuple[bytes, bytes]],
         customer: Customer,
         origin: str,
         notices: Iterable[tuple[Notice, tuple[Evidence, ...]]],
     ) -> None:
         for notice, evidence in notices:
-            for document in notice_documents(customer.customer_id, origin, notice, evidence):
-                self.outputs.segment_changes.append((customer.key, document))
+            told = notice_documents(customer.customer_id, origin, notice, evidence)
+            documents.extend((customer.key, document) for document in told)
 
     def _update(self, customer: Customer, scores: Scores, row: int) -> Update:
         record = customer.record
@@ -240,7 +243,9 @@ class Batch:
             return
         # Erased: the id goes, and a fingerprint of it stays.
         records[customer.key] = None
-        left = Forgotten(record.erased_at, record.version, self.origin, record.outbox[-1])
+        left = Forgotten(
+            record.erased_at, record.version, record.applied, record.origin, record.outbox
+        )
         records[forgotten_key(customer.key, self.context.erasure_key)] = encode_record(left)
 
 

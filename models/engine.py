@@ -61,12 +61,12 @@ def process(
             if key != record.key or (not batch.knows(key) and not at_home(key)):
                 outputs.rekeyed.append(_stray(key, record))
                 continue
-            occurred = check_acceptable(event, record.timestamp, now, config)
             customer = batch.customer(key)
             known = customer.record
             if record.offset <= known.applied.get(origin, -1):
                 batch.replay(customer)
                 continue
+            occurred = check_acceptable(event, record.timestamp, now, config)
             if occurred <= known.erased_at and event.type != "customer.erased":
                 outputs.forgotten += 1
                 continue
@@ -85,7 +85,8 @@ def process(
             if effect is Effect.TOO_OLD:
                 raise too_old(event, config)
         except Refused as refused:
-            outputs.dead_letters.append(DeadLetter(record, refused))
+            if not _is_replay(batch, record):
+                outputs.dead_letters.append(DeadLetter(record, refused))
             continue
         if effect is Effect.DUPLICATE:
             outputs.duplicates += 1
@@ -102,6 +103,18 @@ def _addressee(event: Envelope, record: Record) -> bytes:
     if key != record.key and via_of(record.headers) is not None:
         return key_as_customer(record.key).encode()
     return key
+
+
+def _is_replay(batch: Batch, record: Record) -> bool:
+    """Whether a record was worked on before, perhaps when it was still acceptable."""
+    key = record.key
+    if key is None or not batch.knows(key):
+        return False
+    customer = batch.customer(key)
+    if record.offset > customer.record.applied.get(batch.origin, -1):
+        return False
+    batch.replay(customer)
+    return True
 
 
 def _stray(key: bytes, record: Record, via: tuple[str, ...] = ()) -> Rekeyed:

@@ -10,7 +10,7 @@ import msgspec
 from models.aggregate.absorb import absorb
 from models.aggregate.erase import is_empty, without
 from models.aggregate.fold import merge
-from models.aggregate.record import CustomerRecord, Guest
+from models.aggregate.record import Guest
 from models.aggregate.state import Aggregate
 from models.contracts import CustomerMerged, Reason, Refused
 from models.customers import Batch, Customer
@@ -40,10 +40,7 @@ def erase(batch: Batch, customer: Customer, until: int, offset: int) -> None:
     """
     record, outputs, config = customer.record, batch.outputs, batch.context.economics
     if record.erased_at >= until:
-        if not customer.present and _is_cause(record, batch.origin, offset):
-            batch.replay(customer)
-        else:
-            outputs.duplicates += 1
+        outputs.duplicates += 1
         return
     outputs.accepted += 1
     _tell(batch, record.absorbed, Erase(until))
@@ -57,14 +54,9 @@ def erase(batch: Batch, customer: Customer, until: int, offset: int) -> None:
         batch.evaluate(customer, record.as_of, offset)
     else:
         customer.take(Aggregate(), config)
-        record.applied.clear()
+        record.applied[batch.origin] = offset
         record.as_of, record.into, record.merged_at = 0, "", -1
         batch.remove(customer, "erased", "", until, offset)
-
-
-def _is_cause(record: CustomerRecord, origin: str, offset: int) -> bool:
-    """Whether the customer's end was caused by the record at this offset."""
-    return bool(record.outbox) and (record.origin, record.outbox[-1].offset) == (origin, offset)
 
 
 def ask_for(batch: Batch, customer: Customer, data: CustomerMerged, merged_at: int) -> None:

@@ -80,13 +80,16 @@ class Outputs:
     other customers' partitions, by customer's key. forgotten: events of before an erasure.
 
     Strays, messages and dead letters follow from the events alone; they may be sent before the
-    records are stored. Updates, changes and handovers follow from the records, and are sent after.
+    records are stored. Updates, changes, handovers and strays that follow a merge come of the
+    records, and are sent after. resent: changes that were stored already; sent before the records,
+    which take their place.
     """
 
     records: dict[bytes, bytes | None] = field(default_factory=dict)
     updates: list[Update] = field(default_factory=list)
     removed: list[Removed] = field(default_factory=list)
     segment_changes: list[tuple[bytes, bytes]] = field(default_factory=list)
+    resent: list[tuple[bytes, bytes]] = field(default_factory=list)
     messages: list[tuple[bytes, bytes]] = field(default_factory=list)
     handovers: list[tuple[bytes, bytes]] = field(default_factory=list)
     rekeyed: list[Rekeyed] = field(default_factory=list)

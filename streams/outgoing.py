@@ -31,9 +31,9 @@ def value_records(outputs: Outputs) -> Iterator[OutgoingRecord]:
         yield gone.key, None, [(VERSION_HEADER, str(gone.version).encode())]
 
 
-def change_records(outputs: Outputs) -> Iterator[OutgoingRecord]:
-    """The segment changes, and the notices of customers who are gone."""
-    for key, document in outputs.segment_changes:
+def change_records(changes: Iterable[tuple[bytes, bytes]]) -> Iterator[OutgoingRecord]:
+    """Segment changes, and notices of customers who are gone, by customer's key."""
+    for key, document in changes:
         yield key, document, _JSON
 
 
@@ -74,7 +74,16 @@ def _within(
     return kept, False
 
 
-def stray_record(batch: RecordBatch, stray: Rekeyed) -> OutgoingRecord:
+def stray_records(
+    batch: RecordBatch, outputs: Outputs, *, followers: bool
+) -> Iterator[tuple[bytes, OutgoingRecord]]:
+    """Records under the key they belong to: those that follow a merge, or all others."""
+    for stray in outputs.rekeyed:
+        if bool(stray.via) is followers:
+            yield stray.key, _stray_record(batch, stray)
+
+
+def _stray_record(batch: RecordBatch, stray: Rekeyed) -> OutgoingRecord:
     """A record under the key it belongs to, with headers that say where it came from."""
     record = stray.record
     where = f"{batch.tp.topic}[{batch.tp.partition}]@{record.offset}"

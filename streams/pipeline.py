@@ -41,7 +41,7 @@ from streams.outgoing import (
     letter_record,
     message_records,
     positions,
-    stray_record,
+    stray_records,
     value_records,
 )
 from streams.parameters import ParameterFeed
@@ -68,13 +68,16 @@ class ErasureKeyChanged(Exception):
 class _Work(NamedTuple):
     """Outputs on their way.
 
-    first: deliveries that were not to wait for the records. former, told: set when the outputs of
+    topic, followers: of the batch, and those of its records that follow a merge. first: deliveries
+    that were not to wait for the records. former, told: set when the outputs of
     the partition's turn before, and of this one, are at the broker. event: the batch to acknowledge
     at the end, if these are its last.
     """
 
     partition: int
     outputs: Outputs
+    topic: str
+    followers: Sequence[tuple[bytes, OutgoingRecord]]
     first: Sequence[asyncio.Future[Any]]
     former: asyncio.Event | None
     told: asyncio.Event
@@ -248,7 +251,8 @@ class Pipeline:
         former = self._told.get(partition)
         told = self._told[partition] = asyncio.Event()
         first = self._send_first(batch, outputs)
-        work = _Work(partition, outputs, first, former, told, event)
+        followers = list(stray_records(batch, outputs, followers=True))
+        work = _Work(partition, outputs, batch.tp.topic, followers, first, former, told, event)
         self.in_work += 1
         task = asyncio.create_task(self._see_through(work))
         self._tasks.add(task)
@@ -258,10 +262,9 @@ class Pipeline:
     def _send_first(self, batch: RecordBatch, outputs: Outputs) -> list[asyncio.Future[Any]]:
         """Send what follows from the events alone: dead letters, strays, and messages."""
         letters = (letter_record(batch, letter) for letter in outputs.dead_letters)
-        strays = ((each.key, stray_record(batch, each)) for each in outputs.rekeyed)
         return [
             *self._to(self.topics.dead_letters, batch.tp.partition, letters),
-            *self._home(batch.tp.topic, strays),
+            *self._home(batch.tp.topic, stray_records(batch, outputs, followers=False)),
             *self._home(self.topics.identity, message_records(outputs.messages)),
         ]
 
@@ -299,10 +302,15 @@ class Pipeline:
                 await work.former.wait()
             if self._failure is not None:
                 return
+            again = self._to(self.topics.segment_changes, partition, change_records(outputs.resent))
+            await asyncio.gather(*again)
             await asyncio.gather(*self.table.send_items(partition, outputs.records))
             values = self._to(self.topics.updates, partition, value_records(outputs))
             others = [
-                *self._to(self.topics.segment_changes, partition, change_records(outputs)),
+                *self._to(
+                    self.topics.segment_changes, partition, change_records(outputs.segment_changes)
+                ),
+                *self._home(work.topic, work.followers),
                 *self._home(self.topics.identity, message_records(outputs.handovers)),
             ]
             written = await asyncio.gather(*values)

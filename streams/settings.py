@@ -102,8 +102,8 @@ class Settings(BaseSettings):
     """Seconds between commits of offsets."""
     session_timeout: Annotated[float, Field(gt=0, le=300)] = 10.0
     heartbeat_interval: Annotated[float, Field(gt=0, le=100)] = 3.0
-    poll_records: Annotated[int, Field(ge=1, le=100_000)] = 5_000
-    """Most records that are worked on at once."""
+    poll_records: Annotated[int, Field(ge=1, le=10_000)] = 5_000
+    """Most records that are worked on at once; what they change of one customer is one record."""
     redis_prefix: Annotated[str, Field(min_length=1, max_length=100)] = "clv"
     kafka_security: KafkaSecurity = KafkaSecurity()
     redis_security: RedisSecurity = RedisSecurity()

@@ -96,14 +96,15 @@ class CustomerRecord(msgspec.Struct, array_like=True):
 class Forgotten(msgspec.Struct, array_like=True, frozen=True):
     """What is remembered of an erased customer, under a fingerprint in place of the id.
 
-    Late events until `erased_at` do not bring them back; a new life goes on from `version`. origin,
-    notice: the end that has to be told, as in `CustomerRecord`.
+    Late events until `erased_at` do not bring them back; a new life goes on from `version`.
+    applied, origin, outbox: as in `CustomerRecord`.
     """
 
     erased_at: int
     version: int
+    applied: dict[str, int]
     origin: str
-    notice: Notice
+    outbox: tuple[Notice, ...]
 
 
 _encode = msgspec.msgpack.Encoder().encode

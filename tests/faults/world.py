@@ -272,7 +272,8 @@ class World:
         read last, which no later one has. Of a customer taken back, Redis must hold nothing older.
         """
         replaceable = wanted is not None
-        wanted = self.logs.latest if wanted is None else wanted
+        # As it is now: the log is read on meanwhile.
+        wanted = dict(self.logs.latest if wanted is None else wanted)
         async with self.redis.client() as client:
             pipeline = client.pipeline(transaction=False)
             for name in wanted:

@@ -4,27 +4,40 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from pathlib import Path
 
 from tests.faults.breaks.kinds import Break
 from tests.faults.world import World
 
+FILES_SECONDS = 20.0
+
 
 def _files(world: World) -> list[Path]:
-    return sorted(path for path in world.state_directory.rglob("*") if path.is_file())
+    files = (path for path in world.state_directory.rglob("*") if path.is_file())
+    return sorted(path for path in files if path.stat().st_size > 0)
+
+
+async def _written(world: World) -> None:
+    """Wait until a copy has something in it."""
+    deadline = time.monotonic() + FILES_SECONDS
+    while not _files(world):
+        if time.monotonic() > deadline:
+            raise AssertionError(
+                f"no worker wrote a copy to {world.state_directory} within {FILES_SECONDS:g} s"
+            )
+        await asyncio.sleep(0.05)
 
 
 async def corrupted(world: World, dice: random.Random) -> None:
     """Kill a worker and overwrite parts of its files before the next starts."""
+    await _written(world)
     slot = dice.choice(world.fleet.slots)
     slot.may_start.clear()
     died = world.fleet.next_end(slot.number)
     slot.kill()
     await died
-    files = [path for path in _files(world) if path.stat().st_size > 0]
-    if not files:
-        raise AssertionError(f"there are no files to damage in {world.state_directory}")
-    for path in files:
+    for path in _files(world):
         content = bytearray(path.read_bytes())
         for _ in range(dice.randint(1, 20)):
             content[dice.randrange(len(content))] ^= dice.randint(1, 255)
@@ -35,14 +48,15 @@ async def corrupted(world: World, dice: random.Random) -> None:
 
 async def removed(world: World, dice: random.Random) -> None:
     """Kill a worker and lose some of its files."""
+    await _written(world)
     slot = dice.choice(world.fleet.slots)
     slot.may_start.clear()
     died = world.fleet.next_end(slot.number)
     slot.kill()
     await died
-    for path in _files(world):
-        if dice.random() < 0.5:
-            path.unlink()
+    files = _files(world)
+    for path in dice.sample(files, dice.randint(1, len(files))):
+        path.unlink()
 
 
 async def full(world: World, dice: random.Random) -> None:
@@ -54,7 +68,16 @@ async def full(world: World, dice: random.Random) -> None:
 
 
 KINDS = [
-    Break("state-corrupted", "disk", "the copies on disk are damaged", corrupted, durable=True),
-    Break("state-removed", "disk", "some of the copies on disk are lost", removed, durable=True),
+    Break(
+        "state-corrupted", "disk", "the copies on disk are damaged", corrupted, durable=True, load=6
+    ),
+    Break(
+        "state-removed",
+        "disk",
+        "some of the copies on disk are lost",
+        removed,
+        durable=True,
+        load=6,
+    ),
     Break("disk-full", "disk", "the disk of the copies is full", full, durable=True, root=True),
 ]
