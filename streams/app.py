@@ -31,6 +31,7 @@ def build_app(
         topic_replication_factor=settings.replication,
         state_dir=settings.state_dir,
     )
+    app.one_by_one = frozenset({settings.topics.clock})
     table = app.Table(TABLE_NAME, partitions=partitions)
     pipeline = Pipeline(app, table, settings, partitions=partitions, feed=feed, cache=cache)
 

@@ -338,8 +338,8 @@ class Pipeline:
         if offsets is None:
             self.cache.unsure(partition)
             return
-        end = offsets[-1] + 1 if offsets else None
-        self.cache.submit(partition, end, *cached(outputs, offsets))
+        start, end = (offsets[0], offsets[-1] + 1) if offsets else (None, None)
+        self.cache.submit(partition, end, *cached(outputs, offsets), start=start)
 
     async def _stop_for(self, error: BaseException) -> None:
         if self._failure is None:

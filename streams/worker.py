@@ -40,6 +40,9 @@ default of 700, a quarter of the time of a batch went into looking for garbage."
 START_SECONDS = 60.0
 """How long a worker that is told to stop may take to: it finishes what is in work, or its start."""
 
+CRASH_SECONDS = 10.0
+"""How long a worker that has crashed may take to: nothing that is in work may be committed."""
+
 REPORT_SECONDS = 30.0
 """Between two lines about lag and rates."""
 
@@ -101,6 +104,13 @@ async def run_worker(settings: Settings, broker: Broker, redis_url: str) -> None
             # Nothing has begun that would have to be finished.
             working.cancel()
         observer.phase = "stopping"
+        if observer.crashed and not (await asyncio.wait({working}, timeout=CRASH_SECONDS))[0]:
+            log.critical(
+                "the worker crashed, and its parts do not stop; it is ended",
+                error=repr(observer.crash_reason),
+                waiting=stacks(),
+            )
+            end_process(1)
         if not (await asyncio.wait({working}, timeout=START_SECONDS))[0]:
             log.critical(
                 "the worker was to stop and did not; it is ended",

@@ -140,8 +140,10 @@ class _Hold:
             self._former = step.end
         if self._former is None or step.position < self._former:
             return False
-        end = self._end if self._queue.mode is Mode.HELD else self._queue.end
-        return step.position >= end
+        if self._queue.mode is not Mode.HELD:
+            return step.position >= self._queue.end
+        # A new leader may give an end that lies before what this worker has just published.
+        return step.position >= max(self._end, self._queue.held_from or 0)
 
     def update(self, step: Progress, now: float) -> None:
         """Begin to hold when little is left, and give it up when that takes long after all."""
@@ -149,7 +151,7 @@ class _Hold:
             if now >= self._until:
                 self.release()
         elif step.left is not None and step.left <= LITTLE:
-            self._queue.mode = Mode.HELD
+            self._queue.mode, self._queue.held_from = Mode.HELD, None
             self._end, self._until = self._queue.end, now + HOLD_SECONDS
             self._released.clear()
 

@@ -43,9 +43,20 @@ class PartitionQueue:
         self.known = ""
         self.left: int | None = None
         self.falls = 0
+        self.held_from: int | None = None
 
-    def submit(self, end: int | None, items: Iterable[Item]) -> None:
-        """Take what was published; ValueError for an end before the last one."""
+    def submit(self, start: int | None, end: int | None, items: Iterable[Item]) -> bool:
+        """Take what was published; say whether it follows what is known of the partition.
+
+        start: offset of the first record, None where that is not to be looked at. Errors:
+        ValueError for an end before the last one.
+        """
+        follows = True
+        if start is not None:
+            if self.mode is Mode.HELD and self.held_from is None:
+                self.held_from = start
+            if self.mode is Mode.CURRENT:
+                follows = start <= max(self.end, mark_offset(self.known) or 0)
         if end is not None:
             if end < self.end:
                 raise ValueError(
@@ -58,6 +69,7 @@ class PartitionQueue:
             held = self.waiting.get(item.customer_id)
             if held is None or supersedes(item, held):
                 self.waiting[item.customer_id] = item
+        return follows
 
     @property
     def idle(self) -> bool:

@@ -95,14 +95,22 @@ class CacheWriter:
         end: int | None,
         scores: Sequence[CachedScore],
         removals: Sequence[Removal] = (),
+        *,
+        start: int | None = None,
     ) -> None:
         """Take what a batch of a partition published, after the broker has it.
 
-        end: offset after its last record, None if it had none. The calls for a partition come in
-        the order of the offsets, and leave none out; ValueError where they do not.
+        start, end: offset of its first record, and after its last; None if it had none. The calls
+        for a partition come in the order of the offsets, ValueError where they do not. Where they
+        leave some out, somebody else published them: a catch-up reads them.
         """
         self._raise_failure()
-        self._queue(partition).submit(end, (*scores, *removals))
+        queue = self._queue(partition)
+        if not queue.submit(start, end, (*scores, *removals)):
+            log.warning(
+                "cache_missed_records", partition=partition, first=start, mark=queue.known or None
+            )
+            self._fall_behind(queue)
         if self._catch_up is not None and not self.healthy and self.pending > MOST_WAITING:
             self._drop()
 

@@ -54,6 +54,16 @@ class Observer:
         self._app, self._pipeline = app, pipeline
         self.phase = "running"
 
+    @property
+    def crashed(self) -> bool:
+        """Whether the app has crashed."""
+        return self._app is not None and bool(self._app.crashed)
+
+    @property
+    def crash_reason(self) -> BaseException | None:
+        """What made the app crash."""
+        return None if self._app is None else self._app.crash_reason
+
     def observe(self) -> Observation:
         """What is known now; raises what ended the questions to the broker."""
         if self._probe is not None and self._probe.done():

@@ -70,6 +70,8 @@ class BatchApp(faust.App):  # type: ignore[misc]
 
     lease: Lease
     """What this worker's writing rests on."""
+    one_by_one: frozenset[str] = frozenset()
+    """Topics of which a batch is one record: each is much work, and committed by itself."""
 
     state_dir: Path | None = None
     """Where copies of the tables are kept, so that a restart reads only what is new."""

@@ -62,12 +62,17 @@ class BatchDelivery(Consumer):  # type: ignore[misc]
             records = await self._in_sequence(tp, fetched_records)
             if not records:
                 continue
+            more = tp.topic in self.app.one_by_one and len(records) > 1
+            if more:
+                records = records[:1]
             self.app.monitor.track_tp_end_offset(tp, self.highwater(tp))
             message = BatchMessage(RecordBatch(tp, records), generation)
             self._expected[tp] = message.offset + 1
             if self.app.topics.acks_enabled_for(tp.topic):
                 self._in_work[tp].append(message)
             yield tp, message
+            if more:
+                await self._fetch_again(tp)
 
     async def _in_sequence(self, tp: TP, records: Sequence[Any]) -> Sequence[Any]:
         """The records that follow what was delivered; none if they have to be fetched again."""

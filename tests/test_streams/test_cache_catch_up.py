@@ -487,6 +487,44 @@ async def test_a_catch_up_that_has_seen_the_end_looks_again_for_what_nobody_know
         await topic.assert_cached(cache, client)
 
 
+async def test_records_that_the_catch_up_was_not_shown_are_missed_and_read(
+    topic: Topic, cache: ScoreCache, client: redis.asyncio.Redis
+) -> None:
+    class Updates:
+        """The topic as a leader shows it that has just been elected: its end lags behind."""
+
+        lags = True
+
+        @asynccontextmanager
+        async def open(self) -> AsyncIterator[Any]:
+            async with topic.updates.open() as self.cursor:
+                yield self
+
+        async def seek(self, partition: int, offset: int | None) -> None:
+            await self.cursor.seek(partition, offset)
+
+        async def read(self) -> Fetched:
+            fetched = await self.cursor.read()
+            if not self.lags or fetched.end is None:
+                return fetched
+            shown = [item for item in fetched.items if item.position < 1]
+            return Fetched(shown, min(fetched.position, 1), 1)
+
+    updates = Updates()
+    await topic.publish([score("c1", 1)])
+    await topic.publish([score("c2", 1)])
+    async with CacheWriter(cache, updates) as writer:
+        writer.assigned([0])
+        await until_mark(cache, 1)
+        updates.lags = False
+        [placed] = await topic.publish([score("c3", 1)])
+        end = end_of([placed])
+        writer.submit(0, end, [placed], start=placed.position)
+        await writer.flush()
+        await until_mark(cache, end)
+    await topic.assert_cached(cache, client)
+
+
 async def test_what_is_no_update_is_skipped_and_the_rest_is_read(
     topic: Topic, cache: ScoreCache, client: redis.asyncio.Redis
 ) -> None:

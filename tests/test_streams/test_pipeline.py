@@ -96,7 +96,7 @@ class Cache:
     def __init__(self):
         self.scores, self.removals, self.ends, self.unsure_of = [], [], [], []
 
-    def submit(self, partition, end, scores, removals):
+    def submit(self, partition, end, scores, removals, *, start):
         self.ends.append(end)
         self.scores += scores
         self.removals += removals

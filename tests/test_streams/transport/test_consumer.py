@@ -477,3 +477,12 @@ async def test_a_worker_without_partitions_reads_none_before_they_are_recovered(
         publish(source, 1)
         await until(lambda: source.committed.get(SOURCE) == 1)
     assert reader.seen == [0]
+
+
+async def test_records_that_are_much_work_come_one_by_one(source: Broker) -> None:
+    publish(source, 4)
+    reader = Reader(source)
+    reader.app.one_by_one = frozenset({SOURCE.topic})
+    async with reader.running():
+        await until(lambda: source.committed.get(SOURCE) == 4)
+    assert reader.offsets == [[0], [1], [2], [3]]
