@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from streams.connection import Broker
+from streams.ends import log_ends
 from streams.settings import Settings
 
 POLL_SECONDS = 0.2
@@ -33,8 +34,7 @@ async def caught_up(
     )
     await consumer.start()
     try:
-        consumer.assign(wanted)
-        ends = await consumer.end_offsets(wanted)
+        ends = await log_ends(consumer, wanted)
         total = sum(ends.values())
         before, since = -1, time.monotonic()
         while True:

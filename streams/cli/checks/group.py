@@ -14,6 +14,7 @@ from aiokafka.errors import KafkaError
 from streams.cli.checks.check import Check
 from streams.cli.checks.topics import TopicFacts
 from streams.connection import Broker
+from streams.ends import log_ends
 from streams.settings import Settings
 from streams.topics import TABLE_NAME, changelog_topic
 
@@ -52,7 +53,7 @@ async def group_checks(
         await consumer.start()
         every = [*inputs, *changelog, *letters]
         begins = await consumer.beginning_offsets(every)
-        ends = await consumer.end_offsets(every)
+        ends = await log_ends(consumer, every)
         since = int((time.time() - DAY) * 1000)
         recent = await consumer.offsets_for_times(dict.fromkeys(letters, since)) if letters else {}
     finally:
