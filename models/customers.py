@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from enum import Enum
 
 import msgspec
 
@@ -28,23 +29,43 @@ from models.outputs import Outputs, Removed, Update
 from models.scores import Evaluation, Removal, RemovalReason, Resend, Scores
 from models.value import Row, value_row, values
 
-Told = Callable[[str, int], bool]
-"""Whether what the record at an offset of a topic-partition led to has certainly been told."""
+
+class Fate(Enum):
+    """What became of the notices that a stored record led to.
+
+    told: they have certainly arrived. under way: they are being sent now. unknown: who was to send
+    them may have died over it.
+    """
+
+    TOLD = "told"
+    UNDER_WAY = "under way"
+    UNKNOWN = "unknown"
 
 
-def always_told(_origin: str, _offset: int) -> bool:
-    """Nothing has crashed: whatever is stored was told."""
-    return True
+Fates = Callable[[str, int], Fate]
+"""The fate of what the record at an offset of a topic-partition led to."""
+
+Told = tuple[Notice, tuple[Evidence, ...]]
+"""A notice with the evidence of each of its changes."""
+
+
+def all_told(_origin: str, _offset: int) -> Fate:
+    """Nothing has crashed, and nothing is under way."""
+    return Fate.TOLD
 
 
 class Customer:
     """A customer's record while a batch is worked on.
 
     present: whether there is a customer to value; not so before the first event, after an erasure,
-    and after a merge into another. steps: what is to be published, in its order.
+    and after a merge into another. untold: what may still have to be told of the stored record;
+    stored_row: the row of the customer as stored. steps: what is to be published, in its order.
     """
 
-    __slots__ = ("customer_id", "kept", "key", "present", "record", "resent", "steps", "summary")
+    __slots__ = (
+        "customer_id", "kept", "key", "present", "record", "resent", "steps", "stored_row",
+        "summary", "untold",
+    )  # fmt: skip
 
     def __init__(
         self, key: bytes, record: CustomerRecord, config: Economics, *, present: bool
@@ -54,6 +75,8 @@ class Customer:
         self.record = record
         self.present = present
         self.summary = Summary(record.aggregate, config)
+        self.untold: list[Notice] = []
+        self.stored_row: int | None = None
         self.steps: list[Evaluation | Removal | Resend] = []
         self.resent = False
         self.kept = False
@@ -87,13 +110,13 @@ class Batch:
         origin: str,
         context: Context,
         outputs: Outputs,
-        told: Told,
+        fates: Fates,
     ) -> None:
         self.states = states
         self.origin = origin
         self.context = context
         self.outputs = outputs
-        self.told = told
+        self.fates = fates
         self.customers: dict[bytes, Customer] = {}
         self.rows: list[Row] = []
 
@@ -109,9 +132,19 @@ class Batch:
                 self.context.economics,
                 present=stored is not None and not record.into,
             )
-            if record.outbox and not self.told(record.origin, record.outbox[-1].offset):
-                self._resend(known)
+            if record.outbox:
+                self._see_to_outbox(known)
         return known
+
+    def _see_to_outbox(self, customer: Customer) -> None:
+        fates = [
+            (notice, self.fates(notice.origin, notice.offset)) for notice in customer.record.outbox
+        ]
+        customer.untold = [notice for notice, fate in fates if fate is not Fate.TOLD]
+        if customer.untold and customer.present:
+            customer.stored_row = self._add_row(customer)
+        if any(fate is Fate.UNKNOWN for _, fate in fates):
+            self._resend(customer)
 
     def _remembered(self, key: bytes) -> CustomerRecord:
         """The record of somebody who is not there: new, or what an erasure left."""
@@ -123,7 +156,6 @@ class Batch:
             version=forgotten.version,
             erased_at=forgotten.erased_at,
             applied=forgotten.applied,
-            origin=forgotten.origin,
             outbox=forgotten.outbox,
         )
 
@@ -137,11 +169,12 @@ class Batch:
         self._resend(customer)
 
     def _resend(self, customer: Customer) -> None:
-        """Send the customer's current value again, and what is in the outbox, before all else."""
+        """Send the customer's current value again, and what was not told, before all else."""
         if not customer.resent:
             customer.resent = True
-            row = self._add_row(customer) if customer.present else None
-            customer.steps.append(Resend(row))
+            if customer.present and customer.stored_row is None:
+                customer.stored_row = self._add_row(customer)
+            customer.steps.append(Resend(customer.stored_row))
 
     def evaluate(self, customer: Customer, as_of: int, offset: int) -> None:
         """Score the customer as of a time, as the next version of its record."""
@@ -189,39 +222,32 @@ class Batch:
 
     def _publish(self, customer: Customer, scores: Scores) -> None:
         record, outputs = customer.record, self.outputs
-        notices: list[tuple[Notice, tuple[Evidence, ...]]] = []
+        untold = list(_untold(customer, scores))
+        fresh: list[Told] = []
         row = 0
         for step in customer.steps:
             if isinstance(step, Evaluation):
                 row = step.row
-                if changed := _changes(record, step, scores):
-                    notices.append(changed)
+                if changed := _changes(record, self.origin, step, scores):
+                    fresh.append(changed)
             elif isinstance(step, Removal):
-                notices.append((_removal(record, step), ()))
+                fresh.append((_removal(record, self.origin, step), ()))
             else:
                 row = step.row or 0
-                again = _from_outbox(record, step, scores)
-                self._tell(outputs.resent, customer, record.origin, again)
-        self._tell(outputs.segment_changes, customer, self.origin, notices)
+                self._tell(customer, untold)
+        self._tell(customer, fresh)
         if customer.kept or not all(isinstance(step, Resend) for step in customer.steps):
-            record.origin = self.origin if notices else ""
-            record.outbox = _outbox(notices, record.version)
+            record.outbox = _outbox([*untold, *fresh], record.version)
             self._store(customer)
         if customer.present:
             outputs.updates.append(self._update(customer, scores, row))
         else:
             outputs.removed.append(Removed(customer.customer_id, customer.key, record.version))
 
-    def _tell(
-        self,
-        documents: list[tuple[bytes, bytes]],
-        customer: Customer,
-        origin: str,
-        notices: Iterable[tuple[Notice, tuple[Evidence, ...]]],
-    ) -> None:
+    def _tell(self, customer: Customer, notices: Iterable[Told]) -> None:
         for notice, evidence in notices:
-            told = notice_documents(customer.customer_id, origin, notice, evidence)
-            documents.extend((customer.key, document) for document in told)
+            documents = notice_documents(customer.customer_id, notice, evidence)
+            self.outputs.segment_changes.extend((customer.key, each) for each in documents)
 
     def _update(self, customer: Customer, scores: Scores, row: int) -> Update:
         record = customer.record
@@ -243,24 +269,26 @@ class Batch:
             return
         # Erased: the id goes, and a fingerprint of it stays.
         records[customer.key] = None
-        left = Forgotten(
-            record.erased_at, record.version, record.applied, record.origin, record.outbox
-        )
+        left = Forgotten(record.erased_at, record.version, record.applied, record.outbox)
         records[forgotten_key(customer.key, self.context.erasure_key)] = encode_record(left)
 
 
-def _removal(record: CustomerRecord, step: Removal) -> Notice:
+def _removal(record: CustomerRecord, origin: str, step: Removal) -> Notice:
     notice = Notice(
-        step.version, step.as_of, step.offset, record.clv, removal=step.reason, into=step.into
+        step.version,
+        step.as_of,
+        origin,
+        step.offset,
+        record.clv,
+        removal=step.reason,
+        into=step.into,
     )
     record.segments = {}
     record.clv = None
     return notice
 
 
-def _changes(
-    record: CustomerRecord, step: Evaluation, scores: Scores
-) -> tuple[Notice, tuple[Evidence, ...]] | None:
+def _changes(record: CustomerRecord, origin: str, step: Evaluation, scores: Scores) -> Told | None:
     """What an evaluation changes, or None; the record has its segments and its value after."""
     row, segments, before = step.row, record.segments, record.clv
     after = record.clv = scores.clv[row]
@@ -275,30 +303,32 @@ def _changes(
             segments[name] = current
     if not changes:
         return None
-    notice = Notice(step.version, step.as_of, step.offset, before, after, tuple(changes))
+    notice = Notice(step.version, step.as_of, origin, step.offset, before, after, tuple(changes))
     return notice, tuple(evidence)
 
 
-def _outbox(notices: list[tuple[Notice, tuple[Evidence, ...]]], version: int) -> tuple[Notice, ...]:
-    """The notices to store, without the evidence that can be had from the record itself."""
-    return tuple(
-        notice
-        if notice.version == version or notice.removal
-        else msgspec.structs.replace(notice, evidence=evidence)
-        for notice, evidence in notices
-    )
+def _outbox(notices: list[Told], version: int) -> tuple[Notice, ...]:
+    """The notices to store, without the evidence that can be had from the record itself.
+
+    Of an erased customer only the end is told: the rest is forgotten with them.
+    """
+    kept: list[Notice] = []
+    for notice, evidence in notices:
+        if notice.removal == "erased":
+            kept.clear()
+        own = notice.version == version or notice.removal
+        kept.append(notice if own else msgspec.structs.replace(notice, evidence=evidence))
+    return tuple(kept)
 
 
-def _from_outbox(
-    record: CustomerRecord, step: Resend, scores: Scores
-) -> Iterator[tuple[Notice, tuple[Evidence, ...]]]:
-    """The stored notices, with the evidence of those that are of the record as it stands."""
+def _untold(customer: Customer, scores: Scores) -> Iterator[Told]:
+    """The stored notices to be told, with the evidence of those that are of the record itself."""
     dimensions = {dimension.name: dimension for dimension, _ in scores.segments}
-    for notice in record.outbox:
-        evidence = notice.evidence
-        if evidence is None and step.row is not None:
+    for notice in customer.untold:
+        evidence, row = notice.evidence, customer.stored_row
+        if evidence is None and row is not None:
             evidence = tuple(
-                scores.evidence(dimensions[change.dimension], step.row)
+                scores.evidence(dimensions[change.dimension], row)
                 if change.dimension in dimensions
                 else {}
                 for change in notice.changes

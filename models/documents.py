@@ -111,12 +111,10 @@ def value_update(
     )
 
 
-def notice_documents(
-    customer_id: str, origin: str, notice: Notice, evidence: Iterable[Evidence]
-) -> list[bytes]:
+def notice_documents(customer_id: str, notice: Notice, evidence: Iterable[Evidence]) -> list[bytes]:
     """The events that tell of a notice: changes of segment, or the customer's end."""
     if notice.removal:
-        return [_customer_removed(customer_id, origin, notice)]
+        return [_customer_removed(customer_id, notice)]
     common = {
         "customer_id": customer_id,
         "version": notice.version,
@@ -128,7 +126,7 @@ def notice_documents(
         _encode(
             {
                 "specversion": "1.0",
-                "id": f"{customer_id}/{change.dimension}/{origin}/{notice.offset}",
+                "id": f"{customer_id}/{change.dimension}/{notice.origin}/{notice.offset}",
                 "source": SOURCE,
                 "type": "clv.segment-changed",
                 "subject": customer_id,
@@ -147,12 +145,12 @@ def notice_documents(
     ]
 
 
-def _customer_removed(customer_id: str, origin: str, notice: Notice) -> bytes:
+def _customer_removed(customer_id: str, notice: Notice) -> bytes:
     as_of = moment(notice.as_of)
     return _encode(
         {
             "specversion": "1.0",
-            "id": f"{customer_id}/removed/{origin}/{notice.offset}",
+            "id": f"{customer_id}/removed/{notice.origin}/{notice.offset}",
             "source": SOURCE,
             "type": "clv.customer-removed",
             "subject": customer_id,

@@ -18,7 +18,7 @@ from models.aggregate.fold import Effect
 from models.aggregate.record import is_customer
 from models.context import Context
 from models.contracts import Envelope, Reason, Refused, customer_of, decode, key_as_customer
-from models.customers import Batch, Told, always_told
+from models.customers import Batch, Fates, all_told
 from models.identities import ask_for, erase, hand_over, onward, send_state, take_over
 from models.identity import Absorb, DamagedMessage, Release, decode_message, via_of
 from models.outputs import DeadLetter, Outputs, Record, Rekeyed
@@ -35,7 +35,7 @@ def process(
     *,
     now: int,
     at_home: Callable[[bytes], bool] = lambda _key: True,
-    told: Told = always_told,
+    fates: Fates = all_told,
 ) -> Outputs:
     """Fold the records of one topic-partition into the states of its customers.
 
@@ -43,8 +43,8 @@ def process(
     the outputs. origin: "topic/partition" of the records. now: milliseconds since 1970; events
     that claim to be later than a day after it, or after their arrival, are refused. at_home: says
     of a new customer's key whether it belongs to this topic-partition; publishers may partition by
-    another rule, and a customer's events must all be in one place. told: says whether what is in a
-    customer's outbox was sent; what may not have been is sent again, before it is replaced.
+    another rule, and a customer's events must all be in one place. fates: says what became of the
+    notices of stored records; what may not have been told is told again, and kept until it was.
 
     Raises
     ------
@@ -52,7 +52,7 @@ def process(
         when a stored record was written by a newer version, or is damaged.
     """
     outputs = Outputs()
-    batch = Batch(states, origin, context, outputs, told)
+    batch = Batch(states, origin, context, outputs, fates)
     config = context.economics
     for record in records:
         try:
@@ -139,16 +139,16 @@ def advance(
     context: Context,
     *,
     as_of: int,
-    told: Told = always_told,
+    fates: Fates = all_told,
 ) -> Outputs:
     """Let time pass for these customers: score them all as of a time, and publish.
 
     as_of: milliseconds since 1970; a customer never goes back before what it was scored at.
     offset: of the record in `origin` that says so; a customer that has seen it is sent again.
-    told: as in `process`.
+    fates: as in `process`.
     """
     outputs = Outputs()
-    batch = Batch(states, origin, context, outputs, told)
+    batch = Batch(states, origin, context, outputs, fates)
     for key in keys:
         if not is_customer(key) or key not in states:
             continue
@@ -169,7 +169,7 @@ def exchange(
     records: Iterable[Record],
     context: Context,
     *,
-    told: Told = always_told,
+    fates: Fates = all_told,
 ) -> Outputs:
     """Do what customers of other partitions, and merges and erasures, ask of these customers.
 
@@ -177,7 +177,7 @@ def exchange(
     `process`.
     """
     outputs = Outputs()
-    batch = Batch(states, origin, context, outputs, told)
+    batch = Batch(states, origin, context, outputs, fates)
     for record in records:
         try:
             key = key_as_customer(record.key).encode()

@@ -79,17 +79,15 @@ class Outputs:
     key, in their order; among them the notices of customers who are gone. messages, handovers: for
     other customers' partitions, by customer's key. forgotten: events of before an erasure.
 
-    Strays, messages and dead letters follow from the events alone; they may be sent before the
-    records are stored. Updates, changes, handovers and strays that follow a merge come of the
-    records, and are sent after. resent: changes that were stored already; sent before the records,
-    which take their place.
+    Strays, messages and dead letters follow from the events alone. Messages must be sent before the
+    records are stored, since a replay does not give them again. Updates, changes, handovers and
+    strays that follow a merge come of the records, and are sent after.
     """
 
     records: dict[bytes, bytes | None] = field(default_factory=dict)
     updates: list[Update] = field(default_factory=list)
     removed: list[Removed] = field(default_factory=list)
     segment_changes: list[tuple[bytes, bytes]] = field(default_factory=list)
-    resent: list[tuple[bytes, bytes]] = field(default_factory=list)
     messages: list[tuple[bytes, bytes]] = field(default_factory=list)
     handovers: list[tuple[bytes, bytes]] = field(default_factory=list)
     rekeyed: list[Rekeyed] = field(default_factory=list)

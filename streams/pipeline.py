@@ -1,15 +1,14 @@
 """The way of a batch: engine, changelog, outputs, cache, commit.
 
     outputs = process(states, records)
-    -> dead letters, strays and messages: what follows from the events alone
     -> the changelog, and the broker acknowledges it
     -> clv.updates and clv.segment-changes, and the broker acknowledges them
     -> Redis
     -> the batch is acknowledged, and its offset may be committed
 
-The state comes before what it leads to. A stored record holds what its last change has to tell,
-so that after a crash the same is told again, and nothing is ever told that did not come to be. The
-outputs of a partition take turns; batches of others are worked on while deliveries are awaited.
+The state comes before what it leads to. A stored record holds what has to be told of it, so that
+after a crash the same is told again, and nothing is ever told that did not come to be. Each step of
+a partition's batches happens in their order; while one batch is between two steps, others are too.
 """
 
 from __future__ import annotations
@@ -31,6 +30,7 @@ from models.aggregate.record import ERASURE_KEY, erasure_fingerprint
 from models.context import Context
 from models.contracts import Reason, Refused
 from models.contracts.clock import Tick
+from models.customers import Fate
 from models.engine import advance, exchange, process
 from models.outputs import DeadLetter, Outputs, Record
 from streams.cache import CacheWriter
@@ -65,23 +65,41 @@ class ErasureKeyChanged(Exception):
     """The secret under which erased customers are remembered is not the one it was."""
 
 
+class _Lane:
+    """The steps of one partition: each takes one batch at a time, in the order they came."""
+
+    def __init__(self) -> None:
+        self.store = asyncio.Lock()
+        self.tell = asyncio.Lock()
+        self.cache = asyncio.Lock()
+
+
+class _Progress:
+    """How far the records of one topic-partition got: offsets after the last of them.
+
+    handed_over: their outputs are on their way. told: their outputs are at the broker.
+    """
+
+    handed_over = 0
+    told = 0
+
+
 class _Work(NamedTuple):
     """Outputs on their way.
 
-    topic, followers: of the batch, and those of its records that follow a merge. first: deliveries
-    that were not to wait for the records. former, told: set when the outputs of
-    the partition's turn before, and of this one, are at the broker. event: the batch to acknowledge
-    at the end, if these are its last.
+    topic, followers: of the batch, and those of its records that follow a merge. messages, others:
+    deliveries that the records wait for, and those they do not. event: the batch to acknowledge at
+    the end, if these are its last, and progress: of its topic-partition.
     """
 
     partition: int
     outputs: Outputs
     topic: str
     followers: Sequence[tuple[bytes, OutgoingRecord]]
-    first: Sequence[asyncio.Future[Any]]
-    former: asyncio.Event | None
-    told: asyncio.Event
+    messages: Sequence[asyncio.Future[Any]]
+    others: Sequence[asyncio.Future[Any]]
     event: EventT | None
+    progress: _Progress
 
 
 class Pipeline:
@@ -113,13 +131,13 @@ class Pipeline:
         self._erasure_key = b"" if key is None else key.get_secret_value().encode()
         self._slots = asyncio.Semaphore(IN_WORK)
         self._failure: BaseException | None = None
-        self._told: dict[int, asyncio.Event] = {}
-        self._handed: dict[str, int] = {}
+        self._lanes: defaultdict[int, _Lane] = defaultdict(_Lane)
+        self._progress: defaultdict[str, _Progress] = defaultdict(_Progress)
         self._tasks: set[asyncio.Task[None]] = set()
 
     def assigned(self) -> None:
         """Take note that partitions were assigned: what others did meanwhile is not known."""
-        self._handed.clear()
+        self._progress.clear()
 
     async def fold(self, event: EventT) -> None:
         """Fold a batch of input records into the customers' records."""
@@ -132,7 +150,7 @@ class Pipeline:
             self._context(),
             now=_now(),
             at_home=lambda key: home_partition(key, self.partitions) == batch.tp.partition,
-            told=self._was_told,
+            fates=self._fate,
         )
         self.counts.add(outputs, len(batch))
         self._hand_over(batch, outputs, event)
@@ -142,9 +160,7 @@ class Pipeline:
         batch: RecordBatch = event.value
         await self._slot()
         states = self._states(batch.tp.partition)
-        outputs = exchange(
-            states, batch.origin, batch.records, self._context(), told=self._was_told
-        )
+        outputs = exchange(states, batch.origin, batch.records, self._context(), fates=self._fate)
         self.counts.add_published(outputs)
         self._hand_over(batch, outputs, event)
 
@@ -200,7 +216,7 @@ class Pipeline:
                 offset,
                 self._context(),
                 as_of=as_of,
-                told=self._was_told,
+                fates=self._fate,
             )
             yield outputs
         self.counts.ticks += 1
@@ -226,13 +242,15 @@ class Pipeline:
             )
         return states
 
-    def _was_told(self, origin: str, offset: int) -> bool:
-        """Whether what a record led to is at the broker, or will be before anything new is."""
-        if offset < self._handed.get(origin, 0):
-            return True
+    def _fate(self, origin: str, offset: int) -> Fate:
+        progress = self._progress[origin]
+        if offset < progress.told:
+            return Fate.TOLD
+        if offset < progress.handed_over:
+            return Fate.UNDER_WAY
         topic, _, partition = origin.rpartition("/")
         committed: int = self.app.consumer.committed_to(TP(topic, int(partition)))
-        return offset < committed
+        return Fate.TOLD if offset < committed else Fate.UNKNOWN
 
     def _hand_over(
         self, batch: RecordBatch, outputs: Outputs, event: EventT | None = None
@@ -246,27 +264,28 @@ class Pipeline:
         if outputs.records and ERASURE_KEY not in self.table.partition(partition):
             outputs.records[ERASURE_KEY] = erasure_fingerprint(self._erasure_key)
         self.table.update_partition(partition, outputs.records)
+        progress = self._progress[batch.origin]
         if event is not None:
-            self._handed[batch.origin] = batch.last_offset + 1
-        former = self._told.get(partition)
-        told = self._told[partition] = asyncio.Event()
-        first = self._send_first(batch, outputs)
-        followers = list(stray_records(batch, outputs, followers=True))
-        work = _Work(partition, outputs, batch.tp.topic, followers, first, former, told, event)
+            progress.handed_over = batch.last_offset + 1
+        letters = (letter_record(batch, letter) for letter in outputs.dead_letters)
+        work = _Work(
+            partition,
+            outputs,
+            batch.tp.topic,
+            followers=list(stray_records(batch, outputs, followers=True)),
+            messages=self._home(self.topics.identity, message_records(outputs.messages)),
+            others=[
+                *self._to(self.topics.dead_letters, partition, letters),
+                *self._home(batch.tp.topic, stray_records(batch, outputs, followers=False)),
+            ],
+            event=event,
+            progress=progress,
+        )
         self.in_work += 1
         task = asyncio.create_task(self._see_through(work))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
-
-    def _send_first(self, batch: RecordBatch, outputs: Outputs) -> list[asyncio.Future[Any]]:
-        """Send what follows from the events alone: dead letters, strays, and messages."""
-        letters = (letter_record(batch, letter) for letter in outputs.dead_letters)
-        return [
-            *self._to(self.topics.dead_letters, batch.tp.partition, letters),
-            *self._home(batch.tp.topic, stray_records(batch, outputs, followers=False)),
-            *self._home(self.topics.identity, message_records(outputs.messages)),
-        ]
 
     def _home(
         self, topic: str, records: Iterable[tuple[bytes, OutgoingRecord]]
@@ -295,28 +314,20 @@ class Pipeline:
 
     async def _see_through(self, work: _Work) -> None:
         """Store, then tell, each when the broker has what comes before; or stop the worker."""
-        outputs, partition = work.outputs, work.partition
+        lane = self._lanes[work.partition]
         try:
-            await asyncio.gather(*work.first)
-            if work.former is not None:
-                await work.former.wait()
-            if self._failure is not None:
-                return
-            again = self._to(self.topics.segment_changes, partition, change_records(outputs.resent))
-            await asyncio.gather(*again)
-            await asyncio.gather(*self.table.send_items(partition, outputs.records))
-            values = self._to(self.topics.updates, partition, value_records(outputs))
-            others = [
-                *self._to(
-                    self.topics.segment_changes, partition, change_records(outputs.segment_changes)
-                ),
-                *self._home(work.topic, work.followers),
-                *self._home(self.topics.identity, message_records(outputs.handovers)),
-            ]
-            written = await asyncio.gather(*values)
-            await asyncio.gather(*others)
-            self._tell_cache(partition, outputs, written)
-            work.told.set()
+            async with lane.store:
+                await self._arrived(work.messages)
+                stored = self.table.send_items(work.partition, work.outputs.records)
+            async with lane.tell:
+                await self._arrived(stored)
+                values, others = self._tell(work)
+            async with lane.cache:
+                written = await self._arrived(values)
+                await self._arrived([*others, *work.others])
+                self._tell_cache(work.partition, work.outputs, written)
+                if work.event is not None:
+                    work.progress.told = work.event.value.last_offset + 1
             await self.cache.flush()
             if work.event is not None:
                 work.event.ack()
@@ -329,9 +340,27 @@ class Pipeline:
         except Exception as error:  # noqa: BLE001 - whatever it is, nothing later may be committed
             await self._stop_for(error)
         finally:
-            work.told.set()
             self.in_work -= 1
             self._slots.release()
+
+    async def _arrived(self, deliveries: Iterable[asyncio.Future[Any]]) -> list[Any]:
+        """Wait for deliveries; for nothing once another batch has failed."""
+        delivered = await asyncio.gather(*deliveries)
+        if self._failure is not None:
+            raise self._failure
+        return delivered
+
+    def _tell(self, work: _Work) -> tuple[list[asyncio.Future[Any]], list[asyncio.Future[Any]]]:
+        """Send what follows from stored records; returns the deliveries of values, and of the rest."""
+        outputs, partition = work.outputs, work.partition
+        values = self._to(self.topics.updates, partition, value_records(outputs))
+        changes = change_records(outputs.segment_changes)
+        others = [
+            *self._to(self.topics.segment_changes, partition, changes),
+            *self._home(work.topic, work.followers),
+            *self._home(self.topics.identity, message_records(outputs.handovers)),
+        ]
+        return values, others
 
     def _tell_cache(self, partition: int, outputs: Outputs, written: Iterable[Delivery]) -> None:
         offsets = positions(written)

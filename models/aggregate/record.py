@@ -43,12 +43,14 @@ Evidence = dict[str, float | None]
 class Notice(msgspec.Struct, array_like=True, frozen=True):
     """What subscribers are told of one evaluation, or of the customer's end.
 
-    offset: of the record that led to it. removal: "erased" or "merged", or empty; into: the
-    customer who stays. evidence: of each change; None where it can be had from the record itself.
+    origin, offset: topic-partition and offset of the record that led to it. removal: "erased" or
+    "merged", or empty; into: the customer who stays. evidence: of each change; None where it can be
+    had from the record itself.
     """
 
     version: int
     as_of: int
+    origin: str
     offset: int
     before: float | None = None
     after: float | None = None
@@ -75,8 +77,8 @@ class CustomerRecord(msgspec.Struct, array_like=True):
     erased_at: milliseconds since 1970; whatever happened until then is forgotten, -1 for nothing.
     into, merged_at: the customer that this one was merged into, and when; the rest stays as it was
     handed over. absorbed: customers that were merged into this one.
-    origin, outbox: the topic-partition of the last batch that changed the record, and what it has
-    to tell. The record is stored before it is told, and after a crash it is told from here.
+    outbox: what the last batch that changed the record has to tell, and what had not been told of
+    by then. The record is stored before it is told, and after a crash it is told from here.
     """
 
     aggregate: Aggregate = msgspec.field(default_factory=Aggregate)
@@ -89,7 +91,6 @@ class CustomerRecord(msgspec.Struct, array_like=True):
     into: str = ""
     merged_at: int = -1
     absorbed: dict[str, Guest] = msgspec.field(default_factory=dict)
-    origin: str = ""
     outbox: tuple[Notice, ...] = ()
 
 
@@ -97,13 +98,12 @@ class Forgotten(msgspec.Struct, array_like=True, frozen=True):
     """What is remembered of an erased customer, under a fingerprint in place of the id.
 
     Late events until `erased_at` do not bring them back; a new life goes on from `version`.
-    applied, origin, outbox: as in `CustomerRecord`.
+    applied, outbox: as in `CustomerRecord`.
     """
 
     erased_at: int
     version: int
     applied: dict[str, int]
-    origin: str
     outbox: tuple[Notice, ...]
 
 

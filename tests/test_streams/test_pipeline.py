@@ -183,7 +183,7 @@ async def test_changelog_then_outputs_then_cache_then_ack(running):
     assert event.acked
 
 
-async def test_what_follows_from_the_events_alone_comes_before_the_changelog(running):
+async def test_what_follows_from_the_events_alone_does_not_wait_for_the_changelog(running):
     running.broker.held = True
     running.pipeline.partitions = 2
     stray = next(f"c{n}" for n in range(9) if home_partition(f"c{n}".encode(), 2))
@@ -192,33 +192,74 @@ async def test_what_follows_from_the_events_alone_comes_before_the_changelog(run
     batch = Event("shop.orders", *orders(0, stray, here).value.records, bad)
     await running.pipeline.fold(batch)
     await turns()
-    assert topics(running.broker) == ["clv.dead-letters", "shop.orders"]
+    assert topics(running.broker) == ["clv.dead-letters", "shop.orders", "changelog"]
+    letter, sent_on, _ = running.broker.deliveries
+    running.broker.deliveries = [d for d in running.broker.deliveries if d not in {letter, sent_on}]
+    for _ in range(2):
+        running.broker.arrive()
+        await turns()
+    # All that was stored is told, and a refused event is not at the broker yet.
+    assert "clv.updates" in topics(running.broker)
+    assert not batch.acked
+    running.broker.deliveries += [letter, sent_on]
     running.broker.arrive()
     await turns()
-    assert topics(running.broker)[2:] == ["changelog"]
+    assert batch.acked
 
 
-async def test_outputs_of_a_partition_take_turns(running):
+async def test_messages_to_other_customers_come_before_the_changelog(running):
+    """A replay does not give them again."""
+    running.broker.held = True
+    await running.pipeline.fold(said("merged", "c2", 0, merged_from="c1", merged_at=at(2)))
+    await running.pipeline.fold(orders(0, "c3"))
+    await turns()
+    assert topics(running.broker) == ["clv.identity"]
+    running.broker.arrive()
+    await turns()
+    assert topics(running.broker) == ["clv.identity", "changelog"]
+
+
+async def test_batches_of_a_partition_follow_each_other_through_every_step(running):
     running.broker.held = True
     first, second = orders(0, "c1"), orders(5, "c1")
     await running.pipeline.fold(first)
     await running.pipeline.fold(second)
     await turns()
-    # The second is stored when the first is told: a record holds what its last change has to tell.
-    assert topics(running.broker) == ["changelog"]
-    running.broker.arrive()
+    # The second is stored before the first is told: its record says what both have to tell.
+    assert topics(running.broker) == ["changelog", "changelog"]
+    one, two = (decode_record(value) for _, _, value in running.broker.sent)
+    assert [one.version, two.version] == [1, 2]
+    assert two.outbox[0].version == 1
+    assert [(c.dimension, c.current) for c in two.outbox[0].changes] == [
+        (c.dimension, c.current) for c in one.outbox[0].changes
+    ]
+    assert all(two.outbox[0].evidence)
+    # Acknowledged in the wrong order, they are told in the right one.
+    late, early = running.broker.deliveries
+    running.broker.deliveries = []
+    early.set_result(early.delivery)
     await turns()
-    assert topics(running.broker).count("changelog") == 1
+    assert topics(running.broker) == ["changelog", "changelog"]
+    late.set_result(late.delivery)
+    await turns()
+    versions = [
+        json.loads(v)["data"]["version"] for t, _, v in running.broker.sent if t == "clv.updates"
+    ]
+    assert versions == [1, 2]
+    assert not first.acked
     running.broker.arrive()
     await turns()
     assert first.acked
-    assert topics(running.broker)[-1] == "changelog"
-    for _ in range(2):
-        running.broker.arrive()
-        await turns()
-    versions = [decode_record(v).version for t, _, v in running.broker.sent if t == "changelog"]
-    assert versions == [1, 2]
     assert second.acked
+
+
+async def test_what_is_told_is_not_carried_on(running):
+    await running.pipeline.fold(orders(0, "c1"))
+    await turns()
+    await running.pipeline.fold(orders(5, "c1"))
+    await turns()
+    last = [decode_record(v) for topic, _, v in running.broker.sent if topic == "changelog"][-1]
+    assert all(notice.version == 2 for notice in last.outbox)
 
 
 async def test_time_passing_never_stores_an_older_record_over_a_newer(running, monkeypatch):
@@ -254,7 +295,7 @@ async def test_a_failed_delivery_stops_everything_behind_it(running):
     running.broker.fail(OSError("the broker is gone"))
     await turns()
     assert [str(error) for error in running.crashes] == ["the broker is gone"]
-    assert topics(running.broker) == ["changelog"]
+    assert set(topics(running.broker)) == {"changelog"}
     assert not first.acked
     assert not second.acked
     with pytest.raises(OSError, match="gone"):
@@ -368,8 +409,10 @@ async def test_after_a_crash_what_was_stored_is_told_before_anything_new(running
     await running.pipeline.fold(Event("shop.support", record))
     await turns()
     assert [sent for sent in running.broker.sent if sent[0] == "clv.segment-changes"] == changes
+    await running.pipeline.fold(orders(0, "c1"))
+    await turns()
     running.broker.sent.clear()
-    # It is told now, and not told again.
+    # Its replay was the last to tell of it.
     again = KafkaRecord(
         1, milliseconds(1), b"c1", body("ticket.opened", ticket | {"ticket_id": "u"})
     )
