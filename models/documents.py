@@ -126,7 +126,7 @@ def notice_documents(customer_id: str, notice: Notice, evidence: Iterable[Eviden
         _encode(
             {
                 "specversion": "1.0",
-                "id": f"{customer_id}/{change.dimension}/{notice.origin}/{notice.offset}",
+                "id": f"{customer_id}/{change.dimension}/{notice.version}",
                 "source": SOURCE,
                 "type": "clv.segment-changed",
                 "subject": customer_id,
@@ -150,7 +150,7 @@ def _customer_removed(customer_id: str, notice: Notice) -> bytes:
     return _encode(
         {
             "specversion": "1.0",
-            "id": f"{customer_id}/removed/{notice.origin}/{notice.offset}",
+            "id": f"{customer_id}/removed/{notice.version}",
             "source": SOURCE,
             "type": "clv.customer-removed",
             "subject": customer_id,

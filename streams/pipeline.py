@@ -351,7 +351,7 @@ class Pipeline:
         return delivered
 
     def _tell(self, work: _Work) -> tuple[list[asyncio.Future[Any]], list[asyncio.Future[Any]]]:
-        """Send what follows from stored records; returns the deliveries of values, and of the rest."""
+        """Send what follows from stored records; returns the deliveries of values, and others."""
         outputs, partition = work.outputs, work.partition
         values = self._to(self.topics.updates, partition, value_records(outputs))
         changes = change_records(outputs.segment_changes)
