@@ -176,7 +176,9 @@ class Batch:
                 customer.stored_row = self._add_row(customer)
             customer.steps.append(Resend(customer.stored_row))
 
-    def evaluate(self, customer: Customer, as_of: int, offset: int) -> None:
+    def evaluate(
+        self, customer: Customer, as_of: int, offset: int, *, backfill: bool = False
+    ) -> None:
         """Score the customer as of a time, as the next version of its record."""
         record = customer.record
         if not customer.present:
@@ -186,7 +188,7 @@ class Batch:
         record.as_of = max(record.as_of, as_of)
         record.applied[self.origin] = offset
         row = self._add_row(customer)
-        customer.steps.append(Evaluation(row, record.version, record.as_of, offset))
+        customer.steps.append(Evaluation(row, record.version, record.as_of, offset, backfill))
 
     def remove(
         self, customer: Customer, reason: RemovalReason, into: str, as_of: int, offset: int
@@ -227,8 +229,8 @@ class Batch:
         row = 0
         for step in customer.steps:
             if isinstance(step, Evaluation):
-                row = step.row
-                if changed := _changes(record, self.origin, step, scores):
+                row, record.backfill = step.row, step.backfill
+                if not step.backfill and (changed := _changes(record, self.origin, step, scores)):
                     fresh.append(changed)
             elif isinstance(step, Removal):
                 fresh.append((_removal(record, self.origin, step), ()))

@@ -97,6 +97,8 @@ def value_update(
         },
         "windows": rolling_windows(record.aggregate, config.day(record.as_of), config),
     }
+    if record.backfill:
+        data["backfill"] = True
     return _encode(
         {
             "specversion": "1.0",

@@ -18,6 +18,7 @@ from models.aggregate.fold import Effect
 from models.aggregate.record import is_customer
 from models.context import Context
 from models.contracts import Envelope, Reason, Refused, customer_of, decode, key_as_customer
+from models.contracts.backfill import is_backfill
 from models.customers import Batch, Fates, all_told
 from models.identities import ask_for, erase, hand_over, onward, send_state, take_over
 from models.identity import Absorb, DamagedMessage, Release, decode_message, via_of
@@ -92,7 +93,8 @@ def process(
             outputs.duplicates += 1
             continue
         outputs.accepted += 1
-        batch.evaluate(customer, occurred, record.offset)
+        backfill = is_backfill(record.headers)
+        batch.evaluate(customer, occurred, record.offset, backfill=backfill)
     batch.finish()
     return outputs
 

@@ -33,13 +33,17 @@ Published = tuple[Any, ...]
 
 
 class Evaluation(NamedTuple):
-    """A moment at which a customer is scored; `row` is its place among all of the batch."""
+    """A moment at which a customer is scored; `row` is its place among all of the batch.
+
+    backfill: what changes is not told now, but with the next that is none.
+    """
 
     row: int
     version: int
     as_of: int
     offset: int
     """Of the record that led to it."""
+    backfill: bool
 
 
 RemovalReason = Literal["erased", "merged"]

@@ -73,12 +73,13 @@ class CustomerRecord(msgspec.Struct, array_like=True):
     version: grows by one with each applied event and each passing of time that was published.
     as_of: milliseconds since 1970 up to which the customer was scored.
     applied: last applied offset by "topic/partition"; a record at or before it is a replay.
-    segments: current segment by dimension. clv: the last published value.
+    segments: current segment by dimension, as told. clv: the value then.
     erased_at: milliseconds since 1970; whatever happened until then is forgotten, -1 for nothing.
     into, merged_at: the customer that this one was merged into, and when; the rest stays as it was
     handed over. absorbed: customers that were merged into this one.
     outbox: what the last batch that changed the record has to tell, and what had not been told of
     by then. The record is stored before it is told, and after a crash it is told from here.
+    backfill: the last event was history that is loaded; segments and clv are those of before it.
     """
 
     aggregate: Aggregate = msgspec.field(default_factory=Aggregate)
@@ -92,6 +93,7 @@ class CustomerRecord(msgspec.Struct, array_like=True):
     merged_at: int = -1
     absorbed: dict[str, Guest] = msgspec.field(default_factory=dict)
     outbox: tuple[Notice, ...] = ()
+    backfill: bool = False
 
 
 class Forgotten(msgspec.Struct, array_like=True, frozen=True):

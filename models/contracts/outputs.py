@@ -107,6 +107,8 @@ class ValueUpdate(_Output):
     segments: dict[str, str]
     totals: Totals
     windows: dict[str, RollingWindow]
+    backfill: bool = False
+    """Whether the last event was history that is loaded: segments are those told before."""
 
 
 class Reason(_Output):

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from models.aggregate.record import decode_record
 from models.context import Context
 from models.contracts import Reason
+from models.contracts.backfill import BACKFILL
 from models.contracts.outputs import SegmentChanged, ValueUpdated
 from models.customers import Fate, all_told
 from models.economics import Economics
@@ -199,6 +200,49 @@ def test_time_passing_scores_everybody_as_of_that_time_and_only_once():
     assert again.records == {}
     assert again.segment_changes == later.segment_changes
     assert [u.document for u in again.updates] == [u.document for u in later.updates]
+
+
+def as_backfill(record):
+    return record._replace(headers=((BACKFILL, b"1"), *record.headers))
+
+
+def test_history_that_is_loaded_changes_segments_once_at_its_end():
+    history = [as_backfill(order(n, "c1", n * 10)) for n in range(40)]
+    states, [loading] = run(history)
+    assert loading.segment_changes == []
+    [update] = [json.loads(update.document) for update in loading.updates]
+    ValueUpdated.model_validate(update)
+    assert update["data"]["backfill"] is True
+    assert update["data"]["segments"] == {}
+    later = advance(states, list(states), "clv.clock/0", 0, CONTEXT, as_of=milliseconds(391))
+    changes = [json.loads(change)["data"] for _, change in later.segment_changes]
+    assert {change["dimension"] for change in changes} == {"lifecycle", "tier", "behaviour"}
+    assert {change["previous"] for change in changes} == {None}
+    straight, _ = run([order(n, "c1", n * 10) for n in range(40)])
+    expected = advance(straight, [b"c1"], "clv.clock/0", 0, CONTEXT, as_of=milliseconds(391))
+    assert later.updates == expected.updates
+    # Loaded again it is known, and changes nothing.
+    states.update(later.records)
+    again = [as_backfill(order(n + 40, "c1", n * 10, order_id=f"o{n}")) for n in range(40)]
+    _, [outputs] = run(again, states=states)
+    assert (outputs.duplicates, outputs.records, outputs.updates) == (40, {}, [])
+
+
+def test_a_live_event_tells_what_the_loaded_history_has_changed():
+    states, _ = run([order(0, "c1", 300)])
+    before = decode_record(states[b"c1"]).segments
+    _, [loading] = run(
+        [as_backfill(order(n + 1, "c1", n * 10, order_id=f"old{n}")) for n in range(20)],
+        states=states,
+    )
+    assert loading.segment_changes == []
+    assert decode_record(states[b"c1"]).segments == before
+    _, [live] = run([order(21, "c1", 310)], states=states)
+    changes = [json.loads(change)["data"] for _, change in live.segment_changes]
+    assert {change["previous"] for change in changes} <= set(before.values())
+    [behaviour] = [change for change in changes if change["dimension"] == "behaviour"]
+    assert behaviour["previous"] == "one-time"
+    assert "backfill" not in json.loads(live.updates[0].document)["data"]
 
 
 def test_a_segment_change_says_what_decided():
