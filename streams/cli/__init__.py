@@ -12,6 +12,7 @@ from redis.exceptions import RedisError
 
 from models.btyd import FitError
 from streams.cache import RedisUnusable
+from streams.cli.backfill import backfill
 from streams.cli.console import CommandError, err
 from streams.cli.dead_letters import dead_letters
 from streams.cli.demo import demo
@@ -39,7 +40,20 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for command in (demo, worker, load, tick, score, fit, show, top, segments, doctor, rebuild_cache):
+for command in (
+    demo,
+    worker,
+    load,
+    backfill,
+    tick,
+    score,
+    fit,
+    show,
+    top,
+    segments,
+    doctor,
+    rebuild_cache,
+):
     app.command()(command)
 app.add_typer(dead_letters, name="dead-letters")
 

@@ -15,6 +15,7 @@ from streams.cli.options import (
     Columns,
     CurrencyName,
     KeepGoing,
+    OrderSource,
     Seed,
     Simulated,
     SourceName,
@@ -38,14 +39,7 @@ def load(
     columns: Columns = None,
     currency: CurrencyName = None,
     timezone: Timezone = None,
-    order_source: Annotated[
-        str | None,
-        typer.Option(
-            "--source",
-            metavar="URI",
-            help="CloudEvents source of the orders, one for each shop: it scopes order ids.",
-        ),
-    ] = None,
+    order_source: OrderSource = None,
     keep_going: KeepGoing = False,
     simulated: Simulated = False,
     seed: Seed = 1,

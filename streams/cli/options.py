@@ -38,6 +38,14 @@ Timezone = Annotated[
     str | None,
     typer.Option("--timezone", metavar="NAME", help="The shop's time zone, such as Europe/Berlin."),
 ]
+OrderSource = Annotated[
+    str | None,
+    typer.Option(
+        "--source",
+        metavar="URI",
+        help="CloudEvents source of the orders, one for each shop: it scopes order ids.",
+    ),
+]
 KeepGoing = Annotated[
     bool,
     typer.Option(

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from streams.connection import Broker
+from streams.connection import Broker, started
 from streams.ends import log_ends
 from streams.settings import Settings
 
@@ -21,19 +21,20 @@ async def caught_up(
     partitions: int,
     *,
     patience: float,
+    within: int = 0,
     report: Callable[[int, int], None] = lambda _done, _total: None,
 ) -> bool:
-    """Wait until everything that is in these topics now is committed; say whether it is.
+    """Wait until what is in these topics now is committed, but for some; say whether it is.
 
     What is committed has its outputs published, and is cached unless Redis is away. Gives up when
-    nothing has moved for `patience` seconds. report: called with the records done and their total.
+    nothing has moved for `patience` seconds. within: so many records may be left. report: called
+    with the records done and their total.
     """
     wanted = [TopicPartition(topic, number) for topic in topics for number in range(partitions)]
-    consumer = AIOKafkaConsumer(
+    client = AIOKafkaConsumer(
         **Broker.of(settings).client_options(), group_id=settings.app_id, enable_auto_commit=False
     )
-    await consumer.start()
-    try:
+    async with started(client) as consumer:
         ends = await log_ends(consumer, wanted)
         total = sum(ends.values())
         before, since = -1, time.monotonic()
@@ -41,7 +42,7 @@ async def caught_up(
             offsets = [await consumer.committed(partition) or 0 for partition in wanted]
             done = sum(min(at, ends[each]) for each, at in zip(wanted, offsets, strict=True))
             report(done, total)
-            if done >= total:
+            if done >= total - within:
                 return True
             now = time.monotonic()
             if done != before:
@@ -49,5 +50,3 @@ async def caught_up(
             elif now - since > patience:
                 return False
             await asyncio.sleep(POLL_SECONDS)
-    finally:
-        await consumer.stop()
