@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import gzip
 import heapq
-import json
 import time
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import IO, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
@@ -30,12 +28,16 @@ from streams.dead_letters import (
     Correction,
     DeadLetters,
     Entry,
+    ExportUnusable,
+    LettersFromFile,
     LettersMissing,
     Outcome,
     Retry,
     Selection,
     glance,
     judge,
+    line_of,
+    writing,
 )
 from streams.dead_letters.documents import full, summary
 from streams.settings import Settings
@@ -95,6 +97,10 @@ def retry(
     customer: OfCustomer = None,
     since: Since = None,
     everything: Annotated[bool, typer.Option("--all", help="All that were not sent yet.")] = False,
+    source: Annotated[
+        Path | None,
+        typer.Option("--from", metavar="FILE", help="Letters of a file that export wrote."),
+    ] = None,
     corrections: Annotated[
         list[str] | None,
         typer.Option(
@@ -118,13 +124,15 @@ def retry(
     chosen = selection(
         settings, reason=reason, topic=topic, customer=customer, since=since, ids=letters or ()
     )
-    if chosen == Selection() and not everything:
-        raise CommandError("say which: IDs, --reason, --topic, --customer, --since, or --all")
+    if chosen == Selection() and not everything and source is None:
+        raise CommandError(
+            "say which: IDs, --reason, --topic, --customer, --since, --from, or --all"
+        )
     try:
         wanted = [Correction.parse(text) for text in corrections or ()]
     except ValueError as error:
         raise CommandError(f"--set {error}") from error
-    told = run(send_again(settings, chosen, wanted, dry=dry, force=force))
+    told = run(send_again(settings, chosen, wanted, dry=dry, force=force, source=source))
     if as_json:
         print_json(told.document())
     else:
@@ -146,7 +154,10 @@ def export(
     """Write letters to a file, one JSON document a line, with everything that is known of them."""
     settings = load_settings()
     chosen = selection(settings, reason=reason, topic=topic, customer=customer, since=since)
-    number = run(export_letters(settings, chosen, path, everything))
+    try:
+        number = run(export_letters(settings, chosen, path, everything))
+    except ExportUnusable as error:
+        raise CommandError(str(error)) from error
     say(f"{number} letters written to {path}")
 
 
@@ -207,20 +218,28 @@ async def send_again(
     *,
     dry: bool,
     force: bool,
+    source: Path | None = None,
 ) -> Told:
-    """Send letters again; what became of them."""
+    """Send letters again, those of a file or of the topic; what became of them."""
     letters, counts = await _open(settings)
     told = Told(letters.topic)
-    missing = set(chosen.places)
-    async with Retry(
-        need_broker(settings), settings, counts, corrections=corrections, force=force, dry=dry
-    ) as retries:
-        async for entry in letters.entries(chosen.places):
-            if entry.letter not in chosen or (entry.retried and not chosen.places and not force):
-                continue
-            missing.discard(entry.letter.place)
-            told.add(await retries.add(entry))
-        told.add(await retries.finish())
+    try:
+        file = None if source is None else await LettersFromFile.checked(source, letters)
+        found = letters.entries(chosen.places) if file is None else file.entries()
+        asked_for = bool(chosen.places) or file is not None
+        missing = set(chosen.places)
+        async with Retry(
+            need_broker(settings), settings, counts, corrections=corrections, force=force, dry=dry
+        ) as retries:
+            async for entry in found:
+                if entry.letter not in chosen or (entry.retried and not asked_for and not force):
+                    continue
+                missing.discard(entry.letter.place)
+                told.add(await retries.add(entry))
+            told.add(await retries.finish())
+    except ExportUnusable as error:
+        so_far = told.line() if told.outcomes else "nothing was sent"
+        raise CommandError(f"{error}; {so_far}") from error
     if missing:
         named = ", ".join(f"{partition}/{offset}" for partition, offset in sorted(missing))
         raise CommandError(f"no such letters, or not as asked for: {named}; {told.line()}")
@@ -233,10 +252,10 @@ async def export_letters(
     """Write letters to a file; returns how many."""
     letters, _ = await _open(settings)
     number = 0
-    with _writing(path) as file:
+    with writing(path) as file:
         async for entry in letters.entries():
             if entry.letter in chosen and (everything or not entry.retried):
-                file.write(json.dumps(full(entry), ensure_ascii=False) + "\n")
+                file.write(line_of(entry))
                 number += 1
     return number
 
@@ -247,14 +266,6 @@ async def _open(settings: Settings) -> tuple[DeadLetters, dict[str, int]]:
         return letters, await letters.prepare()
     except LettersMissing as error:
         raise CommandError(str(error)) from error
-
-
-def _writing(path: Path) -> IO[str]:
-    if path.name.endswith(".jsonl"):
-        return path.open("w", encoding="utf-8")
-    if path.name.endswith(".jsonl.gz"):
-        return gzip.open(path, "wt", encoding="utf-8")
-    raise CommandError(f"{path}: name a file that ends in .jsonl or .jsonl.gz")
 
 
 def _now() -> int:

@@ -100,6 +100,13 @@ class Letter:
         """The same for what a worker wrote twice of one record, as after it was killed."""
         return hash((self.came_from, self.key, self.value))
 
+    def content(self) -> int:
+        """The same for one letter wherever it was read, within this process."""
+        headers = tuple((name, value) for name, value in self.headers)
+        return hash(
+            (self.where, self.came_from, self.reason, self.cut_from, self.key, self.value, headers)
+        )
+
 
 def read_letter(record: Any) -> Letter:
     """The letter in a record of the dead letters' topic, whatever its headers are."""

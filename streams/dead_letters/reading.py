@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Collection, Mapping, Set
 from typing import Any, NamedTuple
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -12,10 +12,14 @@ from aiokafka.admin import AIOKafkaAdminClient
 from models.contracts.dead_letters import noted
 from streams.connection import Broker
 from streams.dead_letters.letter import Letter, read_letter
+from streams.ends import log_ends
 
 _FETCH_MILLISECONDS = 50
 _FETCH_BYTES = 4 * 1024 * 1024
 _RECORDS = 5_000
+
+Place = tuple[int, int]
+"""Partition and offset within the dead letters' topic."""
 
 
 class LettersMissing(Exception):
@@ -40,9 +44,9 @@ class DeadLetters:
         self.topic = topic
         self.repeats = 0
         """Letters passed over because a worker that was killed had written them before."""
+        self.partitions = 0
         self._broker = broker
         self._ends: dict[TopicPartition, int] = {}
-        self._partitions = 0
         self._retried: dict[int, set[int]] | None = None
 
     async def prepare(self) -> dict[str, int]:
@@ -53,14 +57,12 @@ class DeadLetters:
                 f"there is no topic {self.topic} at {self._broker}; a worker makes it when it "
                 "starts. If it has another name, set CLV_TOPICS__DEAD_LETTERS"
             )
-        self._partitions = counts[self.topic]
+        self.partitions = counts[self.topic]
         return counts
 
-    async def entries(
-        self, wanted: Collection[tuple[int, int]] = frozenset()
-    ) -> AsyncIterator[Entry]:
+    async def entries(self, wanted: Collection[Place] = frozenset()) -> AsyncIterator[Entry]:
         """All letters, partition by partition in their order; repeats only if `wanted` has them."""
-        retried = await self._sent_again()
+        retried = await self.sent_again()
         seen: set[int] = set()
         self.repeats = 0
         async for record in self._records():
@@ -72,9 +74,24 @@ class DeadLetters:
                 self.repeats += 1
                 continue
             seen.add(fingerprint)
-            yield Entry(letter, letter.offset in retried[letter.partition])
+            yield Entry(letter, letter.offset in retried.get(letter.partition, ()))
 
-    async def _sent_again(self) -> dict[int, set[int]]:
+    async def held(self, wanted: Collection[Place]) -> dict[Place, int | None]:
+        """The content of the letters at these places, None for a note, and no entry if deleted."""
+        found: dict[Place, int | None] = {}
+        async for record in self._records():
+            place = record.partition, record.offset
+            if place in wanted:
+                note = noted(record.headers) is not None
+                found[place] = None if note else read_letter(record).content()
+        return found
+
+    def ends_after(self, place: Place) -> bool:
+        """Whether the topic, once it was read, had a record at this place or had deleted it."""
+        partition, offset = place
+        return offset < self._ends[TopicPartition(self.topic, partition)]
+
+    async def sent_again(self) -> Mapping[int, Set[int]]:
         """Offsets of the letters that notes are about, by partition; a note follows its letter."""
         if self._retried is None:
             self._retried = defaultdict(set)
@@ -95,18 +112,17 @@ class DeadLetters:
         )
         await consumer.start()
         try:
-            unfinished = {TopicPartition(self.topic, n) for n in range(self._partitions)}
+            unfinished = {TopicPartition(self.topic, n) for n in range(self.partitions)}
+            if not self._ends:
+                self._ends = await log_ends(consumer, unfinished)
             consumer.assign(list(unfinished))
+            await consumer.seek_to_beginning(*unfinished)
             while unfinished:
                 fetched = await consumer.getmany(
                     timeout_ms=_FETCH_MILLISECONDS, max_records=_RECORDS
                 )
                 for tp in list(unfinished):
-                    # The end that ListOffsets gives is wrong on some brokers; a fetch's is right.
-                    high = consumer.highwater(tp)
-                    if high is None:
-                        continue
-                    if await consumer.position(tp) >= self._ends.setdefault(tp, high):
+                    if await consumer.position(tp) >= self._ends[tp]:
                         unfinished.remove(tp)
                         consumer.pause(tp)
                 for tp, records in fetched.items():

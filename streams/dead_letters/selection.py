@@ -39,6 +39,14 @@ class Selection:
         return self.customer is None or glance(letter).customer == self.customer
 
 
+def split_where(text: str) -> tuple[str, int, int]:
+    """Topic, partition and offset in "topic[partition]@offset"; ValueError."""
+    found = _LONG.fullmatch(text)
+    if found is None:
+        raise ValueError(f"{text!r} is not topic[partition]@offset")
+    return found[1], int(found[2]), int(found[3])
+
+
 def parse_place(text: str, topic: str) -> tuple[int, int]:
     """Partition and offset in "partition/offset" or "topic[partition]@offset"; ValueError."""
     if found := _SHORT.fullmatch(text):

@@ -3,7 +3,7 @@
 import asyncio
 import hashlib
 import math
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from decimal import Decimal
 from itertools import count
 
@@ -18,27 +18,9 @@ import streams.cache.cache as cache_module
 from streams.cache import CachedScore, Removal, ScoreCache, SegmentTotals, connect
 from streams.cache.score import Item
 from streams.embedded import EmbeddedRedis
-from tests.test_streams.cache_support import Server, assert_consistent, score
+from tests.test_streams.cache.support import Server, assert_consistent, score
 
 DIMENSIONS = ("lifecycle", "tier", "behaviour")
-
-
-@pytest.fixture
-async def server() -> AsyncIterator[Server]:
-    async with Server() as running:
-        yield running
-
-
-@pytest.fixture
-async def client(server: Server) -> AsyncIterator[redis.asyncio.Redis]:
-    client = connect(server.url, timeout_seconds=0.5)
-    yield client
-    await client.aclose()
-
-
-@pytest.fixture
-def cache(client: redis.asyncio.Redis) -> ScoreCache:
-    return ScoreCache(client)
 
 
 segments = st.lists(

@@ -3,32 +3,14 @@
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 
 import pytest
 import redis.asyncio
 from redis.exceptions import AuthenticationError, BusyLoadingError, ResponseError
 
 from streams.cache import CachedScore, CacheWriter, Removal, ScoreCache, connect, is_outage
-from tests.test_streams.cache_support import Server, assert_consistent, score, until_written
-
-
-@pytest.fixture
-async def server() -> AsyncIterator[Server]:
-    async with Server() as running:
-        yield running
-
-
-@pytest.fixture
-async def client(server: Server) -> AsyncIterator[redis.asyncio.Redis]:
-    client = connect(server.url, timeout_seconds=0.5)
-    yield client
-    await client.aclose()
-
-
-@pytest.fixture
-def cache(client: redis.asyncio.Redis) -> ScoreCache:
-    return ScoreCache(client)
+from tests.test_streams.cache.support import Server, assert_consistent, score, until_written
 
 
 async def flush_until_it_raises(writer: CacheWriter) -> None:

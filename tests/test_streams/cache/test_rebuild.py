@@ -16,7 +16,7 @@ from streams.embedded import embedded_servers
 from streams.settings import Settings
 from streams.topics import prepare_topics
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 async def command(environment: dict[str, str], *options: str) -> subprocess.CompletedProcess[str]:

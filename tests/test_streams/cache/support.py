@@ -28,16 +28,15 @@ def score(
 class Server(EmbeddedRedis):
     """An embedded Redis that can be killed outright and started again on its port.
 
-    It comes back empty, or, given a directory, from the last SAVE.
+    It comes back from the last SAVE to its directory, or empty if there was none.
     """
 
-    def __init__(self, directory: Path | None = None) -> None:
+    def __init__(self, directory: Path) -> None:
         super().__init__()
         self.directory = directory
 
     def command(self, port: int) -> Sequence[str]:
-        command = [*super().command(port)]
-        return command if self.directory is None else [*command, "--dir", str(self.directory)]
+        return [*super().command(port), "--dir", str(self.directory)]
 
     async def kill(self) -> int:
         port = self.port

@@ -1,0 +1,182 @@
+"""Exported letters: one JSON document a line, as `full` makes it, and read back byte for byte."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import gzip
+import json
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import IO, Annotated, NamedTuple
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+
+from models.contracts.dead_letters import DeadLetter
+from streams.dead_letters.documents import full
+from streams.dead_letters.letter import UNKNOWN, Letter
+from streams.dead_letters.reading import Entry
+from streams.dead_letters.selection import split_where
+
+NAMES = (".jsonl", ".jsonl.gz")
+_GZIP = b"\x1f\x8b"
+_EPOCH = datetime.fromtimestamp(0, UTC)
+_AGAIN = "copy it once more from where it was written, or export again"
+
+
+class ExportUnusable(Exception):
+    """A file of letters cannot be used; the text says file, line, and what to do."""
+
+    def __init__(self, path: Path, line: int | None, problem: str) -> None:
+        where = str(path) if line is None else f"{path}, line {line}"
+        super().__init__(f"{where}: {problem}")
+
+
+class ExportedLine(NamedTuple):
+    """A letter of a file, and its line, from 1; retried: whether it was when it was exported."""
+
+    number: int
+    entry: Entry
+
+
+class _Bytes(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    text: str | None = None
+    base64: str | None = None
+
+    def content(self) -> bytes:
+        if (self.text is None) == (self.base64 is None):
+            raise ValueError('neither {"text": …} nor {"base64": …}')
+        if self.text is not None:
+            return self.text.encode()
+        try:
+            return base64.b64decode(self.base64 or "", validate=True)
+        except binascii.Error as error:
+            raise ValueError(f"its base64 cannot be read: {error}") from error
+
+
+class _Header(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    name: str
+    value: _Bytes | None
+
+
+class _Document(BaseModel):
+    """What is needed of a line to have the letter again; what else is there follows from it."""
+
+    model_config = ConfigDict(strict=True)
+
+    letter: str
+    time: AwareDatetime
+    reason: str
+    field: str | None
+    message: str
+    came_from: Annotated[str, Field(alias="from")]
+    retried: bool
+    cut_from: Annotated[int, Field(ge=0)] | None
+    key: _Bytes | None
+    value: _Bytes | None
+    headers: list[_Header]
+
+    def entry(self) -> Entry:
+        """The letter; raises ValueError."""
+        topic, partition, offset = split_where(self.letter)
+        letter = Letter(
+            topic, partition, offset, (self.time - _EPOCH) // timedelta(milliseconds=1),
+            _content(self.key), _content(self.value),
+            [(header.name, _content(header.value)) for header in self.headers],
+            self._refused(), self.cut_from,
+        )  # fmt: skip
+        return Entry(letter, self.retried)
+
+    def _refused(self) -> DeadLetter | None:
+        if self.came_from == UNKNOWN:
+            return None
+        topic, partition, offset = split_where(self.came_from)
+        return DeadLetter(
+            reason=self.reason, message=self.message, field=self.field or "",
+            topic=topic, partition=partition, offset=offset,
+        )  # fmt: skip
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[IO[str]]:
+    """A file to write lines to, which is there once all of them are; ExportUnusable, OSError."""
+    if not path.name.endswith(NAMES):
+        raise ExportUnusable(path, None, f"name a file that ends in {' or '.join(NAMES)}")
+    draft = path.with_name(f".{path.name}.part")
+    try:
+        with _new(draft, compressed=path.name.endswith(".gz")) as file:
+            yield file
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def _new(path: Path, *, compressed: bool) -> IO[str]:
+    if compressed:
+        return gzip.open(path, "wt", encoding="utf-8")
+    return path.open("w", encoding="utf-8")
+
+
+def line_of(entry: Entry) -> str:
+    """A letter as a line."""
+    return json.dumps(full(entry), ensure_ascii=False) + "\n"
+
+
+def read_export(path: Path) -> Iterator[ExportedLine]:
+    """The letters of a file; raises ExportUnusable at the first line that is none, and OSError."""
+    for number, line in _lines(path):
+        if line.strip():
+            yield ExportedLine(number, _read_line(path, number, line))
+
+
+def _read_line(path: Path, number: int, line: bytes) -> Entry:
+    try:
+        document = _Document.model_validate_json(line)
+        return document.entry()
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        if first["type"] != "json_invalid":
+            field = ".".join(map(str, first["loc"])) or "the line"
+            problem = f"is no exported letter: {field}: {first['msg']}; {_AGAIN}"
+        elif line.endswith(b"\n"):
+            problem = f"is damaged: {first['msg']}; {_AGAIN}"
+        else:
+            problem = f"is cut off, and what came after it is missing; {_AGAIN}"
+    except ValueError as error:
+        problem = f"is no exported letter: {error}; {_AGAIN}"
+    raise ExportUnusable(path, number, problem)
+
+
+def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
+    number = 0
+    try:
+        with _opened(path) as file:
+            for number, line in enumerate(file, 1):
+                yield number, line
+    except EOFError:
+        problem = f"the file ends after it, in the middle of its gzip stream; {_AGAIN}"
+        raise ExportUnusable(path, number, problem) from None
+    except (gzip.BadGzipFile, zlib.error) as error:
+        problem = f"the file is damaged after it: {error}; {_AGAIN}"
+        raise ExportUnusable(path, number, problem) from error
+
+
+def _opened(path: Path) -> IO[bytes] | gzip.GzipFile:
+    with path.open("rb") as file:
+        beginning = file.read(len(_GZIP))
+    if beginning == _GZIP:
+        return gzip.open(path, "rb")
+    if path.name.endswith(".gz"):
+        raise ExportUnusable(path, None, f"is no gzip file; {_AGAIN}")
+    return path.open("rb")
+
+
+def _content(held: _Bytes | None) -> bytes | None:
+    return None if held is None else held.content()

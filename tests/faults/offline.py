@@ -1,0 +1,135 @@
+"""The service without its servers: a workload that the engine folds into logs in memory."""
+
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+from models.context import Context
+from models.contracts.dead_letters import dead_letter_headers
+from models.economics import Economics
+from models.engine import exchange, process
+from models.identity import via_header
+from streams.cache import CachedScore, Removal, ScoreCache, connect
+from streams.embedded import embedded_servers
+from streams.topics import home_partition
+from tests.faults.observer import RedisState, read_redis
+from tests.faults.reckoner import Terms
+from tests.faults.workload import Workload
+
+NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
+TERMS = Terms()
+ECONOMICS = Economics(currency=TERMS.currency, exchange_rates=dict(TERMS.rates))
+CONTEXT = Context(ECONOMICS)
+PARTITIONS = 4
+IDENTITY = "identity"
+
+
+def workload(seed: int = 1, **more) -> Workload:
+    more = {"customers": 60, "events": 2_000, "run_id": "run1", "now": NOW} | more
+    return Workload(seed, **more)
+
+
+class Logged(NamedTuple):
+    """A record in a log."""
+
+    partition: int
+    offset: int
+    key: bytes | None
+    value: bytes | None
+    headers: tuple[tuple[str, bytes], ...] = ()
+    timestamp: int = 0
+
+
+@dataclass
+class Logs:
+    """What a service would leave behind."""
+
+    changelog: list[Logged] = field(default_factory=list)
+    updates: list[Logged] = field(default_factory=list)
+    segment_changes: list[Logged] = field(default_factory=list)
+    dead_letters: list[Logged] = field(default_factory=list)
+    scores: list[CachedScore | Removal] = field(default_factory=list)
+    """And the removals of customers who are gone."""
+
+    def add(self, name: str, partition: int, key, value, headers=()) -> None:
+        log = getattr(self, name)
+        log.append(Logged(partition, len(log), key, value, tuple(headers)))
+
+    def take(self, outputs, topic: str, partition: int) -> None:
+        for key, data in outputs.records.items():
+            self.add("changelog", partition, key, data)
+        for update in outputs.updates:
+            self.add("updates", partition, update.key, update.document)
+            customer, at, clv = update.customer_id, self.updates[-1].offset, update.clv
+            score = CachedScore(customer, at, clv, update.segments, update.document)
+            self.scores.append(score)
+        for gone in outputs.removed:
+            self.add("updates", partition, gone.key, None)
+            self.scores.append(Removal(gone.customer_id, self.updates[-1].offset))
+        for key, document in outputs.segment_changes:
+            self.add("segment_changes", partition, key, document)
+        for letter in outputs.dead_letters:
+            told = letter.record
+            headers = dead_letter_headers(
+                letter.refused, told.headers, topic, partition, told.offset
+            )
+            self.add("dead_letters", partition, told.key, told.value, headers)
+
+
+def run(items, batch: int = 50) -> Logs:
+    """The engine with logs in place of a broker; one partition list per topic."""
+    logs, states = Logs(), defaultdict(dict)
+    waiting = defaultdict(list)
+    offsets = Counter()
+    now = round(NOW.timestamp() * 1000)
+
+    def publish(topic, partition, key, value, headers) -> None:
+        offset = offsets[topic, partition]
+        offsets[topic, partition] += 1
+        waiting[topic, partition].append(Logged(partition, offset, key, value, tuple(headers), now))
+
+    for made, partition in items:
+        home = home_partition(made.key or b"", PARTITIONS) if partition is None else partition
+        publish(made.topic, home, made.key, made.value, made.headers)
+    while any(waiting.values()):
+        for (topic, number), records in list(waiting.items()):
+            part, waiting[topic, number] = records[:batch], records[batch:]
+            origin = f"{topic}/{number}"
+            if topic == IDENTITY:
+                outputs = exchange(states[number], origin, part, CONTEXT)
+            else:
+                outputs = process(
+                    states[number], origin, part, CONTEXT, now=now,
+                    at_home=lambda key, at=number: home_partition(key, PARTITIONS) == at,
+                )  # fmt: skip
+            for stray in outputs.rekeyed:
+                home = home_partition(stray.key, PARTITIONS)
+                headers = [*stray.record.headers, ("clv.rekeyed-from", b"x")]
+                headers += [via_header(stray.via)] if stray.via else []
+                publish(topic, home, stray.key, stray.record.value, headers)
+            for key, message in (*outputs.messages, *outputs.handovers):
+                publish(IDENTITY, home_partition(key, PARTITIONS), key, message, ())
+            logs.take(outputs, topic, number)
+            for key, data in outputs.records.items():
+                if data is None:
+                    states[number].pop(key, None)
+                else:
+                    states[number][key] = data
+    return logs
+
+
+async def cache(scores) -> RedisState:
+    """What a real Redis holds after these scores."""
+    async with embedded_servers(broker=False) as servers:
+        redis = connect(servers.redis.url)
+        try:
+            written = ScoreCache(redis)
+            for score in scores:
+                if isinstance(score, Removal):
+                    await written.remove([score])
+                else:
+                    await written.put([score])
+        finally:
+            await redis.aclose()
+        return await read_redis(servers.redis.url)
