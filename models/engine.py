@@ -20,7 +20,7 @@ from models.context import Context
 from models.contracts import Envelope, Reason, Refused, customer_of, decode, key_as_customer
 from models.contracts.backfill import is_backfill
 from models.customers import Batch, Fates, all_told
-from models.identities import ask_for, erase, hand_over, onward, send_state, take_over
+from models.identities import ask_for, elsewhere, erase, hand_over, send_state, take_over
 from models.identity import Absorb, DamagedMessage, Release, decode_message, via_of
 from models.outputs import DeadLetter, Outputs, Record, Rekeyed
 
@@ -71,11 +71,10 @@ def process(
             if occurred <= known.erased_at and event.type != "customer.erased":
                 outputs.forgotten += 1
                 continue
-            if known.into:
-                via = onward(customer, via_of(record.headers) or ())
-                if via is not None:
-                    outputs.rekeyed.append(_stray(known.into.encode(), record, via))
-                    continue
+            if (way := elsewhere(customer, record.headers)) is not None:
+                whose, via = way
+                outputs.rekeyed.append(_stray(whose.encode(), record, via))
+                continue
             if event.type == "customer.erased":
                 erase(batch, customer, occurred, record.offset)
                 continue
@@ -119,7 +118,7 @@ def _is_replay(batch: Batch, record: Record) -> bool:
     return True
 
 
-def _stray(key: bytes, record: Record, via: tuple[str, ...] = ()) -> Rekeyed:
+def _stray(key: bytes, record: Record, via: tuple[str, ...] | None = None) -> Rekeyed:
     """A record to be sent on, which is possible for what fits a topic without being compressed."""
     size = len(record.value or b"") + sum(len(n) + len(v or b"") for n, v in record.headers)
     if size > LARGEST_STRAY:
@@ -201,6 +200,6 @@ def exchange(
         elif isinstance(message, Absorb):
             take_over(batch, customer, message, record.offset)
         else:
-            erase(batch, customer, message.until, record.offset)
+            erase(batch, customer, message.until, record.offset, undo=message.undo)
     batch.finish()
     return outputs

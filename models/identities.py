@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 import msgspec
@@ -14,10 +14,22 @@ from models.aggregate.record import Guest
 from models.aggregate.state import Aggregate
 from models.contracts import CustomerMerged, Reason, Refused
 from models.customers import Batch, Customer
-from models.identity import Absorb, Erase, Message, Release, closes_circle, encode_message
+from models.identity import (
+    Absorb,
+    Erase,
+    Message,
+    Release,
+    closes_circle,
+    encode_message,
+    times_sent_on,
+    via_of,
+)
 
 MOST_GUESTS: Final = 10_000
 """Customers that may be merged into one; each takes some forty bytes of its record."""
+
+MOST_TIMES_SENT_ON: Final = 200
+"""After so many ways to and fro an event stays where it is: something is wrong with the merges."""
 
 
 def onward(customer: Customer, via: tuple[str, ...]) -> tuple[str, ...] | None:
@@ -33,30 +45,57 @@ def onward(customer: Customer, via: tuple[str, ...]) -> tuple[str, ...] | None:
     return (*via, customer.customer_id)
 
 
-def erase(batch: Batch, customer: Customer, until: int, offset: int) -> None:
+def elsewhere(
+    customer: Customer, headers: Sequence[tuple[str, bytes]]
+) -> tuple[str, tuple[str, ...]] | None:
+    """Whose an event is instead, and the way it came; None when it has arrived.
+
+    It follows a merge, or goes back if that was undone meanwhile. A customer who was erased once
+    knows by whom it was joined: until the state of the other has come, or the other has heard that
+    it is on its own again, what is for it goes to and fro.
+    """
+    record = customer.record
+    if not record.into and record.erased_at < 0:
+        return None
+    via = via_of(headers) or ()
+    if record.into:
+        further = onward(customer, via)
+        return None if further is None else (record.into, further)
+    if not via or via[-1] in {*record.absorbed, customer.customer_id}:
+        return None
+    return None if times_sent_on(headers) >= MOST_TIMES_SENT_ON else (via[-1], via[:-1])
+
+
+def erase(batch: Batch, customer: Customer, until: int, offset: int, *, undo: bool = True) -> None:
     """Forget what happened until some time, here and in whoever was merged into this customer.
 
-    Only merges of until then are undone: a later one says that there is a customer still.
+    Where nothing is left, merges of until then are undone: a later one says that there is a
+    customer still. undo: whether that may be done to this customer's own merge.
     """
     record, outputs, config = customer.record, batch.outputs, batch.context.economics
     if record.erased_at >= until:
         outputs.duplicates += 1
         return
     outputs.accepted += 1
-    _tell(batch, record.absorbed, Erase(until))
-    record.absorbed = {name: guest for name, guest in record.absorbed.items() if guest.at > until}
     record.erased_at = until
     left = without(record.aggregate, until)
+    lives = not is_empty(left)
+    _tell(batch, record.absorbed, Erase(until, undo=not lives))
+    if not lives:
+        later = {name: guest for name, guest in record.absorbed.items() if guest.at > until}
+        record.absorbed = later
     customer.take(left, config)
-    if record.into and record.merged_at > until:
+    if record.into and (record.merged_at > until or not undo):
         batch.keep(customer, offset)
-    elif customer.present and (record.absorbed or not is_empty(left)):
+        return
+    if lives or (customer.present and record.absorbed):
+        record.into, record.merged_at = "", -1
         batch.evaluate(customer, record.as_of, offset)
-    else:
-        customer.take(Aggregate(), config)
-        record.applied[batch.origin] = offset
-        record.as_of, record.into, record.merged_at = 0, "", -1
-        batch.remove(customer, "erased", "", until, offset)
+        return
+    customer.take(Aggregate(), config)
+    record.applied[batch.origin] = offset
+    record.as_of, record.into, record.merged_at = 0, "", -1
+    batch.remove(customer, "erased", "", until, offset)
 
 
 def ask_for(batch: Batch, customer: Customer, data: CustomerMerged, merged_at: int) -> None:
@@ -119,9 +158,9 @@ def take_over(batch: Batch, customer: Customer, message: Absorb, offset: int) ->
         _tell(batch, [record.into], msgspec.structs.replace(message, via=via))
         outputs.accepted += 1
         return
-    if message.guest.at <= record.erased_at:
-        # Erased before the state arrived: the erasure follows to where it came from.
-        _tell(batch, [message.source, *message.absorbed], Erase(record.erased_at))
+    if message.guest.at <= record.erased_at and message.source not in record.absorbed:
+        # Erased before the state arrived: it stays where it came from, and is erased there.
+        _tell(batch, [message.source], Erase(record.erased_at))
         outputs.forgotten += 1
         return
     incoming = message.aggregate

@@ -48,9 +48,13 @@ class Absorb(Message, array_like=True, frozen=True, tag=True):
 
 
 class Erase(Message, array_like=True, frozen=True, tag=True):
-    """Forget what happened until `until`, in milliseconds since 1970."""
+    """Forget what happened until `until`, in milliseconds since 1970.
+
+    undo: also that you were merged into another, if that was by then; they hold nothing of yours.
+    """
 
     until: int
+    undo: bool = True
 
 
 _encoder = msgspec.msgpack.Encoder()
@@ -98,6 +102,11 @@ def via_of(headers: Sequence[tuple[str, bytes]]) -> tuple[str, ...] | None:
             except msgspec.MsgspecError:
                 return None
     return None
+
+
+def times_sent_on(headers: Sequence[tuple[str, bytes]]) -> int:
+    """How often an event was sent on after a merge."""
+    return sum(name == VIA for name, _ in headers)
 
 
 def via_header(via: tuple[str, ...]) -> tuple[str, bytes]:

@@ -54,11 +54,14 @@ class Removed(NamedTuple):
 
 
 class Rekeyed(NamedTuple):
-    """A record to be sent again under another key; via: merged identities by which it came."""
+    """A record to be sent again under another key.
+
+    via: merged identities by which it came; None where no merge is the reason.
+    """
 
     key: bytes
     record: Record
-    via: tuple[str, ...] = ()
+    via: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +70,10 @@ class DeadLetter:
 
     record: Record
     refused: Refused
+
+    def __post_init__(self) -> None:
+        # A traceback holds the frames of the whole batch, and those hold the letter.
+        self.refused.__traceback__ = self.refused.__context__ = self.refused.__cause__ = None
 
 
 @dataclass(slots=True)

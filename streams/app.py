@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import faust
@@ -17,9 +18,18 @@ from streams.transport import batch_app
 
 
 def build_app(
-    settings: Settings, broker: Broker, partitions: int, feed: ParameterFeed, cache: CacheWriter
+    settings: Settings,
+    broker: Broker,
+    partitions: int,
+    feed: ParameterFeed,
+    cache: CacheWriter,
+    *,
+    now: Callable[[], int] | None = None,
 ) -> tuple[faust.App, Pipeline]:
-    """The app and its pipeline; agents for the input topics, for identities and for the clock."""
+    """The app and its pipeline; agents for the input topics, for identities and for the clock.
+
+    now: milliseconds since 1970; none: the wall clock.
+    """
     app = batch_app(
         settings.app_id,
         **broker.faust_settings(),
@@ -33,7 +43,9 @@ def build_app(
     )
     app.one_by_one = frozenset({settings.topics.clock})
     table = app.Table(TABLE_NAME, partitions=partitions)
-    pipeline = Pipeline(app, table, settings, partitions=partitions, feed=feed, cache=cache)
+    pipeline = Pipeline(
+        app, table, settings, partitions=partitions, feed=feed, cache=cache, now=now
+    )
 
     async def fold(stream: Any) -> None:
         async for event in stream.noack().events():

@@ -156,7 +156,7 @@ class _Folding:
         self._take(outputs)
         if outputs.rekeyed:
             again: list[Message] = [
-                (key, stray.value, [*stray.headers, via_header(via)] if via else [*stray.headers])
+                (key, stray.value, [*stray.headers, *([] if via is None else [via_header(via)])])
                 for key, stray, via in outputs.rekeyed
             ]
             self.fold(topic, again)

@@ -79,7 +79,7 @@ def stray_records(
 ) -> Iterator[tuple[bytes, OutgoingRecord]]:
     """Records under the key they belong to: those that follow a merge, or all others."""
     for stray in outputs.rekeyed:
-        if bool(stray.via) is followers:
+        if (stray.via is not None) is followers:
             yield stray.key, _stray_record(batch, stray)
 
 
@@ -88,7 +88,7 @@ def _stray_record(batch: RecordBatch, stray: Rekeyed) -> OutgoingRecord:
     record = stray.record
     where = f"{batch.tp.topic}[{batch.tp.partition}]@{record.offset}"
     headers = [*record.headers, ("clv.rekeyed-from", where.encode())]
-    if stray.via:
+    if stray.via is not None:
         headers.append(via_header(stray.via))
     return stray.key, record.value, headers
 

@@ -10,6 +10,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from pydantic import ValidationError
 
 from models.contracts.parameters import Parameters
+from streams.clients import started, stop
 from streams.connection import Broker
 
 log = structlog.get_logger(__name__)
@@ -36,12 +37,17 @@ class ParameterFeed:
         self._task: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
-        await self._consumer.start()
-        self._consumer.assign([self._partition])
-        while (end := self._consumer.highwater(self._partition)) is None or (
-            await self._consumer.position(self._partition) < end
-        ):
-            await self._poll()
+        try:
+            await self._consumer.start()
+            self._consumer.assign([self._partition])
+            while (end := self._consumer.highwater(self._partition)) is None or (
+                await self._consumer.position(self._partition) < end
+            ):
+                await self._poll()
+        except BaseException:
+            # Nobody leaves what was not entered: a partition without a leader ends in a timeout.
+            await stop(self._consumer)
+            raise
         self._task = asyncio.create_task(self._follow())
         return self
 
@@ -49,7 +55,7 @@ class ParameterFeed:
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
-        await self._consumer.stop()
+        await stop(self._consumer)
 
     @property
     def current(self) -> Parameters | None:
@@ -105,14 +111,10 @@ class ParameterFeed:
 
 async def publish_parameters(broker: Broker, topic: str, parameters: Parameters) -> None:
     """Publish parameters for every worker to use from now on."""
-    producer = AIOKafkaProducer(**broker.client_options(), acks="all")
-    await producer.start()
-    try:
+    async with started(AIOKafkaProducer(**broker.client_options(), acks="all")) as producer:
         await producer.send_and_wait(
             topic,
             key=parameters.model.encode(),
             value=parameters.model_dump_json().encode(),
             partition=0,
         )
-    finally:
-        await producer.stop()

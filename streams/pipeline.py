@@ -16,7 +16,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -103,7 +103,10 @@ class _Work(NamedTuple):
 
 
 class Pipeline:
-    """Works on batches for the agents of one app."""
+    """Works on batches for the agents of one app.
+
+    now: milliseconds since 1970; none: the wall clock.
+    """
 
     def __init__(
         self,
@@ -114,6 +117,7 @@ class Pipeline:
         partitions: int,
         feed: ParameterFeed,
         cache: CacheWriter,
+        now: Callable[[], int] | None = None,
     ) -> None:
         self.app = app
         self.partitions = partitions
@@ -122,6 +126,7 @@ class Pipeline:
         self.economics = settings.economics
         self.feed = feed
         self.cache = cache
+        self.now = _now if now is None else now
         self.counts = Counts()
         self.in_work = 0
         """Calls of the engine whose deliveries are awaited."""
@@ -148,7 +153,7 @@ class Pipeline:
             batch.origin,
             batch.records,
             self._context(),
-            now=_now(),
+            now=self.now(),
             at_home=lambda key: home_partition(key, self.partitions) == batch.tp.partition,
             fates=self._fate,
         )
@@ -189,7 +194,7 @@ class Pipeline:
             refused = Refused(Reason.INVALID_FIELD, where, f"{where}: {first['msg']}")
             return [Outputs(dead_letters=[DeadLetter(record, refused)])]
         as_of = milliseconds(tick.as_of)
-        if as_of > _now() + FUTURE_TOLERANCE:
+        if as_of > self.now() + FUTURE_TOLERANCE:
             refused = Refused(
                 Reason.FUTURE,
                 "as_of",

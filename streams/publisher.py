@@ -10,6 +10,7 @@ from typing import Any, Self
 from aiokafka import AIOKafkaProducer
 
 from models.contracts.clock import Tick
+from streams.clients import stop
 from streams.connection import Broker
 from streams.files.outgoing import OutgoingEvent, Topic
 from streams.settings import Topics
@@ -39,11 +40,16 @@ class Publisher:
         self._keyless = 0
 
     async def __aenter__(self) -> Self:
-        await self._producer.start()
+        try:
+            await self._producer.start()
+        except BaseException:
+            # Nobody leaves what was not entered.
+            await stop(self._producer)
+            raise
         return self
 
     async def __aexit__(self, *_error: object) -> None:
-        await self._producer.stop()
+        await stop(self._producer)
 
     async def publish(
         self, events: Iterable[OutgoingEvent], progress: Callable[[int], None] | None = None

@@ -14,6 +14,7 @@ from aiokafka.errors import (
 )
 from aiokafka.partitioner import murmur2
 
+from streams.clients import started
 from streams.connection import Broker
 from streams.settings import Settings
 
@@ -76,9 +77,7 @@ async def prepare_topics(settings: Settings, broker: Broker) -> int:
         when no bootstrap server lets us in.
     """
     await broker.check()
-    admin = AIOKafkaAdminClient(**broker.client_options())
-    await admin.start()
-    try:
+    async with started(AIOKafkaAdminClient(**broker.client_options())) as admin:
         counts = await _partition_counts(admin)
         together = [topic.name for topic in plan(settings) if topic.name != settings.topics.models]
         known = {name: counts[name] for name in together if name in counts}
@@ -91,8 +90,6 @@ async def prepare_topics(settings: Settings, broker: Broker) -> int:
             if topic.name not in counts
         ]
         await _create(admin, missing, settings.replication)
-    finally:
-        await admin.close()
     return count
 
 

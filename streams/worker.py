@@ -30,6 +30,7 @@ from streams.parameters import ParameterFeed
 from streams.pipeline import Pipeline
 from streams.settings import Settings
 from streams.topics import prepare_topics
+from streams.transport.lease import FENCED, LeaseLost
 
 log = structlog.get_logger(__name__)
 
@@ -110,7 +111,7 @@ async def run_worker(settings: Settings, broker: Broker, redis_url: str) -> None
                 error=repr(observer.crash_reason),
                 waiting=stacks(),
             )
-            end_process(1)
+            end_process(FENCED if _is_fenced(observer.crash_reason) else 1)
         if not (await asyncio.wait({working}, timeout=START_SECONDS))[0]:
             log.critical(
                 "the worker was to stop and did not; it is ended",
@@ -119,8 +120,25 @@ async def run_worker(settings: Settings, broker: Broker, redis_url: str) -> None
             )
             end_process(STOP_HUNG)
     if not working.cancelled():
+        error = working.exception()
+        if error is not None and _is_fenced(error):
+            log.critical(
+                "the consumer group had given this worker up; it ends, to be started again",
+                error=str(error),
+                session_timeout=settings.session_timeout,
+                remedy="if it was not frozen, and no broker was away: give it and the brokers more "
+                "of the processor, or raise CLV_SESSION_TIMEOUT",
+            )
+            end_process(FENCED)
         working.result()
     log.info("worker stopped")
+
+
+def _is_fenced(error: BaseException | None) -> bool:
+    """Whether an error, or what led to it, is that the group gave the worker up."""
+    while error is not None and not isinstance(error, LeaseLost):
+        error = error.__cause__
+    return error is not None
 
 
 def _leave_on_signals(leaving: asyncio.Event) -> None:

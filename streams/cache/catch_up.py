@@ -9,6 +9,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
 from streams.cache.updates import Fetched, UpdatesUnavailable, item_of_record
+from streams.clients import stop
 
 FETCH_RECORDS = 2_000
 FETCH_MILLISECONDS = 50
@@ -35,16 +36,13 @@ class KafkaUpdates:
             **self._options,
         )
         try:
-            await consumer.start()
-        except (KafkaError, OSError) as error:
-            await consumer.stop()
-            raise UpdatesUnavailable(f"{self._topic}: {error!r}") from error
-        # aiokafka's consumer cannot be stopped before a task of its own has begun.
-        await asyncio.sleep(0)
-        try:
+            try:
+                await consumer.start()
+            except (KafkaError, OSError) as error:
+                raise UpdatesUnavailable(f"{self._topic}: {error!r}") from error
             yield KafkaCursor(consumer, self._topic)
         finally:
-            await consumer.stop()
+            await stop(consumer)
 
 
 class KafkaCursor:

@@ -21,6 +21,7 @@ from streams.cli.progress import caught_up
 from streams.cli.show import all_totals, reading, top_customers
 from streams.cli.sources import Source
 from streams.cli.worker import describe
+from streams.clients import started
 from streams.connection import Broker, shown_url
 from streams.counts import Counts
 from streams.parameters import publish_parameters
@@ -194,9 +195,8 @@ async def _report(
 async def _latest_changes(settings: Settings) -> list[dict[str, Any]]:
     """The latest segment changes of customers who had a segment before, newest first."""
     topic = settings.topics.segment_changes
-    consumer = AIOKafkaConsumer(**Broker.of(settings).client_options(), enable_auto_commit=False)
-    await consumer.start()
-    try:
+    client = AIOKafkaConsumer(**Broker.of(settings).client_options(), enable_auto_commit=False)
+    async with started(client) as consumer:
         numbers = await _partitions_of(consumer, topic)
         tail = [TopicPartition(topic, number) for number in numbers]
         consumer.assign(tail)
@@ -207,8 +207,6 @@ async def _latest_changes(settings: Settings) -> list[dict[str, Any]]:
         while any([await consumer.position(each) < ends[each] for each in tail]):
             for records in (await consumer.getmany(timeout_ms=500)).values():
                 changes += (msgspec.json.decode(record.value)["data"] for record in records)
-    finally:
-        await consumer.stop()
     moved = [change for change in changes if change["previous"] is not None]
     moved.sort(key=lambda change: (change["as_of"], change["clv_after"]), reverse=True)
     return moved[:CHANGES]

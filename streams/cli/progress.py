@@ -8,7 +8,8 @@ from collections.abc import Callable, Sequence
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from streams.connection import Broker, started
+from streams.clients import started
+from streams.connection import Broker
 from streams.ends import log_ends
 from streams.settings import Settings
 

@@ -14,6 +14,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
 from streams.cache import CacheWriter
+from streams.clients import stop
 from streams.connection import Broker
 from streams.health.assess import CacheState, Observation, Phase, RecoveryState, StallClock
 from streams.health.lag import partitions_of
@@ -22,10 +23,10 @@ from streams.pipeline import Pipeline
 from streams.transport import PartitionedTable
 
 PROBE_SECONDS = 5.0
-"""Between two questions to the broker, and how long it may take to answer."""
+"""How long the broker may take to answer a question."""
 
 SILENT_SECONDS = 15.0
-"""Without an answer for so long, the broker counts as not answering: a probe may fail once."""
+"""Without an answer for so long, the broker counts as not answering, if not for less."""
 
 
 class Observer:
@@ -38,6 +39,8 @@ class Observer:
     def __init__(self, stall_timeout: float) -> None:
         self.phase: Phase = "starting"
         self._stall_timeout = stall_timeout
+        # Half of it: what is in work when the broker falls silent has waited for a while already.
+        self._silent_seconds = min(SILENT_SECONDS, stall_timeout / 2)
         self._began = monotonic()
         self._app: Any = None
         self._pipeline: Pipeline | None = None
@@ -81,7 +84,8 @@ class Observer:
         """Ask the broker again and again where our partitions end, or this topic's.
 
         By a connection of its own: a worker whose consumer is stuck must not take that for a broker
-        that is away.
+        that is away. So often that its silence is known before what waits for it passes for a
+        stall: no restart would help.
         """
         task = asyncio.create_task(self._ask(broker, TopicPartition(topic, 0)), name="probe")
         self._probe = task
@@ -93,6 +97,8 @@ class Observer:
             await asyncio.gather(task, return_exceptions=True)
 
     async def _ask(self, broker: Broker, fallback: TopicPartition) -> None:
+        # A probe may fail once.
+        pause = self._silent_seconds / 3
         while True:
             consumer = AIOKafkaConsumer(**broker.client_options(), enable_auto_commit=False)
             try:
@@ -104,14 +110,12 @@ class Observer:
                     async with asyncio.timeout(PROBE_SECONDS):
                         await consumer.end_offsets(asked)
                     self._answered = monotonic()
-                    await asyncio.sleep(PROBE_SECONDS)
+                    await asyncio.sleep(pause)
             except (KafkaError, TimeoutError, OSError):
                 # `observe` tells how long ago the last answer came.
-                await asyncio.sleep(PROBE_SECONDS / 5)
+                await asyncio.sleep(pause / 5)
             finally:
-                # aiokafka's consumer cannot be stopped before a task of its own has begun.
-                await asyncio.sleep(0)
-                await consumer.stop()
+                await stop(consumer)
 
     def _gather(self, now: float) -> Observation:
         blank = Observation(
@@ -128,7 +132,7 @@ class Observer:
             recovery=self._recovery(),
             lags={f"{tp.topic}[{tp.partition}]": lag for tp, lag in partitions.lags.items()},
             in_work=self._pipeline.in_work,
-            broker_silent=silent if silent >= SILENT_SECONDS else None,
+            broker_silent=silent if silent >= self._silent_seconds else None,
             fetch_age=self._fetch_age(partitions.fetched, now),
             cache=self._cache(now, self._pipeline.cache),
             store_problem=self._store_problem(self._pipeline.table),

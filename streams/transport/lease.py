@@ -22,6 +22,9 @@ from aiokafka.protocol.produce import ProduceRequest
 
 log = structlog.get_logger(__name__)
 
+FENCED = 76
+"""Exit status of a worker that the group had given up: a restart joins it anew."""
+
 _LOOK_SECONDS = 0.05
 _OF_A_REBALANCE = 0.9
 """How much of the rebalance timeout is used: the broker's clock may be quicker than ours."""

@@ -21,12 +21,14 @@ from faust.types import TP
 from faust.types.auth import to_credentials
 from mode import Service
 
+from streams.clients import stop
 from streams.transport.changelog import ChangelogReading, Progress
 from streams.transport.table import PartitionedTable
 
 log = structlog.get_logger(__name__)
 
 _AGAIN_SECONDS = 1.0
+_FETCH_WAIT_MILLISECONDS = 25
 _FETCH_BYTES = 4 * 1024 * 1024
 _REQUEST_SECONDS = 15.0
 """A fetch is answered within half a second, or the broker is not there."""
@@ -144,7 +146,7 @@ class BulkRecovery(Recovery):  # type: ignore[misc]
         try:
             await self._reading.run(consumer)
         finally:
-            await consumer.stop()
+            await stop(consumer)
 
     async def _connected(self) -> AIOKafkaConsumer:
         """A started consumer; waits for a broker that cannot be reached."""
@@ -153,13 +155,13 @@ class BulkRecovery(Recovery):  # type: ignore[misc]
             try:
                 await consumer.start()
             except KafkaError as error:
-                await consumer.stop()
+                await stop(consumer)
                 if not error.retriable:
                     raise
                 log.warning("recovery waits for the broker", error=repr(error))
                 await asyncio.sleep(_AGAIN_SECONDS)
             except BaseException:
-                await consumer.stop()
+                await stop(consumer)
                 raise
             else:
                 return consumer
@@ -175,6 +177,8 @@ class BulkRecovery(Recovery):  # type: ignore[misc]
             client_id=f"{conf.broker_client_id}-recovery",
             enable_auto_commit=False,
             auto_offset_reset="earliest",
+            # An empty changelog answers after this; the default would be half a second.
+            fetch_max_wait_ms=_FETCH_WAIT_MILLISECONDS,
             max_partition_fetch_bytes=max(conf.consumer_max_fetch_size, _FETCH_BYTES),
             check_crcs=conf.broker_check_crcs,
             request_timeout_ms=int(min(conf.broker_request_timeout, _REQUEST_SECONDS) * 1000.0),

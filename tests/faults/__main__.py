@@ -13,7 +13,7 @@ from pathlib import Path
 from tests.faults.breaks import BREAKS
 from tests.faults.report import RunResult, summary, table
 from tests.faults.runner import Runner, chosen, why_not
-from tests.faults.world import Setup
+from tests.faults.world import SHORT_SESSION, Setup
 from tests.servers.kafka import kafka_missing_reason
 
 
@@ -32,6 +32,13 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--broker", choices=["kafka", "embedded"], default="kafka")
     parser.add_argument("--transport", choices=["ours", "stock"], default="ours")
     parser.add_argument("--durable", action="store_true", help="workers keep copies on disk")
+    parser.add_argument(
+        "--session",
+        type=float,
+        default=SHORT_SESSION,
+        help="seconds of the group's session; more of them where the machine is busy "
+        "(default: %(default)s)",
+    )
     parser.add_argument("--json", type=Path, help="write the results to this file")
     parser.add_argument("--keep", type=Path, help="leave all logs in this directory")
     return parser.parse_args()
@@ -39,7 +46,7 @@ def arguments() -> argparse.Namespace:
 
 async def run_all(options: argparse.Namespace) -> list[RunResult]:
     """Run what was asked for, and tell of each run."""
-    setup = Setup(options.broker, options.transport, options.durable)
+    setup = Setup(options.broker, options.transport, options.durable, options.session)
     kinds = chosen(options.kinds, setup)
     for kind in BREAKS.values():
         if options.kinds is None and (reason := why_not(kind, setup)) is not None:

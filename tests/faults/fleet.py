@@ -12,6 +12,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from streams.transport.lease import FENCED
+from tests.faults.ends import Ended, last_words
 from tests.faults.processes import SPRUNG, TELL, TRAP_FILE, Process
 
 END_SECONDS = 40.0
@@ -19,14 +21,8 @@ TELL_SECONDS = 0.5
 RESTART_SECONDS = 0.2
 """Between the end of a worker and the next start, as a supervisor has it."""
 
-
-@dataclass(frozen=True, slots=True)
-class Ended:
-    """The end of a worker's process. status: negative for a signal. at: monotonic seconds."""
-
-    slot: int
-    status: int
-    at: float
+ENDS = "ends"
+"""Where logs are kept of processes that ended though nobody asked."""
 
 
 @dataclass
@@ -42,6 +38,8 @@ class Slot:
     next_arguments: list[str] = field(default_factory=list)
     """Of the next start only."""
     may_start: asyncio.Event = field(default_factory=asyncio.Event)
+    _asked: set[int] = field(default_factory=set)
+    """Statuses with which the running process may end, as it was sent a signal."""
     _task: asyncio.Task[None] | None = None
 
     @property
@@ -77,11 +75,14 @@ class Slot:
     def kill(self) -> None:
         """End its process at once; the supervisor starts another."""
         if self.process is not None:
+            self._asked.add(-signal.SIGKILL)
             self.process.signal(signal.SIGKILL)
 
     def terminate(self) -> None:
         """Ask its process to end; the supervisor starts another."""
         if self.process is not None:
+            # By the signal itself, if that comes before the worker listens for it.
+            self._asked |= {0, -signal.SIGTERM}
             self.process.signal(signal.SIGTERM)
 
     def freeze(self) -> None:
@@ -118,14 +119,31 @@ class Slot:
         environment = {**self.environment, TRAP_FILE: str(self._trap_file)}
         if "CLV_STATE_DIR" in environment:
             environment["CLV_STATE_DIR"] += f"/{self.number}"
+        life = 0
         while True:
             await self.may_start.wait()
+            life += 1
+            self._asked.clear()
+            former = self.log.stat().st_size if self.log.exists() else 0
             arguments, self.next_arguments = self.next_arguments, []
             command = [sys.executable, "-m", *self.command, *arguments]
             self.process = await Process.start(command, self.log, environment)
             status = await self.process.process.wait()
-            self.on_end(Ended(self.number, status, time.monotonic()))
+            self.on_end(self._ended(status, former, life))
             await asyncio.sleep(RESTART_SECONDS)
+
+    def _ended(self, status: int, former: int, life: int) -> Ended:
+        """Note an end; keeps the log of this life, after `former` bytes, if nobody asked for it."""
+        at = time.monotonic()
+        trapped = status == -signal.SIGKILL and self.sprung() is not None
+        if trapped or status in self._asked:
+            return Ended(self.number, status, at)
+        log = self.log.read_bytes()[former:]
+        kept = self.directory / ENDS
+        kept.mkdir(exist_ok=True)
+        (kept / f"worker-{self.number}-life-{life}-status-{status}.log").write_bytes(log)
+        words = last_words(log.decode(errors="replace"))
+        return Ended(self.number, status, at, asked=False, words=words)
 
 
 class Fleet:
@@ -160,8 +178,12 @@ class Fleet:
             if not waiting.done():
                 waiting.set_result(ended)
 
-    async def dies_at(self, slot: Slot, died: Awaitable[Ended]) -> None:
+    async def dies_at(
+        self, slot: Slot, died: Awaitable[Ended], point: str | None = None, nth: int = 1
+    ) -> None:
         """Wait for an end that was asked for with `next_end`, which a trap must have brought.
+
+        point, nth: the trap, set again where the group gave the worker up before it sprang.
 
         Raises
         ------
@@ -169,9 +191,14 @@ class Fleet:
             if it does not come in time, or came without the trap.
         """
         ended = await died
+        while ended.status == FENCED and point is not None:
+            slot.arm()
+            slot.next_arguments = ["--at", point, "--nth", str(nth)]
+            ended = await self.next_end(slot.number)
         if ended.status != -signal.SIGKILL or slot.sprung() is None:
             raise AssertionError(
-                f"worker {slot.number} was to die in a trap; it ended with {ended.status}"
+                f"worker {slot.number} was to die in a trap; it ended with {ended.status}: "
+                f"{ended.words or 'as it was asked to'}"
             )
 
     def next_end(self, slot: int) -> Awaitable[Ended]:

@@ -106,7 +106,7 @@ def run(items, batch: int = 50) -> Logs:
             for stray in outputs.rekeyed:
                 home = home_partition(stray.key, PARTITIONS)
                 headers = [*stray.record.headers, ("clv.rekeyed-from", b"x")]
-                headers += [via_header(stray.via)] if stray.via else []
+                headers += [] if stray.via is None else [via_header(stray.via)]
                 publish(topic, home, stray.key, stray.record.value, headers)
             for key, message in (*outputs.messages, *outputs.handovers):
                 publish(IDENTITY, home_partition(key, PARTITIONS), key, message, ())

@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -32,6 +33,7 @@ class Process:
         self.process = process
         self.log = log
         self.frozen = False
+        self._began = time.monotonic()
 
     @classmethod
     async def start(
@@ -55,6 +57,11 @@ class Process:
     def pid(self) -> int:
         """Its process id."""
         return self.process.pid
+
+    @property
+    def age(self) -> float:
+        """Seconds since it was started."""
+        return time.monotonic() - self._began
 
     @property
     def status(self) -> int | None:

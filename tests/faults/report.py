@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from streams.health.watchdog import STALLED, STOP_HUNG
+from tests.faults.ends import Ended, told
 from tests.faults.verdict import Verdict
 
 HUNG = (STALLED, STOP_HUNG)
@@ -22,7 +23,8 @@ class RunResult:
 
     seconds: from the end of the break until all that was published by then is committed and in
     Redis; none, if that never came. went_back_in_redis: versions that fell. exits: statuses of
-    workers that ended, negative for signals. failure: why the run could not be judged.
+    workers that ended, negative for signals. ends: those that nobody asked for, a line for each
+    kind. failure: why the run could not be judged.
     """
 
     kind: str
@@ -34,7 +36,13 @@ class RunResult:
     verdict: Verdict | None = None
     went_back_in_redis: list[str] = field(default_factory=list)
     exits: list[int] = field(default_factory=list)
+    ends: list[str] = field(default_factory=list)
     failure: str = ""
+
+    def note_ends(self, ends: Sequence[Ended]) -> None:
+        """Take note of workers that ended."""
+        self.exits = [end.status for end in ends]
+        self.ends = told(ends)
 
     @property
     def hung(self) -> int:
@@ -65,12 +73,11 @@ class RunResult:
             f"{self.kind:<20} seed {self.seed:<10} {self.events:>5} events  "
             f"recovered in {recovered}  exits {exits:<12} took {self.took:5.1f} s  "
         )
-        if self.ok:
-            return text + "ok"
-        lines = [text + "NOT CLEAN"]
+        lines = [text + ("ok" if self.ok else "NOT CLEAN")]
+        lines += [f"ended by themselves: {end}" for end in self.ends]
         if self.failure:
             lines.append(self.failure)
-        if self.verdict is not None:
+        if self.verdict is not None and not self.verdict.ok:
             lines.append(str(self.verdict))
         if self.hung:
             lines.append(f"workers that stood still until their watchdog ended them: {self.hung}")
@@ -88,6 +95,7 @@ class RunResult:
             "took_seconds": round(self.took, 2),
             "published_again": self.repeated,
             "worker_exits": self.exits,
+            "ended_by_themselves": self.ends,
             **self.counts(),
             "failure": self.failure,
             "details": [] if self.verdict is None else self.verdict.details,

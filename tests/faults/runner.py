@@ -92,7 +92,7 @@ class Runner:
             result.failure = f"{type(error).__name__}: {error}"
         result.took = time.monotonic() - began
         if self._world is not None:
-            result.exits = [end.status for end in self._world.fleet.ended[ended:]]
+            result.note_ends(self._world.fleet.ended[ended:])
         if result.failure or (result.verdict is not None and result.verdict.redis_faults):
             # What is broken for good would be found again in the next run.
             await self._leave()
@@ -117,13 +117,7 @@ class Runner:
 
     def _keep_logs(self, former: World) -> None:
         if self.keep is not None:
-            self.keep.mkdir(parents=True, exist_ok=True)
-            for log in former.directory.rglob("*.log"):
-                if "data" in log.parts:
-                    # Not what a node said: its partitions.
-                    continue
-                name = "-".join(log.relative_to(former.directory).parts)
-                shutil.copy(log, self.keep / f"{self._number:04d}-{name}")
+            copy_logs(former.directory, self.keep, f"{self._number:04d}-")
 
     async def _run(self, here: World, kind: Break, result: RunResult) -> Workload:
         dice = random.Random(f"{kind.name} {result.seed}")
@@ -164,6 +158,16 @@ class Runner:
             f"{d.customer} {d.before}>{d.after}" for d in observer.decreases
         ]
         return workload
+
+
+def copy_logs(directory: Path, to: Path, prefix: str = "") -> None:
+    """Copy what workers, nodes and servers of a world said to another directory."""
+    to.mkdir(parents=True, exist_ok=True)
+    for log in directory.rglob("*.log"):
+        if "data" in log.parts:
+            # Not what a node said: its partitions.
+            continue
+        shutil.copy(log, to / (prefix + "-".join(log.relative_to(directory).parts)))
 
 
 async def judge_run(here: World, workload: Workload) -> Verdict:

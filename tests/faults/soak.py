@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import json
 import logging
 import random
-import statistics
+import shutil
 import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from streams.topics import changelog_topic
 from tests.faults.breaks import Break
 from tests.faults.limits import Hang, within
 from tests.faults.observer import RedisObserver
@@ -26,106 +28,35 @@ from tests.faults.runner import (
     PATIENCE,
     START_PATIENCE,
     chosen,
+    copy_logs,
     judge_run,
 )
+from tests.faults.soak_report import MIB, WARM_SECONDS, Broken, Reading, Sample, Soak
 from tests.faults.workload import MOST_EVENTS, Workload
-from tests.faults.world import Setup, World, world
+from tests.faults.world import LONG_SESSION, Setup, World, world
 
 WORKERS = 2
 SAMPLE_SECONDS = 5.0
-FEWEST_SAMPLES = 12
-"""With fewer nobody can say whether memory stays flat."""
+CALM_SECONDS = 120.0
+"""Before the first break: long enough to see whether a worker grows that is left alone."""
+
 UNKNOWN = -1, -1
-MIB = 1024 * 1024
-GROWTH = 1.10
-"""The last third of the samples may have so much of the middle third's memory."""
-
-
-@dataclass(frozen=True, slots=True)
-class Sample:
-    """One look at the service, while a worker runs. seconds: since the load began.
-
-    memory: MiB of the largest worker. lag, behind_in_redis: -1 while nobody can say.
-    """
-
-    seconds: float
-    memory: float
-    lag: int
-    behind_in_redis: int
-
-
-@dataclass(frozen=True, slots=True)
-class Broken:
-    """A break that was made, when, and how long until all was well again."""
-
-    seconds: float
-    kind: str
-    recovered_in: float
-
-
-@dataclass
-class Soak:
-    """What a soak came to."""
-
-    seed: int
-    events: int = 0
-    samples: list[Sample] = field(default_factory=list)
-    breaks: list[Broken] = field(default_factory=list)
-    result: RunResult = field(default_factory=lambda: RunResult("soak", 0, 0))
-
-    def thirds(self) -> list[float]:
-        """Median memory of each third of the samples, in MiB."""
-        third = len(self.samples) // 3
-        parts = [self.samples[n * third : (n + 1) * third] for n in range(3)]
-        return [statistics.median(s.memory for s in part) if part else 0.0 for part in parts]
-
-    @property
-    def memory_is_flat(self) -> bool:
-        """Whether the last third holds no more than the middle one, with some room."""
-        _, middle, last = self.thirds()
-        return len(self.samples) >= FEWEST_SAMPLES and last <= middle * GROWTH
-
-    @property
-    def ok(self) -> bool:
-        """Whether nothing was lost, doubled, or went back, and memory stayed flat."""
-        return self.result.ok and self.memory_is_flat
-
-    def table(self, rows: int = 20) -> str:
-        """Samples in even steps, the breaks, and the verdict."""
-        step = max(len(self.samples) // rows, 1)
-        lines = [f"{'minutes':>8}{'MiB':>8}{'lag':>8}{'behind in Redis':>17}"]
-        lines += [
-            f"{s.seconds / 60:8.1f}{s.memory:8.0f}{s.lag:8d}{s.behind_in_redis:17d}"
-            for s in self.samples[::step]
-        ]
-        lines += [
-            f"{b.seconds / 60:8.1f}  {b.kind:<22} recovered in {b.recovered_in:.1f} s"
-            for b in self.breaks
-        ]
-        thirds = " / ".join(f"{memory:.0f}" for memory in self.thirds())
-        lines.append(
-            f"memory by thirds: {thirds} MiB, {'flat' if self.memory_is_flat else 'GROWING'}"
-        )
-        lines.append(self.result.line())
-        return "\n".join(lines)
-
-    def as_json(self) -> dict[str, Any]:
-        """Everything as JSON."""
-        return {
-            "seed": self.seed,
-            "events": self.events,
-            "memory_by_thirds_mib": self.thirds(),
-            "memory_is_flat": self.memory_is_flat,
-            "samples": [asdict(sample) for sample in self.samples],
-            "breaks": [asdict(broken) for broken in self.breaks],
-            "result": self.result.as_json(),
-        }
 
 
 async def soak(
-    here: World, kinds: Sequence[Break], *, seed: int, seconds: float, rate: float, every: float
+    here: World,
+    kinds: Sequence[Break],
+    *,
+    seed: int,
+    seconds: float,
+    rate: float,
+    every: float,
+    calm: float,
 ) -> Soak:
-    """Publish `rate` events a second for so long, and break something every so many seconds."""
+    """Publish `rate` events a second for so long, and break something every so many seconds.
+
+    calm: seconds before the first break.
+    """
     found = Soak(seed)
     events = max(round(seconds * rate), 1)
     # Half as many events each as are remembered: no customer's past grows without end.
@@ -140,13 +71,14 @@ async def soak(
     found.result = RunResult("soak", seed, found.events)
     await here.ready(WORKERS, START_PATIENCE)
     here.logs.forget()
-    began = time.monotonic()
+    _spare_the_proxies()
+    began = found.began = time.monotonic()
     async with RedisObserver(here.redis_url, workload.customers) as observer:
         here.observer = observer
         tasks = [
             asyncio.create_task(here.publisher.publish(workload.items, seconds), name="load"),
-            asyncio.create_task(_sample(here, found, began), name="samples"),
-            asyncio.create_task(_break(here, found, kinds, began, every), name="breaks"),
+            asyncio.create_task(_sample(here, found), name="samples"),
+            asyncio.create_task(_break(here, found, kinds, every, calm), name="breaks"),
         ]
         load, samples, breaking = tasks
         try:
@@ -170,7 +102,8 @@ async def soak(
             await asyncio.gather(*tasks, return_exceptions=True)
             here.observer = None
     found.result.took = time.monotonic() - began
-    found.result.exits = [end.status for end in here.fleet.ended]
+    found.ends = list(here.fleet.ended)
+    found.result.note_ends(found.ends)
     found.result.went_back_in_redis = [
         f"{customer} {before} to {after}" for customer, before, after in observer.decreases
     ]
@@ -179,60 +112,112 @@ async def soak(
     return found
 
 
-async def _sample(here: World, found: Soak, began: float) -> None:
+def _spare_the_proxies() -> None:
+    """Keep the garbage collector from all that is published and read.
+
+    The lines to Kafka go through this process: while it looks through a growing heap, second after
+    second on a busy machine, no heartbeat gets through, and all workers are given up.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(10_000, 50, 1_000_000)
+
+
+class _State:
+    """MiB of all customers' stored records, from what the changelog says."""
+
+    def __init__(self, changelog: Sequence[Any]) -> None:
+        self._changelog = changelog
+        self._read = 0
+        self._sizes: dict[bytes, int] = {}
+        self._bytes = 0
+
+    def size(self) -> float:
+        for record in islice(self._changelog, self._read, None):
+            self._read += 1
+            size = 0 if record.value is None else len(record.key) + len(record.value)
+            self._bytes += size - self._sizes.get(record.key, 0)
+            self._sizes[record.key] = size
+        return self._bytes / MIB
+
+
+async def _sample(here: World, found: Soak) -> None:
+    state = _State(here.logs.records[changelog_topic(here.settings)])
     while True:
-        memory = max(
-            (s.process.memory() for s in here.fleet.slots if s.process is not None), default=0
-        )
-        seconds = time.monotonic() - began
+        seconds = time.monotonic() - found.began
         try:
             backlog = await within(SAMPLE_SECONDS, "the backlog", here.backlog())
         except Hang:
             backlog = UNKNOWN
+        held = state.size()
+        # Of the workers alone: this process holds all that was published and read.
+        processes = [slot.process for slot in here.fleet.slots if slot.process is not None]
+        memory = {process: process.memory() / MIB for process in processes if process.memory()}
+        for process, size in memory.items():
+            if process.age >= WARM_SECONDS:
+                life = found.lives.setdefault(process.pid, [])
+                life.append(Reading(seconds, size - held))
         if memory:
-            found.samples.append(Sample(seconds, memory / MIB, *backlog))
-        await asyncio.sleep(max(seconds + SAMPLE_SECONDS - (time.monotonic() - began), 0))
+            found.samples.append(Sample(seconds, max(memory.values()), held, *backlog))
+        await asyncio.sleep(max(seconds + SAMPLE_SECONDS - (time.monotonic() - found.began), 0))
 
 
 async def _break(
-    here: World, found: Soak, kinds: Sequence[Break], began: float, every: float
+    here: World, found: Soak, kinds: Sequence[Break], every: float, calm: float
 ) -> None:
     dice = random.Random(found.seed)
     order: list[Break] = []
+    await asyncio.sleep(calm)
     while True:
         await asyncio.sleep(every * dice.uniform(0.7, 1.3))
         if not order:
             # Each kind once before any comes again.
             order = dice.sample(kinds, len(kinds))
         kind = order.pop()
-        broken = time.monotonic()
-        print(f"{(broken - began) / 60:6.1f} min  {kind.name}", flush=True)
+        seconds = time.monotonic() - found.began
+        print(f"{seconds / 60:6.1f} min  {kind.name}", flush=True)
+        broken = Broken(seconds, kind.name, kind.family)
+        found.breaks.append(broken)
         await here.fleet.resize(max(WORKERS, kind.workers))()
         await within(BREAK_SECONDS, f"{kind.name} to end", kind.happen(here, dice))
         await here.heal()
         healed = time.monotonic()
         await here.fleet.resize(WORKERS)()
         await here.catch_up(PATIENCE)
-        found.breaks.append(Broken(broken - began, kind.name, time.monotonic() - healed))
+        broken.recovered_in = time.monotonic() - healed
+        broken.lasted = healed - found.began - seconds
 
 
 async def _run(options: argparse.Namespace) -> Soak:
-    setup = Setup(options.broker, durable=options.durable)
+    setup = Setup(options.broker, durable=options.durable, session=options.session)
     kinds = [
         kind
         for kind in chosen(options.kinds, setup)
         if kind.family not in ("none", "input") and (setup.durable or not kind.durable)
     ]
-    with tempfile.TemporaryDirectory(prefix="clv-soak-") as directory:
-        async with world(Path(directory), setup) as here:
-            return await soak(
+    directory = Path(tempfile.mkdtemp(prefix="clv-soak-"))
+    clean = False
+    try:
+        async with world(directory, setup) as here:
+            found = await soak(
                 here,
                 kinds,
                 seed=options.seed,
                 seconds=options.minutes * 60,
                 rate=options.rate,
                 every=options.every,
+                calm=options.calm,
             )
+        clean = found.ok
+    finally:
+        keep = options.keep
+        if keep is None and not clean:
+            keep = Path(tempfile.mkdtemp(prefix="clv-soak-logs-"))
+        if keep is not None:
+            copy_logs(directory, keep)
+            print(f"logs: {keep}")
+        shutil.rmtree(directory, ignore_errors=True)
+    return found
 
 
 def main() -> None:
@@ -245,11 +230,20 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=30.0)
     parser.add_argument("--rate", type=float, default=400.0, help="events a second")
     parser.add_argument("--every", type=float, default=60.0, help="seconds between breaks")
+    parser.add_argument(
+        "--calm", type=float, default=CALM_SECONDS, help="seconds before the first break"
+    )
+    parser.add_argument(
+        "--session", type=float, default=LONG_SESSION, help="seconds of the group's session"
+    )
     parser.add_argument("--kinds", help="names separated by commas; default: all")
     parser.add_argument("--seed", type=int)
     parser.add_argument("--broker", choices=["kafka", "embedded"], default="kafka")
     parser.add_argument("--durable", action="store_true", help="workers keep copies on disk")
     parser.add_argument("--json", type=Path, help="write the results to this file")
+    parser.add_argument(
+        "--keep", type=Path, help="leave all logs in this directory, also of a clean soak"
+    )
     options = parser.parse_args()
     if options.seed is None:
         options.seed = random.SystemRandom().randrange(1_000_000_000)

@@ -45,6 +45,13 @@ START_SECONDS = 150.0
 CLOSE_SECONDS = 5.0
 ATTEMPT_SECONDS = 20.0
 
+SHORT_SESSION = 2.0
+"""Of runs that are to be quick; a worker whose coordinator is frozen for longer is given up, and so
+may one be where the processor is short."""
+
+LONG_SESSION = 8.0
+"""Of a soak: longer than what nodes are frozen for, and than a busy machine keeps heartbeats."""
+
 WORKERS: dict[str, list[str]] = {
     "ours": ["tests.faults.worker_with_trap"],
     "stock": ["tests.faults.stock_worker"],
@@ -53,11 +60,16 @@ WORKERS: dict[str, list[str]] = {
 
 @dataclass(frozen=True, slots=True)
 class Setup:
-    """What a world is made of. durable: workers keep a copy of their tables on disk."""
+    """What a world is made of.
+
+    durable: workers keep a copy of their tables on disk. session: seconds after which the group
+    gives up a worker that it has not heard of.
+    """
 
     broker: Literal["kafka", "embedded"] = "kafka"
     transport: Literal["ours", "stock"] = "ours"
     durable: bool = False
+    session: float = SHORT_SESSION
 
 
 @dataclass
@@ -405,8 +417,8 @@ def _environment(settings: Settings, terms: Terms, setup: Setup, directory: Path
         "CLV_REDIS": str(settings.redis),
         "CLV_REPLICATION": str(settings.replication),
         "CLV_PARTITIONS": str(settings.partitions),
-        "CLV_SESSION_TIMEOUT": "2",
-        "CLV_HEARTBEAT_INTERVAL": "0.5",
+        "CLV_SESSION_TIMEOUT": str(setup.session),
+        "CLV_HEARTBEAT_INTERVAL": str(setup.session / 4),
         "CLV_COMMIT_INTERVAL": "0.3",
         # Small batches: more places to break off.
         "CLV_POLL_RECORDS": "200",

@@ -1,7 +1,9 @@
 """The engine: nothing vanishes, batches do not matter, replays change nothing."""
 
+import gc
 import itertools
 import json
+import weakref
 
 import msgspec
 import pytest
@@ -200,6 +202,20 @@ def test_time_passing_scores_everybody_as_of_that_time_and_only_once():
     assert again.records == {}
     assert again.segment_changes == later.segment_changes
     assert [u.document for u in again.updates] == [u.document for u in later.updates]
+
+
+def test_a_refused_record_leaves_nothing_behind_when_its_letter_is_let_go():
+    """Batches that wait for the garbage collector are memory that grows."""
+    gc.collect()
+    gc.disable()
+    try:
+        outputs = process({}, ORIGIN, [KafkaRecord(0, NOW, b"c1", b"junk")], CONTEXT, now=NOW)
+        assert outputs.reasons() == {"not-json": 1}
+        letters = weakref.ref(outputs.dead_letters[0].refused)
+        del outputs
+        assert letters() is None
+    finally:
+        gc.enable()
 
 
 def as_backfill(record):

@@ -49,8 +49,8 @@ def environment(**variables: str) -> dict[str, str]:
     return {**kept, "PYTHONPATH": str(ROOT), **variables}
 
 
-def clv(*arguments: object, **variables: str) -> subprocess.CompletedProcess[str]:
-    """Run the command to its end."""
+def started(*arguments: object, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run the command to its end, as a process of its own."""
     return subprocess.run(
         [*CLV, *map(str, arguments)],
         capture_output=True,
@@ -61,10 +61,10 @@ def clv(*arguments: object, **variables: str) -> subprocess.CompletedProcess[str
     )
 
 
-def refused(*arguments: object, status: int = 1, **variables: str) -> str:
-    """What the command says on stderr when it refuses, which is never a traceback.
+def clv(*arguments: object, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run the command to its end in this process, where a start costs nothing.
 
-    In this process, where a start costs nothing; what it leaves behind is put back.
+    What it leaves behind is put back.
     """
     root = logging.getLogger()
     handlers, level = root.handlers, root.level
@@ -82,10 +82,18 @@ def refused(*arguments: object, status: int = 1, **variables: str) -> str:
         root.handlers = handlers
         root.setLevel(level)
         structlog.reset_defaults()
-    assert ended.value.code == status, said.getvalue()
-    assert printed.getvalue() == ""
-    assert "Traceback" not in said.getvalue()
-    return said.getvalue()
+    status = ended.value.code
+    assert isinstance(status, int)
+    return subprocess.CompletedProcess(arguments, status, printed.getvalue(), said.getvalue())
+
+
+def refused(*arguments: object, status: int = 1, **variables: str) -> str:
+    """What the command says on stderr when it refuses, which is never a traceback."""
+    done = clv(*arguments, **variables)
+    assert done.returncode == status, done.stderr
+    assert done.stdout == ""
+    assert "Traceback" not in done.stderr
+    return done.stderr
 
 
 def rows_of(text: str) -> dict[str, dict[str, str]]:
@@ -100,7 +108,7 @@ def orders(tmp_path: Path) -> Path:
 
 
 def test_a_refusal_is_one_message_and_status_1(tmp_path):
-    done = clv("score", tmp_path / "none.csv")
+    done = started("score", tmp_path / "none.csv")
     assert done.returncode == 1
     assert done.stdout == ""
     assert done.stderr == f"error: {tmp_path / 'none.csv'}: there is no such file\n"
@@ -108,7 +116,7 @@ def test_a_refusal_is_one_message_and_status_1(tmp_path):
 
 class TestScore:
     def test_values_are_those_computed_by_hand(self, orders):
-        done = clv("score", orders, "--currency", "EUR", "--as-of", "2026-01-31")
+        done = started("score", orders, "--currency", "EUR", "--as-of", "2026-01-31")
         assert done.returncode == 0, done.stderr
         assert "simple-average is used: too few customers to fit: 2 with an order" in done.stderr
         assert "1 events later than 2026-01-31" in done.stderr
@@ -413,7 +421,7 @@ def report_of(done: subprocess.CompletedProcess[str]) -> dict:
 
 @pytest.mark.slow
 def test_the_demo_ends_with_a_report_that_adds_up():
-    report = report_of(clv("demo", "--dataset", "cdnow", "--once", "--json"))
+    report = report_of(started("demo", "--dataset", "cdnow", "--once", "--json"))
     assert report["dataset"] == "cdnow"
     assert report["simulated"] is True
     assert report["events"] > DATASETS["cdnow"].orders
@@ -433,7 +441,7 @@ def test_the_demo_counts_what_online_retail_lacks():
         DATASETS["online-retail"].path()
     except DatasetMissingError as missing:
         pytest.skip(str(missing))
-    report = report_of(clv("demo", "--dataset", "online-retail", "--once", "--json"))
+    report = report_of(started("demo", "--dataset", "online-retail", "--once", "--json"))
     assert report["simulated"] is False
     assert report["events"] == 25_900
     assert report["dead_letters_by_reason"] == {"missing-customer": 3_710}
@@ -476,10 +484,10 @@ def test_the_demo_keeps_to_itself_on_servers_that_others_use(tmp_path):
                 "CLV_HEARTBEAT_INTERVAL": "1",
             }
             done = await asyncio.to_thread(
-                clv, "demo", "--no-simulated", "--once", "--json", **variables
+                started, "demo", "--no-simulated", "--once", "--json", **variables
             )
             assert report_of(done)["broker"] == servers.broker.address
-            return (await asyncio.to_thread(clv, "doctor", **variables)).stdout
+            return (await asyncio.to_thread(started, "doctor", **variables)).stdout
 
     said = asyncio.run(demo_and_doctor())
     assert "missing: shop.orders" in said

@@ -4,7 +4,6 @@ import asyncio
 import json
 import os
 import signal
-import socket
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -211,27 +210,32 @@ async def test_stacks_name_where_each_task_waits_down_to_the_innermost():
     assert next_one.startswith("inner (test_streams/test_health.py:")
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
 @dataclass
 class Worker:
     """A worker process, its health and its log."""
 
     process: asyncio.subprocess.Process
-    port: int
     log: Path
+    _port: int = 0
+
+    @property
+    def port(self) -> int:
+        """Where its health is served, by a port that the system chose; 0 before it is."""
+        if not self._port:
+            said = (line["port"] for line in self.lines() if line["event"] == "health is served")
+            self._port = next(said, 0)
+        return self._port
 
     def lines(self):
         """The log lines that are JSON, as all of a worker's are."""
-        said = self.log.read_text().splitlines()
-        return [json.loads(line) for line in said if line.startswith("{")]
+        said = self.log.read_text().splitlines(keepends=True)
+        # The last one may be half written.
+        return [json.loads(line) for line in said if line.startswith("{") and line.endswith("\n")]
 
     async def get(self, path: str) -> tuple[int, str]:
         """Status and text of a GET; status 0 while nobody listens."""
+        if not self.port:
+            return 0, ""
         try:
             async with (
                 aiohttp.ClientSession() as session,
@@ -278,14 +282,14 @@ class World:
 
     async def worker(self, fault: str = "", **variables: str) -> Worker:
         """A `clv worker`, after these lines of Python have broken something."""
-        port, log = free_port(), self.directory / f"worker-{len(self.workers)}.log"
+        log = self.directory / f"worker-{len(self.workers)}.log"
         environment = {k: v for k, v in os.environ.items() if not k.startswith("CLV_")} | {
             "CLV_BROKER": self.servers.broker.address,
             "CLV_REDIS": self.servers.redis.url,
             "CLV_SESSION_TIMEOUT": "3",
             "CLV_HEARTBEAT_INTERVAL": "0.5",
             "CLV_COMMIT_INTERVAL": "0.3",
-            "CLV_HEALTH_PORT": str(port),
+            "CLV_HEALTH_PORT": "0",
             **variables,
         }
         program = (
@@ -297,7 +301,7 @@ class World:
                 sys.executable, "-c", program, cwd=ROOT, stdout=output, stderr=output,
                 env=environment,
             )  # fmt: skip
-        self.workers.append(Worker(process, port, log))
+        self.workers.append(Worker(process, log))
         return self.workers[-1]
 
     async def publish(self, count: int) -> None:
@@ -351,6 +355,13 @@ async def spin(self, event):
         pass
 Pipeline.fold = spin
 """
+SLOW = """
+fold = Pipeline.fold
+async def slow(self, event):
+    await asyncio.sleep(1)
+    await fold(self, event)
+Pipeline.fold = slow
+"""
 TAKES_NOTHING = """
 from streams.transport import StrictProducer
 def send_records(self, topic, partition, records):
@@ -396,7 +407,7 @@ class TestWorker:
     async def test_one_that_stands_still_ends_with_its_own_status_and_says_where(self, tmp_path):
         async with world(tmp_path) as w:
             await w.publish(10)
-            worker = await w.worker(HANG, CLV_STALL_TIMEOUT="8")
+            worker = await w.worker(HANG, CLV_STALL_TIMEOUT="5")
             assert await worker.ended() == STALLED
             last = worker.lines()[-1]
             assert last["level"] == "critical"
@@ -406,30 +417,31 @@ class TestWorker:
     async def test_an_event_loop_that_does_not_turn_ends_the_process_from_outside(self, tmp_path):
         async with world(tmp_path) as w:
             await w.publish(10)
-            worker = await w.worker(SPIN, CLV_STALL_TIMEOUT="8")
+            worker = await w.worker(SPIN, CLV_STALL_TIMEOUT="5")
             assert await worker.ended() == 1
-            assert "Timeout (0:00:08)!" in worker.log.read_text()
+            assert "Timeout (0:00:05)!" in worker.log.read_text()
             assert "in spin" in worker.log.read_text()
 
     async def test_a_process_that_was_frozen_too_long_ends_when_it_thaws(self, tmp_path):
         async with world(tmp_path) as w:
-            worker = await w.worker(CLV_STALL_TIMEOUT="8")
+            worker = await w.worker(CLV_STALL_TIMEOUT="5")
             await worker.until(ready)
             worker.process.send_signal(signal.SIGSTOP)
-            await asyncio.sleep(10)
+            await asyncio.sleep(6)
             worker.process.send_signal(signal.SIGCONT)
             # The loop and the timer outside of it notice at the same moment.
             assert await worker.ended(5) in (STALLED, 1)
 
     async def test_without_a_broker_it_waits_degraded_and_goes_on_after(self, tmp_path):
         async with world(tmp_path) as w:
-            worker = await w.worker(CLV_STALL_TIMEOUT="6")
+            worker = await w.worker(SLOW, CLV_STALL_TIMEOUT="6")
             await worker.until(ready)
             await w.publish(10)
+            await worker.until(lambda h: h["lag"] == 10)
             os.kill(w.servers.broker.pid, signal.SIGSTOP)
             seen = await worker.until(lambda h: any("broker" in r for r in h["reasons"]))
-            assert seen["status"] in ("degraded", "starting")
-            await asyncio.sleep(8)
+            assert (seen["status"], seen["lag"]) == ("degraded", 10)
+            await asyncio.sleep(7)
             assert worker.process.returncode is None
             os.kill(w.servers.broker.pid, signal.SIGCONT)
             await worker.until(

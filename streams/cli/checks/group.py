@@ -13,6 +13,7 @@ from aiokafka.errors import KafkaError
 
 from streams.cli.checks.check import Check
 from streams.cli.checks.topics import TopicFacts
+from streams.clients import started
 from streams.connection import Broker
 from streams.ends import log_ends
 from streams.settings import Settings
@@ -48,16 +49,13 @@ async def group_checks(
     letters = _partitions(counts, [topics.dead_letters])
     if not inputs:
         return []
-    consumer = AIOKafkaConsumer(**broker.client_options(), enable_auto_commit=False)
-    try:
-        await consumer.start()
+    client = AIOKafkaConsumer(**broker.client_options(), enable_auto_commit=False)
+    async with started(client) as consumer:
         every = [*inputs, *changelog, *letters]
         begins = await consumer.beginning_offsets(every)
         ends = await log_ends(consumer, every)
         since = int((time.time() - DAY) * 1000)
         recent = await consumer.offsets_for_times(dict.fromkeys(letters, since)) if letters else {}
-    finally:
-        await consumer.stop()
     committed = await admin.list_consumer_group_offsets(settings.app_id, partitions=inputs)
     places = [Place(_name(tp), begins[tp], ends[tp], _offset(committed, tp)) for tp in inputs]
     stored = sum(ends[tp] - begins[tp] for tp in changelog)

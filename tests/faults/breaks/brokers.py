@@ -2,77 +2,66 @@
 
 from __future__ import annotations
 
-import asyncio
 import random
+from collections.abc import Awaitable, Callable, Sequence
 
-from tests.faults.breaks.kinds import Break
+from tests.faults.breaks.kinds import Break, Happen, a_while
+from tests.faults.breaks.lines import (
+    broken,
+    delay,
+    drop,
+    refuse,
+    throttle,
+    to_kafka,
+    to_one_node,
+)
 from tests.faults.world import World
 from tests.servers.kafka import KafkaNode
 
+Which = Callable[[World, random.Random], Awaitable[Sequence[KafkaNode]]]
 
-async def _a_leader(world: World, dice: random.Random) -> KafkaNode:
+
+async def a_leader(world: World, dice: random.Random) -> Sequence[KafkaNode]:
     """A node that leads one of the service's partitions."""
     topics = world.settings.topics
     topic = dice.choice([*topics.inputs, topics.updates])
-    return world.nodes[await world.leader(topic, dice.randrange(world.settings.partitions))]
+    return [world.nodes[await world.leader(topic, dice.randrange(world.settings.partitions))]]
 
 
-async def node_killed(world: World, dice: random.Random) -> None:
-    """Kill a node; it comes back on its data."""
-    node = await _a_leader(world, dice)
-    node.kill()
-    await asyncio.sleep(dice.uniform(0.5, 3.0))
+async def all_nodes(world: World, _dice: random.Random) -> Sequence[KafkaNode]:
+    """All of them."""
+    return world.nodes
 
 
-async def nodes_killed(world: World, dice: random.Random) -> None:
-    """Kill all nodes at once."""
-    for node in world.nodes:
-        node.kill()
-    await asyncio.sleep(dice.uniform(0.2, 1.5))
+def killed(which: Which, shortest: float, longest: float) -> Happen:
+    """Nodes that die, and come back on their data after some seconds."""
+
+    async def happen(world: World, dice: random.Random) -> None:
+        for node in await which(world, dice):
+            node.kill()
+        await a_while(dice, shortest, longest)
+
+    return happen
 
 
-async def node_frozen(world: World, dice: random.Random) -> None:
-    """Freeze a node, perhaps for so long that others take its place."""
-    node = await _a_leader(world, dice)
-    node.freeze()
-    await asyncio.sleep(dice.uniform(2.0, 7.0))
-    node.thaw()
+def frozen(which: Which, shortest: float, longest: float) -> Happen:
+    """Nodes that freeze, perhaps for so long that others take their place."""
+
+    async def happen(world: World, dice: random.Random) -> None:
+        nodes = await which(world, dice)
+        for node in nodes:
+            node.freeze()
+        await a_while(dice, shortest, longest)
+        for node in nodes:
+            node.thaw()
+
+    return happen
 
 
-async def nodes_frozen(world: World, dice: random.Random) -> None:
-    """Freeze all nodes."""
-    for node in world.nodes:
-        node.freeze()
-    await asyncio.sleep(dice.uniform(1.5, 5.0))
-    for node in world.nodes:
-        node.thaw()
-
-
-async def cut_off(world: World, dice: random.Random) -> None:
-    """Let nothing through between workers and Kafka, for longer than a session."""
-    for proxy in world.node_proxies:
-        proxy.drop()
-    await asyncio.sleep(dice.uniform(1.0, 6.0))
-
-
-async def cut_off_from_one(world: World, dice: random.Random) -> None:
-    """Let nothing through between workers and one node."""
-    dice.choice(world.node_proxies).drop()
-    await asyncio.sleep(dice.uniform(1.5, 6.0))
-
-
-async def slow_line(world: World, dice: random.Random) -> None:
-    """Make everything to and from Kafka 300 ms late."""
-    for proxy in world.node_proxies:
-        proxy.delay(0.3)
-    await asyncio.sleep(dice.uniform(2.0, 4.0))
-
-
-async def narrow_line(world: World, dice: random.Random) -> None:
-    """Let only 30 kB a second through each connection."""
-    for proxy in world.node_proxies:
-        proxy.throttle(30_000)
-    await asyncio.sleep(dice.uniform(2.0, 4.0))
+node_killed = killed(a_leader, 0.5, 3.0)
+nodes_killed = killed(all_nodes, 0.2, 1.5)
+node_frozen = frozen(a_leader, 2.0, 7.0)
+nodes_frozen = frozen(all_nodes, 1.5, 5.0)
 
 
 async def resets(world: World, dice: random.Random) -> None:
@@ -80,14 +69,14 @@ async def resets(world: World, dice: random.Random) -> None:
     for _ in range(4):
         for proxy in world.node_proxies:
             proxy.reset()
-        await asyncio.sleep(dice.uniform(0.1, 0.8))
+        await a_while(dice, 0.1, 0.8)
 
 
-async def refused(world: World, dice: random.Random) -> None:
-    """End all connections to Kafka, and refuse new ones."""
-    for proxy in world.node_proxies:
-        proxy.refuse()
-    await asyncio.sleep(dice.uniform(0.5, 3.0))
+cut_off = broken(to_kafka, drop, 1.0, 6.0)
+cut_off_from_one = broken(to_one_node, drop, 1.5, 6.0)
+slow_line = broken(to_kafka, delay(0.3, 0.3), 2.0, 4.0)
+narrow_line = broken(to_kafka, throttle(30_000), 2.0, 4.0)
+refused = broken(to_kafka, refuse, 0.5, 3.0)
 
 
 async def too_few_copies(world: World, dice: random.Random) -> None:
@@ -97,17 +86,17 @@ async def too_few_copies(world: World, dice: random.Random) -> None:
         await world.configure_topic(topic, "min.insync.replicas", "3")
     dice.choice(world.nodes).freeze()
     # A frozen copy is out of sync after three seconds.
-    await asyncio.sleep(dice.uniform(4.0, 7.0))
+    await a_while(dice, 4.0, 7.0)
 
 
 async def too_large(world: World, dice: random.Random) -> None:
     """Have Kafka refuse every value update as too large."""
     await world.configure_topic(world.settings.topics.updates, "max.message.bytes", "100")
-    await asyncio.sleep(dice.uniform(0.5, 3.0))
+    await a_while(dice, 0.5, 3.0)
 
 
-def _nodes(name: str, says: str, happen: object, workers: int = 1) -> Break:
-    return Break(name, "broker", says, happen, workers, nodes=True)  # type: ignore[arg-type]
+def _nodes(name: str, says: str, happen: Happen, workers: int = 1) -> Break:
+    return Break(name, "broker", says, happen, workers, nodes=True)
 
 
 KINDS = [

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import random
 
-from tests.faults.breaks.kinds import Break
+from tests.faults.breaks.kinds import Break, a_while
 from tests.faults.world import World
 
 HOUR = 3_600_000
@@ -16,7 +15,7 @@ async def clock_steps(world: World, dice: random.Random) -> None:
     for _ in range(4):
         for slot in world.fleet.slots:
             slot.arm(clock_offset=dice.randint(-2 * HOUR, 2 * HOUR))
-        await asyncio.sleep(dice.uniform(0.2, 1.0))
+        await a_while(dice, 0.2, 1.0)
 
 
 KINDS = [

@@ -7,7 +7,7 @@ import random
 import time
 from pathlib import Path
 
-from tests.faults.breaks.kinds import Break
+from tests.faults.breaks.kinds import Break, a_while
 from tests.faults.world import World
 
 FILES_SECONDS = 20.0
@@ -29,15 +29,20 @@ async def _written(world: World) -> None:
         await asyncio.sleep(0.05)
 
 
-async def corrupted(world: World, dice: random.Random) -> None:
-    """Kill a worker and overwrite parts of its files before the next starts."""
+async def _between_two_workers(world: World, dice: random.Random) -> list[Path]:
+    """Kill a worker, and let none start before the world is healed; returns what it left."""
     await _written(world)
     slot = dice.choice(world.fleet.slots)
     slot.may_start.clear()
     died = world.fleet.next_end(slot.number)
     slot.kill()
     await died
-    for path in _files(world):
+    return _files(world)
+
+
+async def corrupted(world: World, dice: random.Random) -> None:
+    """Kill a worker and overwrite parts of its files before the next starts."""
+    for path in await _between_two_workers(world, dice):
         content = bytearray(path.read_bytes())
         for _ in range(dice.randint(1, 20)):
             content[dice.randrange(len(content))] ^= dice.randint(1, 255)
@@ -48,13 +53,7 @@ async def corrupted(world: World, dice: random.Random) -> None:
 
 async def removed(world: World, dice: random.Random) -> None:
     """Kill a worker and lose some of its files."""
-    await _written(world)
-    slot = dice.choice(world.fleet.slots)
-    slot.may_start.clear()
-    died = world.fleet.next_end(slot.number)
-    slot.kill()
-    await died
-    files = _files(world)
+    files = await _between_two_workers(world, dice)
     for path in dice.sample(files, dice.randint(1, len(files))):
         path.unlink()
 
@@ -62,9 +61,9 @@ async def removed(world: World, dice: random.Random) -> None:
 async def full(world: World, dice: random.Random) -> None:
     """Let the disk be full, and start a worker on it."""
     world.fill_state_disk()
-    await asyncio.sleep(dice.uniform(0.5, 2.0))
+    await a_while(dice, 0.5, 2.0)
     dice.choice(world.fleet.slots).kill()
-    await asyncio.sleep(dice.uniform(1.0, 4.0))
+    await a_while(dice, 1.0, 4.0)
 
 
 KINDS = [

@@ -2,27 +2,31 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from tests.faults.world import World
 
+Happen = Callable[[World, random.Random], Awaitable[None]]
+"""Breaks something, and waits as long as it is to stay broken."""
+
 
 @dataclass(frozen=True, slots=True)
 class Break:
     """One way in which something fails while events are worked on.
 
-    happen: breaks and waits as long as it is to stay broken; the world is healed after it. workers:
-    how many there are. nodes: it needs Apache Kafka's three. durable: it needs workers that keep
-    their tables on disk. root: it mounts a disk. identities, too_large: what the events have beside
-    the usual. load: seconds over which they are published, so that it breaks while they come.
+    happen: the world is healed after it. workers: how many there are. nodes: it needs Apache
+    Kafka's three. durable: it needs workers that keep their tables on disk. root: it mounts a disk.
+    identities, too_large: what the events have beside the usual. load: seconds over which they are
+    published, so that it breaks while they come.
     """
 
     name: str
     family: str
     says: str
-    happen: Callable[[World, random.Random], Awaitable[None]]
+    happen: Happen
     workers: int = 1
     nodes: bool = False
     durable: bool = False
@@ -30,3 +34,8 @@ class Break:
     identities: bool = False
     too_large: int = 0
     load: float = 3.0
+
+
+async def a_while(dice: random.Random, shortest: float, longest: float) -> None:
+    """Wait for some seconds."""
+    await asyncio.sleep(dice.uniform(shortest, longest))

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import random
 
-from tests.faults.breaks.kinds import Break
+from tests.faults.breaks.kinds import Break, a_while
+from tests.faults.breaks.lines import broken, delay, drop, refuse, to_redis
 from tests.faults.world import World
 
 
@@ -13,14 +14,14 @@ async def emptied(world: World, dice: random.Random) -> None:
     """Kill Redis, and start it again with nothing in it."""
     with world.redis_replaced():
         await world.redis.kill()
-        await asyncio.sleep(dice.uniform(0.0, 2.0))
+        await a_while(dice, 0.0, 2.0)
         await world.redis.start()
 
 
 async def older_copy(world: World, dice: random.Random) -> None:
     """Let an older copy take over, as when a replica that lagged is promoted."""
     copy = await world.redis.save()
-    await asyncio.sleep(dice.uniform(0.5, 1.5))
+    await a_while(dice, 0.5, 1.5)
     with world.redis_replaced():
         await world.redis.kill()
         world.redis.restore(copy)
@@ -34,36 +35,23 @@ async def frozen(world: World, dice: random.Random) -> None:
     world.redis.thaw()
 
 
-async def slow(world: World, dice: random.Random) -> None:
-    """Make every answer late."""
-    world.redis_proxy.delay(dice.uniform(0.1, 0.5))
-    await asyncio.sleep(dice.uniform(2.0, 4.0))
-
-
 async def full(world: World, dice: random.Random) -> None:
     """Let Redis refuse to hold more."""
     await world.redis.limit_memory(dice.randint(0, 100_000))
-    await asyncio.sleep(dice.uniform(1.0, 4.0))
-
-
-async def cut_off(world: World, dice: random.Random) -> None:
-    """Let nothing through to Redis, and have what was under way arrive later."""
-    world.redis_proxy.drop()
-    await asyncio.sleep(dice.uniform(1.0, 7.0))
-
-
-async def refused(world: World, dice: random.Random) -> None:
-    """End all connections to Redis, and refuse new ones."""
-    world.redis_proxy.refuse()
-    await asyncio.sleep(dice.uniform(0.5, 3.0))
+    await a_while(dice, 1.0, 4.0)
 
 
 async def away_and_killed(world: World, dice: random.Random) -> None:
     """Kill the worker while Redis is away, so that what waits for Redis is forgotten."""
     world.redis_proxy.refuse()
-    await asyncio.sleep(dice.uniform(0.5, 2.0))
+    await a_while(dice, 0.5, 2.0)
     dice.choice(world.fleet.slots).kill()
-    await asyncio.sleep(dice.uniform(0.0, 3.0))
+    await a_while(dice, 0.0, 3.0)
+
+
+slow = broken(to_redis, delay(0.1, 0.5), 2.0, 4.0)
+cut_off = broken(to_redis, drop, 1.0, 7.0)
+refused = broken(to_redis, refuse, 0.5, 3.0)
 
 
 KINDS = [

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable
 
-from tests.faults.breaks.kinds import Break
+from streams.transport.lease import FENCED
+from tests.faults.breaks.kinds import Break, Happen, a_while
+from tests.faults.fleet import Slot
 from tests.faults.world import World
 
 
@@ -19,7 +20,7 @@ async def kill_often(world: World, dice: random.Random) -> None:
     """Kill again and again: at the start, in recovery, in a rebalance, or at work."""
     for _ in range(4):
         dice.choice(world.fleet.slots).kill()
-        await asyncio.sleep(dice.uniform(0.3, 3.0))
+        await a_while(dice, 0.3, 3.0)
 
 
 async def kill_all(world: World, dice: random.Random) -> None:
@@ -28,14 +29,15 @@ async def kill_all(world: World, dice: random.Random) -> None:
         slot.kill()
 
 
-def kill_at(point: str, most: int) -> Callable[[World, random.Random], Awaitable[None]]:
+def kill_at(point: str, most: int) -> Happen:
     """A worker that dies at one of the first calls of a point."""
 
     async def happen(world: World, dice: random.Random) -> None:
         slot = dice.choice(world.fleet.slots)
         died = world.fleet.next_end(slot.number)
-        slot.arm(point, dice.randint(1, most))
-        await world.fleet.dies_at(slot, died)
+        nth = dice.randint(1, most)
+        slot.arm(point, nth)
+        await world.fleet.dies_at(slot, died, point, nth)
 
     return happen
 
@@ -55,56 +57,66 @@ async def kill_in_rebalance(world: World, dice: random.Random) -> None:
     """A worker joins, and another dies while it gives up or gets its partitions."""
     slot = dice.choice(world.fleet.slots)
     died = world.fleet.next_end(slot.number)
-    slot.arm(dice.choice(["revoke", "assign"]), 1)
+    point = dice.choice(["revoke", "assign"])
+    slot.arm(point)
     world.fleet.resize(len(world.fleet.slots) + 1)
-    await world.fleet.dies_at(slot, died)
+    await world.fleet.dies_at(slot, died, point)
+
+
+async def _asked_to_stop(world: World, slot: Slot) -> None:
+    """Have a worker stop, which finishes what it has, if it is still its; another starts."""
+    waiting = world.fleet.next_end(slot.number)
+    slot.terminate()
+    ended = await waiting
+    if not ended.asked and ended.status != FENCED:
+        raise AssertionError(
+            f"worker {slot.number} ended with status {ended.status} when it was asked to stop: "
+            f"{ended.words}"
+        )
 
 
 async def terminate(world: World, dice: random.Random) -> None:
-    """Ask a worker to stop; it finishes what it has, and another starts."""
+    """Ask a worker to stop."""
+    await _asked_to_stop(world, dice.choice(world.fleet.slots))
+
+
+async def rolling_restart(world: World, dice: random.Random) -> None:
+    """Restart all workers, one after the other."""
+    for slot in world.fleet.slots:
+        await _asked_to_stop(world, slot)
+        await a_while(dice, 0.5, 2.0)
+
+
+async def _frozen(world: World, dice: random.Random, shortest: float, longest: float) -> None:
     slot = dice.choice(world.fleet.slots)
-    ended = world.fleet.next_end(slot.number)
-    slot.terminate()
-    if status := (await ended).status:
-        raise AssertionError(f"the worker ended with status {status} when it was asked to stop")
+    slot.freeze()
+    await a_while(dice, shortest, longest)
+    slot.thaw()
 
 
 async def freeze(world: World, dice: random.Random) -> None:
     """Freeze a worker past its session, while the other takes its partitions; then thaw it."""
-    slot = dice.choice(world.fleet.slots)
-    slot.freeze()
-    await asyncio.sleep(dice.uniform(2.5, 6.0))
-    slot.thaw()
+    session = world.setup.session
+    await _frozen(world, dice, 1.25 * session, 3.0 * session)
     await asyncio.sleep(1.0)
 
 
 async def freeze_often(world: World, dice: random.Random) -> None:
     """Freeze one worker after the other for times about as long as a session."""
+    session = world.setup.session
     for _ in range(3):
-        slot = dice.choice(world.fleet.slots)
-        slot.freeze()
-        await asyncio.sleep(dice.uniform(1.0, 3.0))
-        slot.thaw()
-        await asyncio.sleep(dice.uniform(0.0, 0.5))
+        await _frozen(world, dice, 0.5 * session, 1.5 * session)
+        await a_while(dice, 0.0, 0.5)
 
 
 async def join_and_leave(world: World, dice: random.Random) -> None:
     """Two more workers join, and leave again."""
     for count in (2, 3):
         world.fleet.resize(count)
-        await asyncio.sleep(dice.uniform(0.5, 2.0))
+        await a_while(dice, 0.5, 2.0)
     for count in (2, 1):
         await world.fleet.resize(count)()
-        await asyncio.sleep(dice.uniform(0.0, 1.0))
-
-
-async def rolling_restart(world: World, dice: random.Random) -> None:
-    """Restart all workers, one after the other."""
-    for slot in world.fleet.slots:
-        ended = world.fleet.next_end(slot.number)
-        slot.terminate()
-        await ended
-        await asyncio.sleep(dice.uniform(0.5, 2.0))
+        await a_while(dice, 0.0, 1.0)
 
 
 KINDS = [

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import redis.asyncio
+from aiokafka.consumer.fetcher import Fetcher
 from structlog.testing import capture_logs
 
 import streams.cache.behind as behind_module
@@ -193,3 +194,21 @@ async def test_updates_that_cannot_be_read_yet_are_tried_again_and_stop_nothing(
         assert await cache.marks([0]) == [""]
         await until_mark(cache, 2)
     await topic.assert_cached(cache, client)
+
+
+async def test_a_stop_while_the_catch_up_closes_its_consumer_ends_it(
+    topic: Topic, cache: ScoreCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closing = asyncio.Event()
+    close = Fetcher.close
+
+    async def told(fetcher: Fetcher) -> None:
+        closing.set()
+        await close(fetcher)
+
+    monkeypatch.setattr(Fetcher, "close", told)
+    await topic.publish([valued("c1", 1)])
+    async with asyncio.timeout(20), CacheWriter(cache, topic.updates) as writer:
+        writer.assigned([0])
+        await closing.wait()
+    assert await cache.get("c1") == topic.expected["c1"]
