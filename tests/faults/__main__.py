@@ -8,6 +8,7 @@ import json
 import logging
 import random
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from tests.faults.breaks import BREAKS
@@ -33,6 +34,11 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--transport", choices=["ours", "stock"], default="ours")
     parser.add_argument("--durable", action="store_true", help="workers keep copies on disk")
     parser.add_argument(
+        "--identities",
+        action="store_true",
+        help="customers are merged and erased too",
+    )
+    parser.add_argument(
         "--session",
         type=float,
         default=SHORT_SESSION,
@@ -48,6 +54,8 @@ async def run_all(options: argparse.Namespace) -> list[RunResult]:
     """Run what was asked for, and tell of each run."""
     setup = Setup(options.broker, options.transport, options.durable, options.session)
     kinds = chosen(options.kinds, setup)
+    if options.identities:
+        kinds = [replace(kind, identities=True) for kind in kinds]
     for kind in BREAKS.values():
         if options.kinds is None and (reason := why_not(kind, setup)) is not None:
             print(f"{kind.name:<20} left out: {reason}")
@@ -81,6 +89,7 @@ def main() -> None:
             "seed": options.seed,
             "broker": options.broker,
             "transport": options.transport,
+            "identities": options.identities,
             "kinds": rows,
             "runs": [result.as_json() for result in results],
         }
