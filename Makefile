@@ -8,6 +8,8 @@ MAKEFLAGS += --no-print-directory
 PYTHON ?= python3
 VENV ?= .venv
 ARGS ?=
+# Two at a time: most of the time of the tests is waiting for servers.
+PARALLEL ?= --numprocesses 2 --dist loadfile
 
 BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --progress-bar off \
@@ -32,7 +34,7 @@ demo: $(VENV)/.dev-installed
 	@$(BIN)/clv demo $(ARGS)
 
 test: $(VENV)/.dev-installed
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest $(PARALLEL) $(ARGS)
 
 lint: $(VENV)/.dev-installed
 	$(BIN)/ruff check .

@@ -269,10 +269,10 @@ class Batch:
         if customer.present or record.into:
             records[customer.key] = encode_record(record)
             return
-        # Erased: the id goes, and a fingerprint of it stays.
-        records[customer.key] = None
+        # Erased: a fingerprint of the id stays; written first, lest a crash between leaves nothing.
         left = Forgotten(record.erased_at, record.version, record.applied, record.outbox)
         records[forgotten_key(customer.key, self.context.erasure_key)] = encode_record(left)
+        records[customer.key] = None
 
 
 def _removal(record: CustomerRecord, origin: str, step: Removal) -> Notice:

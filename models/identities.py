@@ -10,7 +10,7 @@ import msgspec
 from models.aggregate.absorb import absorb
 from models.aggregate.erase import is_empty, without
 from models.aggregate.fold import merge
-from models.aggregate.record import Guest
+from models.aggregate.record import CustomerRecord, Guest
 from models.aggregate.state import Aggregate
 from models.contracts import CustomerMerged, Reason, Refused
 from models.customers import Batch, Customer
@@ -28,8 +28,8 @@ from models.identity import (
 MOST_GUESTS: Final = 10_000
 """Customers that may be merged into one; each takes some forty bytes of its record."""
 
-MOST_TIMES_SENT_ON: Final = 200
-"""After so many ways to and fro an event stays where it is: something is wrong with the merges."""
+MOST_TIMES_SENT_ON: Final = 8
+"""After so many ways to and fro an event stays where it is."""
 
 
 def onward(customer: Customer, via: tuple[str, ...]) -> tuple[str, ...] | None:
@@ -69,26 +69,26 @@ def elsewhere(
 def erase(batch: Batch, customer: Customer, until: int, offset: int, *, undo: bool = True) -> None:
     """Forget what happened until some time, here and in whoever was merged into this customer.
 
-    Where nothing is left, merges of until then are undone: a later one says that there is a
-    customer still. undo: whether that may be done to this customer's own merge.
+    Where nothing is left, and nobody was merged later, merges are undone. undo: whether that may be
+    done to this customer's own.
     """
     record, outputs, config = customer.record, batch.outputs, batch.context.economics
-    if record.erased_at >= until:
+    merge_undone = undo and bool(record.into) and record.merged_at <= until
+    if record.erased_at > until or (record.erased_at == until and not merge_undone):
         outputs.duplicates += 1
         return
     outputs.accepted += 1
     record.erased_at = until
     left = without(record.aggregate, until)
-    lives = not is_empty(left)
+    lives = not is_empty(left) or _joined_after(record, until)
     _tell(batch, record.absorbed, Erase(until, undo=not lives))
     if not lives:
-        later = {name: guest for name, guest in record.absorbed.items() if guest.at > until}
-        record.absorbed = later
+        record.absorbed = {}
     customer.take(left, config)
     if record.into and (record.merged_at > until or not undo):
         batch.keep(customer, offset)
         return
-    if lives or (customer.present and record.absorbed):
+    if lives:
         record.into, record.merged_at = "", -1
         batch.evaluate(customer, record.as_of, offset)
         return
@@ -96,6 +96,11 @@ def erase(batch: Batch, customer: Customer, until: int, offset: int, *, undo: bo
     record.applied[batch.origin] = offset
     record.as_of, record.into, record.merged_at = 0, "", -1
     batch.remove(customer, "erased", "", until, offset)
+
+
+def _joined_after(record: CustomerRecord, moment: int) -> bool:
+    """Whether somebody was merged into the customer later than this: there is a customer still."""
+    return any(guest.at > moment for guest in record.absorbed.values())
 
 
 def ask_for(batch: Batch, customer: Customer, data: CustomerMerged, merged_at: int) -> None:
@@ -158,7 +163,8 @@ def take_over(batch: Batch, customer: Customer, message: Absorb, offset: int) ->
         _tell(batch, [record.into], msgspec.structs.replace(message, via=via))
         outputs.accepted += 1
         return
-    if message.guest.at <= record.erased_at and message.source not in record.absorbed:
+    known = message.source in record.absorbed or _joined_after(record, record.erased_at)
+    if message.guest.at <= record.erased_at and not known:
         # Erased before the state arrived: it stays where it came from, and is erased there.
         _tell(batch, [message.source], Erase(record.erased_at))
         outputs.forgotten += 1

@@ -98,8 +98,8 @@ def via_of(headers: Sequence[tuple[str, bytes]]) -> tuple[str, ...] | None:
     for name, content in reversed(headers):
         if name == VIA:
             try:
-                return msgspec.json.decode(content, type=tuple[str, ...])
-            except msgspec.MsgspecError:
+                return msgspec.json.decode(content or b"", type=tuple[str, ...])
+            except (msgspec.MsgspecError, UnicodeDecodeError):
                 return None
     return None
 

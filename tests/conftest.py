@@ -5,6 +5,12 @@ from __future__ import annotations
 import os
 
 import pytest
+from hypothesis import settings
+
+# On CI the same examples each time: what is found there must be there again.
+settings.register_profile("ci", derandomize=True)
+if os.environ.get("CLV_CI"):
+    settings.load_profile("ci")
 
 ALLOWED_SKIPS = ("docker has no compose plugin", "docker is not installed")
 """Beginnings of reasons that CI accepts: its machines have no Docker engine."""

@@ -38,6 +38,7 @@ NO_SETTINGS = {
     "CLV_CI": "tests/conftest.py",
     "CLV_CONFIG": "streams/settings.py",
     "CLV_DATA_DIR": "streams/datasets/dataset.py",
+    "CLV_PSEUDONYM_SECRET": "streams/cli/record.py",
     "CLV_REDIS_MEMORY": "docker-compose.yml",
 }
 """Variables that are not of `Settings`, and who reads them."""

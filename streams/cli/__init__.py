@@ -16,11 +16,14 @@ from streams.cli.backfill import backfill
 from streams.cli.console import CommandError, err
 from streams.cli.dead_letters import dead_letters
 from streams.cli.demo import demo
+from streams.cli.digest import digest
 from streams.cli.doctor import doctor
 from streams.cli.fit import fit
 from streams.cli.load import load
 from streams.cli.logs import configure_logging
 from streams.cli.rebuild_cache import rebuild_cache
+from streams.cli.record import record
+from streams.cli.replay import replay
 from streams.cli.running import InterruptedBySignalError
 from streams.cli.score import score
 from streams.cli.show import segments, show, top
@@ -30,6 +33,7 @@ from streams.connection import BrokerUnusable, SecurityUnusable, shown_url
 from streams.datasets import DatasetMissingError
 from streams.embedded import EmbeddedServerError
 from streams.files import InputFileError
+from streams.recording import RecordingUnusable, RecordTooLarge, ReplayFailed, TopicsSilent
 from streams.topics import TopicsUnusable
 
 app = typer.Typer(
@@ -53,6 +57,9 @@ for command in (
     segments,
     doctor,
     rebuild_cache,
+    record,
+    replay,
+    digest,
 ):
     app.command()(command)
 app.add_typer(dead_letters, name="dead-letters")
@@ -70,6 +77,10 @@ _SPEAKING = (
     BrokerUnusable,
     RedisUnusable,
     FitError,
+    RecordingUnusable,
+    RecordTooLarge,
+    TopicsSilent,
+    ReplayFailed,
 )
 """Errors whose text says everything."""
 

@@ -2,6 +2,7 @@
 
 import json
 from collections import defaultdict
+from itertools import islice
 from random import Random
 
 import pytest
@@ -610,3 +611,70 @@ def test_an_event_that_was_accepted_is_no_dead_letter_when_it_is_replayed():
     assert (again.replayed, again.dead_letters) == (1, [])
     assert again.segment_changes == outputs.segment_changes
     assert [update.key for update in again.updates] == [b"ann"]
+
+
+def records_of(world):
+    return sum(map(len, world.logs.values()))
+
+
+def test_an_event_of_a_guest_who_came_after_an_erasure_finds_its_customer():
+    """Bea asks for cyd before bea itself is closed; ann is erased as of a time between."""
+    world = World()
+    world.say("customer.merged", "bea", merged_from="cyd", merged_at=at(11))
+    world.step(("customers", "bea"))
+    world.say("customer.merged", "ann", merged_from="bea", merged_at=at(3))
+    world.step(("customers", "ann"))
+    world.step(("identity", "bea"))
+    world.run()
+    world.say("customer.erased", "ann", erased_at=at(5))
+    world.run()
+    for number in range(3):
+        before = records_of(world)
+        world.say("order.placed", "cyd", **order(number, 20, "cyd"))
+        world.run()
+        assert records_of(world) - before <= 3
+    [record] = world.present().values()
+    assert len(record.aggregate.orders) == 3
+
+
+def test_an_erasure_that_is_worked_on_again_and_decides_otherwise_is_heeded():
+    """In between, the order that had kept the customer alive was not there."""
+    world = World()
+    world.say("customer.merged", "ann", merged_from="bea", merged_at=at(5))
+    world.run()
+    world.say("order.placed", "ann", **order(1, 10))
+    world.say("customer.erased", "ann", erased_at=at(9))
+    world.work(("orders", "ann"))
+    world.work(("customers", "ann"))
+    world.crash("ann")
+    world.step(("customers", "ann"))
+    world.run()
+    before = records_of(world)
+    world.say("order.placed", "bea", **order(2, 20, "bea"))
+    world.run()
+    assert records_of(world) - before == 1
+    assert len(world.present()["bea"].aggregate.orders) == 1
+
+
+def test_an_erasure_of_which_only_the_first_record_was_stored_keeps_versions_and_ids():
+    world = World()
+    for number in range(3):
+        world.say("order.placed", "ann", **order(number, number))
+    world.run()
+    world.say("customer.erased", "ann", erased_at=at(10))
+    world.work(("customers", "ann"))
+    *_, outputs = world.to_store["ann"][0]
+    apply(world.stored["ann"], dict(islice(outputs.records.items(), 1)))
+    world.crash("ann")
+    world.run()
+    world.say("order.placed", "ann", **order(9, 20))
+    world.run()
+    check_chains(world)
+
+
+@pytest.mark.parametrize("content", [None, b'["\xff"]', b"junk"])
+def test_a_publishers_header_under_our_name_does_no_harm(content):
+    order_of_another = body("order.placed", {"customer_id": "ann", **order(1, 1)})
+    record = KafkaRecord(0, NOW, b"bea", order_of_another, (("clv.merged-via", content),))
+    outputs = process({}, "orders/0", [record], CONTEXT, now=NOW)
+    assert [stray.key for stray in outputs.rekeyed] == [b"ann"]

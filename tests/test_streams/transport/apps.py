@@ -7,10 +7,10 @@ from typing import Any, Protocol
 
 import faust
 
+from streams.testing.broker import POLL_SECONDS, MemoryBroker
+from streams.testing.recovering import MemoryRecovery
+from streams.testing.transport import BatchMemoryTransport, MemoryTransport
 from streams.transport import batch_app
-
-from .broker import POLL_SECONDS, Broker
-from .memory import BatchMemoryTransport, MemoryRecovery, MemoryTransport
 
 DEADLINE_SECONDS = 5.0
 Work = Callable[[Any], Awaitable[None]]
@@ -21,7 +21,7 @@ class Kind(Protocol):
 
     name: str
 
-    def app(self, broker: Broker, **settings: Any) -> faust.App:
+    def app(self, broker: MemoryBroker, **settings: Any) -> faust.App:
         """An app that is not started."""
 
     def agent(
@@ -33,7 +33,7 @@ class Kind(Protocol):
 class Stock:
     name = "stock"
 
-    def app(self, broker: Broker, **settings: Any) -> faust.App:
+    def app(self, broker: MemoryBroker, **settings: Any) -> faust.App:
         app = faust.App(
             "app", broker="kafka://nowhere", store="memory://", web_enabled=False, **settings
         )
@@ -59,7 +59,7 @@ class Stock:
 class Ours:
     name = "ours"
 
-    def app(self, broker: Broker, **settings: Any) -> faust.App:
+    def app(self, broker: MemoryBroker, **settings: Any) -> faust.App:
         app = batch_app("app", broker="kafka://nowhere", **settings)
         app.transport = BatchMemoryTransport(app, broker)
         return app

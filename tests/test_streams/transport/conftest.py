@@ -4,9 +4,8 @@ from pathlib import Path
 import pytest
 
 from streams.embedded import EmbeddedBroker
+from streams.testing.broker import MemoryBroker
 from tests.servers.broker import TestBroker, running_broker
-
-from .broker import Broker
 
 
 @pytest.fixture(autouse=True)
@@ -16,8 +15,8 @@ def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def broker() -> Broker:
-    return Broker()
+def broker() -> MemoryBroker:
+    return MemoryBroker()
 
 
 @pytest.fixture

@@ -10,11 +10,10 @@ from aiokafka.errors import KafkaTimeoutError, LeaderNotAvailableError, UnknownE
 from faust.types import TP
 from structlog.testing import capture_logs
 
+from streams.testing.broker import Record
 from streams.transport import RecordBatch, changelog
 from streams.transport.changelog import ChangelogReading
 from streams.transport.frames import Mark, record_digest
-
-from .broker import Record
 
 LOG = TP("app-customers-changelog", 0)
 

@@ -9,12 +9,12 @@ import faust
 import pytest
 from faust.types import TP, EventT
 
+from streams.testing.broker import MemoryBroker
+from streams.testing.transport import BatchMemoryConsumer
 from streams.transport import DeliveryFailed, consumer
 from streams.transport.consumer import PositionUnknown
 
 from .apps import Ours, running, until
-from .broker import Broker
-from .memory import BatchMemoryConsumer
 
 SOURCE = TP("orders", 0)
 SOME_FETCHES = 0.1
@@ -23,7 +23,9 @@ SOME_FETCHES = 0.1
 class Reader:
     """An app of ours that keeps the batches it gets, and acknowledges them if it is told to."""
 
-    def __init__(self, broker: Broker, *, acknowledging: bool = True, **settings: Any) -> None:
+    def __init__(
+        self, broker: MemoryBroker, *, acknowledging: bool = True, **settings: Any
+    ) -> None:
         self.events: list[EventT] = []
         self.may_begin = asyncio.Event()
         self.may_begin.set()
@@ -67,12 +69,12 @@ class Reader:
 
 
 @pytest.fixture
-def source(broker: Broker) -> Broker:
+def source(broker: MemoryBroker) -> MemoryBroker:
     broker.create_topic(SOURCE.topic, 1)
     return broker
 
 
-def publish(broker: Broker, count: int) -> None:
+def publish(broker: MemoryBroker, count: int) -> None:
     for _ in range(count):
         broker.append(SOURCE, b"v", b"k")
 
@@ -90,7 +92,7 @@ def counting_seeks(reader: Reader, monkeypatch: pytest.MonkeyPatch) -> list[int]
     return seeks
 
 
-async def test_a_fetch_is_one_batch_and_batches_follow_one_another(source: Broker) -> None:
+async def test_a_fetch_is_one_batch_and_batches_follow_one_another(source: MemoryBroker) -> None:
     publish(source, 7)
     reader = Reader(source, broker_max_poll_records=3)
     async with reader.running():
@@ -101,7 +103,7 @@ async def test_a_fetch_is_one_batch_and_batches_follow_one_another(source: Broke
 
 
 async def test_a_fetch_that_skips_records_is_made_again(
-    source: Broker, monkeypatch: pytest.MonkeyPatch
+    source: MemoryBroker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     publish(source, 2)
     reader = Reader(source)
@@ -116,7 +118,7 @@ async def test_a_fetch_that_skips_records_is_made_again(
 
 
 async def test_two_fetches_that_skip_different_records_are_no_gap_in_the_log(
-    source: Broker, monkeypatch: pytest.MonkeyPatch
+    source: MemoryBroker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     publish(source, 2)
     reader = Reader(source, broker_max_poll_records=2)
@@ -139,7 +141,7 @@ async def test_two_fetches_that_skip_different_records_are_no_gap_in_the_log(
 
 
 async def test_a_gap_in_the_log_is_accepted_after_a_second_fetch(
-    source: Broker, monkeypatch: pytest.MonkeyPatch
+    source: MemoryBroker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     publish(source, 2)
     reader = Reader(source)
@@ -154,7 +156,7 @@ async def test_a_gap_in_the_log_is_accepted_after_a_second_fetch(
     assert seeks == [2, 7]
 
 
-async def test_records_that_were_delivered_already_are_cut_off(source: Broker) -> None:
+async def test_records_that_were_delivered_already_are_cut_off(source: MemoryBroker) -> None:
     publish(source, 4)
     reader = Reader(source)
     async with reader.running():
@@ -168,7 +170,9 @@ async def test_records_that_were_delivered_already_are_cut_off(source: Broker) -
     assert reader.seen == list(range(6))
 
 
-async def test_with_nothing_committed_it_starts_at_the_earliest_record(source: Broker) -> None:
+async def test_with_nothing_committed_it_starts_at_the_earliest_record(
+    source: MemoryBroker,
+) -> None:
     source.append(SOURCE, b"v", offset=5)
     publish(source, 2)
     reader = Reader(source)
@@ -177,7 +181,7 @@ async def test_with_nothing_committed_it_starts_at_the_earliest_record(source: B
     assert reader.offsets == [[5, 6, 7]]
 
 
-async def test_with_something_committed_it_starts_there(source: Broker) -> None:
+async def test_with_something_committed_it_starts_there(source: MemoryBroker) -> None:
     publish(source, 6)
     source.committed[SOURCE] = 4
     reader = Reader(source)
@@ -186,7 +190,7 @@ async def test_with_something_committed_it_starts_there(source: Broker) -> None:
     assert reader.offsets == [[4, 5]]
 
 
-async def test_only_the_finished_head_of_the_queue_is_committed(source: Broker) -> None:
+async def test_only_the_finished_head_of_the_queue_is_committed(source: MemoryBroker) -> None:
     publish(source, 6)
     reader = Reader(source, acknowledging=False, broker_max_poll_records=2)
     async with reader.running():
@@ -203,7 +207,7 @@ async def test_only_the_finished_head_of_the_queue_is_committed(source: Broker) 
         assert source.committed == {SOURCE: 6}
 
 
-async def test_what_is_kept_of_acknowledged_batches_does_not_grow(source: Broker) -> None:
+async def test_what_is_kept_of_acknowledged_batches_does_not_grow(source: MemoryBroker) -> None:
     reader = Reader(source, broker_max_poll_records=1)
     async with reader.running():
         for _ in range(3):
@@ -217,7 +221,7 @@ async def test_what_is_kept_of_acknowledged_batches_does_not_grow(source: Broker
     assert len(reader.seen) == 150
 
 
-async def test_a_rebalance_waits_for_what_is_in_work(source: Broker) -> None:
+async def test_a_rebalance_waits_for_what_is_in_work(source: MemoryBroker) -> None:
     publish(source, 4)
     reader = Reader(source, acknowledging=False, broker_max_poll_records=2)
     async with reader.running():
@@ -234,7 +238,9 @@ async def test_a_rebalance_waits_for_what_is_in_work(source: Broker) -> None:
     assert reader.seen == list(range(5))
 
 
-async def test_a_rebalance_during_a_commit_commits_what_was_finished_since(source: Broker) -> None:
+async def test_a_rebalance_during_a_commit_commits_what_was_finished_since(
+    source: MemoryBroker,
+) -> None:
     publish(source, 2)
     reader = Reader(source, acknowledging=False, broker_max_poll_records=1)
     async with reader.running():
@@ -252,7 +258,7 @@ async def test_a_rebalance_during_a_commit_commits_what_was_finished_since(sourc
     assert reader.seen == [0, 1, 2]
 
 
-async def test_batches_not_begun_at_a_rebalance_come_again(source: Broker) -> None:
+async def test_batches_not_begun_at_a_rebalance_come_again(source: MemoryBroker) -> None:
     publish(source, 8)
     reader = Reader(source, broker_max_poll_records=2)
     reader.may_begin.clear()
@@ -269,7 +275,7 @@ async def test_batches_not_begun_at_a_rebalance_come_again(source: Broker) -> No
 
 
 async def test_a_rebalance_while_the_agents_are_full_leaves_nobody_standing(
-    source: Broker,
+    source: MemoryBroker,
 ) -> None:
     publish(source, 40)
     reader = Reader(source, broker_max_poll_records=1, stream_buffer_maxsize=2)
@@ -288,7 +294,7 @@ async def test_a_rebalance_while_the_agents_are_full_leaves_nobody_standing(
     assert reader.seen == list(range(65))
 
 
-async def test_a_fetch_of_a_partition_that_was_taken_away_is_dropped(source: Broker) -> None:
+async def test_a_fetch_of_a_partition_that_was_taken_away_is_dropped(source: MemoryBroker) -> None:
     reader = Reader(source)
     async with reader.running():
         await reader.consumer.on_partitions_revoked({SOURCE})
@@ -297,7 +303,9 @@ async def test_a_fetch_of_a_partition_that_was_taken_away_is_dropped(source: Bro
         assert list(await reader.consumer._in_sequence(SOURCE, records)) == []
 
 
-async def test_a_delivery_that_fails_during_a_rebalance_stops_the_worker(source: Broker) -> None:
+async def test_a_delivery_that_fails_during_a_rebalance_stops_the_worker(
+    source: MemoryBroker,
+) -> None:
     publish(source, 1)
     reader = Reader(source, broker_commit_interval=60.0)
     source.silent.add("app-counts-changelog")
@@ -309,7 +317,7 @@ async def test_a_delivery_that_fails_during_a_rebalance_stops_the_worker(source:
     assert source.committed == {}
 
 
-async def test_a_stop_waits_for_what_is_in_work_and_commits_it(source: Broker) -> None:
+async def test_a_stop_waits_for_what_is_in_work_and_commits_it(source: MemoryBroker) -> None:
     publish(source, 2)
     reader = Reader(source, acknowledging=False, broker_commit_interval=60.0)
     async with running(reader.app):
@@ -323,7 +331,7 @@ async def test_a_stop_waits_for_what_is_in_work_and_commits_it(source: Broker) -
 
 
 async def test_what_was_dropped_is_fetched_again_though_nothing_new_arrives(
-    source: Broker, monkeypatch: pytest.MonkeyPatch
+    source: MemoryBroker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     publish(source, 2)
     reader = Reader(source)
@@ -340,7 +348,7 @@ async def test_what_was_dropped_is_fetched_again_though_nothing_new_arrives(
 
 
 async def test_a_seek_to_the_committed_offsets_puts_the_position_there_last(
-    source: Broker,
+    source: MemoryBroker,
 ) -> None:
     publish(source, 4)
     reader = Reader(source)
@@ -363,7 +371,7 @@ async def test_a_seek_to_the_committed_offsets_puts_the_position_there_last(
 
 
 async def test_a_rebalance_that_begins_while_a_recovery_ends_keeps_the_flow_stopped(
-    source: Broker, monkeypatch: pytest.MonkeyPatch
+    source: MemoryBroker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     publish(source, 3)
     reader = Reader(source)
@@ -396,7 +404,7 @@ async def test_a_rebalance_that_begins_while_a_recovery_ends_keeps_the_flow_stop
 
 
 async def test_a_broker_that_is_slow_to_say_what_is_committed_only_delays_the_flow(
-    source: Broker, monkeypatch: pytest.MonkeyPatch
+    source: MemoryBroker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     publish(source, 2)
     reader = Reader(source, broker_request_timeout=0.1)
@@ -416,7 +424,7 @@ async def test_a_broker_that_is_slow_to_say_what_is_committed_only_delays_the_fl
 
 
 async def test_a_seek_that_fails_ends_the_worker_unless_a_rebalance_began_meanwhile(
-    source: Broker, monkeypatch: pytest.MonkeyPatch
+    source: MemoryBroker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     publish(source, 2)
     reader = Reader(source)
@@ -451,7 +459,7 @@ async def test_a_seek_that_fails_ends_the_worker_unless_a_rebalance_began_meanwh
 
 
 async def test_a_partition_that_was_never_put_anywhere_ends_the_worker(
-    source: Broker, monkeypatch: pytest.MonkeyPatch
+    source: MemoryBroker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(consumer, "_PLACE_SECONDS", 0.2)
     reader = Reader(source)
@@ -465,7 +473,7 @@ async def test_a_partition_that_was_never_put_anywhere_ends_the_worker(
 
 
 async def test_a_worker_without_partitions_reads_none_before_they_are_recovered(
-    source: Broker,
+    source: MemoryBroker,
 ) -> None:
     reader = Reader(source)
     async with reader.running():
@@ -479,7 +487,7 @@ async def test_a_worker_without_partitions_reads_none_before_they_are_recovered(
     assert reader.seen == [0]
 
 
-async def test_records_that_are_much_work_come_one_by_one(source: Broker) -> None:
+async def test_records_that_are_much_work_come_one_by_one(source: MemoryBroker) -> None:
     publish(source, 4)
     reader = Reader(source)
     reader.app.one_by_one = frozenset({SOURCE.topic})

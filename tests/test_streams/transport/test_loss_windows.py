@@ -20,11 +20,11 @@ from faust.types import TP
 from streams.connection import Broker as KafkaBroker
 from streams.embedded import EmbeddedBroker
 from streams.settings import Settings
+from streams.testing.broker import MemoryBroker
 from streams.topics import TopicsUnusable, prepare_topics
 from streams.transport import DeliveryFailed, batch_app
 
 from .apps import Kind, Ours, Stock, running, until
-from .broker import Broker
 
 SOURCE = TP("orders", 0)
 CHANGELOG = "app-counts-changelog"
@@ -42,7 +42,7 @@ class Counter:
     """An app whose agent counts the records of each key in a table."""
 
     def __init__(
-        self, kind: Kind, broker: Broker, *, concurrency: int = 1, **settings: Any
+        self, kind: Kind, broker: MemoryBroker, *, concurrency: int = 1, **settings: Any
     ) -> None:
         self.seen: list[int] = []
         self.started: set[int] = set()
@@ -73,18 +73,18 @@ class Counter:
 
 
 @pytest.fixture
-def source(broker: Broker) -> Broker:
+def source(broker: MemoryBroker) -> MemoryBroker:
     broker.create_topic(SOURCE.topic, 1)
     return broker
 
 
-def publish(broker: Broker, count: int) -> None:
+def publish(broker: MemoryBroker, count: int) -> None:
     for _ in range(count):
         broker.append(SOURCE, b"{}", b"k")
 
 
 @both
-async def test_changelog_records_that_are_not_sent_yet(kind: Kind, source: Broker) -> None:
+async def test_changelog_records_that_are_not_sent_yet(kind: Kind, source: MemoryBroker) -> None:
     publish(source, 5)
     counter = Counter(kind, source)
     source.refusing.add(CHANGELOG)
@@ -102,7 +102,7 @@ async def test_changelog_records_that_are_not_sent_yet(kind: Kind, source: Broke
 
 
 @both
-async def test_a_delivery_that_fails(kind: Kind, source: Broker) -> None:
+async def test_a_delivery_that_fails(kind: Kind, source: MemoryBroker) -> None:
     publish(source, 5)
     counter = Counter(kind, source)
     source.failing.add(CHANGELOG)
@@ -119,7 +119,7 @@ async def test_a_delivery_that_fails(kind: Kind, source: Broker) -> None:
 
 
 @both
-async def test_a_commit_beside_a_record_in_work(kind: Kind, source: Broker) -> None:
+async def test_a_commit_beside_a_record_in_work(kind: Kind, source: MemoryBroker) -> None:
     publish(source, 2)
     counter = Counter(kind, source, concurrency=2, broker_max_poll_records=1)
     counter.held[2] = asyncio.Event()
@@ -140,7 +140,7 @@ async def test_a_commit_beside_a_record_in_work(kind: Kind, source: Broker) -> N
 
 
 @both
-async def test_a_gap_in_the_log_before_a_record_in_work(kind: Kind, source: Broker) -> None:
+async def test_a_gap_in_the_log_before_a_record_in_work(kind: Kind, source: MemoryBroker) -> None:
     publish(source, 2)
     counter = Counter(kind, source, concurrency=2, broker_max_poll_records=1)
     counter.held[6] = asyncio.Event()
@@ -162,7 +162,7 @@ async def test_a_gap_in_the_log_before_a_record_in_work(kind: Kind, source: Brok
 
 
 @both
-async def test_an_agent_that_raises(kind: Kind, source: Broker) -> None:
+async def test_an_agent_that_raises(kind: Kind, source: MemoryBroker) -> None:
     publish(source, 3)
     first = Counter(kind, source)
     first.raising.add(1)
@@ -183,7 +183,7 @@ async def test_an_agent_that_raises(kind: Kind, source: Broker) -> None:
 
 
 @both
-async def test_a_record_that_cannot_be_decoded(kind: Kind, source: Broker) -> None:
+async def test_a_record_that_cannot_be_decoded(kind: Kind, source: MemoryBroker) -> None:
     values = [b'{"n": 1}', b"not JSON", b'{"n": 2}']
     for value in values:
         source.append(SOURCE, value)
@@ -200,7 +200,7 @@ async def test_a_record_that_cannot_be_decoded(kind: Kind, source: Broker) -> No
 
 
 @both
-async def test_a_rebalance_before_the_commit(kind: Kind, source: Broker) -> None:
+async def test_a_rebalance_before_the_commit(kind: Kind, source: MemoryBroker) -> None:
     publish(source, 3)
     counter = Counter(kind, source, broker_commit_interval=60.0)
     async with counter.running() as app:
@@ -214,7 +214,7 @@ async def test_a_rebalance_before_the_commit(kind: Kind, source: Broker) -> None
 
 
 @both
-async def test_a_table_with_another_partition_count(kind: Kind, broker: Broker) -> None:
+async def test_a_table_with_another_partition_count(kind: Kind, broker: MemoryBroker) -> None:
     broker.create_topic(SOURCE.topic, 2)
     broker.create_topic(CHANGELOG, 1)
     counter = Counter(kind, broker)

@@ -16,19 +16,19 @@ from faust.types import TP
 from structlog.testing import capture_logs
 
 from streams.embedded import EmbeddedBroker
+from streams.testing.broker import MemoryBroker
+from streams.testing.transport import StrictMemoryProducer
 from streams.transport import DeliveryFailed, OutgoingRecord, StrictProducer, batch_app
 from streams.transport import producer as producers
 
 from .apps import Ours, until
-from .broker import Broker
-from .memory import StrictMemoryProducer
 
 OUT = TP("out", 0)
 BATCH_BYTES = 1_000
 
 
 @pytest.fixture
-async def producer(broker: Broker) -> AsyncIterator[StrictMemoryProducer]:
+async def producer(broker: MemoryBroker) -> AsyncIterator[StrictMemoryProducer]:
     app = Ours().app(broker, producer_max_batch_size=BATCH_BYTES)
     producer: StrictMemoryProducer = app.producer
     await producer.start()
@@ -42,12 +42,12 @@ def numbered(numbers: range, size: int = 0) -> list[OutgoingRecord]:
     return [(b"k", b"%d" % number + b"." * size, []) for number in numbers]
 
 
-def numbers(broker: Broker, topic: str = OUT.topic) -> list[int]:
+def numbers(broker: MemoryBroker, topic: str = OUT.topic) -> list[int]:
     return [int((value or b"").rstrip(b".")) for value in broker.values(topic)]
 
 
 async def test_records_beyond_a_batch_go_into_the_next_in_their_order(
-    producer: StrictMemoryProducer, broker: Broker
+    producer: StrictMemoryProducer, broker: MemoryBroker
 ) -> None:
     deliveries = producer.send_records(*OUT, numbered(range(20), size=300))
     await asyncio.gather(*deliveries)
@@ -59,7 +59,7 @@ async def test_records_beyond_a_batch_go_into_the_next_in_their_order(
 
 
 async def test_a_record_larger_than_a_batch_is_sent_in_one_of_its_own(
-    producer: StrictMemoryProducer, broker: Broker
+    producer: StrictMemoryProducer, broker: MemoryBroker
 ) -> None:
     large = (b"k", b"1" + b"." * 5 * BATCH_BYTES, [])
     records = [*numbered(range(1)), large, *numbered(range(2, 4))]
@@ -70,7 +70,7 @@ async def test_a_record_larger_than_a_batch_is_sent_in_one_of_its_own(
 
 
 async def test_keys_headers_and_tombstones_arrive_as_they_are(
-    producer: StrictMemoryProducer, broker: Broker
+    producer: StrictMemoryProducer, broker: MemoryBroker
 ) -> None:
     producer.send_records(*OUT, [(b"k", b"v", [("h", b"1")]), (b"k", None, []), (None, b"v", [])])
     await producer.flush()
@@ -89,7 +89,7 @@ async def test_nothing_to_send_is_no_delivery(producer: StrictMemoryProducer) ->
 
 
 async def test_calls_at_once_keep_their_order_in_each_partition(
-    producer: StrictMemoryProducer, broker: Broker
+    producer: StrictMemoryProducer, broker: MemoryBroker
 ) -> None:
     broker.refusing.add(OUT.topic)
 
@@ -111,7 +111,7 @@ async def test_calls_at_once_keep_their_order_in_each_partition(
 
 
 async def test_a_topic_that_takes_nothing_does_not_hold_up_another(
-    producer: StrictMemoryProducer, broker: Broker
+    producer: StrictMemoryProducer, broker: MemoryBroker
 ) -> None:
     broker.refusing.add("slow")
     producer.send_records("slow", 0, numbered(range(3)))
@@ -121,7 +121,7 @@ async def test_a_topic_that_takes_nothing_does_not_hold_up_another(
 
 
 async def test_flush_waits_for_every_delivery(
-    producer: StrictMemoryProducer, broker: Broker
+    producer: StrictMemoryProducer, broker: MemoryBroker
 ) -> None:
     broker.silent.add(OUT.topic)
     producer.send_records(*OUT, numbered(range(3)))
@@ -135,7 +135,7 @@ async def test_flush_waits_for_every_delivery(
 
 
 async def test_flush_does_not_wait_for_what_is_sent_after_it(
-    producer: StrictMemoryProducer, broker: Broker
+    producer: StrictMemoryProducer, broker: MemoryBroker
 ) -> None:
     # Else nothing would be committed as long as there is always more to do.
     broker.silent.update({"earlier", "later"})
@@ -150,7 +150,7 @@ async def test_flush_does_not_wait_for_what_is_sent_after_it(
 
 
 async def test_flush_raises_at_the_first_failure_and_ever_after(
-    producer: StrictMemoryProducer, broker: Broker
+    producer: StrictMemoryProducer, broker: MemoryBroker
 ) -> None:
     broker.failing.add("bad")
     broker.silent.add("silent")
@@ -167,7 +167,7 @@ async def test_flush_raises_at_the_first_failure_and_ever_after(
 
 
 async def test_a_failure_reaches_who_waits_for_that_delivery(
-    producer: StrictMemoryProducer, broker: Broker
+    producer: StrictMemoryProducer, broker: MemoryBroker
 ) -> None:
     broker.failing.add(OUT.topic)
     [delivery] = producer.send_records(*OUT, numbered(range(1)))
@@ -192,7 +192,7 @@ async def test_a_delivery_nobody_waits_for_any_more_does_not_hold_up_the_next(
 
 
 async def test_flush_of_a_stopped_producer_raises_rather_than_wait_for_ever(
-    producer: StrictMemoryProducer, broker: Broker
+    producer: StrictMemoryProducer, broker: MemoryBroker
 ) -> None:
     broker.silent.add(OUT.topic)
     producer.send_records(*OUT, numbered(range(1)))
@@ -203,7 +203,7 @@ async def test_flush_of_a_stopped_producer_raises_rather_than_wait_for_ever(
 
 
 async def test_batches_of_an_idempotent_producer_have_consecutive_sequence_numbers(
-    broker: Broker,
+    broker: MemoryBroker,
 ) -> None:
     app = Ours().app(broker, producer_max_batch_size=BATCH_BYTES)
     producer: StrictMemoryProducer = app.producer

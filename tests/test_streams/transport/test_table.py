@@ -7,10 +7,10 @@ import pytest
 from faust.exceptions import ImproperlyConfigured
 from faust.types import TP, EventT
 
+from streams.testing.broker import MemoryBroker
 from streams.transport import PartitionedTable
 
 from .apps import Ours, running, until
-from .broker import Broker
 
 SOURCE = TP("orders", 1)
 CHANGELOG = TP("app-customers-changelog", 1)
@@ -21,7 +21,7 @@ class Writer:
     """An app whose agent does with its table what the test says."""
 
     def __init__(
-        self, broker: Broker, work: Callable[[PartitionedTable, EventT], object] | None = None
+        self, broker: MemoryBroker, work: Callable[[PartitionedTable, EventT], object] | None = None
     ) -> None:
         self.results: list[object] = []
         self.app = Ours().app(broker, **SETTINGS)
@@ -37,17 +37,17 @@ class Writer:
 
 
 @pytest.fixture
-def source(broker: Broker) -> Broker:
+def source(broker: MemoryBroker) -> MemoryBroker:
     broker.create_topic(SOURCE.topic, 2)
     broker.append(SOURCE, b"v", b"k")
     return broker
 
 
-async def done(broker: Broker) -> None:
+async def done(broker: MemoryBroker) -> None:
     await until(lambda: broker.committed.get(SOURCE) == broker.ends[SOURCE])
 
 
-async def test_it_works_as_a_mapping_and_tells_the_changelog(source: Broker) -> None:
+async def test_it_works_as_a_mapping_and_tells_the_changelog(source: MemoryBroker) -> None:
     def work(table: PartitionedTable, _: EventT) -> None:
         table[b"a"] = b"1"
         table[b"b"] = b"2"
@@ -84,7 +84,7 @@ async def test_it_works_as_a_mapping_and_tells_the_changelog(source: Broker) -> 
         assert dict(recovered.table.partition(1)) == {b"a": b"3", b"c": b"4"}
 
 
-async def test_a_cleared_table_leaves_a_tombstone_for_every_key(source: Broker) -> None:
+async def test_a_cleared_table_leaves_a_tombstone_for_every_key(source: MemoryBroker) -> None:
     def work(table: PartitionedTable, _: EventT) -> None:
         table[b"a"] = b"1"
         table[b"b"] = b"2"
@@ -97,7 +97,7 @@ async def test_a_cleared_table_leaves_a_tombstone_for_every_key(source: Broker) 
     assert [record.value for record in source.logs[CHANGELOG]] == [b"1", b"2", None, None]
 
 
-async def test_a_batch_of_items_is_written_and_sent(source: Broker) -> None:
+async def test_a_batch_of_items_is_written_and_sent(source: MemoryBroker) -> None:
     items = {b"%d" % number: b"v" for number in range(100)}
 
     def work(table: PartitionedTable, _: EventT) -> None:
@@ -111,7 +111,7 @@ async def test_a_batch_of_items_is_written_and_sent(source: Broker) -> None:
     assert {record.key: record.value for record in source.logs[CHANGELOG]} == items
 
 
-async def test_no_value_deletes_a_key_and_leaves_a_tombstone(source: Broker) -> None:
+async def test_no_value_deletes_a_key_and_leaves_a_tombstone(source: MemoryBroker) -> None:
     def work(table: PartitionedTable, _: EventT) -> None:
         for items in ({b"a": b"1", b"b": b"2"}, {b"a": None, b"c": b"3", b"never": None}):
             table.update_partition(1, items)
@@ -133,7 +133,7 @@ async def test_no_value_deletes_a_key_and_leaves_a_tombstone(source: Broker) -> 
         assert dict(recovered.table.partition(1)) == {b"b": b"2", b"c": b"3"}
 
 
-async def test_nothing_is_written_outside_of_stream_iteration(source: Broker) -> None:
+async def test_nothing_is_written_outside_of_stream_iteration(source: MemoryBroker) -> None:
     writer = Writer(source)
     async with running(writer.app):
         await done(source)
@@ -149,7 +149,7 @@ async def test_nothing_is_written_outside_of_stream_iteration(source: Broker) ->
     assert source.logs[CHANGELOG] == []
 
 
-async def test_another_partition_than_the_one_in_work_is_not_written(source: Broker) -> None:
+async def test_another_partition_than_the_one_in_work_is_not_written(source: MemoryBroker) -> None:
     def work(table: PartitionedTable, _: EventT) -> None:
         with pytest.raises(TypeError, match="partition 0 cannot be written while partition 1"):
             table.update_partition(0, {b"k": b"v"})
@@ -161,7 +161,7 @@ async def test_another_partition_than_the_one_in_work_is_not_written(source: Bro
         assert len(writer.table) == 0
 
 
-async def test_the_partitioner_is_refused(broker: Broker) -> None:
+async def test_the_partitioner_is_refused(broker: MemoryBroker) -> None:
     app = Ours().app(broker)
     with pytest.raises(ImproperlyConfigured, match="use_partitioner"):
         app.Table("customers", use_partitioner=True)

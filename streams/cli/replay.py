@@ -1,0 +1,183 @@
+"""`clv replay`: a recording, or topics as they are, once more."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from streams.cli.configuration import load_settings
+from streams.cli.console import CommandError, print_json
+from streams.cli.options import AsJson
+from streams.cli.record_options import Since, Until, parse_since, parse_until
+from streams.cli.replay_compare import compare, configured, print_comparison, with_parameters
+from streams.cli.replay_memory import replay_in_memory
+from streams.cli.replay_sandbox import replay_into_sandbox
+from streams.cli.replay_source import Asked
+from streams.cli.replay_topics import replay_into_production, replay_into_topics
+from streams.cli.running import run
+from streams.recording import Pace
+from streams.settings import Settings
+
+
+class Target(StrEnum):
+    """Where a replay goes."""
+
+    memory = "memory"
+    topics = "topics"
+    sandbox = "sandbox"
+    production = "production"
+
+
+def replay(
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="FILE|TOPICS",
+            help="A recording; or topics at the broker: all, inputs, or some as for record.",
+        ),
+    ],
+    *,
+    into: Annotated[Target, typer.Option(help="Where to.")] = Target.memory,
+    prefix: Annotated[
+        str | None,
+        typer.Option(metavar="NAME.", help="Of the topics' names, for --into topics."),
+    ] = None,
+    group: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="App id, and prefix of everything, of a sandbox."),
+    ] = None,
+    yes_touch: Annotated[
+        str | None,
+        typer.Option(
+            "--yes-touch",
+            metavar="APP_ID",
+            help="The configured CLV_APP_ID, for --into production.",
+        ),
+    ] = None,
+    since: Since = None,
+    until: Until = None,
+    partitions: Annotated[
+        int | None,
+        typer.Option(min=1, max=10_000, help="Of topics that are made; as recorded, if not given."),
+    ] = None,
+    speed: Annotated[
+        str,
+        typer.Option(metavar="max|N", help="N times as fast as it was, by the timestamps."),
+    ] = "max",
+    step: Annotated[
+        bool, typer.Option("--step", help="One event at a time, and what it leads to; in memory.")
+    ] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on where an interrupted replay into topics ended.")
+    ] = False,
+    comparison: Annotated[
+        tuple[Path, Path] | None,
+        typer.Option("--compare", metavar="A.toml B.toml", help="Replay under both, in memory."),
+    ] = None,
+    against_parameters: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Compare with other fitted parameters, as `clv fit` writes them."
+        ),
+    ] = None,
+    number: Annotated[
+        int, typer.Option("-n", "--number", min=0, help="Customers to show in a comparison.")
+    ] = 10,
+    as_json: AsJson = False,
+) -> None:
+    """Replay events in the order of their timestamps, and say what came of them.
+
+    In memory nothing else is needed; nothing that runs is touched. What is replayed into topics, or
+    a sandbox, has names of its own.
+    """
+    settings = load_settings()
+    economics = settings.economics
+    asked = Asked(source, parse_since(since, economics), parse_until(until, economics))
+    if comparison is not None or against_parameters is not None:
+        if into is not Target.memory or step or resume or speed != "max":
+            raise CommandError(
+                "--compare and --against-parameters replay in memory, as fast as it goes: leave "
+                "out --into, --step, --resume and --speed"
+            )
+        if comparison is not None and against_parameters is not None:
+            raise CommandError("say --compare or --against-parameters, not both")
+        first, second = (
+            configured(*comparison)
+            if comparison is not None
+            else with_parameters(settings, against_parameters or Path())
+        )
+        result = run(compare(asked, first, second))
+        if as_json:
+            print_json(result.document(number))
+        else:
+            print_comparison(result, number)
+        if result.differs:
+            raise typer.Exit(1)
+        return
+    pace = parse_speed(speed)
+    _check(into, prefix=prefix, group=group, yes_touch=yes_touch, step=step, resume=resume)
+    if into is Target.memory:
+        run(replay_in_memory(settings, asked, pace, step=step, as_json=as_json))
+    elif into is Target.topics:
+        run(
+            replay_into_topics(
+                settings, asked, prefix or "", partitions, pace, resume=resume, as_json=as_json
+            )
+        )
+    elif into is Target.sandbox:
+        run(
+            replay_into_sandbox(
+                settings, asked, group or "", partitions, pace, resume=resume, as_json=as_json
+            )
+        )
+    else:
+        _check_named(settings, yes_touch)
+        run(replay_into_production(settings, asked, pace, as_json=as_json))
+
+
+def parse_speed(text: str) -> Pace:
+    """The pace of "max", or of a number of times real time; CommandError."""
+    if text == "max":
+        return Pace(None)
+    try:
+        times = float(text)
+    except ValueError:
+        times = 0.0
+    if not 0 < times < float("inf"):
+        raise CommandError(f"--speed is {text!r}: write max, or a number above 0, such as 60")
+    return Pace(times)
+
+
+def _check(
+    into: Target,
+    *,
+    prefix: str | None,
+    group: str | None,
+    yes_touch: str | None,
+    step: bool,
+    resume: bool,
+) -> None:
+    needed = {Target.topics: ("--prefix", prefix), Target.sandbox: ("--group", group)}
+    for target, (option, value) in needed.items():
+        if into is target and not value:
+            raise CommandError(f"--into {target} needs {option} NAME: its topics' names begin so")
+        if into is not target and value is not None:
+            raise CommandError(f"{option} is for --into {target}")
+    if yes_touch is not None and into is not Target.production:
+        raise CommandError("--yes-touch is for --into production")
+    if step and into is not Target.memory:
+        raise CommandError("--step is for --into memory")
+    if resume and into not in (Target.topics, Target.sandbox):
+        raise CommandError("--resume is for --into topics and --into sandbox")
+
+
+def _check_named(settings: Settings, yes_touch: str | None) -> None:
+    if yes_touch != settings.app_id:
+        raise CommandError(
+            "--into production publishes to the topics that the service reads: say that you mean "
+            f"it by --yes-touch and its CLV_APP_ID, which is {settings.app_id!r} here"
+            + ("" if yes_touch is None else f", not {yes_touch!r}")
+        )

@@ -1,0 +1,172 @@
+"""The same events under two configurations, or two sets of parameters, and what differs."""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import ValidationError
+from rich.table import Table
+
+from models.contracts.parameters import Parameters
+from streams.cli.configuration import load_settings
+from streams.cli.console import CommandError, out, warn
+from streams.cli.replay_source import Asked, checked_file, shown
+from streams.recording import FromFile
+from streams.recording.compare import Comparison, Difference, Valued, compared
+from streams.recording.memory import in_memory
+from streams.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """One side of a comparison; parameters: in place of those in the recording."""
+
+    name: str
+    settings: Settings
+    parameters: Parameters | None = None
+
+
+def configured(first: Path, second: Path) -> tuple[Variant, Variant]:
+    """The configurations of two TOML files; what they leave out is as it is configured here."""
+    return _configured(first), _configured(second)
+
+
+def with_parameters(settings: Settings, path: Path) -> tuple[Variant, Variant]:
+    """The recorded parameters, and those of a file; CommandError."""
+    try:
+        parameters = Parameters.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise CommandError(f"--against-parameters {path}: {error}") from error
+    except ValidationError as error:
+        problem = error.errors(include_url=False)[0]
+        where = ".".join(map(str, problem["loc"]))
+        raise CommandError(
+            f"--against-parameters {path}: {where}: {problem['msg']}; name a file that "
+            "`clv fit --output` wrote"
+        ) from error
+    currency = settings.economics.currency
+    if parameters.currency != currency:
+        raise CommandError(
+            f"--against-parameters {path}: they are in {parameters.currency}, and the shop's "
+            f"currency is {currency}; fit them in that, or set CLV_ECONOMICS__CURRENCY"
+        )
+    return (
+        Variant("as recorded", settings),
+        Variant(f"parameters {parameters.version}", settings, parameters),
+    )
+
+
+async def compare(asked: Asked, first: Variant, second: Variant) -> Comparison:
+    """Replay a recording in memory under both, and compare; CommandError, RecordingUnusable."""
+    currencies = first.settings.economics.currency, second.settings.economics.currency
+    if currencies[0] != currencies[1]:
+        raise CommandError(
+            f"values in {currencies[0]} and in {currencies[1]} cannot be compared: configure one "
+            "currency in both"
+        )
+    if asked.is_topics:
+        raise CommandError(
+            "a comparison reads the same events twice, and topics go on: `clv record` them first"
+        )
+    source = checked_file(asked)
+    return compared(
+        await _valued(first, source),
+        await _valued(second, source),
+        (first.name, second.name),
+        currencies[0],
+    )
+
+
+async def _valued(variant: Variant, source: FromFile) -> Valued:
+    valued = Valued()
+    async with in_memory(
+        variant.settings, source, [valued], parameters=variant.parameters
+    ) as replay:
+        with shown(source, f"Replaying, {variant.name}") as moved:
+            await replay.run(progress=moved)
+    for problem in replay.refused_parameters:
+        warn(f"{variant.name}: parameters were refused: {problem}")
+    return valued
+
+
+def _configured(path: Path) -> Variant:
+    try:
+        given = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise CommandError(f"--compare {path}: {error}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise CommandError(f"--compare {path}: not TOML: {error}") from error
+    unknown = sorted(set(given) - set(Settings.model_fields))
+    if unknown:
+        raise CommandError(f"--compare {path}: there is no setting {', '.join(unknown)}")
+    try:
+        return Variant(path.name, load_settings(**given))
+    except CommandError as error:
+        raise CommandError(f"--compare {path}: {error}") from error
+
+
+def print_comparison(comparison: Comparison, number: int) -> None:
+    """Print what differs, for people."""
+    console = out()
+    first, second = comparison.results
+    names, currency = comparison.names, comparison.currency
+    table = Table(box=None, pad_edge=False)
+    for heading in ("", *names):
+        table.add_column(heading, justify="left" if heading == "" else "right")
+    table.add_row("customers", f"{first.customers:,}", f"{second.customers:,}")
+    table.add_row(f"value, {currency}", f"{first.value:,.2f}", f"{second.value:,.2f}")
+    table.add_row("changes of segment", f"{first.changes:,}", f"{second.changes:,}")
+    for reason in sorted({*first.dead_letters, *second.dead_letters}):
+        refused = [result.dead_letters.get(reason, 0) for result in comparison.results]
+        table.add_row(f"refused, {reason}", *(f"{count:,}" for count in refused))
+    console.print(table)
+    if not comparison.differs:
+        console.print("\nNothing differs: all values and segments are the same.")
+        return
+    console.print(
+        f"\n{len(comparison.differences):,} customers differ, by {comparison.by:+,.2f} {currency} "
+        f"in all ({comparison.moved:,.2f} whichever way)",
+        markup=False,
+    )
+    for name, (customers, by) in comparison.components().items():
+        adds = "" if by is None else f", {by:+,.2f} {currency}"
+        console.print(f"{name}: {customers:,} customers{adds}", markup=False)
+    for dimension, a, b, customers, by in comparison.transitions():
+        console.print(
+            f"{dimension}: {a or 'none'} -> {b or 'none'}  {customers:,} customers, "
+            f"{by:+,.2f} {currency}",
+            markup=False,
+        )
+    for each in comparison.differences[:number]:
+        console.print(_customer(each, currency), markup=False, soft_wrap=True)
+
+
+def _customer(difference: Difference, currency: str) -> str:
+    first, second = _money(difference.first), _money(difference.second)
+    lines = [f"\n{difference.customer}: {first} -> {second} {currency}, {difference.by:+,.2f}"]
+    lines += [
+        f"    {name}: {_number(a)} -> {_number(b)}"
+        for name, (a, b) in difference.components.items()
+    ]
+    for moved in difference.moved:
+        lines.append(
+            f"    {moved.dimension}: {moved.first or 'none'} -> {moved.second or 'none'}, because "
+            f"{_evidence(moved.because_first)} -> {_evidence(moved.because_second)}"
+        )
+    return "\n".join(lines)
+
+
+def _evidence(values: object) -> str:
+    if not isinstance(values, dict) or not values:
+        return "nothing"
+    return ", ".join(f"{name} {_number(value)}" for name, value in values.items())
+
+
+def _money(value: float | None) -> str:
+    return "none" if value is None else f"{value:,.2f}"
+
+
+def _number(value: float | None) -> str:
+    return "none" if value is None else f"{value:,.4g}"

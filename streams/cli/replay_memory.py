@@ -1,0 +1,128 @@
+"""A replay in memory: at once, at its own pace, or step by step."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from models.contracts.dead_letters import DeadLetter
+from streams.cli.console import out, print_json, say, warn
+from streams.cli.digest import print_result, warn_of
+from streams.cli.replay_source import Asked, opened, shown
+from streams.recording import Pace, Recorded, Results, Source
+from streams.recording.memory import Came, MemoryReplay, in_memory
+from streams.settings import Settings
+
+
+async def replay_in_memory(
+    settings: Settings, asked: Asked, pace: Pace, *, step: bool, as_json: bool
+) -> None:
+    """Replay to a service in memory, and print what came of it."""
+    results = Results()
+    async with (
+        opened(settings, asked) as source,
+        in_memory(settings, source, [results]) as replay,
+    ):
+        if step:
+            await _step_by_step(replay, source, as_json=as_json)
+        else:
+            with shown(source, f"Replaying {asked.name}") as moved:
+                await replay.run(pace, moved)
+    for problem in replay.refused_parameters:
+        warn(f"parameters were refused, and the former ones stayed in use: {problem}")
+    result = results.result()
+    counts = replay.counts
+    if as_json:
+        print_json(
+            {
+                "source": asked.name,
+                "read": dict(replay.read),
+                "accepted": counts.accepted,
+                "duplicates": counts.duplicates,
+                "forgotten": counts.forgotten,
+                "currency": settings.economics.currency,
+                **result.document(),
+            },
+            compact=step,
+        )
+    else:
+        print_result(
+            result,
+            settings.economics.currency,
+            read=", ".join(f"{role} {count:,}" for role, count in replay.read.items()) or "nothing",
+            accepted=f"{counts.accepted:,}, and {counts.duplicates:,} duplicates",
+        )
+    warn_of(result)
+
+
+async def _step_by_step(replay: MemoryReplay, source: Source, *, as_json: bool) -> None:
+    """Feed one record after the other, and wait for Enter between them."""
+    roles = [topic.role for topic in source.topics]
+    say("Enter: the next event; q and Enter: to the end without stopping; Ctrl-C: stop")
+    stopping = True
+    async for record in source.records():
+        came = await replay.feed([record])
+        lines = [_document(each) for each in came if each.role != "changelog"]
+        if as_json:
+            print_json({**_place(roles, record), "led_to": lines}, compact=True)
+        else:
+            _print_step(roles, record, lines)
+        if stopping:
+            answer = await asyncio.to_thread(sys.stdin.readline)
+            # Without anybody to press Enter it goes on by itself.
+            stopping = bool(answer) and answer.strip() != "q"
+
+
+def _place(roles: Sequence[str], record: Recorded) -> dict[str, Any]:
+    return {
+        "topic": roles[record.topic],
+        "partition": record.partition,
+        "offset": record.offset,
+        "time": datetime.fromtimestamp(record.timestamp / 1000, UTC).isoformat(),
+        "key": None if record.key is None else record.key.decode("utf-8", "backslashreplace"),
+    }
+
+
+def _print_step(roles: Sequence[str], record: Recorded, lines: Sequence[dict[str, Any]]) -> None:
+    place = _place(roles, record)
+    value = (record.value or b"").decode("utf-8", "backslashreplace")
+    console = out()
+    where = f"{place['topic']}[{place['partition']}]@{place['offset']}"
+    console.print(f"{place['time']}  {where}  {value}", markup=False, soft_wrap=True)
+    for line in lines:
+        console.print("    " + _words(line), markup=False, soft_wrap=True)
+    if not lines:
+        console.print("    nothing", markup=False)
+
+
+def _document(came: Came) -> dict[str, Any]:
+    """What came of an event, for --json."""
+    key = None if came.key is None else came.key.decode("utf-8", "backslashreplace")
+    if came.role == "dead_letters":
+        letter = DeadLetter.from_headers(came.headers)
+        return {"dead_letter": letter.reason, "message": letter.message}
+    if came.value is None:
+        return {"customer": key, "removed": True}
+    return dict(json.loads(came.value)["data"])
+
+
+def _words(line: dict[str, Any]) -> str:
+    if "dead_letter" in line:
+        return f"refused, {line['dead_letter']}: {line['message']}"
+    if "dimension" in line:
+        return (
+            f"{line['customer_id']}: {line['dimension']} {line['previous'] or 'none'} -> "
+            f"{line['current']}, because {line['reason']['values']}"
+        )
+    if "clv" in line:
+        return (
+            f"{line['customer_id']}: value {line['clv']:,.2f} {line['currency']}, version "
+            f"{line['version']}, as of {line['as_of']}"
+        )
+    if "reason" in line:
+        return f"{line['customer_id']}: {line['reason']}"
+    return f"{line['customer']}: no value any more"

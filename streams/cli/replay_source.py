@@ -1,0 +1,99 @@
+"""Opening what is to be replayed."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from streams.cli.configuration import need_broker
+from streams.cli.console import CommandError, progress_bars, warn
+from streams.cli.record_options import INPUTS, ROLES, parse_roles, topics_at_broker
+from streams.recording import (
+    BEGINNING,
+    Bound,
+    FromFile,
+    FromTopics,
+    Recording,
+    Source,
+    live_slice,
+)
+from streams.settings import Settings
+
+_WORDS = frozenset({"all", "inputs", *ROLES})
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What is to be replayed: a file or topics, from where and until where."""
+
+    name: str
+    since: Bound
+    until: Bound
+
+    @property
+    def is_topics(self) -> bool:
+        """Whether topics at the broker are meant."""
+        return set(self.name.split(",")) <= _WORDS and not Path(self.name).exists()
+
+
+@asynccontextmanager
+async def opened(settings: Settings, asked: Asked) -> AsyncIterator[Source]:
+    """The source, once it was found whole.
+
+    Errors: CommandError, RecordingUnusable, OSError, KafkaError.
+    """
+    if asked.is_topics:
+        topics = await topics_at_broker(settings, parse_roles(asked.name))
+        broker = need_broker(settings)
+        async with live_slice(broker, topics, asked.since, asked.until) as live:
+            yield FromTopics(live)
+            for waiting in live.waiting:
+                warn(f"{waiting}: what follows is in an open transaction, and was not replayed")
+    else:
+        yield checked_file(asked)
+
+
+def checked_file(asked: Asked) -> FromFile:
+    """A recording that was read whole; CommandError, RecordingUnusable, OSError."""
+    path = Path(asked.name)
+    if not path.is_file():
+        raise CommandError(
+            f"there is no file {asked.name}, and it names no topics either: those are "
+            f"{', '.join(ROLES)}, or inputs, or all"
+        )
+    recording = Recording(path)
+    with progress_bars() as bars:
+        task = bars.add_task("Checking", total=recording.size, note="bytes")
+        source = FromFile(
+            recording,
+            asked.since,
+            asked.until,
+            lambda done, total: bars.update(task, completed=done, total=total),
+        )
+    unknown = [topic.name for topic in source.topics if topic.role not in ROLES]
+    if unknown:
+        raise CommandError(
+            f"{path} has records of {', '.join(unknown)}, which this program cannot replay; record "
+            f"some of {', '.join((*INPUTS, 'clock', 'models'))}"
+        )
+    if asked.since == BEGINNING and (cut := _begun_late(recording)):
+        warn(
+            f"the recording begins at {cut}: what happened before is not in it, and customers "
+            "are valued as if it had not happened"
+        )
+    return source
+
+
+def _begun_late(recording: Recording) -> str | None:
+    """Where a recording begins after the beginning of its topics; None where it does not."""
+    return None if recording.head.since == BEGINNING.words else recording.head.since
+
+
+@contextmanager
+def shown(source: Source, title: str) -> Iterator[Callable[[], None]]:
+    """A bar, and what moves it."""
+    with progress_bars() as bars:
+        task = bars.add_task(title, total=source.total, note="records")
+        yield lambda: bars.update(task, completed=source.done)

@@ -1,0 +1,56 @@
+"""Which records are about some customers."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+import msgspec
+
+from streams.recording.format import Recorded
+
+WHOLE_ROLES = frozenset({"clock", "models"})
+"""Roles of topics that are about nobody, and are recorded whole."""
+
+
+class _Data(msgspec.Struct):
+    customer_id: str | None = None
+    merged_from: str | None = None
+
+
+class _Named(msgspec.Struct):
+    """Where an event says whose it is: in its data, which is all of a binary event's value."""
+
+    customer_id: str | None = None
+    merged_from: str | None = None
+    data: _Data | None = None
+
+
+_decode = msgspec.json.Decoder(_Named).decode
+
+
+class OfCustomers:
+    """Some customers, and which records are about them.
+
+    An event is, when its key or `customer_id` is, or the one it is merged from. A record that is no
+    event is known by its key alone.
+    """
+
+    def __init__(self, customers: Collection[str]) -> None:
+        self._customers = frozenset(customers)
+        self._keys = frozenset(name.encode() for name in customers)
+
+    def __len__(self) -> int:
+        return len(self._customers)
+
+    def concern(self, role: str, record: Recorded) -> bool:
+        """Whether a record of a topic with this role is about one of them."""
+        if role in WHOLE_ROLES or record.key in self._keys:
+            return True
+        try:
+            named = _decode(record.value or b"")
+        except (msgspec.MsgspecError, UnicodeDecodeError):
+            return False
+        said = [named.customer_id, named.merged_from]
+        if named.data is not None:
+            said += [named.data.customer_id, named.data.merged_from]
+        return not self._customers.isdisjoint(said)

@@ -1,0 +1,109 @@
+"""Topics of their own for a replay, under a prefix."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
+
+from streams.clients import started
+from streams.connection import Broker
+from streams.ends import log_ends
+from streams.recording.format import RecordedTopic
+
+_CONFIG = {
+    # Whole, and as they were: what expires, is compacted, or is stamped anew cannot be resumed.
+    "cleanup.policy": "delete",
+    "retention.ms": "-1",
+    "message.timestamp.type": "CreateTime",
+    "max.message.bytes": str(4 * 1024 * 1024),
+}
+
+
+class TargetUnusable(Exception):
+    """Topics that a replay cannot write to; the text says which, and what to do."""
+
+
+async def prepare_target(
+    broker: Broker,
+    topics: Sequence[RecordedTopic],
+    counts: Mapping[str, int],
+    replication: int,
+    *,
+    resume: bool,
+) -> list[RecordedTopic]:
+    """Make the topics that are missing; returns them with the partitions that they have.
+
+    topics: roles, and names at the target. counts: wanted partitions by role, for those to be made.
+
+    Raises
+    ------
+    TargetUnusable
+        when one has records and is not to be resumed, or has another number of partitions, or the
+        broker does not make one.
+    """
+    client = AIOKafkaAdminClient(**broker.client_options())
+    async with started(client) as admin:
+        known = set(await admin.list_topics())
+        missing = [topic for topic in topics if topic.name not in known]
+        if missing:
+            await _create(admin, missing, counts, replication)
+        there = [topic.name for topic in topics if topic not in missing]
+        described = await admin.describe_topics(there) if there else []
+    # Brokers may not know yet of what was made just now.
+    found = {topic.name: counts[topic.role] for topic in missing}
+    found |= {each["topic"]: len(each["partitions"]) for each in described}
+    target = [RecordedTopic(topic.role, topic.name, found[topic.name]) for topic in topics]
+    _check_counts(target)
+    if not resume:
+        await check_empty(broker, target)
+    return target
+
+
+async def _create(
+    admin: AIOKafkaAdminClient,
+    missing: Sequence[RecordedTopic],
+    counts: Mapping[str, int],
+    replication: int,
+) -> None:
+    response = await admin.create_topics(
+        [
+            NewTopic(topic.name, counts[topic.role], replication, topic_configs=dict(_CONFIG))
+            for topic in missing
+        ]
+    )
+    for name, code, *message in response.topic_errors:
+        error: type[KafkaError] = for_code(code)
+        if code and error is not TopicAlreadyExistsError:
+            raise TargetUnusable(
+                f"the broker did not create topic {name}: {error.__name__} {message}; create it "
+                "yourself, or see CLV_REPLICATION and the rights of this user"
+            )
+
+
+def _check_counts(target: Sequence[RecordedTopic]) -> None:
+    together = {topic.name: topic.partitions for topic in target if topic.role != "models"}
+    if len(set(together.values())) > 1:
+        listed = ", ".join(f"{name}: {count}" for name, count in sorted(together.items()))
+        raise TargetUnusable(
+            f"these topics must have the same number of partitions, but have {listed}; replay to "
+            "another prefix"
+        )
+
+
+async def check_empty(broker: Broker, target: Sequence[RecordedTopic]) -> None:
+    """Raise TargetUnusable where one of these topics, which exist, ever had a record."""
+    client = AIOKafkaConsumer(**broker.client_options(), enable_auto_commit=False)
+    tps = [
+        TopicPartition(topic.name, number) for topic in target for number in range(topic.partitions)
+    ]
+    async with started(client) as consumer:
+        ends = await log_ends(consumer, tps)
+    for tp, end in ends.items():
+        if end:
+            raise TargetUnusable(
+                f"{tp.topic}[{tp.partition}] has {end} records already; replay to another prefix, "
+                "or go on where an interrupted replay ended: --resume"
+            )

@@ -1,0 +1,154 @@
+"""Writing a recording: a file that is there once it is complete."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Self
+
+import msgspec
+
+from streams.recording.format import (
+    END,
+    HEAD,
+    LARGEST_FRAME,
+    MAGIC,
+    PREAMBLE,
+    RECORDS,
+    VERSION,
+    Digest,
+    End,
+    Head,
+    Recorded,
+    array_of,
+    compress,
+    frame_head,
+)
+
+FRAME_CONTENT = 1024 * 1024
+"""Bytes of records after which a frame is written."""
+
+
+class RecordTooLarge(Exception):
+    """A record does not fit a frame; the text says which."""
+
+
+class RecordingWriter:
+    """Writes records one after the other; a context manager.
+
+    The file comes into being with `finish`; left without it, nothing stays. Errors: OSError.
+    """
+
+    def __init__(self, path: Path, head: Head) -> None:
+        self.path = path
+        self.head = head
+        self.size = 0
+        """Bytes of the file so far."""
+        self._draft = path.with_name(f".{path.name}.{os.getpid()}.part")
+        self._file: IO[bytes] | None = None
+        self._encode = msgspec.msgpack.Encoder().encode
+        self._digest = Digest(head.topics)
+        self._waiting: list[bytes] = []
+        self._waiting_bytes = 0
+        self._by_topic = [0] * len(head.topics)
+        self._first: int | None = None
+        self._last: int | None = None
+
+    def __enter__(self) -> Self:
+        self._file = self._draft.open("wb")
+        try:
+            self.size = self._file.write(PREAMBLE.pack(MAGIC, VERSION))
+            self._write(HEAD, self._encode(self.head))
+        except BaseException:
+            self._leave()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        _kind: type[BaseException] | None,
+        _error: BaseException | None,
+        _trace: TracebackType | None,
+    ) -> None:
+        self._leave()
+
+    @property
+    def records(self) -> int:
+        """How many were added."""
+        return sum(self._by_topic)
+
+    def add(self, record: Recorded) -> None:
+        """Add a record; raises RecordTooLarge."""
+        encoded = self._encode(record)
+        if len(encoded) > LARGEST_FRAME:
+            topic = self.head.topics[record.topic].name
+            raise RecordTooLarge(
+                f"{topic}[{record.partition}]@{record.offset} has {len(encoded)} bytes; a "
+                f"recording takes {LARGEST_FRAME}"
+            )
+        self._waiting.append(encoded)
+        self._waiting_bytes += len(encoded)
+        self._by_topic[record.topic] += 1
+        at = record.timestamp
+        self._first = at if self._first is None else min(self._first, at)
+        self._last = at if self._last is None else max(self._last, at)
+        if self._waiting_bytes >= FRAME_CONTENT:
+            self._write_records()
+
+    def finish(self, left_out: Mapping[str, int] | None = None) -> End:
+        """Write the end, and give the file its name; returns what it holds."""
+        self._write_records()
+        end = End(
+            records=self.records,
+            by_topic=tuple(self._by_topic),
+            first=self._first,
+            last=self._last,
+            left_out=dict(left_out or {}),
+            digest=self._digest.result(),
+        )
+        self._write(END, self._encode(end))
+        file = self._opened()
+        file.flush()
+        os.fsync(file.fileno())
+        file.close()
+        self._draft.replace(self.path)
+        _sync_directory(self.path.parent)
+        return end
+
+    def _write_records(self) -> None:
+        if self._waiting:
+            content = array_of(self._waiting)
+            self._digest.add(content)
+            self._write(RECORDS, content)
+            self._waiting.clear()
+            self._waiting_bytes = 0
+
+    def _write(self, kind: bytes, content: bytes) -> None:
+        stored = compress(content)
+        file = self._opened()
+        self.size += file.write(frame_head(kind, stored, len(content)))
+        self.size += file.write(stored)
+
+    def _opened(self) -> IO[bytes]:
+        if self._file is None:
+            raise ValueError("the writer is a context manager: `with RecordingWriter(…) as writer`")
+        return self._file
+
+    def _leave(self) -> None:
+        if self._file is not None:
+            self._file.close()
+        self._draft.unlink(missing_ok=True)
+
+
+def _sync_directory(path: Path) -> None:
+    """Have the new name outlive a crash of the machine, where directories can be synced."""
+    try:
+        directory = os.open(path, os.O_RDONLY)
+    except PermissionError:  # Windows opens no directories.
+        return
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)

@@ -1,0 +1,145 @@
+"""What happened to customers, in words: for the report of a test that failed."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
+
+from models.contracts import Refused, decode
+from models.contracts.dead_letters import DeadLetter, split_headers
+from streams.settings import Settings
+from streams.testing.broker import Record
+from streams.topics import home_partition
+
+MOST_CUSTOMERS = 5
+MOST_LINES = 40
+
+
+def history(
+    read: Callable[[str], Sequence[Record]],
+    settings: Settings,
+    partitions: int,
+    customers: Sequence[str],
+) -> str:
+    """The events of customers in the order of each topic, and what came of them.
+
+    read: gives all records of a topic.
+    """
+    if not customers:
+        return "no customer was touched"
+    topics = settings.topics
+    letters = _letters(read(topics.dead_letters))
+    inputs = [record for topic in topics.inputs for record in read(topic)]
+    ticks = read(topics.clock)
+    updates = read(topics.updates)
+    changes = read(topics.segment_changes)
+    parts = []
+    for customer in customers[:MOST_CUSTOMERS]:
+        key = customer.encode()
+        home = home_partition(key, partitions)
+        events = [record for record in inputs if _is_of(record, customer)]
+        mine = [tick for tick in ticks if tick.partition == home] if events else []
+        lines = [f"customer {customer!r}, partition {home}"]
+        lines += _shortened(
+            [_event_line(record, letters) for record in (*events, *mine)], "no event"
+        )
+        lines.append("  published:")
+        published = [r for r in (*updates, *changes) if r.key == key]
+        lines += _shortened(list(_outcomes(published)), "nothing")
+        parts.append("\n".join(lines))
+    if len(customers) > MOST_CUSTOMERS:
+        parts.append(f"and {len(customers) - MOST_CUSTOMERS} customers more")
+    return "\n".join(parts)
+
+
+def _shortened(lines: list[str], none: str) -> list[str]:
+    if not lines:
+        return [f"    {none}"]
+    left = len(lines) - MOST_LINES
+    shown = lines if left <= 0 else [f"({left} more before these)", *lines[left:]]
+    return [f"    {line}" for line in shown]
+
+
+def _letters(records: Iterable[Record]) -> dict[str, DeadLetter]:
+    """Dead letters by where the record was."""
+    found = {}
+    for record in records:
+        if split_headers(record.headers) is not None:
+            letter = DeadLetter.from_headers(record.headers)
+            found[f"{letter.topic}[{letter.partition}]@{letter.offset}"] = letter
+    return found
+
+
+def _is_of(record: Record, customer: str) -> bool:
+    """Whether a record is keyed by a customer, or speaks of them."""
+    if record.key == customer.encode():
+        return True
+    data = _read(record.value).get("data")
+    return isinstance(data, dict) and customer in (
+        data.get("customer_id"),
+        data.get("merged_from"),
+    )
+
+
+def _event_line(record: Record, letters: dict[str, DeadLetter]) -> str:
+    refused = letters.get(record.where)
+    end = f"  refused, {refused.reason}: {refused.message}" if refused else ""
+    return f"{_said(record)}  {record.where}{end}"
+
+
+def _said(record: Record) -> str:
+    """Time, type, ids and amounts of an event; or the beginning of what is none."""
+    document = _read(record.value)
+    if "as_of" in document:
+        return f"{document['as_of']}  the clock"
+    try:
+        event = decode(record.key, record.value, record.headers)
+    except Refused:
+        return f"{(record.value or b'')[:60]!r}"
+    data = event.data.model_dump(mode="json", exclude_none=True)
+    time = data.pop(event.data.time_field)
+    said = " ".join(f"{name}={value}" for name, value in data.items() if _is_short(value))
+    return f"{time}  {event.type}  {said}  id={event.id}"
+
+
+def _is_short(value: Any) -> bool:
+    return not isinstance(value, list)
+
+
+def _outcomes(records: Iterable[Record]) -> Iterator[str]:
+    """What was published, by version."""
+    by_version: defaultdict[tuple[int, int], list[str]] = defaultdict(list)
+    for record in records:
+        document = _read(record.value)
+        data = document.get("data", {})
+        kind = document.get("type")
+        if record.value is None:
+            version = int(dict(record.headers).get("clv-version", b"0"))
+            by_version[version, 2].append(f"version {version}: removed  {record.where}")
+        elif kind == "clv.updated":
+            by_version[data["version"], 0].append(
+                f"version {data['version']}, as of {data['as_of']}: clv {data['clv']:.2f} "
+                f"{data['currency']}  {record.where}"
+            )
+        elif kind == "clv.segment-changed":
+            by_version[data["version"], 1].append(
+                f"version {data['version']}, as of {data['as_of']}: {data['dimension']} "
+                f"{data['previous']} -> {data['current']} (clv {data['clv_after']:.2f})"
+            )
+        elif kind == "clv.customer-removed":
+            into = f" into {data['merged_into']!r}" if data["merged_into"] else ""
+            by_version[data["version"], 3].append(
+                f"version {data['version']}: {data['reason']}{into}"
+            )
+    for place in sorted(by_version):
+        yield from by_version[place]
+
+
+def _read(value: bytes | None) -> dict[str, Any]:
+    try:
+        document = json.loads(value or b"{}")
+    except ValueError:
+        return {}
+    return document if isinstance(document, dict) else {}

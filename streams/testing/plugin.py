@@ -1,0 +1,116 @@
+"""The pytest plugin: the fixtures `topology` and `cluster`, and histories of failed tests.
+
+It needs pytest-asyncio, and tests that run in its loop: `asyncio_mode = auto`, or a mark. The
+service itself is only imported by tests that ask for it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator, Generator
+from contextlib import AbstractAsyncContextManager
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import pytest
+
+from streams.testing.backends import BACKENDS, MEMORY
+
+async_fixture: Any
+try:
+    import pytest_asyncio
+except ModuleNotFoundError:
+    # Others' tests run without it; pytest tells those that ask for a topology what they lack.
+    async_fixture = pytest.fixture
+else:
+    async_fixture = pytest_asyncio.fixture
+
+if TYPE_CHECKING:
+    from streams.settings import Settings
+    from streams.testing import Cluster, Topology
+
+SECTION = "what happened to the customers"
+
+
+class Backend(NamedTuple):
+    """Where a topology runs; kafka: bootstrap servers, and the replication of topics there."""
+
+    name: str
+    kafka: tuple[str, int] | None = None
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """The option that has tests run on a real broker."""
+    parser.getgroup("clv").addoption(
+        "--clv-backend",
+        choices=BACKENDS,
+        default=MEMORY,
+        help="where the fixture topology runs: in memory, on an embedded broker, or on the Kafka "
+        "that CLV_BROKER names (default: %(default)s)",
+    )
+
+
+@pytest.fixture
+def clv_settings() -> Settings:
+    """Settings of the topology: defaults and euros; to be overridden in a conftest.py."""
+    from streams.testing.settings import shop_settings  # noqa: PLC0415 - only when it is asked for
+
+    return shop_settings()
+
+
+@pytest.fixture
+def clv_kafka() -> tuple[str, int]:
+    """Bootstrap servers of an Apache Kafka for tests, and the replication of topics there."""
+    servers = os.environ.get("CLV_BROKER")
+    if not servers:
+        pytest.skip("CLV_BROKER names no Apache Kafka")
+    return servers, int(os.environ.get("CLV_REPLICATION", "1"))
+
+
+@pytest.fixture
+def clv_backend(request: pytest.FixtureRequest) -> Backend:
+    """Where this test's topology runs: as `everywhere` has it, or as the option says."""
+    name = getattr(request, "param", None) or request.config.getoption("--clv-backend")
+    return Backend(name, request.getfixturevalue("clv_kafka") if name == "kafka" else None)
+
+
+@async_fixture  # type: ignore[untyped-decorator]
+async def topology(
+    clv_settings: Settings, clv_backend: Backend
+) -> AsyncIterator[Topology | Cluster]:
+    """The service with one worker, on 1 July 2026; in this process unless it is told otherwise."""
+    from streams.testing.topology import running_topology  # noqa: PLC0415
+
+    running: AbstractAsyncContextManager[Topology | Cluster]
+    if clv_backend.name == MEMORY:
+        running = running_topology(clv_settings)
+    else:
+        running = _running_cluster(clv_settings, clv_backend)
+    async with running as topology:
+        yield topology
+
+
+@async_fixture  # type: ignore[untyped-decorator]
+async def cluster(clv_settings: Settings, clv_backend: Backend) -> AsyncIterator[Cluster]:
+    """The same on a real broker and Redis, the worker a process of its own."""
+    async with _running_cluster(clv_settings, clv_backend) as cluster:
+        yield cluster
+
+
+def _running_cluster(settings: Settings, backend: Backend) -> AbstractAsyncContextManager[Cluster]:
+    from streams.testing.cluster import running_cluster  # noqa: PLC0415
+
+    servers, replication = backend.kafka or (None, 1)
+    return running_cluster(settings, kafka=servers, replication=replication)
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, Any, None]:
+    """Add to the report of a failed test what happened to the customers that it touched."""
+    outcome = yield
+    report = outcome.get_result()
+    if report.when != "call" or not report.failed:
+        return
+    arguments = getattr(item, "funcargs", {})
+    for tested in (arguments.get("topology"), arguments.get("cluster")):
+        if tested is not None:
+            report.sections.append((SECTION, tested.history()))

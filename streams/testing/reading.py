@@ -1,0 +1,171 @@
+"""Readers of what the service publishes, parsed into its contracts."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Generic, TypeVar
+
+from pydantic import BaseModel
+
+from models.contracts.dead_letters import DeadLetter, split_headers
+from models.contracts.outputs import (
+    CustomerRemoval,
+    CustomerRemoved,
+    SegmentChange,
+    SegmentChanged,
+    ValueUpdate,
+    ValueUpdated,
+)
+from streams.testing.broker import Record
+from streams.testing.errors import NotPublished
+
+Document = TypeVar("Document", bound=BaseModel)
+
+Records = Callable[[], Awaitable[Sequence[Record]]]
+"""All records of a topic, once everything has settled."""
+
+Asked = Callable[[str], None]
+"""Told of each customer that a test asks for."""
+
+
+class Letter(DeadLetter):
+    """A dead letter: why and where, and the record as it was."""
+
+    key: bytes | None
+    value: bytes | None
+    headers: tuple[tuple[str, bytes | None], ...]
+
+    @classmethod
+    def of(cls, record: Record) -> Letter | None:
+        """The letter in a record; None for one that is none, such as the note of a retry."""
+        split = split_headers(record.headers)
+        if split is None:
+            return None
+        why = DeadLetter.from_headers(record.headers)
+        return cls(
+            **why.model_dump(),
+            key=record.key,
+            value=record.value,
+            headers=tuple(split.original),
+        )
+
+
+class _Reader(Generic[Document]):
+    """Reads one kind of documents, in the order in which each customer's were published."""
+
+    what = "document"
+
+    def __init__(self, records: Records, asked: Asked) -> None:
+        self._records = records
+        self._asked = asked
+
+    async def all(self, customer: str | None = None) -> list[Document]:
+        """All of them, or all of a customer; those that were published twice are there twice."""
+        if customer is not None:
+            self._asked(customer)
+        key = None if customer is None else customer.encode()
+        records = await self._records()
+        found = (self._parse(r) for r in records if key is None or r.key == key)
+        return [document for document in found if document is not None]
+
+    async def of(self, customer: str) -> list[Document]:
+        """All of a customer."""
+        return await self.all(customer)
+
+    def _parse(self, record: Record) -> Document | None:
+        raise NotImplementedError
+
+    async def _last(self, customer: str | None, among: str = "") -> Document:
+        found = await self.all(customer)
+        if not found:
+            whose = "" if customer is None else f" of {customer!r}"
+            raise NotPublished(f"no {self.what}{whose} was published{among}")
+        return found[-1]
+
+
+class Updates(_Reader[ValueUpdate]):
+    """Value updates, of `clv.updates`."""
+
+    what = "value update"
+
+    async def last(self, customer: str) -> ValueUpdate:
+        """A customer's current value; NotPublished where there is none, or none any more."""
+        current = await self.current(customer)
+        if customer not in current:
+            if await self.all(customer):
+                raise NotPublished(f"{customer!r} has no value any more: the last is a tombstone")
+            raise NotPublished(f"no value update of {customer!r} was published")
+        return current[customer]
+
+    async def current(self, customer: str | None = None) -> dict[str, ValueUpdate]:
+        """The current value of every customer, as one has it who reads the compacted topic."""
+        if customer is not None:
+            self._asked(customer)
+        key = None if customer is None else customer.encode()
+        last: dict[bytes, Record] = {}
+        for record in await self._records():
+            if record.key is not None and (key is None or record.key == key):
+                last[record.key] = record
+        parsed = ((each.decode(), self._parse(last[each])) for each in sorted(last))
+        return {name: update for name, update in parsed if update is not None}
+
+    def _parse(self, record: Record) -> ValueUpdate | None:
+        if record.value is None:
+            return None
+        return ValueUpdated.model_validate_json(record.value).data
+
+
+class SegmentChanges(_Reader[SegmentChange]):
+    """Changes of segment, of `clv.segment-changes`."""
+
+    what = "change of segment"
+
+    async def last(self, customer: str, dimension: str) -> SegmentChange:
+        """The last change of one of a customer's segments; NotPublished where there is none."""
+        found = await self.of(customer)
+        for change in reversed(found):
+            if change.dimension == dimension:
+                return change
+        others = ", ".join(f"{c.dimension}: {c.previous} to {c.current}" for c in found)
+        raise NotPublished(
+            f"no change of the {dimension} of {customer!r} was published; "
+            f"published of this customer: {others or 'none'}"
+        )
+
+    def _parse(self, record: Record) -> SegmentChange | None:
+        if record.value is None or _type(record.value) != "clv.segment-changed":
+            return None
+        return SegmentChanged.model_validate_json(record.value).data
+
+
+class Removals(_Reader[CustomerRemoval]):
+    """Customers who are gone, of `clv.segment-changes`."""
+
+    what = "removal"
+
+    async def last(self, customer: str) -> CustomerRemoval:
+        """The last removal of a customer; NotPublished where there is none."""
+        return await self._last(customer)
+
+    def _parse(self, record: Record) -> CustomerRemoval | None:
+        if record.value is None or _type(record.value) != "clv.customer-removed":
+            return None
+        return CustomerRemoved.model_validate_json(record.value).data
+
+
+class DeadLetters(_Reader[Letter]):
+    """Dead letters, of `clv.dead-letters`; their customer is the key that the record had."""
+
+    what = "dead letter"
+
+    async def last(self, customer: str | None = None) -> Letter:
+        """The last dead letter, of a customer or of all; NotPublished where there is none."""
+        return await self._last(customer)
+
+    def _parse(self, record: Record) -> Letter | None:
+        return Letter.of(record)
+
+
+def _type(document: bytes) -> Any:
+    return json.loads(document)["type"]

@@ -1,0 +1,220 @@
+"""What a test does with a service, wherever it runs: publish, let time pass, read."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Iterable, Sequence
+from datetime import timedelta
+
+from faust.types import TP
+
+from models.aggregate.record import CustomerRecord, decode_record
+from models.contracts.clock import Tick
+from models.contracts.parameters import Parameters
+from streams.files.outgoing import OutgoingEvent
+from streams.settings import Settings
+from streams.testing.broker import OutgoingRecord, Record
+from streams.testing.clock import Clock, Moment
+from streams.testing.errors import NotPublished
+from streams.testing.history import history
+from streams.testing.parameters import check_currency
+from streams.testing.reading import DeadLetters, Removals, SegmentChanges, Updates
+from streams.testing.writing import Customers, Orders, Support, Writer
+from streams.topics import changelog_topic, home_partition
+
+SOURCE = "/test"
+"""The source of events that name no other."""
+
+
+class Service(abc.ABC):
+    """A service under test: what goes in, what comes out, and its clock.
+
+    Everything that reads waits first until the service has settled: all input consumed, its outputs
+    acknowledged, its offsets committed.
+    """
+
+    def __init__(self, settings: Settings, start: Moment) -> None:
+        self.settings = settings
+        self.partitions = settings.partitions
+        self.clock = Clock(settings.economics.timezone, start)
+        self._touched: dict[str, None] = {}
+        self._last_topic = ""
+        self._keyless = 0
+        writer = Writer(self.clock, settings.economics.currency, SOURCE, self._send)
+        self.orders = Orders(writer)
+        self.support = Support(writer)
+        self.customers = Customers(writer)
+        topics = settings.topics
+        self.updates = Updates(lambda: self.topic(topics.updates), self._touch)
+        self.dead_letters = DeadLetters(lambda: self.topic(topics.dead_letters), self._touch)
+        changes = (lambda: self.topic(topics.segment_changes), self._touch)
+        self.segment_changes = SegmentChanges(*changes)
+        self.removals = Removals(*changes)
+
+    # What goes in.
+
+    async def publish(
+        self,
+        topic: str,
+        key: bytes | str | None,
+        value: bytes | None,
+        headers: Sequence[tuple[str, bytes]] = (),
+        *,
+        partition: int | None = None,
+    ) -> Record:
+        """Publish a record as it is, partitioned by its key as Kafka does; returns it.
+
+        Records without a key go to the partitions in turn.
+        """
+        await self._in_turn(topic)
+        key = key.encode() if isinstance(key, str) else key
+        if key is not None:
+            self._touch(key.decode("utf-8", "backslashreplace"))
+        tp = TP(topic, self._home(key) if partition is None else partition)
+        offset = await self._append(tp, [(key, value, headers)])
+        return Record(topic, tp.partition, offset, key, value, tuple(headers), self.clock.now())
+
+    async def publish_events(self, events: Iterable[OutgoingEvent]) -> int:
+        """Publish many events in their order, such as those of a file; returns how many."""
+        names = self._names()
+        homes: dict[bytes, int] = {}
+        waiting: dict[TP, list[OutgoingRecord]] = {}
+        count = 0
+        for event in events:
+            count += 1
+            key = event.key
+            home = homes.get(key) if key is not None else None
+            if home is None:
+                home = self._home(key)
+                if key is not None:
+                    homes[key] = home
+            self.clock.follow(event.time)
+            records = waiting.setdefault(TP(names[event.topic], home), [])
+            records.append((key, event.value, event.headers))
+        for tp, records in waiting.items():
+            await self._append(tp, records)
+        return count
+
+    async def advance(
+        self,
+        *,
+        days: float = 0,
+        hours: float = 0,
+        minutes: float = 0,
+        to: Moment | None = None,
+    ) -> None:
+        """Let time pass for everybody: move the clock, and publish a tick, as `clv tick` does.
+
+        It waits until everything that came before is worked on, and until the tick is.
+        """
+        await self.settled()
+        self.clock.move(timedelta(days=days, hours=hours, minutes=minutes), to)
+        await self._tick()
+
+    async def use_parameters(self, parameters: Parameters, *, revalue: bool = False) -> None:
+        """Publish fitted parameters, for whatever is published from now on.
+
+        revalue: with a tick that asks for them, as `clv fit --publish` sends it, so that everybody
+        is valued anew as of now. Errors: ValueError for another currency than the shop's, which
+        workers refuse.
+        """
+        check_currency(parameters, self.settings.economics.currency)
+        await self.settled()
+        value = parameters.model_dump_json().encode()
+        await self._append(
+            TP(self.settings.topics.models, 0), [(parameters.model.encode(), value, ())]
+        )
+        if revalue:
+            await self._tick(parameters.version)
+
+    # What comes out.
+
+    async def topic(self, name: str) -> list[Record]:
+        """All records of a topic, partition after partition, once the service has settled."""
+        await self.settled()
+        return await self._records(name)
+
+    async def customer(self, customer: str) -> CustomerRecord:
+        """A customer's stored record, as the changelog has it; NotPublished where there is none."""
+        self._touch(customer)
+        key = customer.encode()
+        stored: bytes | None = None
+        for record in await self.topic(changelog_topic(self.settings)):
+            if record.key == key:
+                stored = record.value
+        if stored is None:
+            raise NotPublished(f"there is no record of {customer!r}")
+        return decode_record(stored)
+
+    def history(self, *customers: str) -> str:
+        """What happened to these customers, or to all that the test touched, in words."""
+        return history(
+            self._records_now, self.settings, self.partitions, customers or list(self._touched)
+        )
+
+    # What is different where it runs.
+
+    @abc.abstractmethod
+    async def settled(self) -> None:
+        """Wait until everything that was published is worked on, and what follows from it.
+
+        Raises
+        ------
+        WorkerCrashed
+            when a worker has crashed.
+        NotSettled
+            when records wait and nothing goes on.
+        """
+
+    @abc.abstractmethod
+    async def _append(self, tp: TP, records: Sequence[OutgoingRecord]) -> int:
+        """Write records with the clock's time; returns the offset of the first."""
+
+    @abc.abstractmethod
+    async def _records(self, topic: str) -> list[Record]:
+        """All records of a topic, partition after partition."""
+
+    @abc.abstractmethod
+    def _records_now(self, topic: str) -> Sequence[Record]:
+        """The same for a report, as far as they can be had."""
+
+    @property
+    @abc.abstractmethod
+    def _can_settle(self) -> bool:
+        """Whether it is worth to wait for that."""
+
+    async def _tick(self, parameters: str | None = None) -> None:
+        """Tell every partition what time it is, and wait until that is worked on."""
+        tick = Tick(as_of=self.clock.time, parameters=parameters)
+        value = tick.model_dump_json(exclude_none=True).encode()
+        for partition in range(self.partitions):
+            await self._append(TP(self.settings.topics.clock, partition), [(None, value, ())])
+        self._last_topic = self.settings.topics.clock
+        await self.settled()
+
+    async def _send(self, event: OutgoingEvent) -> None:
+        self.clock.follow(event.time)
+        await self.publish(self._names()[event.topic], event.key, event.value, event.headers)
+
+    async def _in_turn(self, topic: str) -> None:
+        """Topics have no order among each other: what went to another one is worked on first."""
+        if topic != self._last_topic and self._last_topic and self._can_settle:
+            await self.settled()
+        self._last_topic = topic
+
+    def _names(self) -> dict[str, str]:
+        topics = self.settings.topics
+        return {
+            "orders": topics.orders,
+            "support": topics.support,
+            "customers": topics.customers,
+        }
+
+    def _home(self, key: bytes | None) -> int:
+        if key is None:
+            self._keyless += 1
+            return self._keyless % self.partitions
+        return home_partition(key, self.partitions)
+
+    def _touch(self, customer: str) -> None:
+        self._touched[customer] = None

@@ -1,0 +1,277 @@
+"""What a topology shows of the service, with one worker."""
+
+from datetime import UTC, datetime
+from decimal import Decimal
+from time import perf_counter
+
+import pytest
+from pydantic import ValidationError
+
+from models.contracts.parameters import BgNbdParameters, Parameters
+from models.economics import Economics
+from streams.files.outgoing import cloud_event
+from streams.testing import NotPublished, NotSettled, Topology, running_topology, shop_settings
+
+
+def fitted(currency: str = "EUR") -> Parameters:
+    return Parameters(
+        version="v1",
+        currency=currency,
+        fitted_until=datetime(2026, 1, 1, tzinfo=UTC),
+        customers=100,
+        log_likelihood=-1.0,
+        purchases=BgNbdParameters(r=0.25, alpha=4.0, a=0.8, b=2.5),
+    )
+
+
+async def test_silence_makes_at_risk(topology: Topology) -> None:
+    await topology.orders.placed("c1", total="40.00 EUR", at="2026-01-03")
+    await topology.advance(days=200)
+    change = await topology.segment_changes.last("c1", "lifecycle")
+    assert change.current == "at risk"
+
+
+async def test_the_first_order_is_valued_as_of_its_time(topology: Topology) -> None:
+    await topology.orders.placed("c1", total="40.00", at="2026-01-03")
+    update = await topology.updates.last("c1")
+    assert update.as_of == datetime(2026, 1, 3, 12, tzinfo=UTC)
+    assert update.realised.margin == 12.0  # 30 %
+    assert update.currency == "EUR"
+    changes = await topology.segment_changes.of("c1")
+    assert [(c.dimension, c.previous, c.current) for c in changes] == [
+        ("lifecycle", None, "new"),
+        ("tier", None, "bronze"),
+        ("behaviour", None, "one-time"),
+    ]
+
+
+async def test_it_starts_in_less_than_50_milliseconds() -> None:
+    took = []
+    for _ in range(20):
+        began = perf_counter()
+        async with running_topology():
+            took.append(perf_counter() - began)
+    # The least of them: the machine may have other things to do, but nothing here waits.
+    assert min(took) < 0.05
+
+
+async def test_an_event_that_says_no_time_happens_now(topology: Topology) -> None:
+    await topology.orders.placed("c1", 40)
+    assert (await topology.updates.last("c1")).as_of == topology.clock.time
+
+
+async def test_the_clock_starts_where_it_is_told_to() -> None:
+    async with running_topology(start="2030-02-01") as topology:
+        assert topology.clock.time == datetime(2030, 2, 1, 12, tzinfo=UTC)
+
+
+async def test_a_past_event_leaves_the_clock_and_a_later_one_takes_it_along(
+    topology: Topology,
+) -> None:
+    began = topology.clock.time
+    await topology.orders.placed("c1", 40, at="2026-01-03")
+    assert topology.clock.time == began
+    await topology.orders.placed("c1", 40, at="2027-01-03")
+    assert topology.clock.time == datetime(2027, 1, 3, 12, tzinfo=UTC)
+    assert await topology.dead_letters.all() == []
+
+
+async def test_a_clock_that_was_set_refuses_what_claims_to_be_later(topology: Topology) -> None:
+    topology.clock.set("2026-01-01")
+    await topology.orders.placed("c1", 40, at="2026-01-03")
+    letter = await topology.dead_letters.last("c1")
+    assert (letter.reason, letter.field) == ("future", "data.placed_at")
+    assert topology.clock.time == datetime(2026, 1, 1, 12, tzinfo=UTC)
+
+
+async def test_the_clock_moves_by_a_time_or_to_one_and_never_back(topology: Topology) -> None:
+    await topology.advance(days=1, hours=2)
+    assert topology.clock.time == datetime(2026, 7, 2, 14, tzinfo=UTC)
+    await topology.advance(to="2026-08-01")
+    assert topology.clock.time == datetime(2026, 8, 1, 12, tzinfo=UTC)
+    with pytest.raises(ValueError, match="does not go back"):
+        await topology.advance(to="2026-07-01")
+
+
+async def test_records_bear_the_time_of_the_clock(topology: Topology) -> None:
+    await topology.orders.placed("c1", 40, at="2026-01-03")
+    now = topology.clock.now()
+    written = await topology.topic("shop.orders") + await topology.topic("clv.updates")
+    assert [record.timestamp for record in written] == [now, now]
+
+
+async def test_a_currency_without_a_rate_is_a_dead_letter(topology: Topology) -> None:
+    await topology.orders.placed("c1", "40.00 USD")
+    assert (await topology.dead_letters.last("c1")).reason == "no-exchange-rate"
+
+
+async def test_a_rate_converts() -> None:
+    economics = Economics(currency="USD", exchange_rates={"EUR": Decimal("1.5")})
+    async with running_topology(shop_settings(economics=economics)) as topology:
+        await topology.orders.placed("c1", "40.00 EUR")
+        assert (await topology.updates.last("c1")).totals.gross == 60.0
+
+
+async def test_every_event_type_is_accepted(topology: Topology) -> None:
+    order = await topology.orders.placed("c1", "100", cost_of_goods="60.00", channel="web")
+    await topology.orders.refunded(
+        "c1", "10.00 EUR", order=order.data.order_id, cost_recovered="4.00 EUR"
+    )
+    cancelled = await topology.orders.placed("c1", "7")
+    await topology.orders.cancelled("c1", cancelled.data.order_id)
+    ticket = (await topology.support.opened("c1", channel="phone", complaint=True)).data.ticket_id
+    await topology.support.resolved("c1", ticket, minutes=10)
+    await topology.support.rated("c1", ticket, 4)
+    await topology.support.answered("c1", 9)
+    await topology.customers.acquired("c1", "5.00", campaign="spring")
+    assert await topology.dead_letters.all() == []
+    update = await topology.updates.last("c1")
+    assert update.totals.orders == 1
+    assert update.totals.complaints == 1
+    # 100 - 60 sold, 10 given back, goods of 4 got back; ten minutes at 0.60; 5 for the campaign.
+    assert update.realised.model_dump() == {
+        "margin": 34.0,
+        "cost_to_serve": 6.0,
+        "acquisition_cost": 5.0,
+        "total": 23.0,
+    }
+    assert (await topology.customer("c1")).version == update.version
+
+
+async def test_what_the_contracts_refuse_is_not_published(topology: Topology) -> None:
+    with pytest.raises(ValidationError, match="decimal text"):
+        await topology.orders.placed("c1", "-40.00 EUR")
+    with pytest.raises(TypeError, match=r"order\.placed has no chanel"):
+        await topology.orders.placed("c1", "40.00", chanel="web")
+    with pytest.raises(TypeError, match="write"):
+        await topology.orders.placed("c1", 40.0)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="currency of the whole event"):
+        await topology.orders.placed("c1", "40.00 EUR", cost_of_goods="4 USD")
+    assert await topology.topic("shop.orders") == []
+
+
+async def test_a_record_that_is_no_event_comes_back_as_it_was(topology: Topology) -> None:
+    record = await topology.publish("shop.orders", "c1", b"no json", [("h", b"1")])
+    letter = await topology.dead_letters.last("c1")
+    assert letter.reason == "not-json"
+    assert (letter.value, letter.headers) == (b"no json", (("h", b"1"),))
+    assert (letter.topic, letter.partition, letter.offset) == (
+        record.topic,
+        record.partition,
+        record.offset,
+    )
+
+
+async def test_events_in_bulk_are_worked_on_in_their_order(topology: Topology) -> None:
+    moment = datetime(2026, 1, 1, tzinfo=UTC)
+
+    def event(number: int) -> tuple[str, dict[str, object]]:
+        customer = f"c{number % 10}"
+        return customer, {
+            "customer_id": customer,
+            "order_id": f"o{number}",
+            "placed_at": moment,
+            "currency": "EUR",
+            "total": "2.00",
+        }
+
+    events = [
+        cloud_event(
+            "orders", "order.placed", source="/s", event_id=str(number), time=moment,
+            data=data, customer_id=customer,
+        )
+        for number in range(1_000)
+        for customer, data in [event(number)]
+    ]  # fmt: skip
+    assert await topology.publish_events(events) == 1_000
+    current = await topology.updates.current()
+    assert sorted(current) == [f"c{number}" for number in range(10)]
+    assert {update.totals.gross for update in current.values()} == {200.0}
+    assert await topology.cache.size() == 10
+
+
+async def test_the_cache_has_what_was_published(topology: Topology) -> None:
+    await topology.orders.placed("c1", 40, at="2026-01-03")
+    await topology.orders.placed("c2", 400, at="2026-01-03")
+    first, second = await topology.updates.last("c1"), await topology.updates.last("c2")
+    score = await topology.cache.get("c1")
+    assert score is not None
+    assert score.clv == first.clv
+    assert await topology.cache.top(10) == [("c2", second.clv), ("c1", first.clv)]
+    assert await topology.cache.members("lifecycle", "new") == ["c2", "c1"]
+    totals = await topology.cache.totals("tier")
+    assert totals["bronze"].customers == 2
+    assert await topology.cache.get("c3") is None
+
+
+async def test_parameters_are_in_use_from_when_they_are_given(topology: Topology) -> None:
+    await topology.orders.placed("c1", 40, at="2026-01-03")
+    await topology.use_parameters(fitted())
+    await topology.orders.placed("c2", 40, at="2026-01-03")
+    assert (await topology.updates.last("c1")).model.name == "simple-average"
+    assert (await topology.updates.last("c2")).model.version == "v1"
+    [published] = await topology.topic("clv.models")
+    assert Parameters.model_validate_json(published.value or b"") == fitted()
+    with pytest.raises(ValueError, match="currency is EUR"):
+        await topology.use_parameters(fitted("USD"))
+    with pytest.raises(ValueError, match="currency is EUR"):
+        topology.parameters = fitted("USD")
+
+
+async def test_with_parameters_everybody_is_valued_anew_if_it_is_asked_for(
+    topology: Topology,
+) -> None:
+    await topology.orders.placed("c1", 40, at="2026-01-03")
+    await topology.use_parameters(fitted(), revalue=True)
+    update = await topology.updates.last("c1")
+    assert (update.model.version, update.as_of) == ("v1", topology.clock.time)
+
+
+async def test_erased_is_removed_everywhere(topology: Topology) -> None:
+    await topology.orders.placed("c1", 40, at="2026-01-03")
+    await topology.customers.erased("c1", at="2026-02-01")
+    assert (await topology.removals.last("c1")).reason == "erased"
+    assert await topology.cache.get("c1") is None
+    with pytest.raises(NotPublished, match="tombstone"):
+        await topology.updates.last("c1")
+    with pytest.raises(NotPublished, match="no record"):
+        await topology.customer("c1")
+
+
+async def test_merged_across_partitions_is_one_customer(topology: Topology) -> None:
+    customers = [f"c{number}" for number in range(8)]
+    for customer in customers:
+        await topology.orders.placed(customer, 10, at="2026-01-03")
+    for gone in customers[1:]:
+        await topology.customers.merged("c0", gone, at="2026-02-01")
+    homes = {record.partition for record in await topology.topic("shop.orders")}
+    assert len(homes) > 1, "the customers lie in one partition, so that nothing is shown"
+    update = await topology.updates.last("c0")
+    assert (update.totals.orders, update.totals.gross) == (8, 80.0)
+    assert {(r.customer_id, r.merged_into) for r in await topology.removals.all()} == {
+        (gone, "c0") for gone in customers[1:]
+    }
+    assert await topology.cache.size() == 1
+
+
+async def test_what_was_not_published_is_said_in_words(topology: Topology) -> None:
+    await topology.orders.placed("c1", 40)
+    with pytest.raises(NotPublished, match=r"mood of 'c1' was published.*lifecycle: None to new"):
+        await topology.segment_changes.last("c1", "mood")
+    with pytest.raises(NotPublished, match="'c2'"):
+        await topology.updates.last("c2")
+    with pytest.raises(NotPublished, match="no dead letter"):
+        await topology.dead_letters.last()
+
+
+async def test_records_without_a_worker_do_not_settle() -> None:
+    async with running_topology(workers=0) as topology:
+        await topology.orders.placed("c1", 40)
+        with pytest.raises(NotSettled, match=r"no worker runs, and nobody reads shop\.orders\["):
+            await topology.updates.last("c1")
+
+
+async def test_the_environment_does_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CLV_PARTITIONS", "9")
+    monkeypatch.setenv("CLV_ECONOMICS__CURRENCY", "JPY")
+    assert (shop_settings().partitions, shop_settings().economics.currency) == (4, "EUR")
