@@ -12,6 +12,9 @@ from aiokafka.admin import AIOKafkaAdminClient
 
 Client = TypeVar("Client", AIOKafkaConsumer, AIOKafkaProducer, AIOKafkaAdminClient)
 
+CLOSE_SECONDS = 5.0
+"""How long a cancelled task waits for a client that is being closed."""
+
 
 @asynccontextmanager
 async def started(client: Client) -> AsyncIterator[Client]:
@@ -28,11 +31,20 @@ async def started(client: Client) -> AsyncIterator[Client]:
 
 
 async def stop(client: AIOKafkaConsumer | AIOKafkaProducer | AIOKafkaAdminClient) -> None:
-    """Stop a client of aiokafka's that was started, or was not, or half way."""
+    """Stop a client of aiokafka's that was started, or was not, or half way.
+
+    Who is cancelled meanwhile is cancelled when it is closed, or does not close.
+    """
+    # In a task of its own: aiokafka takes a cancellation for one of its own tasks, and swallows it.
+    closing = asyncio.create_task(_close(client), name="closing a client")
+    try:
+        await asyncio.shield(closing)
+    except asyncio.CancelledError:
+        await asyncio.wait({closing}, timeout=CLOSE_SECONDS)
+        raise
+
+
+async def _close(client: AIOKafkaConsumer | AIOKafkaProducer | AIOKafkaAdminClient) -> None:
     # aiokafka's consumer cannot be stopped before a task of its own has begun.
     await asyncio.sleep(0)
     await (client.close() if isinstance(client, AIOKafkaAdminClient) else client.stop())
-    # It swallows a cancellation that comes while it ends tasks of its own.
-    task = asyncio.current_task()
-    if task is not None and task.cancelling():
-        raise asyncio.CancelledError

@@ -102,9 +102,6 @@ async def _demo(source: Source, parameters: Parameters, *, once: bool, as_json: 
         try:
             reason = await crashed
         except asyncio.CancelledError:
-            if (task := asyncio.current_task()) is not None:
-                # It has been heeded: what is stopped now must not take it for another.
-                task.uncancel()
             say("Stopping.")
             return 0
         raise CommandError(f"the worker stopped: {reason!r}")
