@@ -86,9 +86,10 @@ class Outputs:
     key, in their order; among them the notices of customers who are gone. messages, handovers: for
     other customers' partitions, by customer's key. forgotten: events of before an erasure.
 
-    Strays, messages and dead letters follow from the events alone. Messages must be sent before the
-    records are stored, since a replay does not give them again. Updates, changes, handovers and
-    strays that follow a merge come of the records, and are sent after.
+    Messages and dead letters must be sent before the records are stored, since a replay does not
+    give them again. Updates, changes, handovers and strays that follow a merge come of the records,
+    and are sent after; such strays before any later records are stored. Other strays follow from
+    the events alone.
     """
 
     records: dict[bytes, bytes | None] = field(default_factory=dict)

@@ -1,6 +1,7 @@
 """The way of a batch: engine, changelog, outputs, cache, commit.
 
     outputs = process(states, records)
+    -> dead letters and messages between customers, and the broker acknowledges them
     -> the changelog, and the broker acknowledges it
     -> clv.updates and clv.segment-changes, and the broker acknowledges them
     -> Redis
@@ -66,9 +67,13 @@ class ErasureKeyChanged(Exception):
 
 
 class _Lane:
-    """The steps of one partition: each takes one batch at a time, in the order they came."""
+    """The steps of one partition: each takes one batch at a time, in the order they came.
+
+    followed: ends when the last events that followed a merge are at the broker; none are under way.
+    """
 
     def __init__(self) -> None:
+        self.followed: asyncio.Future[None] | None = None
         self.store = asyncio.Lock()
         self.tell = asyncio.Lock()
         self.cache = asyncio.Lock()
@@ -87,7 +92,7 @@ class _Progress:
 class _Work(NamedTuple):
     """Outputs on their way.
 
-    topic, followers: of the batch, and those of its records that follow a merge. messages, others:
+    topic, followers: of the batch, and those of its records that follow a merge. first, others:
     deliveries that the records wait for, and those they do not. event: the batch to acknowledge at
     the end, if these are its last, and progress: of its topic-partition.
     """
@@ -96,7 +101,7 @@ class _Work(NamedTuple):
     outputs: Outputs
     topic: str
     followers: Sequence[tuple[bytes, OutgoingRecord]]
-    messages: Sequence[asyncio.Future[Any]]
+    first: Sequence[asyncio.Future[Any]]
     others: Sequence[asyncio.Future[Any]]
     event: EventT | None
     progress: _Progress
@@ -278,11 +283,11 @@ class Pipeline:
             outputs,
             batch.tp.topic,
             followers=list(stray_records(batch, outputs, followers=True)),
-            messages=self._home(self.topics.identity, message_records(outputs.messages)),
-            others=[
+            first=[
                 *self._to(self.topics.dead_letters, partition, letters),
-                *self._home(batch.tp.topic, stray_records(batch, outputs, followers=False)),
+                *self._home(self.topics.identity, message_records(outputs.messages)),
             ],
+            others=self._home(batch.tp.topic, stray_records(batch, outputs, followers=False)),
             event=event,
             progress=progress,
         )
@@ -318,11 +323,21 @@ class Pipeline:
             raise self._failure
 
     async def _see_through(self, work: _Work) -> None:
-        """Store, then tell, each when the broker has what comes before; or stop the worker."""
+        """Store, then tell, each when the broker has what comes before; or stop the worker.
+
+        A record that is stored makes a replay of what went before: it gives no letter, and does not
+        follow a merge, once more. So these have arrived before anything later is stored.
+        """
         lane = self._lanes[work.partition]
+        followed: asyncio.Future[None] | None = None
         try:
             async with lane.store:
-                await self._arrived(work.messages)
+                await self._arrived(work.first)
+                if lane.followed is not None:
+                    await self._arrived([lane.followed])
+                    lane.followed = None
+                if work.followers:
+                    followed = lane.followed = asyncio.get_running_loop().create_future()
                 stored = self.table.send_items(work.partition, work.outputs.records)
             async with lane.tell:
                 await self._arrived(stored)
@@ -330,6 +345,8 @@ class Pipeline:
             async with lane.cache:
                 written = await self._arrived(values)
                 await self._arrived([*others, *work.others])
+                if followed is not None:
+                    followed.set_result(None)
                 self._tell_cache(work.partition, work.outputs, written)
                 if work.event is not None:
                     work.progress.told = work.event.value.last_offset + 1
@@ -345,6 +362,8 @@ class Pipeline:
         except Exception as error:  # noqa: BLE001 - whatever it is, nothing later may be committed
             await self._stop_for(error)
         finally:
+            if followed is not None and not followed.done():
+                followed.set_result(None)
             self.in_work -= 1
             self._slots.release()
 
