@@ -35,8 +35,9 @@ def replay(
     source: Annotated[
         str,
         typer.Argument(
-            metavar="FILE|TOPICS",
-            help="A recording; or topics at the broker: all, inputs, or some as for record.",
+            metavar="FILE|DATASET|TOPICS",
+            help="A recording; a data set or a file of orders; or topics at the broker: all, "
+            "inputs, or some as for record.",
         ),
     ],
     *,

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from streams.testing.clock import START, Clock, Moment
     from streams.testing.cluster import Cluster, running_cluster
     from streams.testing.errors import MemoryOnly, NotPublished, NotSettled, WorkerCrashed
+    from streams.testing.golden import Golden, GoldenFailed
+    from streams.testing.golden_outcome import Outcome, outcome_of, replayed
     from streams.testing.process import WorkerProcess
     from streams.testing.reading import Letter
     from streams.testing.settings import shop_settings
@@ -31,6 +33,8 @@ __all__ = [
     "START",
     "Clock",
     "Cluster",
+    "Golden",
+    "GoldenFailed",
     "Letter",
     "MemoryBroker",
     "MemoryOnly",
@@ -39,11 +43,14 @@ __all__ = [
     "Money",
     "NotPublished",
     "NotSettled",
+    "Outcome",
     "Record",
     "Topology",
     "WorkerCrashed",
     "WorkerProcess",
     "everywhere",
+    "outcome_of",
+    "replayed",
     "running_cluster",
     "running_topology",
     "shop_settings",
@@ -63,6 +70,11 @@ _MODULES = {
     "NotPublished": "errors",
     "NotSettled": "errors",
     "WorkerCrashed": "errors",
+    "Golden": "golden",
+    "GoldenFailed": "golden",
+    "Outcome": "golden_outcome",
+    "outcome_of": "golden_outcome",
+    "replayed": "golden_outcome",
     "WorkerProcess": "process",
     "Letter": "reading",
     "shop_settings": "settings",

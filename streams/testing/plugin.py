@@ -1,4 +1,4 @@
-"""The pytest plugin: the fixtures `topology` and `cluster`, and histories of failed tests.
+"""The pytest plugin: `topology`, `cluster` and `golden`, and histories of failed tests.
 
 It needs pytest-asyncio, and tests that run in its loop: `asyncio_mode = auto`, or a mark. The
 service itself is only imported by tests that ask for it.
@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pytest
 
 from streams.testing.backends import BACKENDS, MEMORY
+from streams.testing.golden import UPDATE, Golden
+from streams.testing.golden_report import GoldenFiles
 
 async_fixture: Any
 try:
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from streams.settings import Settings
     from streams.testing import Cluster, Topology
 
+_GOLDEN_FILES = "clv-golden-files"
 SECTION = "what happened to the customers"
 
 
@@ -39,13 +42,37 @@ class Backend(NamedTuple):
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """The option that has tests run on a real broker."""
-    parser.getgroup("clv").addoption(
+    """The options: where tests run, and whether golden files are written."""
+    group = parser.getgroup("clv")
+    group.addoption(
         "--clv-backend",
         choices=BACKENDS,
         default=MEMORY,
         help="where the fixture topology runs: in memory, on an embedded broker, or on the Kafka "
         "that CLV_BROKER names (default: %(default)s)",
+    )
+    group.addoption(
+        UPDATE,
+        action="store_true",
+        help="write what the tests come to into their golden files, in place of comparing",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Have the run tell of golden files."""
+    config.pluginmanager.register(GoldenFiles(), _GOLDEN_FILES)
+
+
+@pytest.fixture
+def golden(request: pytest.FixtureRequest) -> Golden:
+    """Compares what a topology or a replay came to with a file beside the test."""
+    node, config = request.node, request.config
+    files: Any = config.pluginmanager.get_plugin(_GOLDEN_FILES)
+    return Golden(
+        node.path,
+        node.nodeid,
+        update=config.getoption(UPDATE),
+        this_run=files.this_run,
     )
 
 

@@ -5,7 +5,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from importlib import import_module
 from pathlib import Path
@@ -13,7 +13,9 @@ from types import ModuleType
 
 import pytest
 
+from models.contracts.clock import Tick
 from streams.testing import running_cluster
+from tests.test_streams.recording.support import Making, milliseconds, write
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
@@ -40,6 +42,49 @@ def test_the_tests_of_a_team_pass_in_their_own_directory(tmp_path: Path) -> None
         check=False,
     )
     assert "5 passed" in done.stdout, done.stdout + done.stderr
+
+
+def test_a_recording_is_looked_at_cell_by_cell(
+    example: dict[str, ModuleType], tmp_path: Path
+) -> None:
+    placed = datetime(2026, 1, 3, 10, tzinfo=UTC)
+    orders = [("c1", "40.00", "EUR"), ("c2", "12.50", "EUR"), ("c3", "9.00", "GBP")]
+    making, records = Making(2), []
+    for number, (customer, total, currency) in enumerate(orders):
+        order = example["storefront"].Order(
+            str(number), customer, placed, Decimal(total), currency=currency
+        )
+        key, value, headers = example["storefront"].order_placed(order)
+        home = number % 2
+        records.append(making.record("orders", home, milliseconds(placed), key, value, headers))
+    records += making.ticks(Tick(as_of=placed + timedelta(days=379)))
+    write(tmp_path / "shop.clvrec", records)
+    done = subprocess.run(
+        [sys.executable, "-W", "error", EXAMPLES / "who_changed.py", "shop.clvrec", "EUR"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    said = done.stdout.splitlines()
+    for line in (
+        "orders: 3 records",
+        "clock: 2 records",
+        "2026-01-03",
+        "2027-01-17",
+        "refused, no-exchange-rate: 1",
+        "lifecycle: none -> new, 2 times",
+        "lifecycle: new -> at risk, 2 times",
+    ):
+        assert line in said, f"{line!r} is not told:\n{done.stdout}"
+    silent = [line for line in said if line.endswith("since 2027-01-17")]
+    assert [line[:2] for line in silent] == ["c1", "c2"], "the more valuable one comes first"
+    # Without costs all of a value is margin: 40 % in place of 30 %.
+    (margin,) = (line for line in said if line.startswith("c1: "))
+    before, after = (float(value) for value in margin.removeprefix("c1: ").split(" -> "))
+    assert after == pytest.approx(before * 4 / 3, abs=0.01)
 
 
 @pytest.mark.slow

@@ -1,0 +1,112 @@
+"""Golden files: what a test's topology came to when it was last looked at, in a file beside it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import MutableMapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from streams.testing.golden_diff import difference
+from streams.testing.golden_facts import from_lines, to_lines
+
+if TYPE_CHECKING:
+    from streams.testing.golden_outcome import Outcome
+    from streams.testing.service import Service
+
+UPDATE = "--update-golden"
+FOLDER = "golden"
+SUFFIX = ".jsonl"
+
+
+class GoldenFailed(AssertionError):
+    """An outcome is not that of the golden file, or there is none; the text says what to do."""
+
+
+def folder_of(module: Path) -> Path:
+    """Where the golden files of a test module are."""
+    return module.parent / FOLDER / module.stem
+
+
+class Golden:
+    """Compares outcomes of one test with files; the fixture `golden`.
+
+    node: the test's id. used, written: the files that this test asked for, and those it wrote,
+    which only happens with `--update-golden`. this_run: what any test wrote in this run.
+    """
+
+    def __init__(
+        self, module: Path, node: str, *, update: bool, this_run: MutableMapping[Path, str]
+    ) -> None:
+        self.used: list[Path] = []
+        self.written: list[Path] = []
+        self._folder = folder_of(module)
+        self._module = module
+        self._node = node
+        self._update = update
+        self._this_run = this_run
+
+    async def __call__(self, service: Service, name: str | None = None) -> None:
+        """Compare what a topology came to with its golden file, once it has settled.
+
+        name: of the file; the test's own if there is none. Errors: GoldenFailed.
+        """
+        from streams.testing.golden_outcome import outcome_of  # noqa: PLC0415 - it takes a second
+
+        __tracebackhide__ = True
+        self.check(await outcome_of(service), name)
+
+    def check(self, outcome: Outcome, name: str | None = None) -> None:
+        """The same with what was taken from elsewhere, such as a replay."""
+        __tracebackhide__ = True
+        path = self._folder / f"{_file_name(name or self._node.partition('::')[2])}{SUFFIX}"
+        self.used.append(path)
+        facts = outcome.facts()
+        text = "".join(f"{line}\n" for line in to_lines(facts))
+        if self._update:
+            self._write(path, text)
+            return
+        if not path.is_file():
+            raise GoldenFailed(f"there is no golden file {self._shown(path)}. {self._how('make')}")
+        try:
+            golden = from_lines(path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise GoldenFailed(
+                f"golden file {self._shown(path)}: {error}. {self._how('write')}"
+            ) from error
+        if differs := difference(golden, facts):
+            raise GoldenFailed(
+                f"not what is in the golden file {self._shown(path)}\n{differs}\n"
+                f"{self._how('update')}"
+            )
+
+    def _write(self, path: Path, text: str) -> None:
+        __tracebackhide__ = True
+        before = self._this_run.setdefault(path, text)
+        if before != text:
+            raise GoldenFailed(
+                f"golden file {self._shown(path)} was written in this run already, and not the "
+                "same: give each outcome a name of its own"
+            )
+        if path.is_file() and path.read_text(encoding="utf-8") == text:
+            return
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8", newline="\n")
+        self.written.append(path)
+
+    def _shown(self, path: Path) -> str:
+        return path.relative_to(self._module.parent).as_posix()
+
+    def _how(self, to_do: str) -> str:
+        return (
+            f"If what it comes to is right, {to_do} the file:\n"
+            f"    pytest {UPDATE} {self._node.partition('[')[0]}"
+        )
+
+
+def _file_name(name: str) -> str:
+    """A test's name, or a given one, as the name of a file: letters, digits, and - _ . between."""
+    made = re.sub(r"[^\w.-]+", "-", name).strip("-.")
+    if not made:
+        raise ValueError(f"{name!r} makes no name of a file: give one with letters")
+    return made
