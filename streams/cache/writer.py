@@ -24,6 +24,7 @@ MOST_WAITING = 20_000
 CHECK_SECONDS = 2.0
 FIRST_DELAY_SECONDS = 0.1
 LONGEST_DELAY_SECONDS = 5.0
+CANCEL_SECONDS = 1.0
 
 
 class CacheWriter:
@@ -147,10 +148,12 @@ class CacheWriter:
         What is left is in the published updates: the next worker catches up.
         """
         tasks, self._tasks = self._tasks, []
-        for task in tasks:
-            task.cancel()
-        if tasks:
-            await asyncio.wait(tasks)
+        left = set(tasks)
+        while left:
+            # Again and again: a client can take a cancellation for one of its own.
+            for task in left:
+                task.cancel()
+            _, left = await asyncio.wait(left, timeout=CANCEL_SECONDS)
         for task in tasks:
             if not task.cancelled():
                 task.result()

@@ -113,6 +113,7 @@ class RedisObserver:
         self._epoch = 0
         self._replacing = 0
         self._task: asyncio.Task[None] | None = None
+        self._stopping = False
         self.decreases: list[Decrease] = []
         self.reads = 0
         self.outages = 0
@@ -123,6 +124,7 @@ class RedisObserver:
 
     async def __aexit__(self, *_: object) -> None:
         assert self._task is not None
+        self._stopping = True
         self._task.cancel()
         await asyncio.wait([self._task], timeout=STOP_SECONDS)
         if not self._task.done():
@@ -151,10 +153,11 @@ class RedisObserver:
             self.reset()
 
     async def _watch(self) -> None:
-        while True:
+        # On a busy machine a cancellation has got lost in the client, which nobody would notice.
+        while not self._stopping:
             try:
                 async with _client(self._url) as redis:
-                    while True:
+                    while not self._stopping:
                         await self._round(redis)
                         await asyncio.sleep(PAUSE_SECONDS)
             except (RedisError, OSError):
