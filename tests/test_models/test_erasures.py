@@ -1,0 +1,310 @@
+"""Erasures: what is forgotten stays forgotten, whenever it arrives and whoever was merged."""
+
+from collections import defaultdict
+from itertools import islice
+from random import Random
+
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from models.aggregate.record import (
+    forgotten_key,
+    is_customer,
+)
+from models.aggregate.state import Aggregate
+from models.contracts.outputs import CustomerRemoved
+from models.engine import advance
+
+from .events import at, events, milliseconds
+from .worlds import (
+    CONTEXT,
+    IDS,
+    NOW,
+    World,
+    apply,
+    check_chains,
+    order,
+    reckoned,
+)
+
+
+@given(
+    st.lists(events(), max_size=12),
+    st.integers(0, 900),
+    st.randoms(use_true_random=False),
+)
+@settings(max_examples=200, deadline=None)
+def test_what_happened_until_an_erasure_is_forgotten_whenever_it_arrives(spoken, day, random):
+    # An entity that is spoken of on both sides of the erasure is another matter: see erase.py.
+    until = milliseconds(day / 4)
+    sides = defaultdict(set)
+    for each in spoken:
+        late = round(each.data.occurred_at.timestamp() * 1000) > until
+        ids = each.data.model_dump(include={"order_id", "refund_id", "kind"})
+        sides[each.source, each.type, str(ids)].add(late)
+    ambiguous = {name for name, seen in sides.items() if len(seen) > 1}
+    kept = [
+        each
+        for each in spoken
+        if (
+            each.source,
+            each.type,
+            str(each.data.model_dump(include={"order_id", "refund_id", "kind"})),
+        )
+        not in ambiguous
+        and not each.type.startswith("customer.")
+        and not each.type.startswith("ticket.")
+    ]
+    world = World()
+    for each in kept:
+        own = each.data.model_copy(update={"customer_id": "ann"})
+        world.publish(
+            "orders", "ann", each.model_copy(update={"data": own}).model_dump_json().encode()
+        )
+    world.say("customer.erased", "ann", erased_at=at(day / 4))
+    world.run(random.choice)
+    left = reckoned(kept, until)
+    record = world.present().get("ann")
+    if record is None:
+        assert left == Aggregate()
+        assert b"ann" not in b"".join(world.states["ann"])
+    else:
+        assert record.aggregate == left
+
+
+def test_an_erased_customer_leaves_a_fingerprint_and_no_id():
+    world = World()
+    world.say("order.placed", "ann", **order(1, 1))
+    world.say("order.placed", "ann", **order(2, 2))
+    world.run()
+    world.say("customer.erased", "ann", erased_at=at(10))
+    world.run()
+    states = world.states["ann"]
+    assert list(states) == [forgotten_key(b"ann", b"secret")]
+    assert all(b"ann" not in key + value for key, value in states.items())
+    assert forgotten_key(b"ann", b"secret") != forgotten_key(b"ann", b"other")
+    assert world.published == {}
+    notice = world.notices[-1]
+    CustomerRemoved.model_validate(notice)
+    assert (notice["data"]["reason"], notice["data"]["version"]) == ("erased", 3)
+
+
+def test_late_events_do_not_bring_them_back_and_a_new_life_goes_on_with_versions():
+    world = World()
+    world.say("order.placed", "ann", **order(1, 1))
+    world.say("customer.erased", "ann", erased_at=at(10))
+    world.run()
+    world.say("order.placed", "ann", **order(2, 9))
+    world.run()
+    assert world.present() == {}
+    world.say("order.placed", "ann", **order(3, 11))
+    world.run()
+    record = world.present()["ann"]
+    assert len(record.aggregate.orders) == 1
+    assert record.version > world.notices[-4]["data"]["version"]
+    assert world.published["ann"].version == record.version
+    world.say("order.placed", "ann", **order(4, 9))
+    world.run()
+    assert len(world.present()["ann"].aggregate.orders) == 1
+
+
+def test_time_passes_over_the_erased_and_the_merged():
+    world = World()
+    world.say("order.placed", "ann", **order(1, 1))
+    world.say("order.placed", "bea", **order(1, 1, "bea"))
+    world.say("customer.erased", "ann", erased_at=at(10))
+    world.say("customer.merged", "cyd", merged_from="bea", merged_at=at(2))
+    world.run()
+    for name in ("ann", "bea"):
+        states = world.states[name]
+        assert states
+        outputs = advance(states, list(states), "clock/0", 0, CONTEXT, as_of=NOW)
+        assert outputs.records == {}
+        assert outputs.updates == []
+
+
+def test_an_erasure_reaches_everybody_who_was_merged_into_the_customer():
+    world = World()
+    for name in IDS:
+        world.say("order.placed", name, **order(1, 1, name))
+    world.say("customer.merged", "bea", merged_from="ann", merged_at=at(2))
+    world.run()
+    world.say("customer.merged", "cyd", merged_from="bea", merged_at=at(3))
+    world.run()
+    assert set(world.present()) == {"cyd"}
+    assert len(world.present()["cyd"].aggregate.orders) == 3
+    # Said of the oldest name; the person is the same.
+    world.say("customer.erased", "ann", erased_at=at(10))
+    world.run()
+    assert world.present() == {}
+    for states in world.states.values():
+        assert not [key for key in states if is_customer(key)]
+        for name in IDS:
+            assert all(name.encode() not in key + value for key, value in states.items())
+
+
+def test_a_state_that_arrives_after_the_erasure_is_not_taken_and_its_source_forgets_too():
+    world = World()
+    world.say("order.placed", "ann", **order(1, 1))
+    world.say("customer.merged", "bea", merged_from="ann", merged_at=at(2))
+    world.step(("orders", "ann"))
+    world.step(("customers", "bea"))
+    world.step(("identity", "ann"))
+    world.say("customer.erased", "bea", erased_at=at(10))
+    world.step(("customers", "bea"))
+    world.run()
+    assert world.present() == {}
+    assert not any(is_customer(key) for states in world.states.values() for key in states)
+
+
+CHAIN = [("ann", "bea"), ("bea", "cyd")]
+days = st.integers(0, 40)
+lives = st.lists(
+    st.one_of(
+        st.tuples(st.just("order"), st.sampled_from(IDS), days),
+        st.tuples(st.just("merge"), st.sampled_from(CHAIN), days),
+        st.tuples(st.just("erase"), st.sampled_from(IDS), days),
+    ),
+    max_size=8,
+)
+
+
+def lived(history, choose):
+    world = World()
+    for number, (kind, who, day) in enumerate(history):
+        if kind == "order":
+            world.say("order.placed", who, **order(number, day, who))
+        elif kind == "merge":
+            into, name = who
+            world.say("customer.merged", into, merged_from=name, merged_at=at(day))
+        else:
+            world.say("customer.erased", who, erased_at=at(day))
+    world.run(choose)
+    check_chains(world)
+    return {name: record.aggregate for name, record in world.present().items()}
+
+
+@given(lives, st.randoms(use_true_random=False))
+@example(
+    [("order", "bea", 1), ("merge", ("ann", "bea"), 0), ("erase", "ann", 0), ("erase", "bea", 1)],
+    Random(0),
+)
+@settings(max_examples=400, deadline=None)
+def test_whoever_said_it_first_an_erasure_and_an_earlier_life_do_not_mix(history, random):
+    """Orders of before an erasure of their own name are gone in every order of arrival."""
+    kept = lived(history, random.choice)
+    orders = [order for aggregate in kept.values() for order in aggregate.orders.values()]
+    erased = defaultdict(lambda: -1)
+    for kind, who, day in history:
+        if kind == "erase":
+            erased[who] = max(erased[who], day)
+    living = [(who, day) for kind, who, day in history if kind == "order" and day > erased[who]]
+    if not any(kind == "merge" for kind, *_ in history):
+        assert len(orders) == len(living)
+    assert len(orders) <= len(living)
+
+
+def test_an_erasure_of_before_a_merge_does_not_undo_it():
+    for early in (True, False):
+        world = World()
+        erasure = ("customer.erased", "bea", {"erased_at": at(10)})
+        if early:
+            world.say(erasure[0], erasure[1], **erasure[2])
+            world.run()
+        world.say("order.placed", "ann", **order(1, 1))
+        world.say("customer.merged", "bea", merged_from="ann", merged_at=at(20))
+        world.run()
+        if not early:
+            world.say(erasure[0], erasure[1], **erasure[2])
+            world.run()
+        world.say("order.placed", "ann", **order(2, 30))
+        world.run()
+        assert {name: len(r.aggregate.orders) for name, r in world.present().items()} == {"bea": 1}
+        world.say("customer.erased", "bea", erased_at=at(40))
+        world.run()
+        assert world.present() == {}
+
+
+def test_a_replay_does_not_bring_the_erased_back_nor_count_twice():
+    world = World()
+    world.say("order.placed", "ann", **order(1, 100), revision=1)
+    world.say("order.placed", "ann", **order(1, 50), revision=2)
+    world.run()
+    world.say("customer.erased", "ann", erased_at=at(60))
+    world.run()
+    # What happened later than the erasure had been replaced by what happened before.
+    world.rewind("ann")
+    world.run()
+    assert world.present() == {}
+
+
+def test_a_replay_after_a_merge_was_undone_counts_once():
+    world = World()
+    world.say("order.placed", "ann", **order(1, 10))
+    world.run()
+    world.say("customer.merged", "bea", merged_from="ann", merged_at=at(2))
+    world.run()
+    world.say("customer.erased", "bea", erased_at=at(5))
+    world.run()
+    world.rewind("ann")
+    world.run()
+    assert {name: len(r.aggregate.orders) for name, r in world.present().items()} == {"bea": 1}
+
+
+def records_of(world):
+    return sum(map(len, world.logs.values()))
+
+
+def test_an_event_of_a_guest_who_came_after_an_erasure_finds_its_customer():
+    """Bea asks for cyd before bea itself is closed; ann is erased as of a time between."""
+    world = World()
+    world.say("customer.merged", "bea", merged_from="cyd", merged_at=at(11))
+    world.step(("customers", "bea"))
+    world.say("customer.merged", "ann", merged_from="bea", merged_at=at(3))
+    world.step(("customers", "ann"))
+    world.step(("identity", "bea"))
+    world.run()
+    world.say("customer.erased", "ann", erased_at=at(5))
+    world.run()
+    for number in range(3):
+        before = records_of(world)
+        world.say("order.placed", "cyd", **order(number, 20, "cyd"))
+        world.run()
+        assert records_of(world) - before <= 3
+    [record] = world.present().values()
+    assert len(record.aggregate.orders) == 3
+
+
+def test_an_erasure_that_is_worked_on_again_and_decides_otherwise_is_heeded():
+    """In between, the order that had kept the customer alive was not there."""
+    world = World()
+    world.say("customer.merged", "ann", merged_from="bea", merged_at=at(5))
+    world.run()
+    world.say("order.placed", "ann", **order(1, 10))
+    world.say("customer.erased", "ann", erased_at=at(9))
+    world.work(("orders", "ann"))
+    world.work(("customers", "ann"))
+    world.crash("ann")
+    world.step(("customers", "ann"))
+    world.run()
+    before = records_of(world)
+    world.say("order.placed", "bea", **order(2, 20, "bea"))
+    world.run()
+    assert records_of(world) - before == 1
+    assert len(world.present()["bea"].aggregate.orders) == 1
+
+
+def test_an_erasure_of_which_only_the_first_record_was_stored_keeps_versions_and_ids():
+    world = World()
+    for number in range(3):
+        world.say("order.placed", "ann", **order(number, number))
+    world.run()
+    world.say("customer.erased", "ann", erased_at=at(10))
+    world.work(("customers", "ann"))
+    *_, outputs = world.to_store["ann"][0]
+    apply(world.stored["ann"], dict(islice(outputs.records.items(), 1)))
+    world.crash("ann")
+    world.run()
+    world.say("order.placed", "ann", **order(9, 20))
+    world.run()
+    check_chains(world)
