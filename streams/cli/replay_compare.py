@@ -12,7 +12,7 @@ from rich.table import Table
 from models.contracts.parameters import Parameters
 from streams.cli.configuration import load_settings
 from streams.cli.console import CommandError, out, warn
-from streams.cli.replay_source import Asked, checked_file, shown
+from streams.cli.replay_source import Asked, FromOrders, repeatable, shown
 from streams.recording import FromFile
 from streams.recording.compare import Comparison, Difference, Valued, compared
 from streams.recording.memory import in_memory
@@ -70,7 +70,8 @@ async def compare(asked: Asked, first: Variant, second: Variant) -> Comparison:
         raise CommandError(
             "a comparison reads the same events twice, and topics go on: `clv record` them first"
         )
-    source = checked_file(asked)
+    settings = first.settings
+    source = repeatable(asked, settings.economics, settings.partitions)
     return compared(
         await _valued(first, source),
         await _valued(second, source),
@@ -79,7 +80,7 @@ async def compare(asked: Asked, first: Variant, second: Variant) -> Comparison:
     )
 
 
-async def _valued(variant: Variant, source: FromFile) -> Valued:
+async def _valued(variant: Variant, source: FromFile | FromOrders) -> Valued:
     valued = Valued()
     async with in_memory(
         variant.settings, source, [valued], parameters=variant.parameters

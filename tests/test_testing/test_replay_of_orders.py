@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
 
 from models.economics import Economics
 from streams.cli.console import CommandError
+from streams.cli.replay_compare import Variant, compare
 from streams.cli.replay_source import Asked, repeatable
 from streams.datasets import DATASETS
 from streams.files import read_orders
@@ -68,3 +70,16 @@ def test_a_recording_is_one_whatever_its_name(tmp_path: Path) -> None:
     write(tmp_path / "shop.csv", [], 1)
     asked = Asked(str(tmp_path / "shop.csv"), BEGINNING, END)
     assert isinstance(repeatable(asked, EUROS, 4), FromFile)
+
+
+async def test_a_file_of_orders_is_compared_under_two_configurations(orders: Path) -> None:
+    """A tenth more margin on 40 and on 9.99 euros; a refund takes its whole amount either way."""
+    asked = Asked(str(orders), BEGINNING, END)
+    now = Variant("now", shop_settings(economics=Economics(currency="EUR", margin=Decimal("0.3"))))
+    more = Economics(currency="EUR", margin=Decimal("0.4"))
+    comparison = await compare(asked, now, Variant("planned", shop_settings(economics=more)))
+    assert comparison.differs
+    number, by = comparison.components()["margin so far"]
+    assert number == 2
+    assert by == pytest.approx((40 + 9.99) * 0.1)
+    assert not (await compare(asked, now, now)).differs
