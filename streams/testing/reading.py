@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Generic, TypeVar
 
@@ -51,7 +52,7 @@ class Letter(DeadLetter):
         )
 
 
-class _Reader(Generic[Document]):
+class _Reader(ABC, Generic[Document]):
     """Reads one kind of documents, in the order in which each customer's were published."""
 
     what = "document"
@@ -73,8 +74,9 @@ class _Reader(Generic[Document]):
         """All of a customer."""
         return await self.all(customer)
 
+    @abstractmethod
     def _parse(self, record: Record) -> Document | None:
-        raise NotImplementedError
+        """What a record says; None for one of another kind."""
 
     async def _last(self, customer: str | None, among: str = "") -> Document:
         found = await self.all(customer)
