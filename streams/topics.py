@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
@@ -19,6 +20,8 @@ from streams.connection import Broker
 from streams.settings import Settings
 
 TABLE_NAME = "customers"
+KNOWN_WITHIN = 30.0
+KNOWN_POLL = 0.1
 
 # Tombstones stay for a day: whoever keeps a copy for less sees every one of them.
 _COMPACT = {"cleanup.policy": "compact", "delete.retention.ms": str(24 * 3600 * 1000)}
@@ -72,25 +75,30 @@ async def prepare_topics(settings: Settings, broker: Broker) -> int:
     Raises
     ------
     TopicsUnusable
-        when partition counts differ where they must not, or the broker refuses to create a topic.
+        when partition counts differ where they must not, or the broker refuses to create a topic,
+        or does not show it afterwards.
     BrokerUnusable
         when no bootstrap server lets us in.
     """
     await broker.check()
     async with started(AIOKafkaAdminClient(**broker.client_options())) as admin:
         counts = await _partition_counts(admin)
-        together = [topic.name for topic in plan(settings) if topic.name != settings.topics.models]
-        known = {name: counts[name] for name in together if name in counts}
-        if len(set(known.values())) > 1:
-            raise TopicsUnusable(_mismatch(known))
-        count = next(iter(known.values()), settings.partitions)
-        missing = [
-            topic
-            for topic in plan(settings.model_copy(update={"partitions": count}))
-            if topic.name not in counts
-        ]
-        await _create(admin, missing, settings.replication)
-    return count
+        planned = plan(settings.model_copy(update={"partitions": _common_count(settings, counts)}))
+        missing = [topic for topic in planned if topic.name not in counts]
+        if missing:
+            await _create(admin, missing, settings.replication)
+            # What was created by somebody else meanwhile may have another count.
+            counts = await _counts_of_all(admin, {topic.name for topic in planned})
+        return _common_count(settings, counts)
+
+
+def _common_count(settings: Settings, counts: Mapping[str, int]) -> int:
+    """The partition count of those topics that exist, or the one that is configured."""
+    together = {topic.name for topic in plan(settings)} - {settings.topics.models}
+    known = {name: count for name, count in counts.items() if name in together}
+    if len(set(known.values())) > 1:
+        raise TopicsUnusable(_mismatch(known))
+    return next(iter(known.values()), settings.partitions)
 
 
 def _mismatch(counts: Mapping[str, int]) -> str:
@@ -103,10 +111,27 @@ def _mismatch(counts: Mapping[str, int]) -> str:
     )
 
 
+async def _counts_of_all(admin: AIOKafkaAdminClient, names: Set[str]) -> dict[str, int]:
+    """The partition counts of topics that were just created: not every node knows them at once."""
+    counts: dict[str, int] = {}
+    try:
+        async with asyncio.timeout(KNOWN_WITHIN):
+            while not names <= (counts := await _partition_counts(admin)).keys():
+                await asyncio.sleep(KNOWN_POLL)
+    except TimeoutError:
+        unknown = ", ".join(sorted(names - counts.keys()))
+        raise TopicsUnusable(
+            f"the broker took the order to create {unknown}, but does not list it after "
+            f"{KNOWN_WITHIN:g} s. Look at the broker's log, or whether this user may describe it"
+        ) from None
+    return counts
+
+
 async def _partition_counts(admin: AIOKafkaAdminClient) -> dict[str, int]:
+    """The topics whose partitions are known; one just created is listed without any at first."""
     names = await admin.list_topics()
     described = await admin.describe_topics(names) if names else []
-    return {topic["topic"]: len(topic["partitions"]) for topic in described}
+    return {t["topic"]: len(t["partitions"]) for t in described if t["partitions"]}
 
 
 async def _create(admin: AIOKafkaAdminClient, missing: list[TopicPlan], replication: int) -> None:

@@ -15,6 +15,7 @@ from streams.topics import home_partition
 from tests.faults.offline import CONTEXT, ECONOMICS, NOW, PARTITIONS, TERMS, workload
 from tests.faults.published import TIME_FIELD
 from tests.faults.reckoner import reckon
+from tests.faults.workload import Workload
 
 SCALE = 10_000
 
@@ -67,6 +68,16 @@ def test_a_workload_has_everything_that_goes_wrong():
     assert all(due.orders < 200 for due in expected.customers.values())
     times = [event.time for event in made.events if event.time <= NOW]
     assert max(b - a for a, b in zip(times[1:], times, strict=False)) > timedelta(days=300)
+
+
+def test_no_event_is_nearly_too_far_ahead():
+    """So that what is refused is the same, however many hours after `now` it arrives."""
+    hour = timedelta(hours=1)
+    for seed in range(4):
+        made = Workload(seed, 120, 8_000, "run1", now=NOW, partitions=PARTITIONS)
+        ahead = [event.time - NOW for event in made.events]
+        assert not any(15 * hour < span < 30 * hour for span in ahead)
+        assert any(span <= 15 * hour for span in ahead) and any(span >= 30 * hour for span in ahead)
 
 
 def test_plain_events_are_clean_and_unique():

@@ -15,6 +15,9 @@ from streams.topics import home_partition
 
 SOURCES = ("/shop/eu", "/shop/us", "/shop/jp")
 HISTORY_DAYS = 400
+LATEST_DAYS = HISTORY_DAYS + 0.5
+"""Of what happens to orders: well within the day ahead that is accepted, however late it arrives."""
+
 MOST_EVENTS = 180
 """Of one customer: fewer than are remembered one by one, so that nothing is refused as too old."""
 
@@ -50,8 +53,8 @@ class Workload:
     """The events of one run, in the order of publishing; the same for the same arguments.
 
     customers: their ids begin with `run_id` and have one length, so that none contains another.
-    now: the time of the run; nothing but events that must be refused lies more than 12 hours after
-    it. plain: unique orders, tickets and acquisitions only, in order, under their own keys.
+    now: the time of the run; nothing but events that must be refused lies more than 15 hours after
+    it, and those more than 30. plain: unique orders, tickets and acquisitions only, in order, under their own keys.
     identity: customers are merged and erased too. too_large: how many records of more than a MiB;
     they compress well, and must be published compressed.
     """
@@ -152,7 +155,7 @@ class _Maker:
                for o in self.orders[customer]):  # fmt: skip
             data["order_id"] = f"o{self._next()}x"
         if self.dice.random() < 0.01:
-            days = HISTORY_DAYS + self.dice.uniform(0.1, 0.5)
+            days = self.dice.uniform(HISTORY_DAYS + 0.1, LATEST_DAYS)
             data["placed_at"] = self._at(days)
         self.orders[customer].append({"source": source, "days": days, "revision": 0, **data})
         self._put(data, "order.placed", source, customer, days)
@@ -163,7 +166,7 @@ class _Maker:
             return self._order(customer, days)
         # Higher revisions are later; they are published in any order.
         order["revision"] += self.dice.randint(1, 3)
-        order["days"] += self.dice.uniform(0.01, 0.2)
+        order["days"] = min(order["days"] + self.dice.uniform(0.01, 0.2), LATEST_DAYS)
         data = self._order_data(customer, order["days"], order["order_id"])
         data["revision"] = order["revision"]
         return self._put(
@@ -207,7 +210,7 @@ class _Maker:
             return self._order(customer, days)
         if "cancelled" not in order:
             order["cancelled"] = order["days"] + self.dice.uniform(0.01, 3)
-        when = min(order["cancelled"], HISTORY_DAYS + 0.5)
+        when = min(order["cancelled"], LATEST_DAYS)
         data = {"order_id": order["order_id"], "cancelled_at": self._at(when)}
         position = when if self.dice.random() < 0.5 else order["days"] - self.dice.uniform(0, 10)
         return self._put(data, "order.cancelled", order["source"], customer, when, position)
@@ -219,7 +222,8 @@ class _Maker:
         if order is None:
             data["amount"] = self._amount(2)
         else:
-            source, days = order["source"], order["days"] + self.dice.uniform(0, 0.4)
+            source = order["source"]
+            days = min(order["days"] + self.dice.uniform(0, 0.4), LATEST_DAYS)
             data |= {"order_id": order["order_id"], "currency": order["currency"]}
             data["amount"] = order["total"] if self.dice.random() < 0.5 else self._amount(2)
         if self.dice.random() < 0.3:
@@ -321,7 +325,7 @@ class _Maker:
         erased, chained, pairs = chosen[:third], chosen[third : 2 * third], chosen[2 * third :]
         for number, customer in enumerate(erased):
             # Every other one has no life after it.
-            days = HISTORY_DAYS + 0.6 if number % 2 == 0 else self.dice.uniform(100, 300)
+            days = LATEST_DAYS + 0.1 if number % 2 == 0 else self.dice.uniform(100, 300)
             data = {"customer_id": customer, "erased_at": self._at(days)}
             position = self.dice.uniform(0, HISTORY_DAYS)
             self._put(data, "customer.erased", SOURCES[0], customer, days, position)

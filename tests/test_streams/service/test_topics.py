@@ -63,6 +63,39 @@ async def test_unequal_partition_counts_are_refused(broker):
             await admin.close()
 
 
+async def test_a_topic_that_somebody_else_creates_meanwhile_is_seen_with_its_count(monkeypatch):
+    async with running_broker("embedded") as server:
+        settings = Settings(broker=server.address, partitions=2, **own_names())
+        connection = Broker.of(settings)
+        create = AIOKafkaAdminClient.create_topics
+
+        async def after_somebody_else(admin, new_topics):
+            await create(admin, [NewTopic(settings.topics.support, 3, 1)])
+            return await create(admin, new_topics)
+
+        monkeypatch.setattr(AIOKafkaAdminClient, "create_topics", after_somebody_else)
+        with pytest.raises(TopicsUnusable, match=f"{settings.topics.support}: 3"):
+            await prepare_topics(settings, connection)
+
+
+async def test_a_topic_that_does_not_appear_is_named(monkeypatch):
+    monkeypatch.setattr("streams.topics.KNOWN_WITHIN", 0.3)
+    async with running_broker("embedded") as server:
+        settings = Settings(broker=server.address, **own_names())
+        describe = AIOKafkaAdminClient.describe_topics
+
+        async def with_one_in_the_making(admin, names):
+            described = await describe(admin, names)
+            return [
+                topic | {"partitions": []} if topic["topic"] == settings.topics.orders else topic
+                for topic in described
+            ]
+
+        monkeypatch.setattr(AIOKafkaAdminClient, "describe_topics", with_one_in_the_making)
+        with pytest.raises(TopicsUnusable, match=f"create {settings.topics.orders}, but"):
+            await prepare_topics(settings, Broker.of(settings))
+
+
 async def test_more_replicas_than_brokers_are_refused_with_the_reason():
     async with running_broker("kafka") as server:
         settings = Settings(broker=server.address, replication=15, **own_names())
