@@ -116,7 +116,10 @@ async def _counts_of_all(admin: AIOKafkaAdminClient, names: Set[str]) -> dict[st
     counts: dict[str, int] = {}
     try:
         async with asyncio.timeout(KNOWN_WITHIN):
-            while not names <= (counts := await _partition_counts(admin)).keys():
+            while True:
+                counts = await _partition_counts(admin)
+                if names <= counts.keys():
+                    return counts
                 await asyncio.sleep(KNOWN_POLL)
     except TimeoutError:
         unknown = ", ".join(sorted(names - counts.keys()))
@@ -124,7 +127,6 @@ async def _counts_of_all(admin: AIOKafkaAdminClient, names: Set[str]) -> dict[st
             f"the broker took the order to create {unknown}, but does not list it after "
             f"{KNOWN_WITHIN:g} s. Look at the broker's log, or whether this user may describe it"
         ) from None
-    return counts
 
 
 async def _partition_counts(admin: AIOKafkaAdminClient) -> dict[str, int]:

@@ -16,7 +16,7 @@ from streams.topics import home_partition
 SOURCES = ("/shop/eu", "/shop/us", "/shop/jp")
 HISTORY_DAYS = 400
 LATEST_DAYS = HISTORY_DAYS + 0.5
-"""Of what happens to orders: well within the day ahead that is accepted, however late it arrives."""
+"""Of what happens to orders: well within the day ahead that is accepted."""
 
 MOST_EVENTS = 180
 """Of one customer: fewer than are remembered one by one, so that nothing is refused as too old."""
@@ -53,8 +53,8 @@ class Workload:
     """The events of one run, in the order of publishing; the same for the same arguments.
 
     customers: their ids begin with `run_id` and have one length, so that none contains another.
-    now: the time of the run; nothing but events that must be refused lies more than 15 hours after
-    it, and those more than 30. plain: unique orders, tickets and acquisitions only, in order, under their own keys.
+    now: the time of the run. Nothing lies more than 15 hours after it but events that must be
+    refused, and those lie more than 30, so that it does not matter when in the run they arrive. plain: unique orders, tickets and acquisitions only, in order, under their own keys.
     identity: customers are merged and erased too. too_large: how many records of more than a MiB;
     they compress well, and must be published compressed.
     """
