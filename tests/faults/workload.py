@@ -54,9 +54,10 @@ class Workload:
 
     customers: their ids begin with `run_id` and have one length, so that none contains another.
     now: the time of the run. Nothing lies more than 15 hours after it but events that must be
-    refused, and those lie more than 30, so that it does not matter when in the run they arrive. plain: unique orders, tickets and acquisitions only, in order, under their own keys.
-    identity: customers are merged and erased too. too_large: how many records of more than a MiB;
-    they compress well, and must be published compressed.
+    refused, and those lie more than 30, so that it does not matter when in the run they arrive.
+    plain: unique orders, tickets and acquisitions only, in order, under their own keys. identity:
+    customers are merged and erased too. too_large: how many records of more than a MiB; they
+    compress well, and must be published compressed.
     """
 
     def __init__(
