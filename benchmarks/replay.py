@@ -27,10 +27,9 @@ from rich.table import Table
 from benchmarks.report import machine
 from models.context import Context
 from streams.batch import score_events
-from streams.cli.replay_source import FromOrders
 from streams.cli.sources import Source, open_source
 from streams.datasets import DATASETS
-from streams.recording import Results
+from streams.recording import FromOrders, Results
 from streams.recording.memory import in_memory
 from streams.settings import Settings
 from streams.testing import shop_settings
@@ -76,7 +75,8 @@ def replay(source: Source, settings: Settings) -> tuple[int, float]:
 
 async def _replay(source: Source, settings: Settings) -> tuple[int, float]:
     results = Results()
-    async with in_memory(settings, FromOrders(source, settings.partitions), [results]) as replay:
+    orders = FromOrders(source.events, source.end, settings.partitions)
+    async with in_memory(settings, orders, [results]) as replay:
         await replay.run()
     result = results.result()
     if result.disagreements or result.dead_letters:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Set
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
@@ -82,14 +82,10 @@ async def prepare_topics(settings: Settings, broker: Broker) -> int:
     """
     await broker.check()
     async with started(AIOKafkaAdminClient(**broker.client_options())) as admin:
-        counts = await _partition_counts(admin)
-        planned = plan(settings.model_copy(update={"partitions": _common_count(settings, counts)}))
-        missing = [topic for topic in planned if topic.name not in counts]
-        if missing:
-            await _create(admin, missing, settings.replication)
-            # What was created by somebody else meanwhile may have another count.
-            counts = await _counts_of_all(admin, {topic.name for topic in planned})
-        return _common_count(settings, counts)
+        count = _common_count(settings, await _counts(admin))
+        planned = plan(settings.model_copy(update={"partitions": count}))
+        # What somebody else creates meanwhile may have another count.
+        return _common_count(settings, await create_missing(admin, planned, settings.replication))
 
 
 def _common_count(settings: Settings, counts: Mapping[str, int]) -> int:
@@ -111,34 +107,26 @@ def _mismatch(counts: Mapping[str, int]) -> str:
     )
 
 
-async def _counts_of_all(admin: AIOKafkaAdminClient, names: Set[str]) -> dict[str, int]:
-    """The partition counts of topics that were just created: not every node knows them at once."""
-    counts: dict[str, int] = {}
-    try:
-        async with asyncio.timeout(KNOWN_WITHIN):
-            while True:
-                counts = await _partition_counts(admin)
-                if names <= counts.keys():
-                    return counts
-                await asyncio.sleep(KNOWN_POLL)
-    except TimeoutError:
-        unknown = ", ".join(sorted(names - counts.keys()))
-        raise TopicsUnusable(
-            f"the broker took the order to create {unknown}, but does not list it after "
-            f"{KNOWN_WITHIN:g} s. Look at the broker's log, or whether this user may describe it"
-        ) from None
+async def partition_counts(broker: Broker) -> dict[str, int]:
+    """The partitions of all topics at the broker. Errors: KafkaError."""
+    async with started(AIOKafkaAdminClient(**broker.client_options())) as admin:
+        return await _counts(admin)
 
 
-async def _partition_counts(admin: AIOKafkaAdminClient) -> dict[str, int]:
-    """The topics whose partitions are known; one just created is listed without any at first."""
-    names = await admin.list_topics()
-    described = await admin.describe_topics(names) if names else []
-    return {t["topic"]: len(t["partitions"]) for t in described if t["partitions"]}
+async def create_missing(
+    admin: AIOKafkaAdminClient, planned: Sequence[TopicPlan], replication: int
+) -> dict[str, int]:
+    """Create those of the topics that are missing; returns the partition counts of all topics.
 
-
-async def _create(admin: AIOKafkaAdminClient, missing: list[TopicPlan], replication: int) -> None:
+    Raises
+    ------
+    TopicsUnusable
+        when the broker refuses to create one, or does not show it afterwards.
+    """
+    counts = await _counts(admin)
+    missing = [topic for topic in planned if topic.name not in counts]
     if not missing:
-        return
+        return counts
     response = await admin.create_topics(
         [
             NewTopic(topic.name, topic.partitions, replication, topic_configs=dict(topic.config))
@@ -152,6 +140,32 @@ async def _create(admin: AIOKafkaAdminClient, missing: list[TopicPlan], replicat
                 f"the broker did not create topic {name}: {error.__name__} {message}; "
                 + _remedy(error, replication)
             )
+    return await _counts_with(admin, {topic.name for topic in missing})
+
+
+async def _counts_with(admin: AIOKafkaAdminClient, created: Set[str]) -> dict[str, int]:
+    """The partition counts of all topics, once the broker knows those that were just created."""
+    counts: dict[str, int] = {}
+    try:
+        async with asyncio.timeout(KNOWN_WITHIN):
+            while True:
+                counts = await _counts(admin)
+                if created <= counts.keys():
+                    return counts
+                await asyncio.sleep(KNOWN_POLL)
+    except TimeoutError:
+        unknown = ", ".join(sorted(created - counts.keys()))
+        raise TopicsUnusable(
+            f"the broker took the order to create {unknown}, but does not list it after "
+            f"{KNOWN_WITHIN:g} s. Look at the broker's log, or whether this user may describe it"
+        ) from None
+
+
+async def _counts(admin: AIOKafkaAdminClient) -> dict[str, int]:
+    """The topics whose partitions are known; one just created is listed without any at first."""
+    names = await admin.list_topics()
+    described = await admin.describe_topics(names) if names else []
+    return {t["topic"]: len(t["partitions"]) for t in described if t["partitions"]}
 
 
 def _remedy(error: type[KafkaError], replication: int) -> str:

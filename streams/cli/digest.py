@@ -10,10 +10,9 @@ from streams.cli.configuration import load_settings, need_broker
 from streams.cli.console import CommandError, out, print_json, progress_bars, warn
 from streams.cli.options import AsJson
 from streams.cli.running import run
-from streams.dead_letters.reading import partition_counts
 from streams.recording import OUTCOME, RecordedTopic, Result, read_results
 from streams.settings import Settings
-from streams.topics import changelog_topic
+from streams.topics import changelog_topic, partition_counts
 
 
 def digest(as_json: AsJson = False) -> None:

@@ -15,9 +15,9 @@ from models.economics import Economics
 from streams.cli.configuration import need_broker
 from streams.cli.console import CommandError
 from streams.cli.sources import parse_moment
-from streams.dead_letters.reading import partition_counts
 from streams.recording import BEGINNING, END, Bound, OfCustomers, RecordedTopic
 from streams.settings import Settings, Topics
+from streams.topics import partition_counts
 
 INPUTS = ("orders", "support", "customers")
 ROLES = ("models", *INPUTS, "clock")

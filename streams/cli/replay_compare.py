@@ -12,8 +12,8 @@ from rich.table import Table
 from models.contracts.parameters import Parameters
 from streams.cli.configuration import load_settings
 from streams.cli.console import CommandError, out, warn
-from streams.cli.replay_source import Asked, FromOrders, repeatable, shown
-from streams.recording import FromFile
+from streams.cli.replay_source import Asked, repeatable, shown
+from streams.recording import FromFile, FromOrders
 from streams.recording.compare import Comparison, Difference, Valued, compared
 from streams.recording.memory import in_memory
 from streams.settings import Settings

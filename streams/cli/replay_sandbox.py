@@ -18,12 +18,11 @@ from streams.cli.show import reading
 from streams.cli.worker import describe
 from streams.clients import started
 from streams.connection import shown_url
-from streams.dead_letters.reading import partition_counts
 from streams.recording import Pace, RecordedTopic, Source
 from streams.recording.publish import Published
 from streams.recording.target import TargetUnusable, check_empty, prepare_target
 from streams.settings import Settings, Topics
-from streams.topics import changelog_topic
+from streams.topics import changelog_topic, partition_counts
 from streams.worker import running_app
 
 _POLL_SECONDS = 0.05

@@ -5,35 +5,28 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
-from itertools import count
 from pathlib import Path
 
-from models.contracts.clock import Tick
 from models.economics import Economics
 from streams.cli.configuration import need_broker
 from streams.cli.console import CommandError, progress_bars, warn
 from streams.cli.record_options import INPUTS, ROLES, parse_roles, topics_at_broker
-from streams.cli.sources import Source as Orders
 from streams.cli.sources import open_source
 from streams.datasets import DATASETS
 from streams.files import InputFileError
 from streams.files.rows import file_format
 from streams.recording import (
     BEGINNING,
-    END,
     Bound,
     FromFile,
+    FromOrders,
     FromTopics,
-    Recorded,
-    RecordedTopic,
     Recording,
     Source,
     live_slice,
 )
 from streams.recording.format import MAGIC
 from streams.settings import Settings
-from streams.testing.clock import milliseconds
-from streams.topics import home_partition
 
 _WORDS = frozenset({"all", "inputs", *ROLES})
 
@@ -55,52 +48,6 @@ class Asked:
     def is_orders(self) -> bool:
         """Whether a data set, or a file of orders, is meant."""
         return self.name in DATASETS or _is_file_of_orders(Path(self.name))
-
-
-class FromOrders:
-    """A data set, or a file of orders, as it would have been published when it happened.
-
-    Each event is a record of its own time; in the end time passes up to the end of the last day, or
-    to a data set's own as-of time. partitions: of each topic.
-    """
-
-    pseudonyms = False
-
-    def __init__(
-        self, orders: Orders, partitions: int, since: Bound = BEGINNING, until: Bound = END
-    ) -> None:
-        self.topics = tuple(RecordedTopic(r, r, partitions) for r in (*INPUTS, "clock"))
-        self.total = orders.expected or 0
-        self.done = 0
-        self._orders = orders
-        self._partitions = partitions
-        self._since, self._until = since, until
-
-    async def records(self) -> AsyncIterator[Recorded]:
-        """The records; errors: InputFileError."""
-        self.done = 0
-        numbers = {(topic, n): count() for topic in range(4) for n in range(self._partitions)}
-        homes: dict[bytes, int] = {}
-        roles = [topic.role for topic in self.topics]
-        for event in self._orders.events():
-            self.done += 1
-            key = event.key
-            home = 0 if key is None else homes.get(key)
-            if home is None:
-                home = homes[key or b""] = home_partition(key or b"", self._partitions)
-            place = roles.index(event.topic), home
-            at, headers = milliseconds(event.time), tuple(event.headers)
-            record = Recorded(*place, next(numbers[place]), at, key, event.value, headers)
-            if self._since != BEGINNING and not self._since.reached_by(record):
-                continue
-            if not self._until.reached_by(record):
-                yield record
-        as_of = self._orders.as_of or self._orders.last_day()
-        value = Tick(as_of=as_of).model_dump_json(exclude_none=True).encode()
-        for number in range(self._partitions):
-            tick = Recorded(len(INPUTS), number, 0, milliseconds(as_of), None, value)
-            if not self._until.reached_by(tick):
-                yield tick
 
 
 @asynccontextmanager
@@ -135,7 +82,14 @@ def repeatable(asked: Asked, economics: Economics, partitions: int) -> FromFile 
             f"{economics.currency}: set CLV_ECONOMICS__CURRENCY={orders.economics.currency}, or a "
             "rate in CLV_ECONOMICS__EXCHANGE_RATES"
         )
-    return FromOrders(orders, partitions, asked.since, asked.until)
+    return FromOrders(
+        orders.events,
+        orders.end,
+        partitions,
+        total=orders.expected or 0,
+        since=asked.since,
+        until=asked.until,
+    )
 
 
 def checked_file(asked: Asked) -> FromFile:

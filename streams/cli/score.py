@@ -124,7 +124,7 @@ def score(
 def _as_of(source: Source, text: str | None) -> datetime:
     if text is not None:
         return parse_moment(text, source.economics, "--as-of")
-    return source.as_of or source.last_day()
+    return source.end()
 
 
 def _fit(

@@ -36,6 +36,10 @@ class Source:
     expected: int | None = None
     simulated: bool = False
 
+    def end(self) -> datetime:
+        """A data set's own as-of time, or the end of the last event's day."""
+        return self.as_of or self.last_day()
+
     def last_day(self) -> datetime:
         """The end of the day of the last event; reads a file once."""
         if self.as_of is not None:

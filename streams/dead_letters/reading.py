@@ -7,12 +7,13 @@ from collections.abc import AsyncIterator, Collection, Mapping, Set
 from typing import Any, NamedTuple
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient
 
 from models.contracts.dead_letters import noted
+from streams.clients import started
 from streams.connection import Broker
 from streams.dead_letters.letter import Letter, read_letter
 from streams.ends import log_ends
+from streams.topics import partition_counts
 
 _FETCH_MILLISECONDS = 50
 _FETCH_BYTES = 4 * 1024 * 1024
@@ -102,7 +103,7 @@ class DeadLetters:
         return self._retried
 
     async def _records(self) -> AsyncIterator[Any]:
-        consumer = AIOKafkaConsumer(
+        client = AIOKafkaConsumer(
             **self._broker.client_options(),
             enable_auto_commit=False,
             auto_offset_reset="earliest",
@@ -110,8 +111,7 @@ class DeadLetters:
             # An empty partition answers after this; the default would be half a second.
             fetch_max_wait_ms=_FETCH_MILLISECONDS,
         )
-        await consumer.start()
-        try:
+        async with started(client) as consumer:
             unfinished = {TopicPartition(self.topic, n) for n in range(self.partitions)}
             if not self._ends:
                 self._ends = await log_ends(consumer, unfinished)
@@ -129,17 +129,3 @@ class DeadLetters:
                     for record in records:
                         if record.offset < self._ends[tp]:
                             yield record
-        finally:
-            await consumer.stop()
-
-
-async def partition_counts(broker: Broker) -> dict[str, int]:
-    """Partitions of each topic at the broker."""
-    admin = AIOKafkaAdminClient(**broker.client_options())
-    await admin.start()
-    try:
-        names = await admin.list_topics()
-        described = await admin.describe_topics(names) if names else []
-    finally:
-        await admin.close()
-    return {topic["topic"]: len(topic["partitions"]) for topic in described}

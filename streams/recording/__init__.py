@@ -13,6 +13,7 @@ from streams.recording.format import (
 )
 from streams.recording.live import LiveSlice, TopicsSilent, Waiting, live_slice
 from streams.recording.merge import Place, merged
+from streams.recording.orders import FromOrders
 from streams.recording.outcome import OUTCOME, read_results
 from streams.recording.pace import Pace
 from streams.recording.placing import Placing
@@ -29,6 +30,7 @@ __all__ = [
     "Bound",
     "End",
     "FromFile",
+    "FromOrders",
     "FromTopics",
     "Head",
     "LiveSlice",

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient, NewTopic
-from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
+from aiokafka.admin import AIOKafkaAdminClient
 
 from streams.clients import started
 from streams.connection import Broker
 from streams.ends import log_ends
 from streams.recording.format import RecordedTopic
+from streams.topics import TopicPlan, create_missing
 
 _CONFIG = {
     # Whole, and as they were: what expires, is compacted, or is stamped anew cannot be resumed.
@@ -41,46 +41,18 @@ async def prepare_target(
     Raises
     ------
     TargetUnusable
-        when one has records and is not to be resumed, or has another number of partitions, or the
-        broker does not make one.
+        when one has records and is not to be resumed, or has another number of partitions.
+    TopicsUnusable
+        when the broker does not make one.
     """
-    client = AIOKafkaAdminClient(**broker.client_options())
-    async with started(client) as admin:
-        known = set(await admin.list_topics())
-        missing = [topic for topic in topics if topic.name not in known]
-        if missing:
-            await _create(admin, missing, counts, replication)
-        there = [topic.name for topic in topics if topic not in missing]
-        described = await admin.describe_topics(there) if there else []
-    # Brokers may not know yet of what was made just now.
-    found = {topic.name: counts[topic.role] for topic in missing}
-    found |= {each["topic"]: len(each["partitions"]) for each in described}
-    target = [RecordedTopic(topic.role, topic.name, found[topic.name]) for topic in topics]
+    planned = [TopicPlan(topic.name, counts[topic.role], _CONFIG) for topic in topics]
+    async with started(AIOKafkaAdminClient(**broker.client_options())) as admin:
+        there = await create_missing(admin, planned, replication)
+    target = [RecordedTopic(topic.role, topic.name, there[topic.name]) for topic in topics]
     _check_counts(target)
     if not resume:
         await check_empty(broker, target)
     return target
-
-
-async def _create(
-    admin: AIOKafkaAdminClient,
-    missing: Sequence[RecordedTopic],
-    counts: Mapping[str, int],
-    replication: int,
-) -> None:
-    response = await admin.create_topics(
-        [
-            NewTopic(topic.name, counts[topic.role], replication, topic_configs=dict(_CONFIG))
-            for topic in missing
-        ]
-    )
-    for name, code, *message in response.topic_errors:
-        error: type[KafkaError] = for_code(code)
-        if code and error is not TopicAlreadyExistsError:
-            raise TargetUnusable(
-                f"the broker did not create topic {name}: {error.__name__} {message}; create it "
-                "yourself, or see CLV_REPLICATION and the rights of this user"
-            )
 
 
 def _check_counts(target: Sequence[RecordedTopic]) -> None:

@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from time import monotonic
@@ -30,7 +31,7 @@ from streams.testing.kafka_log import KafkaLog
 from streams.testing.process import WorkerProcess
 from streams.testing.service import Service
 from streams.testing.settings import shop_settings
-from streams.topics import plan, prepare_topics
+from streams.topics import create_missing, plan, prepare_topics
 
 SETTLE_SECONDS = 120.0
 """How long a cluster may take to settle: a rebalance waits for sessions, and machines are slow."""
@@ -243,23 +244,13 @@ async def _create_inputs(settings: Settings) -> None:
     """Create the topics that the test writes to: Kafka refuses records of the future otherwise."""
     topics = settings.topics
     written = {*topics.inputs, topics.clock, topics.models}
-    log = KafkaLog(Broker.of(settings), settings.app_id)
-    async with log.admin() as admin:
-        response = await admin.create_topics(
-            [
-                NewTopic(
-                    topic.name,
-                    topic.partitions,
-                    settings.replication,
-                    topic_configs=dict(topic.config) | _ANY_TIME,
-                )
-                for topic in plan(settings)
-                if topic.name in written
-            ]
-        )
-    for name, code, *message in response.topic_errors:
-        if code:
-            raise RuntimeError(f"the broker did not create topic {name}: {message}")
+    planned = [
+        replace(topic, config={**topic.config, **_ANY_TIME})
+        for topic in plan(settings)
+        if topic.name in written
+    ]
+    async with KafkaLog(Broker.of(settings), settings.app_id).admin() as admin:
+        await create_missing(admin, planned, settings.replication)
 
 
 async def _delete_topics(settings: Settings) -> None:

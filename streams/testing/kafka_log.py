@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
@@ -12,6 +12,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 from faust.types import TP
 
+from streams.clients import started, stop
 from streams.connection import Broker
 from streams.ends import log_ends
 from streams.testing.broker import OutgoingRecord, Record
@@ -33,7 +34,7 @@ class KafkaLog:
     async def close(self) -> None:
         """Close the connection."""
         if self._producer is not None:
-            await self._producer.stop()
+            await stop(self._producer)
             self._producer = None
 
     async def append(self, tp: TP, records: Sequence[OutgoingRecord], timestamp: int) -> int:
@@ -90,29 +91,19 @@ class KafkaLog:
                 return {}
         return {TP(*tp): offset.offset for tp, offset in held.items() if offset.offset >= 0}
 
-    @asynccontextmanager
-    async def admin(self) -> AsyncIterator[AIOKafkaAdminClient]:
+    def admin(self) -> AbstractAsyncContextManager[AIOKafkaAdminClient]:
         """An admin client."""
-        admin = AIOKafkaAdminClient(**self._broker.client_options())
-        await admin.start()
-        try:
-            yield admin
-        finally:
-            await admin.close()
+        return started(AIOKafkaAdminClient(**self._broker.client_options()))
 
-    @asynccontextmanager
-    async def _consumer(self) -> AsyncIterator[AIOKafkaConsumer]:
-        consumer = AIOKafkaConsumer(
-            **self._broker.client_options(),
-            enable_auto_commit=False,
-            auto_offset_reset="earliest",
-            fetch_max_wait_ms=_FETCH_WAIT_MILLISECONDS,
+    def _consumer(self) -> AbstractAsyncContextManager[AIOKafkaConsumer]:
+        return started(
+            AIOKafkaConsumer(
+                **self._broker.client_options(),
+                enable_auto_commit=False,
+                auto_offset_reset="earliest",
+                fetch_max_wait_ms=_FETCH_WAIT_MILLISECONDS,
+            )
         )
-        await consumer.start()
-        try:
-            yield consumer
-        finally:
-            await consumer.stop()
 
     async def _connected(self) -> AIOKafkaProducer:
         if self._producer is None:

@@ -136,7 +136,7 @@ async def topic_facts(admin: AIOKafkaAdminClient, names: Sequence[str]) -> list[
             TopicFacts(
                 topic["topic"],
                 partitions=len(partitions),
-                replicas=min(len(each["replicas"]) for each in partitions),
+                replicas=min((len(each["replicas"]) for each in partitions), default=0),
                 out_of_sync=sum(len(each["isr"]) < len(each["replicas"]) for each in partitions),
                 leaderless=sum(each["leader"] < 0 for each in partitions),
                 config=configs.get(topic["topic"]),
