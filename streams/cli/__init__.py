@@ -34,6 +34,7 @@ from streams.datasets import DatasetMissingError
 from streams.embedded import EmbeddedServerError
 from streams.files import InputFileError
 from streams.recording import RecordingUnusable, RecordTooLarge, ReplayFailed, TopicsSilent
+from streams.recording.kept import KeptUnusable
 from streams.topics import TopicsUnusable
 
 app = typer.Typer(
@@ -78,6 +79,7 @@ _SPEAKING = (
     RedisUnusable,
     FitError,
     RecordingUnusable,
+    KeptUnusable,
     RecordTooLarge,
     TopicsSilent,
     ReplayFailed,

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Coroutine
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -12,13 +13,20 @@ from streams.cli.configuration import load_settings
 from streams.cli.console import CommandError, print_json
 from streams.cli.options import AsJson
 from streams.cli.record_options import Since, Until, parse_since, parse_until
-from streams.cli.replay_compare import compare, configured, print_comparison, with_parameters
+from streams.cli.replay_compare import (
+    compare,
+    compare_with_kept,
+    configured,
+    print_comparison,
+    with_parameters,
+)
 from streams.cli.replay_memory import replay_in_memory
 from streams.cli.replay_sandbox import replay_into_sandbox
 from streams.cli.replay_source import Asked
 from streams.cli.replay_topics import replay_into_production, replay_into_topics
 from streams.cli.running import run
 from streams.recording import Pace
+from streams.recording.compare import Comparison
 from streams.settings import Settings
 
 
@@ -84,6 +92,17 @@ def replay(
             metavar="FILE", help="Compare with other fitted parameters, as `clv fit` writes them."
         ),
     ] = None,
+    keep: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Keep what came of it, to compare with; in memory."),
+    ] = None,
+    against_kept: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Compare with what --keep kept, such as of another version of this program.",
+        ),
+    ] = None,
     number: Annotated[
         int, typer.Option("-n", "--number", min=0, help="Customers to show in a comparison.")
     ] = 10,
@@ -97,20 +116,18 @@ def replay(
     settings = load_settings()
     economics = settings.economics
     asked = Asked(source, parse_since(since, economics), parse_until(until, economics))
-    if comparison is not None or against_parameters is not None:
-        if into is not Target.memory or step or resume or speed != "max":
+    comparisons = sum(each is not None for each in (comparison, against_parameters, against_kept))
+    if comparisons:
+        if into is not Target.memory or step or resume or speed != "max" or keep is not None:
             raise CommandError(
-                "--compare and --against-parameters replay in memory, as fast as it goes: leave "
-                "out --into, --step, --resume and --speed"
+                "--compare, --against-parameters and --against-kept replay in memory, as fast as "
+                "it goes: leave out --into, --step, --resume, --speed and --keep"
             )
-        if comparison is not None and against_parameters is not None:
-            raise CommandError("say --compare or --against-parameters, not both")
-        first, second = (
-            configured(*comparison)
-            if comparison is not None
-            else with_parameters(settings, against_parameters or Path())
-        )
-        result = run(compare(asked, first, second))
+        if comparisons > 1:
+            raise CommandError(
+                "say one of --compare, --against-parameters and --against-kept, not more"
+            )
+        result = run(_compared(asked, settings, comparison, against_parameters, against_kept))
         if as_json:
             print_json(result.document(number))
         else:
@@ -119,9 +136,17 @@ def replay(
             raise typer.Exit(1)
         return
     pace = parse_speed(speed)
-    _check(into, prefix=prefix, group=group, yes_touch=yes_touch, step=step, resume=resume)
+    _check(
+        into,
+        prefix=prefix,
+        group=group,
+        yes_touch=yes_touch,
+        keep=keep,
+        step=step,
+        resume=resume,
+    )
     if into is Target.memory:
-        run(replay_in_memory(settings, asked, pace, step=step, as_json=as_json))
+        run(replay_in_memory(settings, asked, pace, keep_in=keep, step=step, as_json=as_json))
     elif into is Target.topics:
         run(
             replay_into_topics(
@@ -137,6 +162,20 @@ def replay(
     else:
         _check_named(settings, yes_touch)
         run(replay_into_production(settings, asked, pace, as_json=as_json))
+
+
+def _compared(
+    asked: Asked,
+    settings: Settings,
+    comparison: tuple[Path, Path] | None,
+    against_parameters: Path | None,
+    against_kept: Path | None,
+) -> Coroutine[Any, Any, Comparison]:
+    if against_kept is not None:
+        return compare_with_kept(asked, against_kept, settings)
+    if comparison is not None:
+        return compare(asked, *configured(*comparison))
+    return compare(asked, *with_parameters(settings, against_parameters or Path()))
 
 
 def parse_speed(text: str) -> Pace:
@@ -158,6 +197,7 @@ def _check(
     prefix: str | None,
     group: str | None,
     yes_touch: str | None,
+    keep: Path | None,
     step: bool,
     resume: bool,
 ) -> None:
@@ -169,8 +209,8 @@ def _check(
             raise CommandError(f"{option} is for --into {target}")
     if yes_touch is not None and into is not Target.production:
         raise CommandError("--yes-touch is for --into production")
-    if step and into is not Target.memory:
-        raise CommandError("--step is for --into memory")
+    if (step or keep) and into is not Target.memory:
+        raise CommandError("--step and --keep are for --into memory")
     if resume and into not in (Target.topics, Target.sandbox):
         raise CommandError("--resume is for --into topics and --into sandbox")
 

@@ -15,6 +15,7 @@ from streams.cli.console import CommandError, out, warn
 from streams.cli.replay_source import Asked, repeatable, shown
 from streams.recording import FromFile, FromOrders
 from streams.recording.compare import Comparison, Difference, Valued, compared
+from streams.recording.kept import read_kept
 from streams.recording.memory import in_memory
 from streams.settings import Settings
 
@@ -60,27 +61,52 @@ def with_parameters(settings: Settings, path: Path) -> tuple[Variant, Variant]:
 
 async def compare(asked: Asked, first: Variant, second: Variant) -> Comparison:
     """Replay a recording in memory under both, and compare; CommandError, RecordingUnusable."""
+    _check_repeatable(asked)
     currencies = first.settings.economics.currency, second.settings.economics.currency
     if currencies[0] != currencies[1]:
         raise CommandError(
             f"values in {currencies[0]} and in {currencies[1]} cannot be compared: configure one "
             "currency in both"
         )
+    settings = first.settings
+    source = repeatable(asked, settings.economics, settings.partitions)
+    before, _ = await _valued(first, source)
+    after, _ = await _valued(second, source)
+    return compared(before, after, (first.name, second.name), currencies[0])
+
+
+async def compare_with_kept(asked: Asked, path: Path, settings: Settings) -> Comparison:
+    """Replay a recording in memory, and compare with what another replay of it has kept.
+
+    Errors: CommandError, RecordingUnusable, KeptUnusable, OSError.
+    """
+    _check_repeatable(asked)
+    kept = read_kept(path)
+    currency = settings.economics.currency
+    if kept.head.currency != currency:
+        raise CommandError(
+            f"--against-kept {path}: its values are in {kept.head.currency}, and the shop's "
+            f"currency is {currency}: configure that of the other"
+        )
+    source = repeatable(asked, settings.economics, settings.partitions)
+    now, replayed = await _valued(Variant("now", settings), source)
+    if replayed != kept.head.input:
+        raise CommandError(
+            f"--against-kept {path}: it is of other events, replayed from {kept.head.source}: "
+            "replay the same ones, with the same --from and --until"
+        )
+    return compared(kept, now, (f"{path.name}, by {kept.head.program}", "now"), currency)
+
+
+def _check_repeatable(asked: Asked) -> None:
     if asked.is_topics:
         raise CommandError(
             "a comparison reads the same events twice, and topics go on: `clv record` them first"
         )
-    settings = first.settings
-    source = repeatable(asked, settings.economics, settings.partitions)
-    return compared(
-        await _valued(first, source),
-        await _valued(second, source),
-        (first.name, second.name),
-        currencies[0],
-    )
 
 
-async def _valued(variant: Variant, source: FromFile | FromOrders) -> Valued:
+async def _valued(variant: Variant, source: FromFile | FromOrders) -> tuple[Valued, str]:
+    """What a variant comes to, and the digest of what was replayed."""
     valued = Valued()
     async with in_memory(
         variant.settings, source, [valued], parameters=variant.parameters
@@ -89,7 +115,7 @@ async def _valued(variant: Variant, source: FromFile | FromOrders) -> Valued:
             await replay.run(progress=moved)
     for problem in replay.refused_parameters:
         warn(f"{variant.name}: parameters were refused: {problem}")
-    return valued
+    return valued, replay.input
 
 
 def _configured(path: Path) -> Variant:

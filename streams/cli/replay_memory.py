@@ -7,6 +7,7 @@ import json
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from models.contracts.dead_letters import DeadLetter
@@ -14,15 +15,26 @@ from streams.cli.console import out, print_json, say, warn
 from streams.cli.digest import print_result, warn_of
 from streams.cli.replay_source import Asked, opened, shown
 from streams.recording import Pace, Recorded, Results, Source
+from streams.recording.compare import Valued
+from streams.recording.kept import keep
 from streams.recording.memory import Came, MemoryReplay, in_memory
 from streams.settings import Settings
 
 
 async def replay_in_memory(
-    settings: Settings, asked: Asked, pace: Pace, *, step: bool, as_json: bool
+    settings: Settings,
+    asked: Asked,
+    pace: Pace,
+    *,
+    keep_in: Path | None = None,
+    step: bool,
+    as_json: bool,
 ) -> None:
-    """Replay to a service in memory, and print what came of it."""
-    results = Results()
+    """Replay to a service in memory, and print what came of it.
+
+    keep_in: a file to keep it in, too.
+    """
+    results = Results() if keep_in is None else Valued()
     async with (
         opened(settings, asked) as source,
         in_memory(settings, source, [results]) as replay,
@@ -32,6 +44,9 @@ async def replay_in_memory(
         else:
             with shown(source, f"Replaying {asked.name}") as moved:
                 await replay.run(pace, moved)
+    if keep_in is not None and isinstance(results, Valued):
+        currency = settings.economics.currency
+        keep(keep_in, results, source=asked.name, currency=currency, replayed=replay.input)
     for problem in replay.refused_parameters:
         warn(f"parameters were refused, and the former ones stayed in use: {problem}")
     result = results.result()

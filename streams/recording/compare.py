@@ -6,7 +6,7 @@ import math
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 
@@ -37,6 +37,25 @@ TERMS: Mapping[str, int] = {
 _decode = msgspec.json.Decoder().decode
 
 
+class Comparable(Protocol):
+    """What a comparison asks of a result.
+
+    documents: each customer's value update, by key. reasons: the last change of each customer's
+    segment, by key and dimension.
+    """
+
+    @property
+    def documents(self) -> Mapping[bytes, bytes]:
+        """As above."""
+
+    @property
+    def reasons(self) -> Mapping[tuple[bytes, str], bytes]:
+        """As above."""
+
+    def result(self) -> Result:
+        """What all of it came to."""
+
+
 class Valued(Results):
     """A result that keeps each customer's value and the reasons of the segments."""
 
@@ -44,7 +63,6 @@ class Valued(Results):
         super().__init__()
         self.documents: dict[bytes, bytes] = {}
         self.reasons: dict[tuple[bytes, str], bytes] = {}
-        """The last change of a customer's dimension."""
 
     def update(self, key: bytes, document: bytes | None) -> None:
         """Take a record of the value updates."""
@@ -190,7 +208,9 @@ class Comparison:
         }
 
 
-def compared(first: Valued, second: Valued, names: tuple[str, str], currency: str) -> Comparison:
+def compared(
+    first: Comparable, second: Comparable, names: tuple[str, str], currency: str
+) -> Comparison:
     """Compare two results of the same events."""
     keys = first.documents.keys() | second.documents.keys()
     found = [
@@ -200,7 +220,7 @@ def compared(first: Valued, second: Valued, names: tuple[str, str], currency: st
     return Comparison(names, currency, (first.result(), second.result()), found)
 
 
-def _difference(key: bytes, first: Valued, second: Valued) -> Difference | None:
+def _difference(key: bytes, first: Comparable, second: Comparable) -> Difference | None:
     one, other = first.documents.get(key), second.documents.get(key)
     if one == other:
         return None
@@ -218,7 +238,7 @@ def _difference(key: bytes, first: Valued, second: Valued) -> Difference | None:
 
 
 def _moved(
-    key: bytes, a: Mapping[str, Any], b: Mapping[str, Any], first: Valued, second: Valued
+    key: bytes, a: Mapping[str, Any], b: Mapping[str, Any], first: Comparable, second: Comparable
 ) -> Iterator[Moved]:
     one, other = a.get("segments", {}), b.get("segments", {})
     for dimension in sorted(one.keys() | other.keys()):
@@ -232,7 +252,7 @@ def _moved(
             )
 
 
-def _because(valued: Valued, key: bytes, dimension: str) -> Mapping[str, float | None]:
+def _because(valued: Comparable, key: bytes, dimension: str) -> Mapping[str, float | None]:
     document = valued.reasons.get((key, dimension))
     values: Mapping[str, float | None] = (
         {} if document is None else _decode(document)["data"]["reason"]["values"]

@@ -7,8 +7,10 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from hashlib import blake2b
 from typing import Any, NamedTuple, Protocol
 
+import msgspec
 from faust.types import TP
 from pydantic import ValidationError
 
@@ -22,6 +24,8 @@ from streams.settings import Settings
 from streams.testing.errors import NotSettled, WorkerCrashed
 from streams.testing.topology import Topology, running_topology
 from streams.topics import changelog_topic
+
+_encode = msgspec.msgpack.Encoder().encode
 
 _AT_ONCE = 5_000
 _SETTLE_SECONDS = 120.0
@@ -87,6 +91,12 @@ class MemoryReplay:
             "dead_letters": topics.dead_letters,
         }
         self._time = 0
+        self._input = blake2b(digest_size=16)
+
+    @property
+    def input(self) -> str:
+        """A digest of what was read: roles, timestamps, keys, headers and values."""
+        return self._input.hexdigest()
 
     async def run(
         self, pace: Pace | None = None, progress: Callable[[], None] = lambda: None
@@ -110,6 +120,10 @@ class MemoryReplay:
     async def feed(self, records: Sequence[Recorded]) -> list[Came]:
         """Feed records, in waves; what came of them, once all of it has."""
         came: list[Came] = []
+        for record in records:
+            role = self._roles[record.topic]
+            told = role, record.timestamp, record.key, record.headers, record.value
+            self._input.update(_encode(told))
         for wave in waves(self._roles, records):
             for record in wave:
                 await self._put(record)

@@ -112,6 +112,8 @@ PARAMETERS = Parameters.model_validate(
     }
 )
 
+TICK = Tick(as_of=DATASETS["cdnow"].as_of, parameters=PARAMETERS.version)
+
 
 def some_events(seed: int, customers: int = 60) -> list[OutgoingEvent]:
     """The events of some of CDNOW's customers, with what is simulated of them."""

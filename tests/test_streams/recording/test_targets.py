@@ -19,7 +19,6 @@ import structlog
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 
-from models.contracts.clock import Tick
 from streams.cache import connect
 from streams.cli.console import CommandError
 from streams.cli.logs import configure_logging
@@ -30,7 +29,6 @@ from streams.cli.replay_source import Asked
 from streams.cli.replay_topics import replay_into_production, replay_into_topics
 from streams.clients import started
 from streams.connection import Broker
-from streams.datasets import DATASETS
 from streams.ends import log_ends
 from streams.publisher import Publisher
 from streams.recording import (
@@ -53,10 +51,9 @@ from tests.servers.broker import BOTH, running_broker
 from tests.test_streams.service.cluster import cluster, own_names
 from tests.test_streams.test_cli import clv
 
-from .support import PARAMETERS, ROLES, milliseconds, some_events, write_events
+from .support import ROLES, milliseconds, some_events
 
 ROOT = Path(__file__).parents[3]
-TICK = Tick(as_of=DATASETS["cdnow"].as_of, parameters=PARAMETERS.version)
 
 
 @pytest.fixture(autouse=True)
@@ -69,13 +66,6 @@ def quiet():
     root.handlers = handlers
     root.setLevel(level)
     structlog.reset_defaults()
-
-
-@pytest.fixture(scope="module")
-def recording(tmp_path_factory):
-    path = tmp_path_factory.mktemp("targets") / "a.clvrec"
-    write_events(path, some_events(6), TICK, PARAMETERS, partitions=2)
-    return path
 
 
 @pytest.fixture(scope="module")
@@ -377,6 +367,10 @@ def test_steps_show_what_each_event_led_to(recording, monkeypatch):
         (["--compare", "a.toml", "b.toml", "--step"], "leave out"),
         (["--compare", "a.toml", "b.toml"], "a.toml"),
         (["--against-parameters", "none.json"], "none.json"),
+        (["--against-kept", "none.kept"], "none.kept"),
+        (["--against-kept", "a", "--against-parameters", "b"], "say one of"),
+        (["--against-kept", "a", "--keep", "b"], "leave out"),
+        (["--keep", "a", "--into", "topics", "--prefix", "p."], "are for --into memory"),
     ],
 )
 def test_what_makes_no_sense_is_said(recording, arguments, problem):
@@ -397,44 +391,3 @@ async def test_a_damaged_file_is_refused_before_anything_is_applied(recording, t
     assert status == 1
     assert "is damaged" in said
     assert topic_count == 0
-
-
-def test_a_comparison_says_whose_value_differs_and_why(recording, tmp_path):
-    first, second = tmp_path / "a.toml", tmp_path / "b.toml"
-    first.write_text("[economics]\nmargin = 0.30\n")
-    second.write_text("[economics]\nmargin = 0.60\n")
-    same = clv("replay", recording, "--compare", first, first, "--json")
-    done = clv("replay", recording, "--compare", first, second, "-n", "3", "--json")
-    assert same.returncode == 0, same.stderr
-    assert json.loads(same.stdout)["differs"] is False
-    assert done.returncode == 1, done.stderr
-    document = json.loads(done.stdout)
-    assert document["differs"] is True
-    assert document["value"][1] - document["value"][0] == pytest.approx(document["by"])
-    parts = [each["by"] for each in document["components"].values() if each["by"] is not None]
-    assert sum(parts) == pytest.approx(document["by"])
-    assert len(document["top"]) == 3
-    sizes = [abs(each["by"]) for each in document["top"]]
-    assert sizes == sorted(sizes, reverse=True)
-    for each in document["top"]:
-        a, b = each["components"]["margin so far"]
-        assert 2 * a <= b + 0.01 < 2.2 * a
-        assert "P(alive)" not in each["components"]
-    told = clv("replay", recording, "--compare", first, second)
-    assert f"{document['customers_that_differ']:,} customers differ" in told.stdout
-
-
-def test_other_parameters_are_compared_with_the_recorded_ones(recording, tmp_path):
-    same, other = tmp_path / "same.json", tmp_path / "other.json"
-    same.write_text(PARAMETERS.model_dump_json())
-    changed = PARAMETERS.model_dump(mode="json") | {"version": "other"}
-    changed["purchases"] = changed["purchases"] | {"alpha": 2.0}
-    other.write_text(json.dumps(changed))
-    command = ("replay", recording, "--json", "--against-parameters")
-    equal = clv(*command, same)
-    done = clv(*command, other)
-    assert equal.returncode == 0, equal.stderr
-    assert done.returncode == 1, done.stderr
-    document = json.loads(done.stdout)
-    assert document["components"].keys() >= {"expected orders", "expected value"}
-    assert "margin so far" not in document["components"]

@@ -1,0 +1,154 @@
+"""What a replay came to, kept in a file, so that another version of the program can be compared.
+
+JSON lines, compressed by gzip: a head, a line for each customer, sorted by key, and an end.
+"""
+
+from __future__ import annotations
+
+import gzip
+import os
+import zlib
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from streams.recording.compare import Valued
+from streams.recording.digest import Result
+
+FORMAT: Final = "clv-replay-result"
+VERSION: Final = 1
+
+_encode = msgspec.json.Encoder().encode
+
+
+class KeptUnusable(Exception):
+    """A kept result cannot be used; the text says file, what is wrong, and what to do."""
+
+    def __init__(self, path: Path, problem: str) -> None:
+        super().__init__(f"{path}: {problem}")
+
+
+class Head(msgspec.Struct, frozen=True):
+    """What was replayed; program: the version that did. input: a digest of all events."""
+
+    format: str
+    version: int
+    program: str
+    source: str
+    currency: str
+    input: str
+    customers: int
+
+
+class _Customer(msgspec.Struct, frozen=True):
+    key: str
+    update: msgspec.Raw
+    reasons: dict[str, msgspec.Raw]
+
+
+class _End(msgspec.Struct, frozen=True):
+    result: dict[str, Any]
+
+
+_decode_head = msgspec.json.Decoder(Head).decode
+_decode_customer = msgspec.json.Decoder(_Customer).decode
+_decode_end = msgspec.json.Decoder(_End).decode
+
+
+class Kept:
+    """A result as it was kept."""
+
+    def __init__(
+        self,
+        head: Head,
+        result: Result,
+        documents: Mapping[bytes, bytes],
+        reasons: Mapping[tuple[bytes, str], bytes],
+    ) -> None:
+        self.head = head
+        self.documents = documents
+        self.reasons = reasons
+        self._result = result
+
+    def result(self) -> Result:
+        """What all of it came to."""
+        return self._result
+
+
+def keep(path: Path, valued: Valued, *, source: str, currency: str, replayed: str) -> None:
+    """Write what a replay came to; the file is there once it is complete. Errors: OSError.
+
+    replayed: the digest of the events.
+    """
+    head = Head(
+        FORMAT, VERSION, _program(), source, currency, replayed, customers=len(valued.documents)
+    )
+    reasons: defaultdict[bytes, dict[str, msgspec.Raw]] = defaultdict(dict)
+    for (key, dimension), document in sorted(valued.reasons.items()):
+        reasons[key][dimension] = msgspec.Raw(document)
+    draft = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        # Without a time in it, so that equal results are equal files.
+        with draft.open("wb") as plain, gzip.GzipFile("", "wb", fileobj=plain, mtime=0) as file:
+            file.write(_encode(head) + b"\n")
+            for key, document in sorted(valued.documents.items()):
+                line = _Customer(key.decode(), msgspec.Raw(document), reasons[key])
+                file.write(_encode(line) + b"\n")
+            file.write(_encode(_End(valued.result().document())) + b"\n")
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def read_kept(path: Path) -> Kept:
+    """A result that was kept, read whole.
+
+    Raises
+    ------
+    KeptUnusable
+        when it is none, or damaged, or written by a newer version.
+    OSError
+        when it cannot be read.
+    """
+    try:
+        with gzip.open(path, "rb") as file:
+            return _read(path, iter(file))
+    except (gzip.BadGzipFile, msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise KeptUnusable(
+            path, f"is no result that `clv replay --keep` wrote, or it is damaged: {error}"
+        ) from error
+    except (EOFError, StopIteration, zlib.error) as error:
+        raise KeptUnusable(path, "is cut off, or damaged; copy it again, or keep again") from error
+
+
+def _read(path: Path, lines: Iterator[bytes]) -> Kept:
+    head = _decode_head(next(lines))
+    if head.format != FORMAT:
+        raise KeptUnusable(path, f"is a {head.format!r}, and no result of `clv replay --keep`")
+    if head.version > VERSION:
+        raise KeptUnusable(
+            path,
+            f"has version {head.version} of the format, written by {head.program}; this program "
+            f"reads up to {VERSION}: use a newer one",
+        )
+    documents: dict[bytes, bytes] = {}
+    reasons: dict[tuple[bytes, str], bytes] = {}
+    for _ in range(head.customers):
+        customer = _decode_customer(next(lines))
+        key = customer.key.encode()
+        documents[key] = bytes(customer.update)
+        for dimension, document in customer.reasons.items():
+            reasons[key, dimension] = bytes(document)
+    result = msgspec.convert(_decode_end(next(lines)).result, Result)
+    return Kept(head, result, documents, reasons)
+
+
+def _program() -> str:
+    try:
+        return f"clv-streams {version('clv-streams')}"
+    except PackageNotFoundError:
+        return "clv-streams, not installed"

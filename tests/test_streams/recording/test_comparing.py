@@ -1,0 +1,120 @@
+"""Two results of the same events: whose value differs, why, and by how much."""
+
+import gzip
+import json
+
+import pytest
+
+from tests.test_streams.test_cli import clv
+
+from .support import PARAMETERS, TICK, some_events, write_events
+
+
+def test_a_comparison_says_whose_value_differs_and_why(recording, tmp_path):
+    first, second = tmp_path / "a.toml", tmp_path / "b.toml"
+    first.write_text("[economics]\nmargin = 0.30\n")
+    second.write_text("[economics]\nmargin = 0.60\n")
+    same = clv("replay", recording, "--compare", first, first, "--json")
+    done = clv("replay", recording, "--compare", first, second, "-n", "3", "--json")
+    assert same.returncode == 0, same.stderr
+    assert json.loads(same.stdout)["differs"] is False
+    assert done.returncode == 1, done.stderr
+    document = json.loads(done.stdout)
+    assert document["differs"] is True
+    assert document["value"][1] - document["value"][0] == pytest.approx(document["by"])
+    parts = [each["by"] for each in document["components"].values() if each["by"] is not None]
+    assert sum(parts) == pytest.approx(document["by"])
+    assert len(document["top"]) == 3
+    sizes = [abs(each["by"]) for each in document["top"]]
+    assert sizes == sorted(sizes, reverse=True)
+    for each in document["top"]:
+        a, b = each["components"]["margin so far"]
+        assert 2 * a <= b + 0.01 < 2.2 * a
+        assert "P(alive)" not in each["components"]
+    told = clv("replay", recording, "--compare", first, second)
+    assert f"{document['customers_that_differ']:,} customers differ" in told.stdout
+
+
+def test_other_parameters_are_compared_with_the_recorded_ones(recording, tmp_path):
+    same, other = tmp_path / "same.json", tmp_path / "other.json"
+    same.write_text(PARAMETERS.model_dump_json())
+    changed = PARAMETERS.model_dump(mode="json") | {"version": "other"}
+    changed["purchases"] = changed["purchases"] | {"alpha": 2.0}
+    other.write_text(json.dumps(changed))
+    command = ("replay", recording, "--json", "--against-parameters")
+    equal = clv(*command, same)
+    done = clv(*command, other)
+    assert equal.returncode == 0, equal.stderr
+    assert done.returncode == 1, done.stderr
+    document = json.loads(done.stdout)
+    assert document["components"].keys() >= {"expected orders", "expected value"}
+    assert "margin so far" not in document["components"]
+
+
+@pytest.fixture(scope="module")
+def kept(recording, tmp_path_factory):
+    """What the recording comes to, kept by a replay."""
+    path = tmp_path_factory.mktemp("kept") / "before.kept"
+    done = clv("replay", recording, "--keep", path, "--json")
+    assert done.returncode == 0, done.stderr
+    return path
+
+
+def test_what_was_kept_is_what_comes_again(recording, kept, tmp_path):
+    again = tmp_path / "again.kept"
+    clv("replay", recording, "--keep", again, "--speed", "1e12", "--json")
+    done = clv("replay", recording, "--against-kept", kept, "--json")
+    assert done.returncode == 0, done.stderr
+    document = json.loads(done.stdout)
+    assert document["differs"] is False
+    assert document["customers"][0] == document["customers"][1] > 0
+    assert again.read_bytes() == kept.read_bytes()
+
+
+def test_what_another_version_came_to_differs_by_customer(recording, kept):
+    """Under another configuration, as another version might have it."""
+    done = clv("replay", recording, "--against-kept", kept, CLV_ECONOMICS__MARGIN="0.6")
+    assert done.returncode == 1, done.stderr
+    assert "before.kept, by clv-streams" in done.stdout
+    assert "margin so far" in done.stdout
+    assert "lifecycle" not in done.stdout.partition("customers differ")[0]
+
+
+def test_only_the_same_events_in_the_same_currency_are_compared(recording, kept, tmp_path):
+    other = tmp_path / "other.clvrec"
+    write_events(other, some_events(7), TICK, PARAMETERS, partitions=2)
+    done = clv("replay", other, "--against-kept", kept)
+    assert done.returncode == 1
+    assert "is of other events, replayed from" in done.stderr
+    done = clv("replay", recording, "--against-kept", kept, CLV_ECONOMICS__CURRENCY="EUR")
+    assert done.returncode == 1
+    assert "its values are in USD, and the shop's currency is EUR" in done.stderr
+
+
+def damaged(data: bytes) -> bytes:
+    return data[:200] + bytes([data[200] ^ 255]) + data[201:]
+
+
+def newer(data: bytes) -> bytes:
+    head, _, rest = gzip.decompress(data).partition(b"\n")
+    return gzip.compress(json.dumps(json.loads(head) | {"version": 2}).encode() + b"\n" + rest)
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        (lambda data: data[: len(data) // 2], "is cut off, or damaged"),
+        (damaged, "damaged"),
+        (newer, "this program reads up to 1: use a newer one"),
+        (lambda _: b"customer,value\n", "is no result that `clv replay --keep` wrote"),
+        (lambda _: gzip.compress(b'{"a": 1}\n'), "is no result that `clv replay --keep` wrote"),
+        (lambda _: gzip.compress(b""), "is cut off"),
+    ],
+)
+def test_a_file_that_is_no_kept_result_is_refused(recording, kept, tmp_path, change, problem):
+    path = tmp_path / "changed.kept"
+    path.write_bytes(change(kept.read_bytes()))
+    done = clv("replay", recording, "--against-kept", path)
+    assert done.returncode == 1
+    assert "changed.kept: " in done.stderr
+    assert problem in " ".join(done.stderr.split())
