@@ -209,8 +209,9 @@ def _check(
             raise CommandError(f"{option} is for --into {target}")
     if yes_touch is not None and into is not Target.production:
         raise CommandError("--yes-touch is for --into production")
-    if (step or keep) and into is not Target.memory:
-        raise CommandError("--step and --keep are for --into memory")
+    for option, given in (("--step", step), ("--keep", keep is not None)):
+        if given and into is not Target.memory:
+            raise CommandError(f"{option} is for --into memory")
     if resume and into not in (Target.topics, Target.sandbox):
         raise CommandError("--resume is for --into topics and --into sandbox")
 
