@@ -18,11 +18,15 @@ from .node import KafkaFailed, KafkaNode, free_ports
 __all__ = ["KafkaCluster", "KafkaFailed", "KafkaNode", "Security", "kafka_missing_reason"]
 
 
+_AUTHORIZER = "org.apache.kafka.metadata.authorizer.StandardAuthorizer"
+
+
 class Security:
     """What clients need to be let in: TLS, and a name and password.
 
     protocol: SSL, SASL_SSL or SASL_PLAINTEXT. mechanism: PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512.
     client_certificate: whether the broker asks for the client's certificate (with TLS only).
+    others: more users, with their passwords.
     """
 
     def __init__(
@@ -33,12 +37,14 @@ class Security:
         username: str = "clv",
         password: str = "a secret",
         client_certificate: bool = False,
+        others: Mapping[str, str] | None = None,
     ) -> None:
         self.protocol = protocol
         self.mechanism = mechanism
         self.username = username
         self.password = password
         self.client_certificate = client_certificate
+        self.passwords = {username: password, **(others or {})}
 
     @property
     def is_encrypted(self) -> bool:
@@ -66,8 +72,10 @@ class Security:
         if self.asks_password:
             prefix = f"listener.name.client.{self.mechanism.lower()}.sasl.jaas.config"
             if self.mechanism == "PLAIN":
-                users = f' user_{self.username}="{self.password}"'
-                module = f"org.apache.kafka.common.security.plain.PlainLoginModule required{users};"
+                users = " ".join(f'user_{name}="{word}"' for name, word in self.passwords.items())
+                module = (
+                    f"org.apache.kafka.common.security.plain.PlainLoginModule required {users};"
+                )
             else:
                 module = "org.apache.kafka.common.security.scram.ScramLoginModule required;"
             result |= {
@@ -80,8 +88,11 @@ class Security:
         """What the storage is formatted with: SCRAM's users live in the cluster's own log."""
         if not self.asks_password or self.mechanism == "PLAIN":
             return []
-        entry = f"{self.mechanism}=[name={self.username},password={self.password}]"
-        return ["--add-scram", entry]
+        return [
+            word
+            for name, password in self.passwords.items()
+            for word in ("--add-scram", f"{self.mechanism}=[name={name},password={password}]")
+        ]
 
 
 class KafkaCluster:
@@ -89,7 +100,8 @@ class KafkaCluster:
 
     directory: where everything is kept. advertised: for each node the port that clients are told,
     where a proxy stands in front of it. properties: more broker properties, which win. security:
-    what the clients' listener asks for; the brokers' own is always open.
+    what the clients' listener asks for; the brokers' own is always open. superusers: with them the
+    cluster asks ACLs, which these users do not need, nor does who comes by the brokers' listener.
     """
 
     def __init__(
@@ -100,6 +112,7 @@ class KafkaCluster:
         advertised: Sequence[int] | None = None,
         properties: Mapping[str, str] | None = None,
         security: Security | None = None,
+        superusers: Sequence[str] = (),
     ) -> None:
         if directory is None:
             raise TypeError("KafkaCluster needs a directory, such as tmp_path")
@@ -117,6 +130,10 @@ class KafkaCluster:
         shared = _shared_properties(nodes) | {"controller.quorum.voters": voters}
         if security is not None:
             shared |= security.properties(self.certificates)
+        if superusers:
+            # The brokers' and controllers' listeners ask for no login: they are ANONYMOUS.
+            names = ";".join(f"User:{name}" for name in (*superusers, "ANONYMOUS"))
+            shared |= {"authorizer.class.name": _AUTHORIZER, "super.users": names}
         self.nodes = [
             KafkaNode(
                 n + 1,

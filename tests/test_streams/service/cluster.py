@@ -12,6 +12,7 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from aiokafka.errors import KafkaError
 
 from models.contracts.clock import Tick
 from models.contracts.parameters import Parameters
-from streams.cache import ScoreCache, connect
+from streams.cache import CachedScore, ScoreCache, connect
 from streams.connection import Broker
 from streams.embedded import EmbeddedRedis
 from streams.files.outgoing import OutgoingEvent
@@ -210,7 +211,9 @@ class Cluster:
         redis = connect(self.redis_url)
         try:
             cache = ScoreCache(redis)
-            found = {customer: await cache.get(customer) for customer in customers}
+            waiting, found = iter(customers), dict[str, CachedScore | None]()
+            while some := list(islice(waiting, 200)):
+                found |= zip(some, await asyncio.gather(*map(cache.get, some)), strict=True)
         finally:
             await redis.aclose()
         return {

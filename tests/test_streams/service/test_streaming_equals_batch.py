@@ -1,7 +1,9 @@
 """After the stream has consumed a data set, everybody's value is what the batch says."""
 
+import json
 import math
 import random
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -17,6 +19,7 @@ from .cluster import cluster
 SIMULATED = "cdnow, with simulated support, refunds and acquisition"
 
 
+@cache
 def events_of(name):
     if name == SIMULATED:
         return list(with_simulation(DATASETS["cdnow"], seed=1))
@@ -28,6 +31,16 @@ def events_of(name):
 
 def dataset_of(name):
     return DATASETS["cdnow" if name == SIMULATED else name]
+
+
+@cache
+def batch_of(name):
+    """Fitted parameters, and each customer's document by the batch."""
+    events, dataset = events_of(name), dataset_of(name)
+    economics = Economics(currency=dataset.currency)
+    parameters = fit_events(events, dataset.as_of, "day", economics)
+    batch = score_events(events, Context(economics, parameters), dataset.as_of)
+    return parameters, {u.customer_id: json.loads(u.document)["data"] for u in batch.updates}
 
 
 def differences(expected, actual, path=""):
@@ -50,6 +63,8 @@ EXACT = ("statistics", "realised", "totals", "windows", "segments")
 def assert_equal(expected, actual):
     assert actual.keys() == expected.keys()
     for customer, document in expected.items():
+        if document | {"version": 0} == actual[customer] | {"version": 0}:
+            continue  # To the last digit, as they are nearly always.
         assert list(differences(document, actual[customer])) == [], customer
         for part in EXACT:
             assert actual[customer][part] == document[part], (customer, part)
@@ -69,11 +84,7 @@ async def test_streaming_equals_batch(name, shuffled, workers, broker, tmp_path:
     events = events_of(name)
     dataset = dataset_of(name)
     economics = Economics(currency=dataset.currency)
-    parameters = fit_events(events, dataset.as_of, "day", economics)
-    batch = score_events(events, Context(economics, parameters), dataset.as_of)
-    expected = {
-        update.customer_id: msg["data"] for update, msg in ((u, _json(u)) for u in batch.updates)
-    }
+    parameters, expected = batch_of(name)
     sent = events
     if shuffled:
         dice = random.Random(5)
@@ -94,9 +105,3 @@ async def test_streaming_equals_batch(name, shuffled, workers, broker, tmp_path:
             assert await worker.stop() == 0, worker.log.read_text()[-2_000:]
     refused = sum(1 for event in sent if event.key is None)
     assert len(letters) == refused
-
-
-def _json(update):
-    import json
-
-    return json.loads(update.document)
