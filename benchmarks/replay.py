@@ -1,4 +1,4 @@
-"""How fast a data set is replayed in memory, beside the bare engine on the same events.
+"""How fast events are replayed in memory, beside the bare engine on the same events.
 
 `python -m benchmarks replay`. Each run is a process of its own, in turns. What is timed begins with
 all events in memory and ends with every customer valued; both must come to the same.
@@ -12,7 +12,9 @@ import resource
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
 from statistics import median
@@ -24,17 +26,21 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks import workload
 from benchmarks.report import machine
 from models.context import Context
 from streams.batch import score_events
 from streams.cli.sources import Source, open_source
 from streams.datasets import DATASETS
+from streams.files import OutgoingEvent
 from streams.recording import FromOrders, Results
 from streams.recording.memory import in_memory
 from streams.settings import Settings
 from streams.testing import shop_settings
 
 ROOT = Path(__file__).resolve().parents[1]
+KNOWN = (*DATASETS, *workload.SHAPES)
+MADE_EVENTS = 100_000
 CONTENDERS = {"engine": "the bare engine", "replay": "clv replay, in memory"}
 
 console = Console(width=120)
@@ -53,11 +59,25 @@ class Run:
 
 
 def _events(name: str, count: int) -> tuple[Source, Settings]:
-    """The first events of a data set, all of them for 0, in memory; and its shop."""
-    settings = shop_settings(economics={"currency": DATASETS[name].currency})
-    source = open_source(name, settings.economics)
+    """The first events of a data set or a shape, all of them for 0, in memory; and its shop."""
+    if name in DATASETS:
+        settings = shop_settings(economics={"currency": DATASETS[name].currency})
+        source = open_source(name, settings.economics)
+    else:
+        settings = shop_settings()
+        source = _made(name, count or MADE_EVENTS, settings)
     events = list(islice(source.events(), count or None))
     return replace(source, events=lambda: iter(events), expected=len(events)), settings
+
+
+def _made(name: workload.Shape, count: int, settings: Settings) -> Source:
+    def events() -> Iterator[OutgoingEvent]:
+        for key, value, milliseconds in workload.events(name, count):
+            time = datetime.fromtimestamp(milliseconds / 1000, UTC)
+            yield OutgoingEvent("orders", key, value, workload.HEADERS, time)
+
+    end = datetime.fromtimestamp(workload.START + workload.SPAN_SECONDS, UTC)
+    return Source(name, settings.economics, events, end)
 
 
 def engine(source: Source, settings: Settings) -> tuple[int, float]:
@@ -115,16 +135,17 @@ def _range(values: list[float]) -> str:
 
 def main(
     *,
-    dataset: Annotated[str, typer.Option(help=f"Of {', '.join(DATASETS)}.")] = "cdnow",
-    events: Annotated[int, typer.Option(min=0, help="So many of its first events; 0: all.")] = 0,
+    dataset: Annotated[str, typer.Option(help=f"Of {', '.join(KNOWN)}.")] = "cdnow",
+    events: Annotated[
+        int,
+        typer.Option(min=0, help=f"So many of its first events; 0: all, or {MADE_EVENTS} made."),
+    ] = 0,
     rounds: Annotated[int, typer.Option(min=1, help="Rounds, in turns.")] = 3,
     limit: Annotated[float, typer.Option(help="Seconds allowed to one run.")] = 600,
 ) -> None:
     """Measure a replay in memory beside the bare engine."""
-    if dataset not in DATASETS:
-        raise typer.BadParameter(
-            f"{dataset!r}; known are {', '.join(DATASETS)}", param_hint="--dataset"
-        )
+    if dataset not in KNOWN:
+        raise typer.BadParameter(f"{dataset!r}; known are {', '.join(KNOWN)}")
     runs: dict[str, list[Run]] = {kind: [] for kind in CONTENDERS}
     for number in range(1, rounds + 1):
         for kind, done in runs.items():

@@ -1,0 +1,392 @@
+"""The documented ACLs for Kafka, given to users as they stand there: each does its work by them."""
+
+import asyncio
+import contextlib
+import io
+import json
+import logging
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from contextlib import redirect_stderr, redirect_stdout
+from pathlib import Path
+from typing import NamedTuple
+from unittest.mock import patch
+
+import pytest
+import structlog
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.errors import (
+    GroupAuthorizationFailedError,
+    TopicAuthorizationFailedError,
+)
+from aiokafka.protocol.admin import CreateAclsRequest
+
+from streams.cli import main
+from streams.clients import started
+from streams.embedded import embedded_servers
+from streams.settings import Settings, Topics
+from streams.topics import home_partition, plan
+from tests.servers.kafka import KafkaCluster, Security, kafka_missing_reason
+
+ROOT = Path(__file__).parents[2]
+PARTITIONS = 2
+SOON = 60.0
+"""Seconds; a command's imports alone take some on a busy machine."""
+
+OPERATIONS = {"Read": 3, "Write": 4, "Create": 5, "Describe": 8, "DescribeConfigs": 10}
+RESOURCES = {"topic": 2, "group": 3}
+LITERAL, PREFIXED = 3, 4
+ANY_HOST, ALLOW = "*", 3
+
+MAKER = "worker that makes the topics"
+USERS = {
+    "publisher": ["publisher"],
+    "worker": ["worker"],
+    "operator": ["operator"],
+    "recorder": ["recorder"],
+    "replayer": ["replayer"],
+    "subscriber": ["subscriber"],
+}
+"""Roles of the users of the service `clv`."""
+
+OTHER_USERS = ("maker", "careless")
+"""Workers of another service, whose names begin with `first`."""
+
+ORDERS = "customer_id,date,amount,order_id\nanna,2026-01-01,100,1\nbert,2026-01-05,20,2\n"
+
+
+class Rule(NamedTuple):
+    """A line of the documentation, for one resource; kind: topic or group."""
+
+    role: str
+    kind: str
+    name: str
+    pattern: int
+    operations: tuple[str, ...]
+
+
+def documented() -> list[Rule]:
+    """What docs/security.md tells operators to give each role."""
+    text = (ROOT / "docs/security.md").read_text()
+    section = text.partition("\n### ACLs\n")[2].partition("\n## ")[0]
+    rules = []
+    for line in section.splitlines():
+        if not line.startswith("|"):
+            continue
+        role, resource, operations = (cell.strip() for cell in line.strip("|").split("|"))
+        if role == "role" or not role.strip("-"):
+            continue
+        [kind] = re.findall(r"^(topic|group)", resource)
+        pattern = PREFIXED if ", prefix" in resource else LITERAL
+        names = re.findall(r"`([^`]+)`", resource)
+        assert names, line
+        allowed = tuple(operations.split(", "))
+        rules += [Rule(role, kind, name, pattern, allowed) for name in names]
+    return rules
+
+
+def of_first(name: str) -> str:
+    """The name that a topic or group of the service `clv` has in the service `first`."""
+    return f"first{name[3:]}" if re.match("clv(-|$)", name) else f"first.{name}"
+
+
+def settings_of_first() -> Settings:
+    names = {role: of_first(name) for role, name in Topics().model_dump().items()}
+    return Settings(app_id="first", topics=Topics(**names), partitions=PARTITIONS)
+
+
+def password(user: str) -> str:
+    return f"{user}-Pa55"
+
+
+class Server:
+    """A broker that asks ACLs, a Redis, and the users."""
+
+    def __init__(self, kafka: KafkaCluster, redis: str) -> None:
+        self.kafka = kafka
+        self.redis = redis
+
+    def client(self, user: str) -> dict[str, str]:
+        return {
+            "bootstrap_servers": self.kafka.address,
+            "security_protocol": "SASL_PLAINTEXT",
+            "sasl_mechanism": "PLAIN",
+            "sasl_plain_username": user,
+            "sasl_plain_password": password(user),
+        }
+
+    def variables(self, user: str, settings: Settings | None = None) -> dict[str, str]:
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("CLV_")}
+        settings = settings or Settings()
+        topics = settings.topics.model_dump()
+        return {
+            **kept,
+            "PYTHONPATH": str(ROOT),
+            "CLV_BROKER": self.kafka.address,
+            "CLV_REDIS": self.redis,
+            "CLV_KAFKA_SECURITY__PROTOCOL": "SASL_PLAINTEXT",
+            "CLV_KAFKA_SECURITY__MECHANISM": "PLAIN",
+            "CLV_KAFKA_SECURITY__USERNAME": user,
+            "CLV_KAFKA_SECURITY__PASSWORD": password(user),
+            "CLV_PARTITIONS": str(PARTITIONS),
+            "CLV_APP_ID": settings.app_id,
+            "CLV_REDIS_PREFIX": settings.app_id,
+            "CLV_COMMIT_INTERVAL": "0.2",
+            **{f"CLV_TOPICS__{role.upper()}": name for role, name in topics.items()},
+        }
+
+    async def allow(self, user: str, rules: list[Rule]) -> None:
+        async with started(AIOKafkaAdminClient(**self.client("admin"))) as admin:
+            for rule in rules:
+                for operation in rule.operations:
+                    answer = await admin._send_request(
+                        CreateAclsRequest(
+                            RESOURCES[rule.kind], rule.name, rule.pattern, f"User:{user}",
+                            ANY_HOST, OPERATIONS[operation], ALLOW,
+                        )
+                    )  # fmt: skip
+                    assert [code for code, _ in answer.creation_responses] == [0], rule
+
+    async def make_topics(self) -> None:
+        """As an administrator does it, by what docker/create-topics.sh lists."""
+        async with started(AIOKafkaAdminClient(**self.client("admin"))) as admin:
+            made = await admin.create_topics(
+                [
+                    NewTopic(topic.name, topic.partitions, 1, topic_configs=dict(topic.config))
+                    for topic in plan(Settings(partitions=PARTITIONS))
+                ]
+            )
+            assert {error[1] for error in made.topic_errors} == {0}
+
+    async def topics(self) -> set[str]:
+        async with started(AIOKafkaAdminClient(**self.client("admin"))) as admin:
+            return set(await admin.list_topics())
+
+    async def publish(self, user: str, *records: tuple[str, str, bytes]) -> None:
+        """Topic, key and value of each record."""
+        async with started(AIOKafkaProducer(**self.client(user), acks="all")) as producer:
+            for topic, key, value in records:
+                await producer.send_and_wait(topic, value, key=key.encode())
+
+    async def read(self, user, topic, count, group=None) -> list:
+        """The first records of a topic, once there are as many."""
+        found: list = []
+        client = AIOKafkaConsumer(
+            topic, **self.client(user), group_id=group, auto_offset_reset="earliest"
+        )
+        async with started(client) as consumer, asyncio.timeout(SOON):
+            while len(found) < count:
+                for records in (await consumer.getmany(timeout_ms=100)).values():
+                    found += records
+        return found
+
+    async def latest(self, user: str, done) -> dict[str, dict | None]:
+        """The value of each customer, read as `user` until `done` says so of them."""
+        values: dict[str, dict | None] = {}
+        client = AIOKafkaConsumer(
+            "clv.updates", **self.client(user), auto_offset_reset="earliest", group_id="crm-values"
+        )
+        async with started(client) as consumer, asyncio.timeout(SOON):
+            while not done(values):
+                for records in (await consumer.getmany(timeout_ms=100)).values():
+                    for record in records:
+                        content = json.loads(record.value) if record.value else None
+                        values[record.key.decode()] = content
+        return values
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    if reason := kafka_missing_reason():
+        pytest.skip(reason)
+    others = {user: password(user) for user in (*USERS, *OTHER_USERS, "stranger")}
+    security = Security(
+        "SASL_PLAINTEXT", "PLAIN", username="admin", password=password("admin"), others=others
+    )
+    directory = tmp_path_factory.mktemp("kafka")
+    kafka = KafkaCluster(1, directory, security=security, superusers=["admin"])
+    with asyncio.Runner() as runner:
+        stack = contextlib.AsyncExitStack()
+        try:
+            runner.run(stack.enter_async_context(kafka))
+            servers = runner.run(stack.enter_async_context(embedded_servers(broker=False)))
+            made = Server(kafka, servers.redis.url)
+            for user, roles in USERS.items():
+                rules = [rule for rule in documented() if rule.role in roles]
+                assert rules, user
+                runner.run(made.allow(user, rules))
+            yield made
+        finally:
+            runner.run(stack.aclose())
+
+
+class Worker:
+    """`clv worker` as a process."""
+
+    def __init__(self, variables: dict[str, str], log: Path) -> None:
+        self.log = log
+        with log.open("wb") as file:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "streams.cli", "worker"], env=variables, stdout=file,
+                stderr=file,
+            )  # fmt: skip
+
+    def said(self) -> str:
+        return self.log.read_text()
+
+    def wait_for(self, text: str) -> None:
+        until = time.monotonic() + SOON
+        while text not in self.said():
+            assert self.process.poll() is None, self.said()[-3_000:]
+            assert time.monotonic() < until, self.said()[-3_000:]
+            time.sleep(0.05)
+
+    def ended(self) -> int:
+        try:
+            return self.process.wait(SOON)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            raise
+
+    def stop(self) -> int:
+        self.process.send_signal(signal.SIGTERM)
+        return self.ended()
+
+
+@contextlib.contextmanager
+def working(variables, log):
+    worker = Worker(variables, log)
+    try:
+        yield worker
+    finally:
+        if worker.process.poll() is None:
+            worker.process.kill()
+            worker.process.wait()
+
+
+@pytest.fixture(scope="module")
+def service(server, tmp_path_factory):
+    """The service on topics that an administrator made: its worker may make none of them."""
+    asyncio.run(server.make_topics())
+    log = tmp_path_factory.mktemp("worker") / "worker.log"
+    with working(server.variables("worker"), log) as worker:
+        worker.wait_for('"worker started"')
+        yield worker
+        assert worker.process.poll() is None, worker.said()[-3_000:]
+        assert worker.stop() == 0, worker.said()[-3_000:]
+
+
+def clv(variables, *arguments: object) -> subprocess.CompletedProcess[str]:
+    """Run a command to its end in this process, where a start costs nothing."""
+    root = logging.getLogger()
+    handlers, level = root.handlers, root.level
+    said, printed = io.StringIO(), io.StringIO()
+    try:
+        with (
+            patch.dict(os.environ, variables, clear=True),
+            patch.object(sys, "argv", ["clv", *map(str, arguments)]),
+            redirect_stderr(said),
+            redirect_stdout(printed),
+            pytest.raises(SystemExit) as ended,
+        ):
+            main()
+    finally:
+        root.handlers = handlers
+        root.setLevel(level)
+        structlog.reset_defaults()
+    status = ended.value.code
+    assert isinstance(status, int)
+    return subprocess.CompletedProcess(arguments, status, printed.getvalue(), said.getvalue())
+
+
+def event(kind: str, **data: object) -> bytes:
+    at = "2026-01-03T10:00:00Z"
+    identity = "-".join(map(str, (kind, *data.values())))
+    document = {"specversion": "1.0", "id": identity, "source": "/shop", "type": kind, "time": at}
+    return json.dumps({**document, "data": data}).encode()
+
+
+def order(customer: str, number: str, total: str = "40.00") -> bytes:
+    return event(
+        "order.placed", order_id=number, customer_id=customer, placed_at="2026-01-03T10:00:00Z",
+        currency="USD", total=total,
+    )  # fmt: skip
+
+
+def elsewhere(customer: str) -> str:
+    """A customer, or key, of another partition."""
+    home = home_partition(customer.encode(), PARTITIONS)
+    names = (f"other-{number}" for number in range(100))
+    return next(n for n in names if home_partition(n.encode(), PARTITIONS) != home)
+
+
+STAYS, GOES = "ida", elsewhere("ida")
+"""Merged across partitions, by a message between them."""
+
+
+def test_the_documentation_names_the_topics_of_the_service_and_no_others():
+    named = {(rule.kind, rule.name) for rule in documented() if rule.pattern == LITERAL}
+    topics = {topic.name for topic in plan(Settings())}
+    assert {name for kind, name in named if kind == "topic"} - topics <= {"clv-__assignor-__leader"}
+    assert topics <= {name for kind, name in named if kind == "topic"}
+    made = {rule.name for rule in documented() if rule.role == MAKER}
+    assert made == topics
+
+
+def test_a_publisher_writes_events_and_a_worker_does_all_its_work_of_them(server, service):
+    erased = event("customer.erased", customer_id="eve", erased_at="2026-01-04T10:00:00Z")
+    merged = event(
+        "customer.merged", customer_id=STAYS, merged_from=GOES, merged_at="2026-01-04T10:00:00Z"
+    )
+    ticket = event(
+        "ticket.opened", ticket_id="t1", customer_id="ida", opened_at="2026-01-03T10:00:00Z",
+        channel="email",
+    )  # fmt: skip
+    asyncio.run(
+        server.publish(
+            "publisher",
+            ("shop.orders", STAYS, order(STAYS, "1")),
+            ("shop.orders", GOES, order(GOES, "2")),
+            ("shop.orders", "eve", order("eve", "3")),
+            ("shop.orders", elsewhere("mis-keyed"), order("mis-keyed", "4")),
+            ("shop.orders", "refused", order("refused", "5", total="many")),
+            ("shop.support", "ida", ticket),
+            ("shop.customers", STAYS, merged),
+            ("shop.customers", "eve", erased),
+        )
+    )
+
+    def done(values):
+        gone = all(name in values and values[name] is None for name in (GOES, "eve"))
+        both = (values.get(STAYS) or {}).get("orders") == 2
+        return gone and both and values.get("mis-keyed") is not None
+
+    asyncio.run(server.latest("subscriber", done))
+    [letter] = asyncio.run(server.read("recorder", "clv.dead-letters", 1))
+    assert letter.key == b"refused"
+    assert service.process.poll() is None
+
+
+def test_a_publisher_can_do_nothing_else(server, service):
+    with pytest.raises(TopicAuthorizationFailedError, match=r"clv\.updates"):
+        asyncio.run(server.read("publisher", "clv.updates", 1))
+    with pytest.raises(TopicAuthorizationFailedError, match=r"shop\.orders"):
+        asyncio.run(server.read("publisher", "shop.orders", 1))
+    with pytest.raises(TopicAuthorizationFailedError, match=r"clv\.clock"):
+        asyncio.run(server.publish("publisher", ("clv.clock", "k", b"{}")))
+
+
+def test_a_subscriber_reads_in_a_group_of_its_own_and_writes_nothing(server, service):
+    changes = asyncio.run(server.read("subscriber", "clv.segment-changes", 1, group="crm-1"))
+    assert changes
+    with pytest.raises(GroupAuthorizationFailedError, match="clv"):
+        asyncio.run(server.read("subscriber", "clv.updates", 1, group="clv"))
+    with pytest.raises(TopicAuthorizationFailedError, match=r"clv\.updates"):
+        asyncio.run(server.publish("subscriber", ("clv.updates", "ida", b"{}")))
+    with pytest.raises(TopicAuthorizationFailedError, match=r"shop\.orders"):
+        asyncio.run(server.read("subscriber", "shop.orders", 1))
