@@ -39,6 +39,9 @@ def build_app(
         broker_max_poll_records=settings.poll_records,
         topic_partitions=partitions,
         topic_replication_factor=settings.replication,
+        # All topics are there already; a worker may have no right to create any.
+        topic_allow_declare=False,
+        topic_disable_leader=True,
         state_dir=settings.state_dir,
     )
     app.one_by_one = frozenset({settings.topics.clock})

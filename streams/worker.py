@@ -48,6 +48,10 @@ REPORT_SECONDS = 30.0
 """Between two lines about lag and rates."""
 
 
+class WorkerBroken(Exception):
+    """A part of the worker ended without an error of its own; the text is what it ended by."""
+
+
 @asynccontextmanager
 async def running_app(
     settings: Settings, broker: Broker, redis_url: str, observer: Observer | None = None
@@ -136,9 +140,14 @@ async def run_worker(settings: Settings, broker: Broker, redis_url: str) -> None
 
 def _is_fenced(error: BaseException | None) -> bool:
     """Whether an error, or what led to it, is that the group gave the worker up."""
-    while error is not None and not isinstance(error, LeaseLost):
+    seen: list[BaseException] = []
+    # Faust raises errors from themselves.
+    while error is not None and error not in seen:
+        if isinstance(error, LeaseLost):
+            return True
+        seen.append(error)
         error = error.__cause__
-    return error is not None
+    return False
 
 
 def _leave_on_signals(leaving: asyncio.Event) -> None:
@@ -173,7 +182,11 @@ async def _work(
         if watching.done():
             watching.result()
     if app.crashed:
-        raise app.crash_reason
+        reason = app.crash_reason
+        # A cancellation would pass for an end that somebody asked for.
+        if not isinstance(reason, Exception):
+            raise WorkerBroken(repr(reason)) from reason
+        raise reason
 
 
 async def _watch(observer: Observer) -> None:

@@ -28,7 +28,7 @@ from streams.cli.running import InterruptedBySignalError
 from streams.cli.score import score
 from streams.cli.show import segments, show, top
 from streams.cli.tick import tick
-from streams.cli.worker import describe, worker
+from streams.cli.worker import REFUSALS, describe, worker
 from streams.connection import BrokerUnusable, SecurityUnusable, shown_url
 from streams.datasets import DatasetMissingError
 from streams.embedded import EmbeddedServerError
@@ -95,6 +95,8 @@ def main() -> None:
         app()
     except _SPEAKING as error:
         _fail(str(error))
+    except REFUSALS as error:
+        _fail(f"the broker refuses it: {describe(error)}; docs/security.md lists the ACLs")
     except KafkaError as error:
         _fail(
             f"the broker cannot be used: {describe(error)}; is it running, and is CLV_BROKER "

@@ -39,8 +39,9 @@ async def published_result(settings: Settings) -> Result:
     missing = [names[role] for role in OUTCOME if names[role] not in counts]
     if missing:
         raise CommandError(
-            f"there is no topic {', '.join(missing)} at {broker}; a worker makes them when it "
-            "starts. If they have other names, set CLV_APP_ID and CLV_TOPICS__…"
+            f"there is no topic {', '.join(missing)} at {broker}, or none that this user may see; "
+            "a worker makes them when it starts. If they have other names, set CLV_APP_ID and "
+            "CLV_TOPICS__…"
         )
     topics = [RecordedTopic(role, names[role], counts[names[role]]) for role in OUTCOME]
     with progress_bars() as bars:

@@ -109,8 +109,8 @@ async def topics_at_broker(settings: Settings, roles: Sequence[str]) -> list[Rec
     missing = [names[role] for role in roles if names[role] not in counts]
     if missing:
         raise CommandError(
-            f"there is no topic {', '.join(missing)} at {need_broker(settings)}; name fewer by "
-            "--topics, or set CLV_TOPICS__… if they have other names"
+            f"there is no topic {', '.join(missing)} at {need_broker(settings)}, or none that this "
+            "user may see; name fewer by --topics, or set CLV_TOPICS__… if they have other names"
         )
     return [RecordedTopic(role, names[role], counts[names[role]]) for role in roles]
 

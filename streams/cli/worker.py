@@ -8,6 +8,11 @@ from typing import Annotated
 
 import structlog
 import typer
+from aiokafka.errors import (
+    ClusterAuthorizationFailedError,
+    GroupAuthorizationFailedError,
+    TopicAuthorizationFailedError,
+)
 
 from streams.cache import RedisUnusable
 from streams.cli.configuration import load_settings, need_broker, need_redis
@@ -22,6 +27,14 @@ from streams.topics import TopicsUnusable
 from streams.worker import run_worker
 
 log = structlog.get_logger(__name__)
+
+_REFUSED: dict[type[BaseException], str] = {
+    TopicAuthorizationFailedError: "topic",
+    GroupAuthorizationFailedError: "group",
+    ClusterAuthorizationFailedError: "the cluster",
+}
+REFUSALS = tuple(_REFUSED)
+"""What a broker says to a user without the right."""
 
 
 def worker(
@@ -62,6 +75,16 @@ async def _work(settings: Settings, embedded: bool, verbose: bool) -> None:
 
 
 def describe(error: BaseException) -> str:
-    """An error in one line: its class says what its text leaves out."""
+    """An error in one line: its class says what its text leaves out, and of a refusal what of."""
+    if isinstance(error, REFUSALS):
+        kind = _REFUSED[type(error)]
+        return f"{type(error).__name__}: this user has not the right to do that with {kind}" + (
+            f" {_named(error.args[0])}" if error.args else ""
+        )
     text, name = str(error), type(error).__name__
     return text if text.startswith(name) else f"{name}: {text}" if text else repr(error)
+
+
+def _named(what: object) -> str:
+    """A topic or a group, or several topics, as aiokafka tells them."""
+    return ", ".join(sorted(map(str, what))) if isinstance(what, set | list) else str(what)

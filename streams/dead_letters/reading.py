@@ -55,8 +55,9 @@ class DeadLetters:
         counts = await partition_counts(self._broker)
         if self.topic not in counts:
             raise LettersMissing(
-                f"there is no topic {self.topic} at {self._broker}; a worker makes it when it "
-                "starts. If it has another name, set CLV_TOPICS__DEAD_LETTERS"
+                f"there is no topic {self.topic} at {self._broker}, or none that this user may "
+                "see; a worker makes it when it starts. If it has another name, set "
+                "CLV_TOPICS__DEAD_LETTERS"
             )
         self.partitions = counts[self.topic]
         return counts

@@ -79,6 +79,11 @@ class BatchApp(faust.App):  # type: ignore[misc]
     def _create_directories(self) -> None:
         """None of Faust's own."""
 
+    def _crash(self, reason: BaseException) -> None:
+        # The first reason is the one; what is cancelled because of it crashes in its turn.
+        if not self.crashed:
+            super()._crash(reason)
+
     async def _producer_flush(self, logger: Any) -> None:
         try:
             await super()._producer_flush(logger)

@@ -11,6 +11,7 @@ from typing import Any
 from faust.transport.consumer import Consumer, ensure_TP
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
+from mode import Service
 
 from streams.transport.batches import BatchMessage, RecordBatch
 from streams.transport.lease import renew_by_answers
@@ -19,6 +20,8 @@ from streams.transport.producer import DeliveryFailed
 _LOOK_SECONDS = 0.05
 _PLACE_SECONDS = 10.0
 """How long a rebalance may take to be noticed that has just begun."""
+
+_REFUSAL_SECONDS = 1.0
 
 
 class PositionUnknown(Exception):
@@ -218,6 +221,16 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
 
 class BatchConsumer(BatchDelivery, driver.Consumer):  # type: ignore[misc]
     """Faust's aiokafka consumer with batch delivery."""
+
+    @Service.task  # type: ignore[untyped-decorator]
+    async def _tell_what_the_group_refuses(self) -> None:
+        """Crash by it: aiokafka tells who fetches, and nobody does before there are partitions."""
+        while not self.should_stop:
+            await self.sleep(_REFUSAL_SECONDS)
+            consumer = self._thread._consumer  # noqa: SLF001
+            error = getattr(getattr(consumer, "_coordinator", None), "_pending_exception", None)
+            if error is not None:
+                raise error
 
     def _new_consumer_thread(self) -> BatchConsumerThread:
         return BatchConsumerThread(self, loop=self.loop, beacon=self.beacon)

@@ -54,10 +54,14 @@ USERS = {
 }
 """Roles of the users of the service `clv`."""
 
-OTHER_USERS = ("maker", "careless")
+OTHER_USERS = ("maker", "careless", "groupless")
 """Workers of another service, whose names begin with `first`."""
 
-ORDERS = "customer_id,date,amount,order_id\nanna,2026-01-01,100,1\nbert,2026-01-05,20,2\n"
+ORDERS = """\
+customer_id,date,amount,order_id,currency
+anna,2026-01-01,100,1,USD
+bert,2026-01-05,20,2,USD
+"""
 
 
 class Rule(NamedTuple):
@@ -173,31 +177,17 @@ class Server:
             for topic, key, value in records:
                 await producer.send_and_wait(topic, value, key=key.encode())
 
-    async def read(self, user, topic, count, group=None) -> list:
-        """The first records of a topic, once there are as many."""
+    async def read(self, user, topic, *, group=None, done=bool) -> list:
+        """The records of a topic from its beginning, once `done` says so of them."""
         found: list = []
         client = AIOKafkaConsumer(
             topic, **self.client(user), group_id=group, auto_offset_reset="earliest"
         )
         async with started(client) as consumer, asyncio.timeout(SOON):
-            while len(found) < count:
+            while not done(found):
                 for records in (await consumer.getmany(timeout_ms=100)).values():
                     found += records
         return found
-
-    async def latest(self, user: str, done) -> dict[str, dict | None]:
-        """The value of each customer, read as `user` until `done` says so of them."""
-        values: dict[str, dict | None] = {}
-        client = AIOKafkaConsumer(
-            "clv.updates", **self.client(user), auto_offset_reset="earliest", group_id="crm-values"
-        )
-        async with started(client) as consumer, asyncio.timeout(SOON):
-            while not done(values):
-                for records in (await consumer.getmany(timeout_ms=100)).values():
-                    for record in records:
-                        content = json.loads(record.value) if record.value else None
-                        values[record.key.decode()] = content
-        return values
 
 
 @pytest.fixture(scope="module")
@@ -332,7 +322,7 @@ STAYS, GOES = "ida", elsewhere("ida")
 def test_the_documentation_names_the_topics_of_the_service_and_no_others():
     named = {(rule.kind, rule.name) for rule in documented() if rule.pattern == LITERAL}
     topics = {topic.name for topic in plan(Settings())}
-    assert {name for kind, name in named if kind == "topic"} - topics <= {"clv-__assignor-__leader"}
+    assert {name for kind, name in named if kind == "topic"} <= topics
     assert topics <= {name for kind, name in named if kind == "topic"}
     made = {rule.name for rule in documented() if rule.role == MAKER}
     assert made == topics
@@ -361,32 +351,201 @@ def test_a_publisher_writes_events_and_a_worker_does_all_its_work_of_them(server
         )
     )
 
-    def done(values):
+    def done(records):
+        values = {record.key.decode(): record.value for record in records}
         gone = all(name in values and values[name] is None for name in (GOES, "eve"))
-        both = (values.get(STAYS) or {}).get("orders") == 2
+        stays = json.loads(values.get(STAYS) or b"{}").get("data", {}).get("totals", {})
+        both = (stays.get("orders"), stays.get("contacts")) == (2, 1)
         return gone and both and values.get("mis-keyed") is not None
 
-    asyncio.run(server.latest("subscriber", done))
-    [letter] = asyncio.run(server.read("recorder", "clv.dead-letters", 1))
+    asyncio.run(server.read("subscriber", "clv.updates", group="crm-values", done=done))
+    [letter] = asyncio.run(server.read("recorder", "clv.dead-letters"))
     assert letter.key == b"refused"
     assert service.process.poll() is None
 
 
 def test_a_publisher_can_do_nothing_else(server, service):
     with pytest.raises(TopicAuthorizationFailedError, match=r"clv\.updates"):
-        asyncio.run(server.read("publisher", "clv.updates", 1))
+        asyncio.run(server.read("publisher", "clv.updates"))
     with pytest.raises(TopicAuthorizationFailedError, match=r"shop\.orders"):
-        asyncio.run(server.read("publisher", "shop.orders", 1))
+        asyncio.run(server.read("publisher", "shop.orders"))
     with pytest.raises(TopicAuthorizationFailedError, match=r"clv\.clock"):
         asyncio.run(server.publish("publisher", ("clv.clock", "k", b"{}")))
 
 
 def test_a_subscriber_reads_in_a_group_of_its_own_and_writes_nothing(server, service):
-    changes = asyncio.run(server.read("subscriber", "clv.segment-changes", 1, group="crm-1"))
+    changes = asyncio.run(server.read("subscriber", "clv.segment-changes", group="crm-1"))
     assert changes
     with pytest.raises(GroupAuthorizationFailedError, match="clv"):
-        asyncio.run(server.read("subscriber", "clv.updates", 1, group="clv"))
+        asyncio.run(server.read("subscriber", "clv.updates", group="clv"))
     with pytest.raises(TopicAuthorizationFailedError, match=r"clv\.updates"):
         asyncio.run(server.publish("subscriber", ("clv.updates", "ida", b"{}")))
     with pytest.raises(TopicAuthorizationFailedError, match=r"shop\.orders"):
-        asyncio.run(server.read("subscriber", "shop.orders", 1))
+        asyncio.run(server.read("subscriber", "shop.orders"))
+
+
+COMMANDS = {
+    "doctor": ["doctor"],
+    "load": ["load", "FILES/orders.csv"],
+    "backfill": ["backfill", "FILES/history.csv"],
+    "tick": ["tick"],
+    "fit": ["fit", "cdnow", "--in-sample", "--publish"],
+    "dead-letters list": ["dead-letters", "list", "--json"],
+    "dead-letters retry": ["dead-letters", "retry", "--all", "--force"],
+    "dead-letters export": ["dead-letters", "export", "FILES/letters.jsonl", "--all"],
+    "rebuild-cache": ["rebuild-cache", "--clear"],
+    "replay": ["replay", "FILES/orders.csv", "--into", "production", "--yes-touch", "clv"],
+}
+"""What the operator does, in this order."""
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("files")
+    (directory / "orders.csv").write_text(ORDERS)
+    (directory / "history.csv").write_text(ORDERS.replace("2026", "2024"))
+    return directory
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_an_operator_can_run(command, server, service, files):
+    words = [word.replace("FILES", str(files)) for word in COMMANDS[command]]
+    done = clv(server.variables("operator"), *words)
+    assert done.returncode == 0, done.stderr + done.stdout
+    assert "uthoriz" not in done.stderr + done.stdout
+    assert "does not tell" not in done.stdout
+
+
+def test_only_workers_write_what_workers_tell_each_other(server, service):
+    def refusal(records):
+        return any(b"clv.identity" in dict(record.headers).values() for record in records)
+
+    damaged = ("clv.identity", STAYS, b"\x01 cut off")
+    asyncio.run(server.publish("worker", damaged))
+    asyncio.run(server.read("operator", "clv.dead-letters", done=refusal))
+    words = ["dead-letters", "retry", "--topic", "clv.identity", "--force"]
+    assert "clv.identity" in refused(server.variables("operator"), *words)
+
+
+def test_a_recorder_records_and_digests_and_can_do_nothing_else(server, service, files):
+    variables = server.variables("recorder")
+    recorded = clv(variables, "record", files / "all.clvrec", "--json")
+    assert recorded.returncode == 0, recorded.stderr
+    assert json.loads(recorded.stdout)["records"] > 0
+    digested = clv(variables, "digest", "--json")
+    assert digested.returncode == 0, digested.stderr
+    replayed = clv(variables, "replay", "all", "--json")
+    assert replayed.returncode == 0, replayed.stderr
+    told = refused(variables, "tick")
+    assert "clv.identity" in told
+
+
+def test_a_replayer_replays_under_its_prefix_and_nowhere_else(server, service, files):
+    variables = server.variables("replayer")
+    there = clv(
+        variables, "replay", files / "all.clvrec", "--into", "topics", "--prefix", "rehearsal-1."
+    )
+    assert there.returncode == 0, there.stderr
+    assert "rehearsal-1.shop.orders" in asyncio.run(server.topics())
+    sandbox = clv(
+        variables, "replay", files / "orders.csv", "--into", "sandbox", "--group", "rehearsal",
+        "--json",
+    )  # fmt: skip
+    assert sandbox.returncode == 0, sandbox.stderr
+    assert json.loads(sandbox.stdout)["customers"] == 2
+    told = refused(
+        variables, "replay", files / "all.clvrec", "--into", "topics", "--prefix", "other."
+    )
+    assert "other." in told
+
+
+def refused(variables, *arguments: object) -> str:
+    """The one line in which a command says what it may not do."""
+    began = time.monotonic()
+    done = clv(variables, *arguments)
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert time.monotonic() - began < SOON
+    [line] = [line for line in done.stderr.splitlines() if line.startswith("error:")]
+    return line
+
+
+REFUSALS = {
+    "a publisher records": ("publisher", ["record", "F/no.clvrec"], "clv.models, clv.clock"),
+    "a publisher records what it publishes": (
+        "publisher",
+        ["record", "F/no.clvrec", "--topics", "inputs"],
+        "with topic shop.",
+    ),
+    "a publisher asks for a digest": ("publisher", ["digest"], "clv.updates"),
+    "a publisher reads dead letters": ("publisher", ["dead-letters", "list"], "clv.dead-letters"),
+    "a recorder retries dead letters": (
+        "recorder",
+        ["dead-letters", "retry", "--topic", "shop.orders", "--force"],
+        "shop.orders",
+    ),
+    "a worker ticks": ("worker", ["tick"], "clv.clock"),
+    "a stranger ticks": ("stranger", ["tick"], "shop.support"),
+    "a subscriber loads": (
+        "subscriber",
+        ["load", "F/orders.csv"],
+        "topic shop.",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", REFUSALS)
+def test_a_command_that_is_not_granted_says_what_was_refused(case, server, service, files):
+    user, words, named = REFUSALS[case]
+    line = refused(server.variables(user), *(word.replace("F/", f"{files}/") for word in words))
+    assert named in line
+
+
+@pytest.fixture(scope="module")
+def first_start(server, tmp_path_factory):
+    """A worker of another service, on topics that are not there, is started and stopped."""
+    settings = settings_of_first()
+    ours = [rule for rule in documented() if rule.role in ("worker", MAKER)]
+    rules = [rule._replace(name=of_first(rule.name)) for rule in ours]
+    asyncio.run(server.allow("maker", rules))
+    before = asyncio.run(server.topics())
+    log = tmp_path_factory.mktemp("maker") / "worker.log"
+    with working(server.variables("maker", settings), log) as worker:
+        worker.wait_for('"worker started"')
+        made = asyncio.run(server.topics()) - before
+        return settings, made, worker.stop()
+
+
+def test_a_worker_that_may_make_topics_starts_on_an_empty_cluster(first_start):
+    settings, made, status = first_start
+    assert {topic.name for topic in plan(settings)} <= made
+    assert status == 0
+
+
+def test_a_worker_that_may_not_write_dead_letters_ends_and_says_so(server, first_start, tmp_path):
+    settings, _, _ = first_start
+    letters = settings.topics.dead_letters
+    ours = [rule for rule in documented() if rule.role == "worker"]
+    rules = [rule._replace(name=of_first(rule.name)) for rule in ours]
+    kept = [
+        rule._replace(operations=("Describe",)) if rule.name == letters else rule for rule in rules
+    ]
+    assert kept != rules
+    asyncio.run(server.allow("careless", kept))
+    with working(server.variables("careless", settings), tmp_path / "worker.log") as worker:
+        worker.wait_for('"worker started"')
+        record = (settings.topics.orders, "refused", order("refused", "5", total="many"))
+        asyncio.run(server.publish("admin", record))
+        assert worker.ended() == 1
+    [line] = [line for line in worker.said().splitlines() if line.startswith("error:")]
+    assert letters in line
+
+
+def test_a_worker_that_may_not_read_in_its_group_ends_and_says_so(server, first_start, tmp_path):
+    settings, _, _ = first_start
+    ours = [rule for rule in documented() if rule.role == "worker" and rule.kind == "topic"]
+    rules = [rule._replace(name=of_first(rule.name)) for rule in ours]
+    asyncio.run(server.allow("groupless", rules))
+    with working(server.variables("groupless", settings), tmp_path / "worker.log") as worker:
+        assert worker.ended() == 1
+    [line] = [line for line in worker.said().splitlines() if line.startswith("error:")]
+    assert "with group first" in line

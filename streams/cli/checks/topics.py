@@ -59,7 +59,7 @@ def _counts(settings: Settings, facts: Sequence[TopicFacts]) -> Check:
         return Check("topics", "fail", f"partition counts differ: {listed}", advice)
     missing = [each.name for each in plan(settings) if each.name not in counts]
     if missing:
-        advice = "the first worker, or `clv load`, creates them"
+        advice = "the first worker, or `clv load`, creates them, unless this user may not see them"
         return Check("topics", "warn", f"missing: {', '.join(missing)}", advice)
     partitions = next(iter(known.values()))
     return Check("topics", "ok", f"all {len(counts)} are there, with {partitions} partitions each")

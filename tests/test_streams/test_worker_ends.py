@@ -1,4 +1,4 @@
-"""A worker that its group gave up, as a process."""
+"""Workers that end by themselves, as processes: their status, and what they say."""
 
 import asyncio
 import json
@@ -15,31 +15,32 @@ from streams.files.outgoing import cloud_event
 from streams.publisher import Publisher
 from streams.settings import Settings
 from streams.topics import prepare_topics
-from streams.transport.lease import FENCED
+from streams.transport import batch_app
+from streams.transport.lease import FENCED, LeaseLost
+from streams.worker import _is_fenced
 
 ROOT = Path(__file__).parents[2]
 TIME = datetime(2026, 3, 1, tzinfo=UTC)
 PROGRAM = """
-import sys
+import asyncio, sys
 from streams.cli import main
 from streams.pipeline import Pipeline
 fold = Pipeline.fold
-async def give_up_and_fold(self, event):
-    self.app.lease.lose()
+async def broken(self, event):
+    {what}
     await fold(self, event)
-Pipeline.fold = give_up_and_fold
+Pipeline.fold = broken
 sys.argv = ["clv", "worker"]
 main()
 """
 
 
-@pytest.mark.slow
-async def test_it_ends_with_a_status_of_its_own_and_says_why(tmp_path):
+async def status_and_log(what, log):
+    """Of a worker that does something wrong when an order comes."""
     data = {"order_id": "o", "customer_id": "c", "placed_at": TIME, "currency": "USD", "total": "1"}
     order = cloud_event(
         "orders", "order.placed", source="/s", event_id="e", time=TIME, data=data, customer_id="c"
     )
-    log = tmp_path / "worker.log"
     async with embedded_servers() as servers:
         settings, broker = Settings(), Broker(servers.broker.address)
         partitions = await prepare_topics(settings, broker)
@@ -48,9 +49,10 @@ async def test_it_ends_with_a_status_of_its_own_and_says_why(tmp_path):
         own = {k: v for k, v in os.environ.items() if not k.startswith("CLV_")}
         own |= {"CLV_BROKER": servers.broker.address, "CLV_REDIS": servers.redis.url}
         own |= {"CLV_SESSION_TIMEOUT": "3", "CLV_HEARTBEAT_INTERVAL": "0.5"}
+        program = PROGRAM.format(what=what)
         with log.open("wb") as output:
             worker = await asyncio.create_subprocess_exec(
-                sys.executable, "-c", PROGRAM, cwd=ROOT, stdout=output, stderr=output, env=own
+                sys.executable, "-c", program, cwd=ROOT, stdout=output, stderr=output, env=own
             )
         try:
             status = await asyncio.wait_for(worker.wait(), 60)
@@ -58,8 +60,37 @@ async def test_it_ends_with_a_status_of_its_own_and_says_why(tmp_path):
             if worker.returncode is None:
                 worker.kill()
                 await worker.wait()
-    assert status == FENCED, log.read_text()
-    last = json.loads(log.read_text().splitlines()[-1])
+    return status, log.read_text()
+
+
+@pytest.mark.slow
+async def test_one_that_was_given_up_has_a_status_of_its_own_and_says_why(tmp_path):
+    status, said = await status_and_log("self.app.lease.lose()", tmp_path / "worker.log")
+    assert status == FENCED, said
+    last = json.loads(said.splitlines()[-1])
     assert last["level"] == "critical"
     assert "given this worker up" in last["event"]
     assert last["session_timeout"] == 3.0
+
+
+@pytest.mark.slow
+async def test_one_of_which_a_part_was_cancelled_does_not_pass_for_stopped(tmp_path):
+    what = "await self.app.crash(asyncio.CancelledError())"
+    status, said = await status_and_log(what, tmp_path / "worker.log")
+    assert status == 1, said
+    assert "the worker stopped: WorkerBroken: CancelledError()" in said
+
+
+def test_the_first_reason_of_a_crash_stays():
+    app = batch_app("a", broker="kafka://127.0.0.1:1")
+    first = ValueError("first")
+    app._crash(first)
+    app._crash(asyncio.CancelledError())
+    assert app.crash_reason is first
+
+
+def test_an_error_that_was_raised_from_itself_is_told_like_any_other():
+    error = ValueError("its own cause, as Faust raises it again")
+    error.__cause__ = error
+    assert not _is_fenced(error)
+    assert _is_fenced(LeaseLost("given up"))
