@@ -160,12 +160,13 @@ def test_a_time_without_an_offset_is_refused():
 
 
 def test_a_fit_counts_the_whole_last_day_and_nothing_after_it():
-    dataset = DATASETS["cdnow"]
     last = datetime(1997, 9, 30, 1, tzinfo=UTC)
-    cut = [event for event in dataset.events() if event.time.date() <= last.date()]
-    whole = fit_events(dataset.events(), last, "week", Economics())
+    events = [event for event in DATASETS["cdnow"].events() if int(event.key) % 10 == 0]
+    cut = [event for event in events if event.time.date() <= last.date()]
+    whole = fit_events(events, last, "week", Economics())
+    assert len(cut) < len(events)
     assert whole == fit_events(cut, last, "week", Economics())
-    assert whole.customers == 23_570
+    assert whole.customers == 2_357
 
 
 def test_a_day_ends_where_the_shop_is():
