@@ -2,22 +2,15 @@
 
 import asyncio
 import contextlib
-import io
 import json
-import logging
-import os
 import re
 import signal
 import subprocess
-import sys
 import time
-from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import NamedTuple
-from unittest.mock import patch
 
 import pytest
-import structlog
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import (
@@ -26,14 +19,14 @@ from aiokafka.errors import (
 )
 from aiokafka.protocol.admin import CreateAclsRequest
 
-from streams.cli import main
 from streams.clients import started
 from streams.embedded import embedded_servers
 from streams.settings import Settings, Topics
 from streams.topics import home_partition, plan
 from tests.servers.kafka import KafkaCluster, Security, kafka_missing_reason
 
-ROOT = Path(__file__).parents[2]
+from .commands import CLV, ROOT, clv, environment
+
 PARTITIONS = 2
 SOON = 60.0
 """Seconds; a command's imports alone take some on a busy machine."""
@@ -125,12 +118,9 @@ class Server:
         }
 
     def variables(self, user: str, settings: Settings | None = None) -> dict[str, str]:
-        kept = {name: value for name, value in os.environ.items() if not name.startswith("CLV_")}
         settings = settings or Settings()
         topics = settings.topics.model_dump()
         return {
-            **kept,
-            "PYTHONPATH": str(ROOT),
             "CLV_BROKER": self.kafka.address,
             "CLV_REDIS": self.redis,
             "CLV_KAFKA_SECURITY__PROTOCOL": "SASL_PLAINTEXT",
@@ -222,7 +212,7 @@ class Worker:
         self.log = log
         with log.open("wb") as file:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "streams.cli", "worker"], env=variables, stdout=file,
+                [*CLV, "worker"], env=environment(**variables), stdout=file,
                 stderr=file,
             )  # fmt: skip
 
@@ -269,29 +259,6 @@ def service(server, tmp_path_factory):
         yield worker
         assert worker.process.poll() is None, worker.said()[-3_000:]
         assert worker.stop() == 0, worker.said()[-3_000:]
-
-
-def clv(variables, *arguments: object) -> subprocess.CompletedProcess[str]:
-    """Run a command to its end in this process, where a start costs nothing."""
-    root = logging.getLogger()
-    handlers, level = root.handlers, root.level
-    said, printed = io.StringIO(), io.StringIO()
-    try:
-        with (
-            patch.dict(os.environ, variables, clear=True),
-            patch.object(sys, "argv", ["clv", *map(str, arguments)]),
-            redirect_stderr(said),
-            redirect_stdout(printed),
-            pytest.raises(SystemExit) as ended,
-        ):
-            main()
-    finally:
-        root.handlers = handlers
-        root.setLevel(level)
-        structlog.reset_defaults()
-    status = ended.value.code
-    assert isinstance(status, int)
-    return subprocess.CompletedProcess(arguments, status, printed.getvalue(), said.getvalue())
 
 
 def event(kind: str, **data: object) -> bytes:
@@ -410,7 +377,7 @@ def files(tmp_path_factory):
 @pytest.mark.parametrize("command", COMMANDS)
 def test_an_operator_can_run(command, server, service, files):
     words = [word.replace("FILES", str(files)) for word in COMMANDS[command]]
-    done = clv(server.variables("operator"), *words)
+    done = clv(*words, **server.variables("operator"))
     assert done.returncode == 0, done.stderr + done.stdout
     assert "uthoriz" not in done.stderr + done.stdout
     assert "does not tell" not in done.stdout
@@ -429,12 +396,12 @@ def test_only_workers_write_what_workers_tell_each_other(server, service):
 
 def test_a_recorder_records_and_digests_and_can_do_nothing_else(server, service, files):
     variables = server.variables("recorder")
-    recorded = clv(variables, "record", files / "all.clvrec", "--json")
+    recorded = clv("record", files / "all.clvrec", "--json", **variables)
     assert recorded.returncode == 0, recorded.stderr
     assert json.loads(recorded.stdout)["records"] > 0
-    digested = clv(variables, "digest", "--json")
+    digested = clv("digest", "--json", **variables)
     assert digested.returncode == 0, digested.stderr
-    replayed = clv(variables, "replay", "all", "--json")
+    replayed = clv("replay", "all", "--json", **variables)
     assert replayed.returncode == 0, replayed.stderr
     told = refused(variables, "tick")
     assert "clv.identity" in told
@@ -443,13 +410,13 @@ def test_a_recorder_records_and_digests_and_can_do_nothing_else(server, service,
 def test_a_replayer_replays_under_its_prefix_and_nowhere_else(server, service, files):
     variables = server.variables("replayer")
     there = clv(
-        variables, "replay", files / "all.clvrec", "--into", "topics", "--prefix", "rehearsal-1."
+        "replay", files / "all.clvrec", "--into", "topics", "--prefix", "rehearsal-1.", **variables
     )
     assert there.returncode == 0, there.stderr
     assert "rehearsal-1.shop.orders" in asyncio.run(server.topics())
     sandbox = clv(
-        variables, "replay", files / "orders.csv", "--into", "sandbox", "--group", "rehearsal",
-        "--json",
+        "replay", files / "orders.csv", "--into", "sandbox", "--group", "rehearsal", "--json",
+        **variables,
     )  # fmt: skip
     assert sandbox.returncode == 0, sandbox.stderr
     assert json.loads(sandbox.stdout)["customers"] == 2
@@ -462,7 +429,7 @@ def test_a_replayer_replays_under_its_prefix_and_nowhere_else(server, service, f
 def refused(variables, *arguments: object) -> str:
     """The one line in which a command says what it may not do."""
     began = time.monotonic()
-    done = clv(variables, *arguments)
+    done = clv(*arguments, **variables)
     assert done.returncode == 1, done.stdout + done.stderr
     assert time.monotonic() - began < SOON
     [line] = [line for line in done.stderr.splitlines() if line.startswith("error:")]

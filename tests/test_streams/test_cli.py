@@ -4,31 +4,24 @@ import asyncio
 import csv
 import io
 import json
-import logging
-import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
-from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
-from unittest.mock import patch
 
 import pytest
-import structlog
 
 from models.contracts.parameters import Parameters
-from streams.cli import main
 from streams.cli.console import CommandError
 from streams.cli.sources import open_source, parse_columns, parse_moment
 from streams.datasets import DATASETS, DatasetMissingError
 from streams.embedded import embedded_servers
 from streams.settings import Settings
 
-ROOT = Path(__file__).parents[2]
+from .commands import CLV, clv, environment, refused, started
+
 DEFAULTS = Settings()
-CLV = [sys.executable, "-m", "streams.cli"]
 
 ORDERS = """\
 customer_id,date,amount,order_id,cost_of_goods
@@ -39,61 +32,6 @@ bert,2026-01-05,20.00,4,
 bert,2026-01-06,-5.00,r1,
 carl,2026-02-05,10.00,5,
 """
-
-
-def environment(**variables: str) -> dict[str, str]:
-    """The environment without any configuration of ours but these variables."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("CLV_")}
-    if "CLV_DATA_DIR" in os.environ:
-        kept["CLV_DATA_DIR"] = os.environ["CLV_DATA_DIR"]
-    return {**kept, "PYTHONPATH": str(ROOT), **variables}
-
-
-def started(*arguments: object, **variables: str) -> subprocess.CompletedProcess[str]:
-    """Run the command to its end, as a process of its own."""
-    return subprocess.run(
-        [*CLV, *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        timeout=180,
-        check=False,
-        env=environment(**variables),
-    )
-
-
-def clv(*arguments: object, **variables: str) -> subprocess.CompletedProcess[str]:
-    """Run the command to its end in this process, where a start costs nothing.
-
-    What it leaves behind is put back.
-    """
-    root = logging.getLogger()
-    handlers, level = root.handlers, root.level
-    said, printed = io.StringIO(), io.StringIO()
-    try:
-        with (
-            patch.dict(os.environ, environment(**variables), clear=True),
-            patch.object(sys, "argv", ["clv", *map(str, arguments)]),
-            redirect_stderr(said),
-            redirect_stdout(printed),
-            pytest.raises(SystemExit) as ended,
-        ):
-            main()
-    finally:
-        root.handlers = handlers
-        root.setLevel(level)
-        structlog.reset_defaults()
-    status = ended.value.code
-    assert isinstance(status, int)
-    return subprocess.CompletedProcess(arguments, status, printed.getvalue(), said.getvalue())
-
-
-def refused(*arguments: object, status: int = 1, **variables: str) -> str:
-    """What the command says on stderr when it refuses, which is never a traceback."""
-    done = clv(*arguments, **variables)
-    assert done.returncode == status, done.stderr
-    assert done.stdout == ""
-    assert "Traceback" not in done.stderr
-    return done.stderr
 
 
 def rows_of(text: str) -> dict[str, dict[str, str]]:

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from tests.test_streams.test_cli import clv
+from tests.test_streams.commands import clv
 
 from .support import PARAMETERS, TICK, some_events, write_events
 

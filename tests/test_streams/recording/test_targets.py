@@ -48,8 +48,8 @@ from streams.recording.memory import in_memory
 from streams.settings import Settings
 from streams.topics import home_partition, prepare_topics
 from tests.servers.broker import BOTH, running_broker
+from tests.test_streams.commands import clv
 from tests.test_streams.service.cluster import cluster, own_names
-from tests.test_streams.test_cli import clv
 
 from .support import ROLES, milliseconds, some_events
 

@@ -1,0 +1,73 @@
+"""Running the command line, in this process or in one of its own."""
+
+import io
+import logging
+import os
+import subprocess
+import sys
+from contextlib import redirect_stderr, redirect_stdout
+from pathlib import Path
+from unittest.mock import patch
+
+import pytest
+import structlog
+
+from streams.cli import main
+
+ROOT = Path(__file__).parents[2]
+CLV = [sys.executable, "-m", "streams.cli"]
+
+
+def environment(**variables: str) -> dict[str, str]:
+    """The environment without any configuration of ours but these variables."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("CLV_")}
+    if "CLV_DATA_DIR" in os.environ:
+        kept["CLV_DATA_DIR"] = os.environ["CLV_DATA_DIR"]
+    return {**kept, "PYTHONPATH": str(ROOT), **variables}
+
+
+def started(*arguments: object, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run the command to its end, as a process of its own."""
+    return subprocess.run(
+        [*CLV, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=180,
+        check=False,
+        env=environment(**variables),
+    )
+
+
+def clv(*arguments: object, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run the command to its end in this process, where a start costs nothing.
+
+    What it leaves behind is put back.
+    """
+    root = logging.getLogger()
+    handlers, level = root.handlers, root.level
+    said, printed = io.StringIO(), io.StringIO()
+    try:
+        with (
+            patch.dict(os.environ, environment(**variables), clear=True),
+            patch.object(sys, "argv", ["clv", *map(str, arguments)]),
+            redirect_stderr(said),
+            redirect_stdout(printed),
+            pytest.raises(SystemExit) as ended,
+        ):
+            main()
+    finally:
+        root.handlers = handlers
+        root.setLevel(level)
+        structlog.reset_defaults()
+    status = ended.value.code
+    assert isinstance(status, int)
+    return subprocess.CompletedProcess(arguments, status, printed.getvalue(), said.getvalue())
+
+
+def refused(*arguments: object, status: int = 1, **variables: str) -> str:
+    """What the command says on stderr when it refuses, which is never a traceback."""
+    done = clv(*arguments, **variables)
+    assert done.returncode == status, done.stderr
+    assert done.stdout == ""
+    assert "Traceback" not in done.stderr
+    return done.stderr
