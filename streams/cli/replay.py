@@ -103,9 +103,13 @@ def replay(
             help="Compare with what --keep kept, such as of another version of this program.",
         ),
     ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace the file of --keep, if it exists.")
+    ] = False,
     number: Annotated[
-        int, typer.Option("-n", "--number", min=0, help="Customers to show in a comparison.")
-    ] = 10,
+        int | None,
+        typer.Option("-n", "--number", min=0, help="Customers to show in a comparison: 10."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Replay events in the order of their timestamps, and say what came of them.
@@ -116,6 +120,16 @@ def replay(
     settings = load_settings()
     economics = settings.economics
     asked = Asked(source, parse_since(since, economics), parse_until(until, economics))
+    _check(
+        into,
+        prefix=prefix,
+        group=group,
+        yes_touch=yes_touch,
+        partitions=partitions,
+        keep=keep,
+        step=step,
+        resume=resume,
+    )
     comparisons = sum(each is not None for each in (comparison, against_parameters, against_kept))
     if comparisons:
         if into is not Target.memory or step or resume or speed != "max" or keep is not None:
@@ -128,23 +142,15 @@ def replay(
                 "say one of --compare, --against-parameters and --against-kept, not more"
             )
         result = run(_compared(asked, settings, comparison, against_parameters, against_kept))
-        if as_json:
-            print_json(result.document(number))
-        else:
-            print_comparison(result, number)
-        if result.differs:
-            raise typer.Exit(1)
+        _show(result, 10 if number is None else number, as_json=as_json)
         return
+    if number is not None:
+        raise CommandError("-n says how many customers a comparison shows; there is none here")
+    if step and speed != "max":
+        raise CommandError("--step waits for you after each event: leave out --speed")
+    if keep is not None:
+        _check_keep(keep, source, force=force)
     pace = parse_speed(speed)
-    _check(
-        into,
-        prefix=prefix,
-        group=group,
-        yes_touch=yes_touch,
-        keep=keep,
-        step=step,
-        resume=resume,
-    )
     if into is Target.memory:
         run(replay_in_memory(settings, asked, pace, keep_in=keep, step=step, as_json=as_json))
     elif into is Target.topics:
@@ -178,6 +184,16 @@ def _compared(
     return compare(asked, *with_parameters(settings, against_parameters or Path()))
 
 
+def _show(comparison: Comparison, number: int, *, as_json: bool) -> None:
+    """Print a comparison; the exit status says whether anything differs."""
+    if as_json:
+        print_json(comparison.document(number))
+    else:
+        print_comparison(comparison, number)
+    if comparison.differs:
+        raise typer.Exit(1)
+
+
 def parse_speed(text: str) -> Pace:
     """The pace of "max", or of a number of times real time; CommandError."""
     if text == "max":
@@ -197,6 +213,7 @@ def _check(
     prefix: str | None,
     group: str | None,
     yes_touch: str | None,
+    partitions: int | None,
     keep: Path | None,
     step: bool,
     resume: bool,
@@ -212,8 +229,20 @@ def _check(
     for option, given in (("--step", step), ("--keep", keep is not None)):
         if given and into is not Target.memory:
             raise CommandError(f"{option} is for --into memory")
-    if resume and into not in (Target.topics, Target.sandbox):
-        raise CommandError("--resume is for --into topics and --into sandbox")
+    for option, given in (("--resume", resume), ("--partitions", partitions is not None)):
+        if given and into not in (Target.topics, Target.sandbox):
+            raise CommandError(f"{option} is for --into topics and --into sandbox")
+
+
+def _check_keep(keep: Path, source: str, *, force: bool) -> None:
+    """Refuse what cannot be written, or should not, before anything is replayed."""
+    if keep.is_dir() or not keep.parent.is_dir():
+        raise CommandError(f"--keep {keep}: name a file in a directory that exists")
+    if keep.exists():
+        if Path(source).exists() and keep.samefile(source):
+            raise CommandError(f"--keep {keep}: that is what is replayed; name another file")
+        if not force:
+            raise CommandError(f"--keep {keep}: it exists; name another file, or use --force")
 
 
 def _check_named(settings: Settings, yes_touch: str | None) -> None:

@@ -150,8 +150,13 @@ def print_comparison(comparison: Comparison, number: int) -> None:
         table.add_row(f"refused, {reason}", *(f"{count:,}" for count in refused))
     console.print(table)
     if not comparison.differs:
-        console.print("\nNothing differs: all values and segments are the same.")
+        console.print("\nNothing differs: values, segments and their changes are the same.")
         return
+    if not comparison.differences and comparison.told_differs:
+        console.print(
+            "\nAll values and segments are the same at the end, but not the changes of segment on "
+            "the way there."
+        )
     console.print(
         f"\n{len(comparison.differences):,} customers differ, by {comparison.by:+,.2f} {currency} "
         f"in all ({comparison.moved:,.2f} whichever way)",

@@ -8,6 +8,8 @@ import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from select import select
+from threading import Event
 from typing import Any
 
 from models.contracts.dead_letters import DeadLetter
@@ -19,6 +21,8 @@ from streams.recording.compare import Valued
 from streams.recording.kept import keep
 from streams.recording.memory import Came, MemoryReplay, in_memory
 from streams.settings import Settings
+
+_LOOK_SECONDS = 0.2
 
 
 async def replay_in_memory(
@@ -78,18 +82,32 @@ async def _step_by_step(replay: MemoryReplay, source: Source, *, as_json: bool) 
     """Feed one record after the other, and wait for Enter between them."""
     roles = [topic.role for topic in source.topics]
     say("Enter: the next event; q and Enter: to the end without stopping; Ctrl-C: stop")
-    stopping = True
-    async for record in source.records():
-        came = await replay.feed([record])
-        lines = [_document(each) for each in came if each.role != "changelog"]
-        if as_json:
-            print_json({**_place(roles, record), "led_to": lines}, compact=True)
-        else:
-            _print_step(roles, record, lines)
-        if stopping:
-            answer = await asyncio.to_thread(sys.stdin.readline)
-            # Without anybody to press Enter it goes on by itself.
-            stopping = bool(answer) and answer.strip() != "q"
+    stopping, over = True, Event()
+    try:
+        async for record in source.records():
+            came = await replay.feed([record])
+            lines = [_document(each) for each in came if each.role != "changelog"]
+            if as_json:
+                print_json({**_place(roles, record), "led_to": lines}, compact=True)
+            else:
+                _print_step(roles, record, lines)
+            if stopping:
+                answer = await asyncio.to_thread(_answer, over)
+                # Without anybody to press Enter it goes on by itself.
+                stopping = bool(answer) and answer.strip() != "q"
+    finally:
+        over.set()
+
+
+def _answer(over: Event) -> str:
+    """A line that somebody enters; empty at the end of the input, and when all is over."""
+    # A thread that reads cannot be stopped, and the program would wait for it.
+    while sys.platform != "win32" and sys.stdin.isatty():
+        if select([sys.stdin], [], [], _LOOK_SECONDS)[0]:
+            break
+        if over.is_set():
+            return ""
+    return sys.stdin.readline()
 
 
 def _place(roles: Sequence[str], record: Recorded) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,8 +21,10 @@ from streams.recording import (
     FromFile,
     FromOrders,
     FromTopics,
+    RecordedTopic,
     Recording,
     Source,
+    Span,
     live_slice,
 )
 from streams.recording.format import MAGIC
@@ -42,7 +44,7 @@ class Asked:
     @property
     def is_topics(self) -> bool:
         """Whether topics at the broker are meant."""
-        return set(self.name.split(",")) <= _WORDS and not Path(self.name).exists()
+        return set(self.name.split(",")) <= _WORDS and not Path(self.name).is_file()
 
     @property
     def is_orders(self) -> bool:
@@ -52,7 +54,7 @@ class Asked:
 
 @asynccontextmanager
 async def opened(settings: Settings, asked: Asked) -> AsyncIterator[Source]:
-    """The source, once it was found whole.
+    """The source, once it was found whole; warns of what is missing from it.
 
     Errors: CommandError, RecordingUnusable, OSError, KafkaError.
     """
@@ -60,11 +62,31 @@ async def opened(settings: Settings, asked: Asked) -> AsyncIterator[Source]:
         topics = await topics_at_broker(settings, parse_roles(asked.name))
         broker = need_broker(settings)
         async with live_slice(broker, topics, asked.since, asked.until) as live:
-            yield FromTopics(live)
+            _warn_of_beginning(asked.since.words, topics, live.spans)
+            source = FromTopics(live)
+            yield source
+            warn_of_source(asked, source)
             for waiting in live.waiting:
                 warn(f"{waiting}: what follows is in an open transaction, and was not replayed")
     else:
-        yield repeatable(asked, settings.economics, settings.partitions)
+        stored = repeatable(asked, settings.economics, settings.partitions)
+        yield stored
+        warn_of_source(asked, stored)
+
+
+def warn_of_source(asked: Asked, source: Source) -> None:
+    """Warn, once it was read, of a source that gave nothing, or was in no order of time."""
+    if not source.given:
+        warn(
+            f"nothing was replayed: {asked.name} has no records from {asked.since.words} to "
+            f"{asked.until.words}"
+        )
+    if isinstance(source, FromOrders) and source.out_of_order:
+        warn(
+            f"{asked.name} is not sorted by time: {source.out_of_order:,} events are earlier than "
+            "the one before them, and were replayed in the order of the file; sort it for changes "
+            "of segment as they would have been told"
+        )
 
 
 def repeatable(asked: Asked, economics: Economics, partitions: int) -> FromFile | FromOrders:
@@ -82,6 +104,7 @@ def repeatable(asked: Asked, economics: Economics, partitions: int) -> FromFile 
             f"{economics.currency}: set CLV_ECONOMICS__CURRENCY={orders.economics.currency}, or a "
             "rate in CLV_ECONOMICS__EXCHANGE_RATES"
         )
+    _warn_of_beginning(asked.since.words)
     return FromOrders(
         orders.events,
         orders.end,
@@ -115,11 +138,9 @@ def checked_file(asked: Asked) -> FromFile:
             f"{path} has records of {', '.join(unknown)}, which this program cannot replay; record "
             f"some of {', '.join((*INPUTS, 'clock', 'models'))}"
         )
-    if asked.since == BEGINNING and (cut := _begun_late(recording)):
-        warn(
-            f"the recording begins at {cut}: what happened before is not in it, and customers "
-            "are valued as if it had not happened"
-        )
+    head = recording.head
+    since = head.since if _is_whole(asked.since.words) else asked.since.words
+    _warn_of_beginning(since, head.topics, head.spans)
     return source
 
 
@@ -133,9 +154,30 @@ def _is_file_of_orders(path: Path) -> bool:
         return False
 
 
-def _begun_late(recording: Recording) -> str | None:
-    """Where a recording begins after the beginning of its topics; None where it does not."""
-    return None if recording.head.since == BEGINNING.words else recording.head.since
+def _warn_of_beginning(
+    since: str, topics: Sequence[RecordedTopic] = (), spans: Sequence[Span] = ()
+) -> None:
+    """Warn of what begins later than its topics did: where it was asked to, or has to."""
+    late = [
+        f"{topics[span.topic].name}[{span.partition}]@{span.start}"
+        for span in spans
+        if span.start > 0 and topics[span.topic].role in INPUTS
+    ]
+    if not _is_whole(since):
+        begins = f"at {since}"
+    elif late:
+        others = f" (and {len(late) - 1:,} more late)" if len(late) > 1 else ""
+        begins = f"at {late[0]}{others}"
+    else:
+        return
+    warn(
+        f"what is replayed begins {begins}: what happened before is not in it, and customers are "
+        "valued as if it had not happened"
+    )
+
+
+def _is_whole(since: str) -> bool:
+    return since in (BEGINNING.words, "offset 0")
 
 
 @contextmanager

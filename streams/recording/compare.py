@@ -141,9 +141,16 @@ class Comparison:
 
     @property
     def differs(self) -> bool:
-        """Whether any value, segment or refusal does."""
+        """Whether any value, segment or refusal does, or what was told on the way."""
         first, second = self.results
-        return bool(self.differences) or first.dead_letters != second.dead_letters
+        refused = first.dead_letters != second.dead_letters
+        return bool(self.differences) or refused or self.told_differs
+
+    @property
+    def told_differs(self) -> bool:
+        """Whether the changes of segment are not the same, each customer's in their order."""
+        first, second = self.results
+        return first.digests["changes"] != second.digests["changes"]
 
     @property
     def by(self) -> float:
@@ -193,6 +200,7 @@ class Comparison:
             "value": [first.value, second.value],
             "dead_letters": [dict(first.dead_letters), dict(second.dead_letters)],
             "changes": [first.changes, second.changes],
+            "changes_differ": self.told_differs,
             "customers_that_differ": len(self.differences),
             "by": self.by,
             "sum_of_differences": self.moved,

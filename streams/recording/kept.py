@@ -32,12 +32,17 @@ class KeptUnusable(Exception):
         super().__init__(f"{path}: {problem}")
 
 
-class Head(msgspec.Struct, frozen=True):
-    """What was replayed; program: the version that did. input: a digest of all events."""
+class _Format(msgspec.Struct, frozen=True):
+    """What every version of the format begins with."""
 
     format: str
     version: int
     program: str
+
+
+class Head(_Format, frozen=True):
+    """What was replayed; program: the version that did. input: a digest of all events."""
+
     source: str
     currency: str
     input: str
@@ -50,12 +55,38 @@ class _Customer(msgspec.Struct, frozen=True):
     reasons: dict[str, msgspec.Raw]
 
 
+class _Data(msgspec.Struct):
+    """What is compared of a value update."""
+
+    clv: float
+    segments: dict[str, str]
+
+
+class _Update(msgspec.Struct):
+    data: _Data
+
+
+class _Values(msgspec.Struct):
+    values: dict[str, float | None]
+
+
+class _Reason(msgspec.Struct):
+    reason: _Values
+
+
+class _Change(msgspec.Struct):
+    data: _Reason
+
+
 class _End(msgspec.Struct, frozen=True):
     result: dict[str, Any]
 
 
+_decode_format = msgspec.json.Decoder(_Format).decode
 _decode_head = msgspec.json.Decoder(Head).decode
 _decode_customer = msgspec.json.Decoder(_Customer).decode
+_check_update = msgspec.json.Decoder(_Update).decode
+_check_change = msgspec.json.Decoder(_Change).decode
 _decode_end = msgspec.json.Decoder(_End).decode
 
 
@@ -126,24 +157,31 @@ def read_kept(path: Path) -> Kept:
 
 
 def _read(path: Path, lines: Iterator[bytes]) -> Kept:
-    head = _decode_head(next(lines))
-    if head.format != FORMAT:
-        raise KeptUnusable(path, f"is a {head.format!r}, and no result of `clv replay --keep`")
-    if head.version > VERSION:
+    first = next(lines)
+    written = _decode_format(first)
+    if written.format != FORMAT:
+        raise KeptUnusable(path, f"is a {written.format!r}, and no result of `clv replay --keep`")
+    if written.version != VERSION:
         raise KeptUnusable(
             path,
-            f"has version {head.version} of the format, written by {head.program}; this program "
-            f"reads up to {VERSION}: use a newer one",
+            f"has version {written.version} of the format, written by {written.program}; this "
+            f"program reads {VERSION}: use a newer one",
         )
+    head = _decode_head(first)
     documents: dict[bytes, bytes] = {}
     reasons: dict[tuple[bytes, str], bytes] = {}
     for _ in range(head.customers):
         customer = _decode_customer(next(lines))
         key = customer.key.encode()
+        _check_update(customer.update)
         documents[key] = bytes(customer.update)
         for dimension, document in customer.reasons.items():
+            _check_change(document)
             reasons[key, dimension] = bytes(document)
     result = msgspec.convert(_decode_end(next(lines)).result, Result)
+    # Reading on is also what makes gzip look at its checksum.
+    if next(lines, None) is not None or len(documents) != head.customers:
+        raise KeptUnusable(path, "does not end where it says; copy it again, or keep again")
     return Kept(head, result, documents, reasons)
 
 

@@ -5,6 +5,12 @@ import json
 
 import pytest
 
+from models.economics import Economics
+from streams.cli.replay_source import Asked, repeatable
+from streams.recording import BEGINNING, END, Results
+from streams.recording.kept import KeptUnusable, read_kept
+from streams.recording.memory import in_memory
+from streams.settings import Settings
 from tests.test_streams.commands import clv
 
 from .support import PARAMETERS, TICK, some_events, write_events
@@ -91,13 +97,81 @@ def test_only_the_same_events_in_the_same_currency_are_compared(recording, kept,
     assert "its values are in USD, and the shop's currency is EUR" in done.stderr
 
 
+def test_other_changes_on_the_way_to_the_same_end_differ(recording, kept, tmp_path):
+    other = tmp_path / "other.kept"
+    lines = gzip.decompress(kept.read_bytes()).splitlines()
+    end = json.loads(lines[-1])
+    end["result"]["digests"]["changes"] = "another"
+    other.write_bytes(gzip.compress(b"\n".join([*lines[:-1], json.dumps(end).encode()]) + b"\n"))
+    done = clv("replay", recording, "--against-kept", other)
+    assert done.returncode == 1
+    assert "but not the changes of segment on the way there" in " ".join(done.stdout.split())
+
+
+async def test_the_same_events_are_the_same_on_any_number_of_partitions(tmp_path):
+    orders = tmp_path / "orders.csv"
+    orders.write_text("customer_id,date,amount,currency\na,2026-01-02,5.00,USD\n")
+    digests = set()
+    for partitions in (1, 3):
+        source = repeatable(Asked(str(orders), BEGINNING, END), Economics(), partitions)
+        async with in_memory(Settings(partitions=partitions), source, [Results()]) as replay:
+            await replay.run()
+        digests.add(replay.input)
+    assert len(digests) == 1
+
+
+def test_nothing_that_exists_is_replaced_unless_it_is_asked_for(recording, kept, tmp_path):
+    own, notes = tmp_path / "own.clvrec", tmp_path / "notes.txt"
+    own.write_bytes(recording.read_bytes())
+    notes.write_text("mine")
+    for given, problem in (
+        ([own, "--keep", own, "--force"], "that is what is replayed"),
+        ([own, "--keep", notes], "use --force"),
+        ([own, "--keep", tmp_path], "name a file"),
+        ([own, "--keep", tmp_path / "no" / "a.kept"], "name a file"),
+    ):
+        done = clv("replay", *given)
+        assert done.returncode == 1
+        assert problem in " ".join(done.stderr.split())
+    assert own.read_bytes() == recording.read_bytes()
+    assert notes.read_text() == "mine"
+    assert clv("replay", own, "--keep", notes, "--force").returncode == 0
+    assert notes.read_bytes() != kept.read_bytes(), "it names another source"
+    assert read_kept(notes).result() == read_kept(kept).result()
+
+
+def test_no_bit_of_a_kept_result_may_be_another(kept, tmp_path):
+    """Most bits of a file, each turned: refused, or read as what it was."""
+    path, data = tmp_path / "flipped.kept", kept.read_bytes()
+    true = read_kept(kept)
+    for at in range(0, len(data), max(1, len(data) // 400)):
+        path.write_bytes(data[:at] + bytes([data[at] ^ 1 << at % 8]) + data[at + 1 :])
+        try:
+            read = read_kept(path)
+        except KeptUnusable:
+            continue
+        assert (read.documents, read.reasons) == (true.documents, true.reasons), at
+    for cut in range(1, 9):
+        path.write_bytes(data[:-cut])
+        with pytest.raises(KeptUnusable):
+            read_kept(path)
+
+
 def damaged(data: bytes) -> bytes:
     return data[:200] + bytes([data[200] ^ 255]) + data[201:]
 
 
-def newer(data: bytes) -> bytes:
-    head, _, rest = gzip.decompress(data).partition(b"\n")
-    return gzip.compress(json.dumps(json.loads(head) | {"version": 2}).encode() + b"\n" + rest)
+def with_lines(data: bytes, change) -> bytes:
+    return gzip.compress(b"\n".join(change(gzip.decompress(data).splitlines())) + b"\n")
+
+
+def newer(lines):
+    head = {"format": "clv-replay-result", "version": 2, "program": "a newer one", "more": 1}
+    return [json.dumps(head).encode(), *lines[1:]]
+
+
+def without_update(lines):
+    return [lines[0], b'{"key":"a","update":{},"reasons":{}}', *lines[2:]]
 
 
 @pytest.mark.parametrize(
@@ -105,7 +179,10 @@ def newer(data: bytes) -> bytes:
     [
         (lambda data: data[: len(data) // 2], "is cut off, or damaged"),
         (damaged, "damaged"),
-        (newer, "this program reads up to 1: use a newer one"),
+        (lambda data: with_lines(data, newer), "this program reads 1: use a newer one"),
+        (lambda data: with_lines(data, without_update), "damaged"),
+        (lambda data: with_lines(data, lambda lines: [*lines, b"{}"]), "does not end where"),
+        (lambda data: with_lines(data, lambda lines: [*lines[:2], *lines[1:]]), "damaged"),
         (lambda _: b"customer,value\n", "is no result that `clv replay --keep` wrote"),
         (lambda _: gzip.compress(b'{"a": 1}\n'), "is no result that `clv replay --keep` wrote"),
         (lambda _: gzip.compress(b""), "is cut off"),
