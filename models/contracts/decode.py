@@ -117,6 +117,11 @@ def decode(
     return event
 
 
+def is_structured(headers: Sequence[tuple[str, bytes | None]]) -> bool:
+    """Whether `decode` reads a record with these headers in structured mode; raises `Refused`."""
+    return _is_structured(*_cloudevent_headers(headers))
+
+
 def customer_of(event: Envelope, key: bytes | None) -> str:
     """Whose event it is: `data.customer_id`, or else the record's key as UTF-8.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -34,6 +34,8 @@ from streams.recording import (
     record_slice,
 )
 from streams.settings import Settings
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 SECRET_VARIABLE = "CLV_PSEUDONYM_SECRET"  # noqa: S105 - the name of a variable
 
@@ -165,10 +167,13 @@ def document(head: Head, end: End) -> dict[str, Any]:
 
 
 def shown_time(milliseconds: int | None) -> str | None:
-    """A time as text; None for none."""
+    """A time as text; None for none. Beyond the year 9999, which has no date, the milliseconds."""
     if milliseconds is None:
         return None
-    return datetime.fromtimestamp(milliseconds / 1000, UTC).isoformat()
+    try:
+        return (_EPOCH + timedelta(milliseconds=milliseconds)).isoformat()
+    except OverflowError:
+        return f"{milliseconds} ms"
 
 
 def by_topic(taken: Taken) -> str:

@@ -89,7 +89,7 @@ def parse_customers(text: str | None) -> OfCustomers | None:
         return None
     if text.startswith("@"):
         try:
-            named = Path(text[1:]).read_text(encoding="utf-8").splitlines()
+            named = Path(text[1:]).read_text(encoding="utf-8-sig").splitlines()
         except (OSError, UnicodeDecodeError) as error:
             raise CommandError(
                 f"--customers {text}: {error}; name a text file, an id a line"
@@ -126,6 +126,8 @@ def _midnight(text: str, economics: Economics, option: str, *, days: int = 0) ->
         day = date.fromisoformat(text) + timedelta(days=days)
     except ValueError as error:
         raise CommandError(f"{option} is {text!r}: {error}") from error
+    except OverflowError as error:
+        raise CommandError(f"{option} is {text!r}, and no day follows it: write end") from error
     return datetime.combine(day, time(), ZoneInfo(economics.timezone))
 
 

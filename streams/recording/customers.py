@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from typing import Any
 
 import msgspec
 
@@ -12,17 +13,18 @@ WHOLE_ROLES = frozenset({"clock", "models"})
 """Roles of topics that are about nobody, and are recorded whole."""
 
 
-class _Data(msgspec.Struct):
-    customer_id: str | None = None
-    merged_from: str | None = None
+_FIELDS = ("customer_id", "merged_from")
 
 
 class _Named(msgspec.Struct):
-    """Where an event says whose it is: in its data, which is all of a binary event's value."""
+    """Where an event says whose it is: in its data, which is all of a binary event's value.
 
-    customer_id: str | None = None
-    merged_from: str | None = None
-    data: _Data | None = None
+    Of any type: beside the data, these are fields that publishers may use for what they like.
+    """
+
+    customer_id: Any = None
+    merged_from: Any = None
+    data: Any = None
 
 
 _decode = msgspec.json.Decoder(_Named).decode
@@ -51,6 +53,6 @@ class OfCustomers:
         except (msgspec.MsgspecError, UnicodeDecodeError):
             return False
         said = [named.customer_id, named.merged_from]
-        if named.data is not None:
-            said += [named.data.customer_id, named.data.merged_from]
-        return not self._customers.isdisjoint(said)
+        if isinstance(named.data, dict):
+            said += [named.data.get(field) for field in _FIELDS]
+        return not self._customers.isdisjoint(each for each in said if isinstance(each, str))

@@ -20,8 +20,9 @@ _CLOCK = _ROLES.index("clock")
 class FromOrders:
     """Each event is a record of its own time; at the end time passes for everybody.
 
-    events: in their order; they are read anew each time. last: up to when time passes, asked for at
-    the end. partitions: of each topic. total: how many events there are, about.
+    events: kept in the order they are given in, which should be that of their times (sorting could
+    need more memory than there is); they are read anew each time. last: up to when time passes,
+    asked for at the end. partitions: of each topic. total: how many events there are, about.
     """
 
     pseudonyms = False
@@ -39,6 +40,10 @@ class FromOrders:
         self.topics = tuple(RecordedTopic(role, role, partitions) for role in _ROLES)
         self.total = total
         self.done = 0
+        self.given = 0
+        """Events that were given, without the passing of time."""
+        self.out_of_order = 0
+        """Of those, how many are earlier than the one before them."""
         self._events = events
         self._last = last
         self._partitions = partitions
@@ -46,7 +51,8 @@ class FromOrders:
 
     async def records(self) -> AsyncIterator[Recorded]:
         """The records; errors: InputFileError."""
-        self.done = 0
+        self.done = self.given = self.out_of_order = 0
+        before: int | None = None
         numbers = {(topic, n): count() for topic in range(_CLOCK) for n in range(self._partitions)}
         homes: dict[bytes, int] = {}
         for event in self._events():
@@ -61,6 +67,9 @@ class FromOrders:
             if self._since != BEGINNING and not self._since.reached_by(record):
                 continue
             if not self._until.reached_by(record):
+                self.given += 1
+                self.out_of_order += before is not None and at < before
+                before = at
                 yield record
         last = self._last()
         value = Tick(as_of=last).model_dump_json(exclude_none=True).encode()

@@ -18,6 +18,7 @@ from pydantic import BaseModel, ValidationError
 from models.contracts import EVENT_TYPES, Refused, decode
 from models.contracts.backfill import BACKFILL
 from models.contracts.clock import Tick
+from models.contracts.decode import is_structured
 from models.contracts.orders import OrderItem
 from models.contracts.parameters import Parameters
 from models.contracts.support import Scale
@@ -26,7 +27,7 @@ from streams.recording.format import Recorded
 
 _IDS: Final = frozenset({"id", "subject", "merged_from"})
 _ID_HEADERS: Final = frozenset({"ce_id", "ce_subject"})
-_HEADERS: Final = frozenset({"content-type", "ce_specversion", "ce_source", "ce_type", "ce_time"})
+_HEADERS: Final = frozenset({"ce_specversion", "ce_source", "ce_type", "ce_time"})
 _ENVELOPE: Final = frozenset(
     {"specversion", "id", "source", "type", "time", "subject", "datacontenttype", "data"}
 )
@@ -77,8 +78,9 @@ class Pseudonyms:
             document = msgspec.json.decode(record.value or b"")
         except (msgspec.MsgspecError, UnicodeDecodeError):
             raise _LeftOut("its JSON is read differently by different programs") from None
-        headers = self._headers(record.headers)
-        if any(name.lower().startswith("ce_") for name, _ in headers):
+        structured = is_structured(record.headers)
+        headers = self._headers(record.headers, structured=structured)
+        if not structured:
             document = self._data(event.type, document)
         else:
             document = {
@@ -108,16 +110,25 @@ class Pseudonyms:
         value = said.model_dump_json(exclude_none=True).encode()
         return msgspec.structs.replace(record, key=key, value=value, headers=())
 
-    def _headers(self, headers: Headers) -> tuple[tuple[str, bytes | None], ...]:
+    def _headers(
+        self, headers: Headers, *, structured: bool
+    ) -> tuple[tuple[str, bytes | None], ...]:
+        # Of several of one name the last counts, and of a structured event none but its type.
+        counted = {
+            name.lower(): (name, content) for name, content in headers if content is not None
+        }
         kept: list[tuple[str, bytes | None]] = []
-        for name, content in headers:
-            folded = name.lower()
-            if folded in _HEADERS:
+        for folded, (name, content) in counted.items():
+            if folded == "content-type":
+                kept.append((name, content.partition(b";")[0].rstrip()))
+            elif structured:
+                continue
+            elif folded in _HEADERS:
                 kept.append((name, content))
-            elif name == BACKFILL:
-                kept.append((name, b""))
-            elif folded in _ID_HEADERS and content is not None:
+            elif folded in _ID_HEADERS:
                 kept.append((name, self.of(content.decode("utf-8", "replace")).encode()))
+        if any(name == BACKFILL for name, _ in headers):
+            kept.append((BACKFILL, b""))
         via = via_of([(name, content) for name, content in headers if name == VIA and content])
         if via is not None:
             kept.append(via_header(tuple(map(self.of, via))))
@@ -130,6 +141,8 @@ class Pseudonyms:
     def _held(self, name: str, held: Any) -> Any:
         if isinstance(held, str) and (name in _IDS or name.endswith("_id")):
             return self.of(held)
+        if name == "datacontenttype" and isinstance(held, str):
+            return held.partition(";")[0].rstrip()
         nested = _NESTED.get(name)
         if nested is None:
             return held

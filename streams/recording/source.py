@@ -39,6 +39,10 @@ class Source(Protocol):
     def done(self) -> int:
         """How far of that it is."""
 
+    @property
+    def given(self) -> int:
+        """Records that were given, since they were last read from the beginning."""
+
     def records(self) -> AsyncIterator[Recorded]:
         """The records."""
 
@@ -61,12 +65,13 @@ class FromFile:
         self.pseudonyms = recording.head.pseudonyms
         self.total = self.end.records
         self.done = 0
+        self.given = 0
         self._recording = recording
         self._since, self._until = since, until
 
     async def records(self) -> AsyncIterator[Recorded]:
         """The records, each partition's from the first one at or after `since`, up to `until`."""
-        self.done = 0
+        self.done = self.given = 0
         begun: set[Place] = set()
         over: set[Place] = set()
         for record in self._recording.records():
@@ -83,6 +88,7 @@ class FromFile:
                 if self._since != BEGINNING and not self._since.reached_by(record):
                     continue
                 begun.add(place)
+            self.given += 1
             yield record
 
 
@@ -93,6 +99,7 @@ class FromTopics:
 
     def __init__(self, live: LiveSlice) -> None:
         self.topics = live.topics
+        self.given = 0
         self._live = live
 
     @property
@@ -105,6 +112,8 @@ class FromTopics:
         """Offsets read."""
         return self._live.done
 
-    def records(self) -> AsyncIterator[Recorded]:
+    async def records(self) -> AsyncIterator[Recorded]:
         """The records; errors: KafkaError."""
-        return self._live.records()
+        async for record in self._live.records():
+            self.given += 1
+            yield record

@@ -8,12 +8,23 @@ before has been worked off, and no wave has records of one customer on two topic
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Any
+
+import msgspec
 
 from streams.recording.format import Recorded
 
 _ALONE = ("clock", "models")
 _ACROSS = (b"customer.merged", b"customer.erased")
 """Types of events that have to do with customers of other partitions."""
+_ACROSS_TEXT = frozenset(kind.decode() for kind in _ACROSS)
+
+
+class _Typed(msgspec.Struct):
+    type: Any = None
+
+
+_decode = msgspec.json.Decoder(_Typed).decode
 
 
 def is_alone(role: str, record: Recorded) -> bool:
@@ -22,10 +33,19 @@ def is_alone(role: str, record: Recorded) -> bool:
         return True
     if role != "customers":
         return False
+    value = record.value or b""
+    # JSON is read only where it could write the letters of a type in another way.
     return any(
-        kind in (record.value or b"") or any(kind == content for _, content in record.headers)
-        for kind in _ACROSS
-    )
+        kind in value or any(kind == content for _, content in record.headers) for kind in _ACROSS
+    ) or (b"\\u" in value and _is_across(value))
+
+
+def _is_across(value: bytes) -> bool:
+    """Whether JSON tells of such an event, or is read differently by different programs."""
+    try:
+        return str(_decode(value).type) in _ACROSS_TEXT
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return True
 
 
 def waves(roles: Sequence[str], records: Iterable[Recorded]) -> list[list[Recorded]]:

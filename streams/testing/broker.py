@@ -22,6 +22,25 @@ OutgoingRecord = tuple[bytes | None, bytes | None, Sequence[tuple[str, bytes]]]
 _offset_of = attrgetter("offset")
 
 
+def check_record(key: object, value: object, headers: object) -> None:
+    """Raise TypeError for what a producer cannot send."""
+    for name, given in (("key", key), ("value", value)):
+        if not isinstance(given, bytes | None):
+            raise TypeError(f"the {name} of a record is bytes or None, not {given!r}")
+    if not isinstance(headers, list | tuple) or not all(map(_is_header, headers)):
+        raise TypeError(
+            f'headers are pairs of text and bytes, such as [("name", b"content")], not {headers!r}'
+        )
+
+
+def _is_header(header: object) -> bool:
+    match header:
+        case (str(), bytes() | None):
+            return True
+        case _:
+            return False
+
+
 class Record(NamedTuple):
     """A record as a consumer gets it; its timestamp is in milliseconds since 1970."""
 

@@ -25,13 +25,13 @@ class Clock:
 
     def __init__(self, zone: str = "UTC", start: Moment = START) -> None:
         self._zone = ZoneInfo(zone)
-        self._now = self.moment(start)
+        self._now = self._utc(start)
         self._set = False
 
     @property
     def time(self) -> datetime:
         """The time, in UTC."""
-        return self._now.astimezone(UTC)
+        return self._now
 
     def now(self) -> int:
         """Milliseconds since 1970."""
@@ -41,12 +41,17 @@ class Clock:
         """Make it this time, and follow events no longer: those of more than a day later are
         refused, as they are by a service whose clock is right.
         """
-        self._now = self.moment(to)
+        self._now = self._utc(to)
         self._set = True
 
     def move(self, by: timedelta, to: Moment | None = None) -> None:
-        """Move to a time, or where there is none by this much; ValueError for going back."""
-        target = self._now + by if to is None else self.moment(to)
+        """Move to a time, or where there is none by this much, a day being 24 hours.
+
+        Errors: ValueError for both, and for going back.
+        """
+        if to is not None and by:
+            raise ValueError(f"time passes by {by} or up to {to}, not both")
+        target = self._now + by if to is None else self._utc(to)
         if target < self._now:
             raise ValueError(
                 f"the clock is at {self._now.isoformat()} and does not go back to "
@@ -57,11 +62,15 @@ class Clock:
     def follow(self, moment: datetime) -> None:
         """Note the time of an event."""
         if not self._set and moment > self._now:
-            self._now = moment
+            self._now = moment.astimezone(UTC)
 
     def moment(self, value: Moment) -> datetime:
         """A time as the tests write it; ValueError for what is none."""
         return parse_time(value, self._zone)
+
+    def _utc(self, value: Moment) -> datetime:
+        # Within a zone datetimes are added to and compared as its wall clocks show them.
+        return self.moment(value).astimezone(UTC)
 
 
 def milliseconds(moment: datetime) -> int:

@@ -29,7 +29,7 @@ from streams.testing.clock import START, Moment
 from streams.testing.errors import MemoryOnly, NotSettled
 from streams.testing.kafka_log import KafkaLog
 from streams.testing.process import WorkerProcess
-from streams.testing.service import Service
+from streams.testing.service import Service, running
 from streams.testing.settings import shop_settings
 from streams.topics import create_missing, plan, prepare_topics
 
@@ -165,18 +165,14 @@ class Cluster(Service):
             return thread.submit(asyncio.run, self._records(topic)).result()
 
     def _partitions_of(self, topic: str) -> list[TP]:
-        number = 1 if topic == self.settings.topics.models else self.partitions
-        return [TP(topic, partition) for partition in range(number)]
+        return [TP(topic, partition) for partition in range(self._partitions(topic))]
 
     @property
     def _can_settle(self) -> bool:
         return bool(self.workers)
 
     def _take_out(self, worker: WorkerProcess | None) -> WorkerProcess:
-        if worker is None:
-            if not self.workers:
-                raise ValueError("no worker runs")
-            worker = self.workers[-1]
+        worker = running(self.workers, worker)
         self.workers.remove(worker)
         return worker
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import MutableMapping
+from collections.abc import Coroutine, MutableMapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from streams.testing.golden_diff import difference
 from streams.testing.golden_facts import from_lines, to_lines
@@ -32,7 +32,8 @@ class Golden:
     """Compares outcomes of one test with files; the fixture `golden`.
 
     node: the test's id. used, written: the files that this test asked for, and those it wrote,
-    which only happens with `--update-golden`. this_run: what any test wrote in this run.
+    which only happens with `--update-golden`. not_awaited: calls that have not begun.
+    this_run: what any test wrote in this run.
     """
 
     def __init__(
@@ -40,17 +41,23 @@ class Golden:
     ) -> None:
         self.used: list[Path] = []
         self.written: list[Path] = []
+        self.not_awaited = 0
         self._folder = folder_of(module)
         self._module = module
         self._node = node
         self._update = update
         self._this_run = this_run
 
-    async def __call__(self, service: Service, name: str | None = None) -> None:
-        """Compare what a topology came to with its golden file, once it has settled.
+    def __call__(self, service: Service, name: str | None = None) -> Coroutine[Any, Any, None]:
+        """Compare what a topology came to with its golden file, once it has settled: to be awaited.
 
         name: of the file; the test's own if there is none. Errors: GoldenFailed.
         """
+        self.not_awaited += 1
+        return self._compare(service, name)
+
+    async def _compare(self, service: Service, name: str | None) -> None:
+        self.not_awaited -= 1
         from streams.testing.golden_outcome import outcome_of  # noqa: PLC0415 - it takes a second
 
         __tracebackhide__ = True

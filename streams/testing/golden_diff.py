@@ -34,8 +34,17 @@ def difference(golden: Facts, now: Facts) -> str:
 
 
 def _differs(name: str, golden: Facts, now: Facts) -> bool:
-    # As text, so that 1 is not 1.0 and -0.0 not 0.0.
-    return json.dumps(golden.get(name)) != json.dumps(now.get(name))
+    return _text(golden.get(name)) != _text(now.get(name))
+
+
+def _text(facts: Sequence[Fact] | None) -> str:
+    """Facts as text, so that 1 is not 1.0 and -0.0 not 0.0.
+
+    Where the value stands among the changes, and in what order fields are, says nothing.
+    """
+    if facts is not None:
+        facts = sorted(facts, key=lambda fact: "value" not in fact)
+    return json.dumps(facts, sort_keys=True)
 
 
 def _counted(customers: Sequence[str], golden: Facts, now: Facts) -> str:
@@ -71,11 +80,15 @@ def _value(facts: Sequence[Fact]) -> dict[str, Any]:
 
 def _said(fact: Fact) -> str:
     if "change" in fact:
-        return f"{fact['change']}: {fact['from'] or 'none'} -> {fact['to']}, as of {fact['as_of']}"
+        return f"{fact['change']}: {_named(fact['from'])} -> {fact['to']}, as of {fact['as_of']}"
     if "removed" in fact:
-        into = f" into {fact['into']!r}" if fact["into"] else ""
+        into = "" if fact["into"] is None else f" into {fact['into']!r}"
         return f"{fact['removed']}{into}, as of {fact['as_of']}"
     return ", ".join(f"{name} {content}" for name, content in fact.items())
+
+
+def _named(segment: str | None) -> str:
+    return "none" if segment is None else segment
 
 
 def _shown(part: Any) -> str:

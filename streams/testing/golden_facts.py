@@ -9,6 +9,14 @@ from typing import Any
 Fact = Mapping[str, Any]
 """A customer's value and segments, a change, a removal, or dead letters of one reason."""
 
+_FIELDS: Mapping[str, Mapping[str, Any]] = {
+    "value": {"customer": str, "value": object},
+    "change": {"customer": str, "change": str, "from": str | None, "to": str, "as_of": str},
+    "removed": {"customer": str, "removed": str, "into": str | None, "as_of": str},
+    "dead_letters": {"dead_letters": str, "count": int},
+}
+"""What each kind of facts has; values may have more."""
+
 Facts = dict[str, list[Fact]]
 """Facts by customer, sorted; those that are nobody's are under ""."""
 
@@ -33,5 +41,27 @@ def from_lines(text: str) -> Facts:
             raise ValueError(f"line {number} is {line[:60]!r}: {error}") from error
         if not isinstance(fact, dict):
             raise ValueError(f"line {number} is {line[:60]!r}, and no object")  # noqa: TRY004
-        facts.setdefault(fact.get("customer", ""), []).append(fact)
+        if wrong := _wrong(fact):
+            raise ValueError(f"line {number} is {line[:60]!r}, and {wrong}")
+        those = facts.setdefault(fact.get("customer", ""), [])
+        if "value" in fact and any("value" in other for other in those):
+            raise ValueError(f"line {number} gives {fact['customer']!r} a second value")
+        those.append(fact)
     return facts
+
+
+def _wrong(fact: Fact) -> str:
+    """What is wrong with a line's fact, nothing if it is one."""
+    kinds = [kind for kind in _FIELDS if kind in fact]
+    if len(kinds) != 1:
+        return f"says not one of {', '.join(_FIELDS)}"
+    [kind] = kinds
+    for name, type_ in _FIELDS[kind].items():
+        if name not in fact:
+            return f"has no {name}"
+        if not isinstance(fact[name], type_):
+            return f"its {name} is {fact[name]!r}"
+    if kind == "value":
+        return "" if isinstance(fact.get("segments", {}), dict) else "its segments are no object"
+    unknown = sorted(fact.keys() - _FIELDS[kind].keys())
+    return f"has the unknown {', '.join(unknown)}" if unknown else ""

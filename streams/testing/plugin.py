@@ -7,7 +7,8 @@ service itself is only imported by tests that ask for it.
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Generator
+import sys
+from collections.abc import AsyncIterator, Generator, Iterator
 from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -64,16 +65,19 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 @pytest.fixture
-def golden(request: pytest.FixtureRequest) -> Golden:
+def golden(request: pytest.FixtureRequest) -> Iterator[Golden]:
     """Compares what a topology or a replay came to with a file beside the test."""
     node, config = request.node, request.config
     files: Any = config.pluginmanager.get_plugin(_GOLDEN_FILES)
-    return Golden(
+    golden = Golden(
         node.path,
         node.nodeid,
         update=config.getoption(UPDATE),
         this_run=files.this_run,
     )
+    yield golden
+    if golden.not_awaited:
+        pytest.fail("nothing was compared: write `await golden(...)`", pytrace=False)
 
 
 @pytest.fixture
@@ -137,7 +141,16 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, Any, None]:
     report = outcome.get_result()
     if report.when != "call" or not report.failed:
         return
+    # Not imported here: where nothing has, no test had a topology.
+    service = getattr(sys.modules.get("streams.testing.service"), "Service", ())
     arguments = getattr(item, "funcargs", {})
     for tested in (arguments.get("topology"), arguments.get("cluster")):
-        if tested is not None:
-            report.sections.append((SECTION, tested.history()))
+        if isinstance(tested, service):
+            report.sections.append((SECTION, _history(tested)))
+
+
+def _history(tested: Any) -> str:
+    try:
+        return str(tested.history())
+    except Exception as error:  # noqa: BLE001 - an error here would end the whole run
+        return f"the history cannot be told: {error!r}"

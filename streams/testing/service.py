@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import abc
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from datetime import timedelta
+from typing import Protocol, TypeVar
 
 from faust.types import TP
 
@@ -12,18 +14,28 @@ from models.aggregate.record import CustomerRecord, decode_record
 from models.contracts.clock import Tick
 from models.contracts.parameters import Parameters
 from streams.files.outgoing import OutgoingEvent
+from streams.recording.format import Recorded
+from streams.recording.waves import waves
 from streams.settings import Settings
-from streams.testing.broker import OutgoingRecord, Record
+from streams.testing.broker import OutgoingRecord, Record, check_record
 from streams.testing.clock import Clock, Moment
 from streams.testing.errors import NotPublished
-from streams.testing.history import history
+from streams.testing.history import history, shown
 from streams.testing.parameters import check_currency
 from streams.testing.reading import DeadLetters, Removals, SegmentChanges, Updates
 from streams.testing.writing import Customers, Orders, Support, Writer
-from streams.topics import changelog_topic, home_partition
+from streams.topics import changelog_topic, home_partition, plan
 
 SOURCE = "/test"
 """The source of events that name no other."""
+
+
+class _Named(Protocol):
+    @property
+    def name(self) -> str: ...
+
+
+_Worker = TypeVar("_Worker", bound=_Named)
 
 
 class Service(abc.ABC):
@@ -38,7 +50,8 @@ class Service(abc.ABC):
         self.partitions = settings.partitions
         self.clock = Clock(settings.economics.timezone, start)
         self._touched: dict[str, None] = {}
-        self._last_topic = ""
+        self._published: dict[str, None] = {}
+        self._last_topics: set[str] = set()
         self._keyless = 0
         writer = Writer(self.clock, settings.economics.currency, SOURCE, self._send)
         self.orders = Orders(writer)
@@ -64,36 +77,52 @@ class Service(abc.ABC):
     ) -> Record:
         """Publish a record as it is, partitioned by its key as Kafka does; returns it.
 
-        Records without a key go to the partitions in turn.
+        Records without a key go to the partitions in turn. Errors: ValueError for a topic or a
+        partition that there is none of; TypeError for what is no record.
         """
-        await self._in_turn(topic)
+        partitions = self._partitions(topic)
+        if partition is not None and partition not in range(partitions):
+            raise ValueError(f"{topic} has the partitions 0 to {partitions - 1}, not {partition}")
         key = key.encode() if isinstance(key, str) else key
+        check_record(key, value, headers)
+        await self._in_turn({topic})
         if key is not None:
-            self._touch(key.decode("utf-8", "backslashreplace"))
-        tp = TP(topic, self._home(key) if partition is None else partition)
+            self._touch(shown(key))
+        tp = TP(topic, self._home(key, partitions) if partition is None else partition)
         offset = await self._append(tp, [(key, value, headers)])
         return Record(topic, tp.partition, offset, key, value, tuple(headers), self.clock.now())
 
     async def publish_events(self, events: Iterable[OutgoingEvent]) -> int:
-        """Publish many events in their order, such as those of a file; returns how many."""
+        """Publish many events in their order, such as those of a file; returns how many.
+
+        Among topics that order is kept for each customer, as it is in a replay.
+        """
         names = self._names()
+        roles = list(names)
         homes: dict[bytes, int] = {}
-        waiting: dict[TP, list[OutgoingRecord]] = {}
-        count = 0
-        for event in events:
-            count += 1
+        given = list(events)
+        records = []
+        for number, event in enumerate(given):
             key = event.key
             home = homes.get(key) if key is not None else None
             if home is None:
-                home = self._home(key)
+                home = self._home(key, self.partitions)
                 if key is not None:
                     homes[key] = home
+                    self._published[shown(key)] = None
             self.clock.follow(event.time)
-            records = waiting.setdefault(TP(names[event.topic], home), [])
-            records.append((key, event.value, event.headers))
-        for tp, records in waiting.items():
-            await self._append(tp, records)
-        return count
+            place = roles.index(event.topic), home
+            records.append(Recorded(*place, number, 0, key, event.value, tuple(event.headers)))
+        for wave in waves(roles, records):
+            waiting: defaultdict[TP, list[OutgoingRecord]] = defaultdict(list)
+            for record in wave:
+                event = given[record.offset]
+                tp = TP(names[event.topic], record.partition)
+                waiting[tp].append((event.key, event.value, event.headers))
+            await self._in_turn({tp.topic for tp in waiting})
+            for tp, outgoing in waiting.items():
+                await self._append(tp, outgoing)
+        return len(given)
 
     async def advance(
         self,
@@ -105,7 +134,9 @@ class Service(abc.ABC):
     ) -> None:
         """Let time pass for everybody: move the clock, and publish a tick, as `clv tick` does.
 
-        It waits until everything that came before is worked on, and until the tick is.
+        A day is 24 hours, also where summer time begins or ends. It waits until everything that
+        came before is worked on, and until the tick is. Errors: ValueError for a time back, or for
+        `to` together with days, hours or minutes.
         """
         await self.settled()
         self.clock.move(timedelta(days=days, hours=hours, minutes=minutes), to)
@@ -130,7 +161,11 @@ class Service(abc.ABC):
     # What comes out.
 
     async def topic(self, name: str) -> list[Record]:
-        """All records of a topic, partition after partition, once the service has settled."""
+        """All records of a topic, partition after partition, once the service has settled.
+
+        Errors: ValueError for a topic that the service does not have.
+        """
+        self._partitions(name)
         await self.settled()
         return await self._records(name)
 
@@ -148,9 +183,9 @@ class Service(abc.ABC):
 
     def history(self, *customers: str) -> str:
         """What happened to these customers, or to all that the test touched, in words."""
-        return history(
-            self._records_now, self.settings, self.partitions, customers or list(self._touched)
-        )
+        # Of many at once, after those that the test names.
+        touched = list(self._touched | self._published)
+        return history(self._records_now, self.settings, self.partitions, customers or touched)
 
     # What is different where it runs.
 
@@ -189,18 +224,18 @@ class Service(abc.ABC):
         value = tick.model_dump_json(exclude_none=True).encode()
         for partition in range(self.partitions):
             await self._append(TP(self.settings.topics.clock, partition), [(None, value, ())])
-        self._last_topic = self.settings.topics.clock
+        self._last_topics = {self.settings.topics.clock}
         await self.settled()
 
     async def _send(self, event: OutgoingEvent) -> None:
         self.clock.follow(event.time)
         await self.publish(self._names()[event.topic], event.key, event.value, event.headers)
 
-    async def _in_turn(self, topic: str) -> None:
+    async def _in_turn(self, topics: set[str]) -> None:
         """Topics have no order among each other: what went to another one is worked on first."""
-        if topic != self._last_topic and self._last_topic and self._can_settle:
+        if self._last_topics and len(self._last_topics | topics) > 1 and self._can_settle:
             await self.settled()
-        self._last_topic = topic
+        self._last_topics = topics
 
     def _names(self) -> dict[str, str]:
         topics = self.settings.topics
@@ -210,11 +245,30 @@ class Service(abc.ABC):
             "customers": topics.customers,
         }
 
-    def _home(self, key: bytes | None) -> int:
+    def _partitions(self, topic: str) -> int:
+        """How many partitions a topic has; ValueError for a name that none has."""
+        found = {each.name: each.partitions for each in plan(self.settings)}
+        if topic not in found:
+            raise ValueError(f"no topic is named {topic!r}; there are {', '.join(sorted(found))}")
+        return found[topic]
+
+    def _home(self, key: bytes | None, partitions: int) -> int:
         if key is None:
             self._keyless += 1
-            return self._keyless % self.partitions
-        return home_partition(key, self.partitions)
+            return self._keyless % partitions
+        return home_partition(key, partitions)
 
     def _touch(self, customer: str) -> None:
         self._touched[customer] = None
+
+
+def running(workers: Sequence[_Worker], worker: _Worker | None) -> _Worker:
+    """A worker of these, the newest if none is named; ValueError for one that does not run."""
+    if not workers:
+        raise ValueError("no worker runs")
+    if worker is None:
+        return workers[-1]
+    if worker not in workers:
+        names = ", ".join(each.name for each in workers)
+        raise ValueError(f"{worker.name} does not run; there are {names}")
+    return worker

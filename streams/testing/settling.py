@@ -56,7 +56,7 @@ class Settling:
                 seen, still, moved_at = now, 0, monotonic()
             still += 1
             if self._given_up(still, moved_at):
-                raise NotSettled(f"the topology does not settle: {waits}{self._faults()}")
+                raise NotSettled(f"the topology does not settle: {waits}{self.faults()}")
             await asyncio.sleep(0 if turns < _QUICK_TURNS else _PAUSE_SECONDS)
 
     async def until_crash(self) -> MemoryWorker:
@@ -81,6 +81,15 @@ class Settling:
         for worker in self._workers:
             if worker.error is not None:
                 raise WorkerCrashed(f"{worker.name}: {worker.error!r}") from worker.error
+
+    def faults(self) -> str:
+        """What the test holds up, for the end of a sentence."""
+        broker = self._around.broker
+        waiting = sorted({f"{tp.topic}[{tp.partition}]" for tp, _, _ in broker.unanswered})
+        if broker.silent:
+            held = f", which holds records to {', '.join(waiting)}" if waiting else ""
+            return f"; the test froze {', '.join(sorted(broker.silent))}{held}"
+        return ""
 
     async def _waits(self) -> str | None:
         """What is waited for, in words; None when there is nothing."""
@@ -111,14 +120,6 @@ class Settling:
     def _given_up(self, still: int, moved_at: float) -> bool:
         hopeless = self._around.broker.silent or not self._workers
         return bool(hopeless and still > _STILL_TURNS) or monotonic() - moved_at > self._seconds
-
-    def _faults(self) -> str:
-        broker = self._around.broker
-        waiting = sorted({f"{tp.topic}[{tp.partition}]" for tp, _, _ in broker.unanswered})
-        if broker.silent:
-            held = f", which holds records to {', '.join(waiting)}" if waiting else ""
-            return f"; the test froze {', '.join(sorted(broker.silent))}{held}"
-        return ""
 
 
 def _listed(tps: list[TP]) -> str:

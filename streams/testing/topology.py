@@ -13,10 +13,10 @@ from streams.testing.broker import MemoryBroker, OutgoingRecord, Record
 from streams.testing.cache import MemoryScoreCache
 from streams.testing.cache_view import MemoryCacheView
 from streams.testing.clock import START, Moment
-from streams.testing.errors import WorkerCrashed
+from streams.testing.errors import NotSettled, WorkerCrashed
 from streams.testing.group import MemoryGroup
 from streams.testing.parameters import MemoryParameters
-from streams.testing.service import Service
+from streams.testing.service import Service, running
 from streams.testing.settings import shop_settings
 from streams.testing.settling import Settling
 from streams.testing.worker import MemoryWorker, Surroundings
@@ -42,6 +42,7 @@ class Topology(Service):
             self.broker.create_topic(topic.name, topic.partitions)
         self.workers: list[MemoryWorker] = []
         self._started = 0
+        self._settle_seconds = settle_seconds
         self._feed = MemoryParameters(settings.economics.currency)
         cache = MemoryScoreCache()
         self.cache = MemoryCacheView(cache, self.settled, self._touch)
@@ -102,9 +103,21 @@ class Topology(Service):
         return worker
 
     async def stop_worker(self, worker: MemoryWorker | None = None) -> None:
-        """Stop a worker in good order, the newest if none is named; it commits and leaves."""
-        worker = self._take_out(worker)
-        await worker.stop()
+        """Stop a worker in good order, the newest if none is named; it commits and leaves.
+
+        Errors: NotSettled when it does not come to an end, such as over a frozen topic; then it is
+        killed. ValueError for one that does not run.
+        """
+        worker = running(self.workers, worker)
+        try:
+            stopped = await worker.stop(self._settle_seconds)
+        finally:
+            self._take_out(worker)
+        if not stopped:
+            raise NotSettled(
+                f"{worker.name} did not stop within {self._settle_seconds:g} s and was killed"
+                f"{self._settling.faults()}"
+            )
         if worker.error is not None:
             raise WorkerCrashed(f"{worker.name}: {worker.error!r}") from worker.error
 
@@ -114,7 +127,9 @@ class Topology(Service):
         The group notices at once. What it held is recovered by those that are left, or by the next
         that is started.
         """
-        await self._take_out(worker).kill()
+        worker = running(self.workers, worker)
+        self._take_out(worker)
+        await worker.kill()
 
     async def crash(self) -> BaseException:
         """Wait for a worker to crash, as the test expects; returns its error, the worker is gone.
@@ -131,15 +146,22 @@ class Topology(Service):
     # Faults.
 
     def fail_next_send(self, topic: str, times: int = 1) -> None:
-        """Have the next requests to write to a topic answered with an error: a worker crashes."""
+        """Have the next requests to write to a topic answered with an error: a worker crashes.
+
+        Errors: ValueError for a topic that there is none of, here and below.
+        """
+        self._partitions(topic)
         self.broker.fail_next[topic] += times
 
     def freeze(self, topic: str) -> None:
         """Have what is written to a topic be acknowledged only when it is released."""
+        self._partitions(topic)
         self.broker.silent.add(topic)
 
     def release(self, *topics: str) -> None:
         """Let frozen topics go on: these, or all."""
+        for topic in topics:
+            self._partitions(topic)
         self.broker.release(*topics)
 
     async def close(self, *, quiet: bool = False) -> None:
@@ -150,13 +172,10 @@ class Topology(Service):
         if crashed is not None and not quiet:
             raise WorkerCrashed(f"{crashed.name}: {crashed.error!r}") from crashed.error
 
-    def _take_out(self, worker: MemoryWorker | None) -> MemoryWorker:
-        if worker is None:
-            if not self.workers:
-                raise ValueError("no worker runs")
-            worker = self.workers[-1]
-        self.workers.remove(worker)
-        return worker
+    def _take_out(self, worker: MemoryWorker) -> None:
+        # One that is being stopped may be killed meanwhile.
+        if worker in self.workers:
+            self.workers.remove(worker)
 
     async def _append(self, tp: TP, records: Sequence[OutgoingRecord]) -> int:
         return self.broker.append_all(tp, records)

@@ -67,12 +67,19 @@ class MemoryWorker:
             begun.result()
         crash.cancel()
 
-    async def stop(self) -> None:
-        """Stop in good order: finish and commit what is in work, and leave the group."""
+    async def stop(self, seconds: float) -> bool:
+        """Stop in good order: finish and commit what is in work, and leave the group.
+
+        Returns whether it did; what has not come to an end after these seconds is killed.
+        """
         stopping = self._tasks.begin(self._stop())
-        await asyncio.wait({stopping})
-        await self._tasks.kill()
-        stopping.result()
+        try:
+            done, _ = await asyncio.wait({stopping}, timeout=seconds)
+        finally:
+            await (self._tasks.kill() if stopping.done() else self.kill())
+        if done:
+            stopping.result()
+        return bool(done)
 
     async def kill(self) -> None:
         """End it at once: nothing is finished, flushed or committed."""

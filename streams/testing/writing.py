@@ -37,17 +37,21 @@ class Writer:
         self._counts[what] += 1
         return f"{what}-{self._counts[what]}"
 
-    def money(self, amount: Money) -> tuple[str, str]:
+    def money(self, amount: Money, currency: str | None = None) -> tuple[str, str]:
         """An amount as decimal text, and its currency.
 
-        Errors: TypeError for a float, ValueError for what is no amount.
+        currency: that of an amount which names none, the shop's if there is none. Errors:
+        TypeError for a float, ValueError for what is no amount, or names another currency.
         """
         if isinstance(amount, float):
             raise TypeError(f'{amount!r} is a float; write "{amount} {self.currency}" instead')
         parts = _MONEY.fullmatch(str(amount).strip())
         if parts is None:
             raise ValueError(f'{amount!r} is no amount; write it as "40.00 {self.currency}"')
-        return parts[1], (parts[2] or self.currency).upper()
+        named = (parts[2] or currency or self.currency).upper()
+        if currency is not None and currency.upper() != named:
+            raise ValueError(f"{amount!r} is not in {currency}, the currency of the whole event")
+        return parts[1], named
 
     async def event(
         self,
@@ -102,7 +106,7 @@ class Orders:
         **more: Any,
     ) -> Envelope:
         """`order.placed`; more: items, channel, revision, and event_id and source."""
-        amount, currency = self._writer.money(total)
+        amount, currency = self._writer.money(total, more.pop("currency", None))
         data = {
             "order_id": order or self._writer.number("order"),
             "total": amount,
@@ -123,7 +127,7 @@ class Orders:
         **more: Any,
     ) -> Envelope:
         """`order.refunded`; without an order it is a credit."""
-        text, currency = self._writer.money(amount)
+        text, currency = self._writer.money(amount, more.pop("currency", None))
         data = {
             "refund_id": refund or self._writer.number("refund"),
             "order_id": order,
@@ -172,7 +176,9 @@ class Support:
         **more: Any,
     ) -> Envelope:
         """`ticket.resolved`, with the minutes or the money it took."""
-        amount, currency = (None, None) if cost is None else self._writer.money(cost)
+        amount, currency = None, more.pop("currency", None)
+        if cost is not None:
+            amount, currency = self._writer.money(cost, currency)
         data = {
             "ticket_id": ticket,
             "handling_minutes": None if minutes is None else float(minutes),
@@ -229,7 +235,7 @@ class Customers:
         self, customer: str, cost: Money, *, at: Moment | None = None, **more: Any
     ) -> Envelope:
         """`customer.acquired`; more: channel, campaign."""
-        amount, currency = self._writer.money(cost)
+        amount, currency = self._writer.money(cost, more.pop("currency", None))
         data = {"cost": amount, "currency": currency}
         return await _publish(
             self._writer, "customer.acquired", customer, at=at, data=data, more=more
@@ -268,11 +274,7 @@ async def _publish(
 def _optional(writer: Writer, amount: Money | None, currency: str) -> str | None:
     if amount is None:
         return None
-    text, named = writer.money(amount)
-    names_one = len(str(amount).split()) > 1
-    if names_one and named != currency:
-        raise ValueError(f"{amount!r} is not in {currency}, the currency of the whole event")
-    return text
+    return writer.money(amount, currency)[0]
 
 
 def _score(score: float, scale: tuple[float, float]) -> dict[str, Any]:

@@ -125,6 +125,47 @@ def test_a_damaged_file_is_refused_with_its_line(shop: Shop) -> None:
     assert "golden/test_it/test_it.jsonl: line 2 is '<<<<<<< theirs'" in said
 
 
+VALUE = '{"customer": "c", "value": 1.0, "segments": {}}'
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ('["c1"]', "and no object"),
+        ("5", "and no object"),
+        ('{"customer": "c"}', "says not one of value, change, removed, dead_letters"),
+        ('{"customer": 5, "value": 1.0}', "its customer is 5"),
+        ('{"value": 1.0}', "has no customer"),
+        ('{"customer": "c", "value": 1.0, "segments": null}', "its segments are no object"),
+        ('{"customer": "c", "change": "tier", "to": "x", "as_of": "t"}', "has no from"),
+        ('{"customer": "c", "removed": "erased", "into": 1, "as_of": "t"}', "its into is 1"),
+        ('{"dead_letters": "not-json", "count": "1"}', "its count is '1'"),
+        ('{"dead_letters": "not-json", "count": 1, "of": 2}', "has the unknown of"),
+        (VALUE, "gives 'c' a second value"),
+    ],
+)
+def test_a_line_of_another_shape_is_refused_with_its_number(line: str, said: str) -> None:
+    with pytest.raises(ValueError, match=f"line 2 .*{said}"):
+        from_lines(f"{VALUE}\n{line}\n")
+
+
+def test_where_the_value_stands_and_the_order_of_fields_is_no_difference() -> None:
+    value = {"customer": "c", "value": 1.0, "segments": {"a": "x", "b": "y"}}
+    change = {"customer": "c", "change": "a", "from": None, "to": "x", "as_of": "t"}
+    turned = {"segments": {"b": "y", "a": "x"}, "value": 1.0, "customer": "c"}
+    assert difference({"c": [value, change]}, {"c": [change, turned]}) == ""
+    assert "value: 1.0 -> 1" in difference({"c": [value]}, {"c": [value | {"value": 1}]})
+    was = difference({"c": [change]}, {"c": [change | {"from": ""}]})
+    assert len(set(was.splitlines()[2:])) == 2, "it does not say what differs"
+
+
+def test_a_comparison_that_is_not_awaited_fails_the_test(shop: Shop) -> None:
+    test = TEST.replace("await golden(", "golden(")
+    status, said = shop.run(test, "-W", "ignore")
+    assert status == 1
+    assert "nothing was compared: write `await golden(...)`" in said
+
+
 TWO = (
     QUICK
     + """

@@ -120,6 +120,67 @@ def test_a_crash_is_told_with_its_error(tmp_path: Path) -> None:
     assert "the test made a delivery to" in said
 
 
+def test_fixtures_of_others_with_our_names_are_left_alone(tmp_path: Path) -> None:
+    test = """
+        import pytest
+
+        @pytest.fixture
+        def cluster():
+            return {"nodes": 3}
+
+        @pytest.fixture
+        def topology():
+            return "a ring"
+
+        def test_it(cluster, topology):
+            assert cluster["nodes"] == 4
+
+        def test_later():
+            assert True
+        """
+    said = run(tmp_path, ("test_it.py", test))
+    assert "1 failed, 1 passed" in said, said
+    assert "what happened to the customers" not in said
+
+
+def test_a_history_with_documents_of_the_tests_own_is_told(tmp_path: Path) -> None:
+    test = """
+        import json
+
+        async def test_it(topology):
+            await topology.orders.placed("c1", "40.00")
+            for data in ({"clv": 12.5}, {"version": "one"}, None, 7):
+                own = json.dumps({"type": "clv.updated", "data": data}).encode()
+                await topology.publish("clv.updates", "c1", own)
+            await topology.publish("clv.segment-changes", "c1", b"[]")
+            why = ("__streams.errors.exception", b"clv.none")
+            await topology.publish("clv.dead-letters", "c1", b"a letter", [why])
+            assert False, "the assertion of the test"
+
+        async def test_later(topology):
+            assert True
+        """
+    said = run(tmp_path, ("pytest.ini", INI), ("test_it.py", test))
+    assert "1 failed, 1 passed" in said, said
+    told = said[said.index("what happened to the customers") :]
+    assert "version 1, as of" in told
+    assert '"data": {"clv": 12.5}' in told
+
+
+def test_a_history_that_cannot_be_told_fails_nothing_but_the_test(tmp_path: Path) -> None:
+    test = """
+        async def test_it(topology):
+            topology.history = lambda: 1 / 0
+            assert False, "the assertion of the test"
+
+        def test_later():
+            assert True
+        """
+    said = run(tmp_path, ("pytest.ini", INI), ("test_it.py", test))
+    assert "1 failed, 1 passed" in said, said
+    assert "the history cannot be told: ZeroDivisionError" in said
+
+
 def test_who_does_not_ask_for_a_topology_does_not_import_the_service(tmp_path: Path) -> None:
     test = """
         import sys

@@ -3,13 +3,14 @@
 from datetime import UTC, datetime
 from decimal import Decimal
 from time import perf_counter
+from typing import Any
 
 import pytest
 from pydantic import ValidationError
 
 from models.contracts.parameters import BgNbdParameters, Parameters
 from models.economics import Economics
-from streams.files.outgoing import cloud_event
+from streams.files.outgoing import OutgoingEvent, Topic, cloud_event
 from streams.testing import NotPublished, NotSettled, Topology, running_topology, shop_settings
 
 
@@ -93,6 +94,38 @@ async def test_the_clock_moves_by_a_time_or_to_one_and_never_back(topology: Topo
         await topology.advance(to="2026-07-01")
 
 
+@pytest.mark.parametrize("begin", ["2026-03-28T12:00", "2026-03-29T01:30", "2026-10-25T02:30"])
+async def test_a_day_is_24_hours_where_summer_time_begins_and_ends(begin: str) -> None:
+    economics = Economics(currency="EUR", timezone="Europe/Berlin")
+    async with running_topology(shop_settings(economics=economics), start=begin) as topology:
+        for _ in range(3):
+            before = topology.clock.now()
+            await topology.advance(hours=1)
+            assert topology.clock.now() - before == 3_600_000
+        before = topology.clock.now()
+        await topology.advance(days=1)
+        assert topology.clock.now() - before == 24 * 3_600_000
+
+
+async def test_a_clock_that_was_set_or_taken_along_goes_on_in_hours() -> None:
+    economics = Economics(currency="EUR", timezone="Europe/Berlin")
+    settings = shop_settings(economics=economics)
+    async with running_topology(settings, start="2026-01-01") as topology:
+        await topology.orders.placed("c1", 40, at="2026-03-29T01:30")
+        await topology.advance(hours=2)
+        assert topology.clock.time == datetime(2026, 3, 29, 2, 30, tzinfo=UTC)
+        topology.clock.set("2026-03-29T01:30")
+        await topology.advance(hours=2)
+        assert topology.clock.time == datetime(2026, 3, 29, 2, 30, tzinfo=UTC)
+
+
+async def test_time_passes_by_a_time_or_up_to_one(topology: Topology) -> None:
+    began = topology.clock.time
+    with pytest.raises(ValueError, match="not both"):
+        await topology.advance(days=5, to="2026-11-01")
+    assert topology.clock.time == began
+
+
 async def test_records_bear_the_time_of_the_clock(topology: Topology) -> None:
     await topology.orders.placed("c1", 40, at="2026-01-03")
     now = topology.clock.now()
@@ -150,6 +183,63 @@ async def test_what_the_contracts_refuse_is_not_published(topology: Topology) ->
     assert await topology.topic("shop.orders") == []
 
 
+async def test_an_amount_has_one_currency(topology: Topology) -> None:
+    with pytest.raises(ValueError, match=r"'40\.00 EUR' is not in USD"):
+        await topology.orders.placed("c1", "40.00 EUR", currency="USD")
+    with pytest.raises(ValueError, match="is not in USD"):
+        await topology.support.resolved("c1", "t1", cost="4 EUR", currency="USD")
+    assert await topology.topic("shop.orders") == []
+    event = await topology.orders.placed("c1", "40.00", cost_of_goods="4 USD", currency="USD")
+    assert (event.data.currency, event.data.cost_of_goods) == ("USD", "4")
+    event = await topology.orders.refunded("c1", "1.00 USD", currency="usd")
+    assert event.data.currency == "USD"
+
+
+async def test_names_of_topics_that_there_are_not_are_refused(topology: Topology) -> None:
+    wrong = "clv.updats"
+    listed = r"no topic is named 'clv\.updats'; there are clv-customers-changelog,.* clv\.updates,"
+    with pytest.raises(ValueError, match=listed):
+        topology.freeze(wrong)
+    with pytest.raises(ValueError, match=listed):
+        topology.release(wrong)
+    with pytest.raises(ValueError, match=listed):
+        topology.fail_next_send(wrong)
+    with pytest.raises(ValueError, match=listed):
+        await topology.publish(wrong, "c1", b"{}")
+    with pytest.raises(ValueError, match=listed):
+        await topology.topic(wrong)
+    assert await topology.topic("clv-customers-changelog") == []
+
+
+async def test_partitions_that_there_are_not_are_refused(topology: Topology) -> None:
+    for partition in (-1, topology.partitions):
+        with pytest.raises(
+            ValueError, match=rf"shop\.orders has the partitions 0 to 3, not {partition}"
+        ):
+            await topology.publish("shop.orders", "c1", b"{}", partition=partition)
+    assert await topology.topic("shop.orders") == []
+    records = [await topology.publish("clv.models", key, b"{}") for key in ("a", "b", None, "c")]
+    assert {record.partition for record in records} == {0}, "it has a single partition"
+
+
+@pytest.mark.parametrize(
+    ("value", "headers", "said"),
+    [
+        ("{}", [], "the value of a record is bytes or None, not '{}'"),
+        (b"{}", {"a": b"1"}, "headers are pairs of text and bytes"),
+        (b"{}", [("a", "1")], "headers are pairs of text and bytes"),
+        (b"{}", ["a"], "headers are pairs of text and bytes"),
+    ],
+)
+async def test_what_no_producer_sends_is_refused_before_a_worker_sees_it(
+    topology: Topology, value: Any, headers: Any, said: str
+) -> None:
+    with pytest.raises(TypeError, match=said):
+        await topology.publish("shop.orders", "c1", value, headers)
+    await topology.publish("shop.orders", "c1", b"{}", [("a", None)])  # type: ignore[list-item]
+    assert len(await topology.dead_letters.all()) == 1
+
+
 async def test_a_record_that_is_no_event_comes_back_as_it_was(topology: Topology) -> None:
     record = await topology.publish("shop.orders", "c1", b"no json", [("h", b"1")])
     letter = await topology.dead_letters.last("c1")
@@ -188,6 +278,60 @@ async def test_events_in_bulk_are_worked_on_in_their_order(topology: Topology) -
     assert sorted(current) == [f"c{number}" for number in range(10)]
     assert {update.totals.gross for update in current.values()} == {200.0}
     assert await topology.cache.size() == 10
+
+
+def told(topic: Topic, event_type: str, customer: str, at: datetime, **data: Any) -> OutgoingEvent:
+    return cloud_event(
+        topic, event_type, source="/s", event_id=f"{event_type} {at}", time=at,
+        data={"customer_id": customer, **data}, customer_id=customer,
+    )  # fmt: skip
+
+
+def two_orders(customer: str) -> list[OutgoingEvent]:
+    return [
+        told(
+            "orders", "order.placed", customer, at,
+            order_id=f"o{at.month}", placed_at=at, total="40.00", currency="EUR",
+        )
+        for at in (datetime(2026, month, 3, tzinfo=UTC) for month in (1, 3))
+    ]  # fmt: skip
+
+
+async def came(topology: Topology, customer: str) -> tuple[list[tuple[str, str]], int]:
+    """Changes of a customer's lifecycle, and removals."""
+    changes = await topology.segment_changes.of(customer)
+    lifecycle = [(c.previous or "", c.current) for c in changes if c.dimension == "lifecycle"]
+    return lifecycle, len(await topology.removals.of(customer))
+
+
+async def test_what_went_in_together_is_worked_on_before_a_record_goes_to_another_topic(
+    topology: Topology,
+) -> None:
+    await topology.publish_events(two_orders("c1"))
+    await topology.customers.erased("c1", at="2026-06-01")
+    assert await came(topology, "c1") == ([("", "new"), ("new", "active")], 1)
+
+
+async def test_what_goes_in_together_waits_for_a_record_of_another_topic(
+    topology: Topology,
+) -> None:
+    await topology.orders.placed("c1", 40, at="2026-01-03")
+    await topology.orders.placed("c1", 40, at="2026-03-03")
+    at = datetime(2026, 6, 1, tzinfo=UTC)
+    await topology.publish_events([told("customers", "customer.erased", "c1", at, erased_at=at)])
+    assert await came(topology, "c1") == ([("", "new"), ("new", "active")], 1)
+
+
+async def test_events_of_several_topics_that_go_in_together_keep_each_customers_order(
+    topology: Topology,
+) -> None:
+    at = datetime(2026, 6, 1, tzinfo=UTC)
+    erased = told("customers", "customer.erased", "c1", at, erased_at=at)
+    assert await topology.publish_events([*two_orders("c1"), erased, *two_orders("c2")]) == 5
+    assert await came(topology, "c1") == ([("", "new"), ("new", "active")], 1)
+    assert (await topology.updates.last("c2")).totals.orders == 2
+    assert "customer 'c1'" in topology.history()
+    assert "customer 'c2'" in topology.history()
 
 
 async def test_the_cache_has_what_was_published(topology: Topology) -> None:

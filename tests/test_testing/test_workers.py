@@ -62,6 +62,52 @@ async def test_a_worker_that_stops_hands_over(topology: Topology) -> None:
     assert partitions_of(topology) == [{0, 1, 2, 3}]
 
 
+async def stop_over_a_frozen_topic(topology: Topology) -> None:
+    topology.freeze("clv.updates")
+    await topology.orders.placed("c1", 40)
+    await topology.still()
+    await topology.stop_worker()
+
+
+async def test_to_stop_a_worker_over_a_frozen_topic_does_not_hang() -> None:
+    async with running_topology(settle_seconds=0.3) as topology:
+        with pytest.raises(NotSettled, match=r"worker-1 did not stop .* froze clv\.updates"):
+            await stop_over_a_frozen_topic(topology)
+        assert topology.workers == []
+        topology.release()
+        await topology.start_worker()
+        assert (await topology.updates.last("c1")).totals.orders == 1
+
+
+async def test_a_stop_that_is_cancelled_leaves_no_task() -> None:
+    before = asyncio.all_tasks()
+    async with running_topology() as topology:
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(stop_over_a_frozen_topic(topology), 0.3)
+        assert topology.workers == []
+    assert asyncio.all_tasks() == before
+
+
+async def test_a_stop_waits_for_a_topic_that_is_released(topology: Topology) -> None:
+    stopping = asyncio.create_task(stop_over_a_frozen_topic(topology))
+    await asyncio.sleep(0.1)
+    assert not stopping.done()
+    topology.release()
+    await stopping
+    assert len(topology.broker.records("clv.updates")) == 1
+
+
+async def test_only_a_worker_that_runs_can_be_stopped_or_killed(topology: Topology) -> None:
+    first, second = topology.workers[0], await topology.start_worker()
+    await topology.kill_worker(first)
+    for end in (topology.stop_worker, topology.kill_worker):
+        with pytest.raises(ValueError, match="worker-1 does not run; there are worker-2"):
+            await end(first)
+    await topology.stop_worker(second)
+    with pytest.raises(ValueError, match="no worker runs"):
+        await topology.stop_worker(second)
+
+
 async def test_what_a_killed_worker_had_stored_is_recovered_from_the_changelog(
     topology: Topology,
 ) -> None:

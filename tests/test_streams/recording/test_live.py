@@ -11,8 +11,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-from aiokafka import AIOKafkaProducer
-from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 
 from streams.cli.record_options import topics_at_broker
 from streams.clients import started
@@ -236,6 +236,55 @@ async def test_the_command_leaves_no_group_and_says_what_is_in_the_file(tmp_path
     assert json.loads(hidden_out)["left_out"] == {"no event: missing-field": 1}
     assert b"1 records are not in the recording" in warned
     assert not [group for group in groups if settings.app_id in group[0]]
+
+
+async def test_timestamps_beyond_all_dates_are_recorded_and_shown_as_they_are(tmp_path: Path):
+    beyond = 1_767_441_600_000_000
+    async with service(partitions=1) as (settings, connection):
+        stamps = (5, 253_402_300_799_999, beyond)
+        records = [(at, b"k", b"v", []) for at in stamps]
+        await publish(connection, settings.topics.orders, 0, records)
+        process = await command(settings, "record", tmp_path / "a", "--json")
+        out, said = await asyncio.wait_for(process.communicate(), 60)
+        dated = await command(settings, "record", tmp_path / "b", "--until", "2", "--json")
+        dated_out, _ = await asyncio.wait_for(dated.communicate(), 60)
+    assert process.returncode == 0, said
+    assert tuple(record.timestamp for record in Recording(tmp_path / "a").records()) == stamps
+    assert json.loads(out)["last"] == f"{beyond} ms"
+    assert json.loads(dated_out)["last"] == "9999-12-31T23:59:59.999000+00:00"
+
+
+async def test_topics_replayed_from_a_later_place_say_so_and_so_does_nothing():
+    async with service(partitions=1) as (settings, connection):
+        records = [(at, b"k", b"v", []) for at in (1_000, 2_000)]
+        await publish(connection, settings.topics.orders, 0, records)
+        said = {}
+        for since in ("0", "1", "2"):
+            process = await command(settings, "replay", "orders", "--from", since)
+            _, told = await asyncio.wait_for(process.communicate(), 60)
+            assert process.returncode == 0, told
+            said[since] = told.decode()
+    late = {since: told.count("what happened before is not in it") for since, told in said.items()}
+    assert late == {"0": 0, "1": 1, "2": 1}
+    assert "begins at offset 1:" in said["1"]
+    nothing = {since: told.count("nothing was replayed") for since, told in said.items()}
+    assert nothing == {"0": 0, "1": 0, "2": 1}
+
+
+async def test_a_topic_that_has_lost_its_first_records_says_so_from_the_broker_and_from_a_file(
+    tmp_path: Path,
+):
+    async with service("kafka") as (settings, connection):
+        orders = settings.topics.orders
+        await publish(connection, orders, 1, [(at, b"k", b"v", []) for at in (1, 2, 3)])
+        async with started(AIOKafkaAdminClient(**connection.client_options())) as admin:
+            await admin.delete_records({TopicPartition(orders, 1): RecordsToDelete(2)})
+        await taken(settings, connection, tmp_path / "a")
+        for source in ("orders", tmp_path / "a"):
+            process = await command(settings, "replay", source)
+            _, told = await asyncio.wait_for(process.communicate(), 60)
+            assert process.returncode == 0, told
+            assert told.decode().count(f"what is replayed begins at {orders}[1]@2:") == 1
 
 
 async def test_a_topic_that_is_missing_is_named(tmp_path: Path):

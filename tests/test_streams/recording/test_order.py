@@ -101,6 +101,33 @@ def test_ticks_parameters_and_merges_wait_for_what_came_before_and_others_for_th
                 )
 
 
+def apart(kind, data="", headers=()):
+    """Whether an event on the topic of the customers is in no wave with what follows it."""
+    value = b'{"type": "%s", "data": {"note": "%s"}}' % (kind.encode(), data.encode())
+    role = ROLES.index("customers")
+    records = [
+        Recorded(role, 0, 0, 0, b"a", value, headers),
+        Recorded(ROLES.index("orders"), 0, 0, 0, b"b", b"{}"),
+    ]
+    return len(waves(ROLES, records)) == 2
+
+
+def test_a_merge_or_an_erasure_is_alone_however_json_writes_its_type():
+    for kind in ("customer.merged", "customer.erased"):
+        assert apart(kind)
+        for place, letter in enumerate(kind):
+            escaped = kind[:place] + f"\\u{ord(letter):04x}" + kind[place + 1 :]
+            assert apart(escaped), escaped
+        assert apart("".join(f"\\u{ord(letter):04X}" for letter in kind))
+        assert apart("x", headers=(("ce_type", kind.encode()),))
+
+
+def test_other_events_of_customers_are_not_alone_for_their_escapes():
+    assert not apart("customer.acquired")
+    assert not apart("customer.acquired", "M\\u00fcller")
+    assert not apart("customer\\u002eacquired")
+
+
 @given(st.binary(min_size=1), st.integers(1, 9), st.integers(1, 9))
 def test_keys_go_home_where_partitions_differ_and_stay_where_they_do_not(key, before, after):
     source = topics(before)

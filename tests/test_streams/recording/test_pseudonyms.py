@@ -100,6 +100,56 @@ def test_binary_events_and_headers_of_the_service_lose_their_ids_too():
     assert via_of(record.headers) == (pseudonyms.of("anna"), pseudonyms.of("bert"))
 
 
+@pytest.mark.parametrize(
+    "headers",
+    [
+        (CE, ("ce_id", b"e1"), ("ce_type", b"order.placed"), ("ce_subject", b"anna")),
+        (("ce_type", None),),
+        (("Content-Type", b"application/cloudevents"), ("CE_Source", b"anna")),
+        (("ce_type", b"anna"), CE),
+    ],
+)
+def test_an_event_told_in_json_stays_one_whatever_ce_headers_it_has(headers):
+    pseudonyms, record = of_order(headers=headers)
+    found = decode(record.key, record.value, record.headers)
+    assert found.data.customer_id == pseudonyms.of("anna@example.com")
+    assert found.data.order_id == pseudonyms.of("order-4711")
+    assert not [name for name, _ in record.headers if name.lower().startswith("ce_")]
+
+
+@pytest.mark.parametrize(
+    "content_type", [b"application/cloudevents+json; customer=4711", b"application/cloudevents ;a"]
+)
+def test_a_media_type_stays_without_its_parameters(content_type):
+    _, record = of_order(
+        headers=(("content-type", content_type),), datacontenttype="application/json; c=4711"
+    )
+    media_type = content_type.partition(b";")[0].strip()
+    assert record.headers == (("content-type", media_type),)
+    assert json.loads(record.value)["datacontenttype"] == "application/json"
+    assert decode(record.key, record.value, record.headers).type == "order.placed"
+
+
+def test_of_several_headers_of_one_name_only_the_one_that_counts_stays():
+    headers = (
+        ("ce_time", b"anna@example.com"), ("CE_Type", b"anna"), ("content-type", b"anna"),
+        ("ce_specversion", b"1.0"), ("ce_id", b"event-9"), ("ce_source", b"/shop"),
+        ("ce_type", b"order.placed"), ("ce_time", b"2026-01-01T00:00:00Z"),
+        ("content-type", b"application/json; customer=4711"), ("ce_source", None),
+    )  # fmt: skip
+    pseudonyms = Pseudonyms(SECRET)
+    record = pseudonyms.record(
+        "orders", Recorded(0, 0, 0, 0, b"anna", json.dumps(ORDER).encode(), headers)
+    )
+    assert dict(record.headers) == {
+        "ce_time": b"2026-01-01T00:00:00Z", "ce_type": b"order.placed", "ce_source": b"/shop",
+        "content-type": b"application/json", "ce_specversion": b"1.0",
+        "ce_id": pseudonyms.of("event-9").encode(),
+    }  # fmt: skip
+    assert len(record.headers) == 6
+    assert decode(record.key, record.value, record.headers).time is not None
+
+
 @given(st.none() | st.binary(max_size=20), st.none() | st.binary(max_size=80))
 @settings(deadline=None)
 def test_what_is_no_event_is_left_out_and_counted(key, value):
