@@ -112,7 +112,7 @@ def replay(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Replay events in the order of their timestamps, and say what came of them.
+    """Replay events in their order, and say what came of them.
 
     In memory nothing else is needed; nothing that runs is touched. What is replayed into topics, or
     a sandbox, has names of its own.

@@ -12,7 +12,7 @@ from rich.table import Table
 from models.contracts.parameters import Parameters
 from streams.cli.configuration import load_settings
 from streams.cli.console import CommandError, out, warn
-from streams.cli.replay_source import Asked, repeatable, shown
+from streams.cli.replay_source import Asked, repeatable, shown, warn_of_source
 from streams.recording import FromFile, FromOrders
 from streams.recording.compare import Comparison, Difference, Valued, compared
 from streams.recording.kept import read_kept
@@ -72,6 +72,7 @@ async def compare(asked: Asked, first: Variant, second: Variant) -> Comparison:
     source = repeatable(asked, settings.economics, settings.partitions)
     before, _ = await _valued(first, source)
     after, _ = await _valued(second, source)
+    warn_of_source(asked, source)
     return compared(before, after, (first.name, second.name), currencies[0])
 
 
@@ -95,6 +96,7 @@ async def compare_with_kept(asked: Asked, path: Path, settings: Settings) -> Com
             f"--against-kept {path}: it is of other events, replayed from {kept.head.source}: "
             "replay the same ones, with the same --from and --until"
         )
+    warn_of_source(asked, source)
     return compared(kept, now, (f"{path.name}, by {kept.head.program}", "now"), currency)
 
 

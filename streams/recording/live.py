@@ -217,10 +217,11 @@ async def _spans(
     ends = await log_ends(consumer, list(tps.values()))
     starts = await consumer.beginning_offsets(list(tps.values())) if tps else {}
     if since.time is not None and tps:
+        at = max(since.time, 0)
         # Some brokers answer with the beginning; what is before the time is then read, and dropped.
-        found = await consumer.offsets_for_times(dict.fromkeys(tps.values(), since.time))
-        for tp, at in found.items():
-            starts[tp] = ends[tp] if at is None else max(starts[tp], at.offset)
+        found = await consumer.offsets_for_times(dict.fromkeys(tps.values(), at))
+        for tp, first in found.items():
+            starts[tp] = ends[tp] if first is None else max(starts[tp], first.offset)
     spans = {}
     for place, tp in tps.items():
         start = max(starts[tp], since.offset or 0)
