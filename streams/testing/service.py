@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import abc
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import timedelta
 from typing import Protocol, TypeVar
 
@@ -98,27 +98,20 @@ class Service(abc.ABC):
         Among topics that order is kept for each customer, as it is in a replay.
         """
         names = self._names()
-        roles = list(names)
-        homes: dict[bytes, int] = {}
         given = list(events)
-        records = []
-        for number, event in enumerate(given):
-            key = event.key
-            home = homes.get(key) if key is not None else None
-            if home is None:
-                home = self._home(key, self.partitions)
-                if key is not None:
-                    homes[key] = home
-                    self._published[shown(key)] = None
-            self.clock.follow(event.time)
-            place = roles.index(event.topic), home
-            records.append(Recorded(*place, number, 0, key, event.value, tuple(event.headers)))
-        for wave in waves(roles, records):
+        homes: dict[bytes, int] = {}
+        for wave in _waves(list(names), given):
             waiting: defaultdict[TP, list[OutgoingRecord]] = defaultdict(list)
-            for record in wave:
-                event = given[record.offset]
-                tp = TP(names[event.topic], record.partition)
-                waiting[tp].append((event.key, event.value, event.headers))
+            for topic, key, value, headers, _ in wave:
+                home = homes.get(key) if key is not None else None
+                if home is None:
+                    home = self._home(key, self.partitions)
+                    if key is not None:
+                        homes[key] = home
+                        self._published[shown(key)] = None
+                waiting[TP(names[topic], home)].append((key, value, headers))
+            # The clock is never behind what is published.
+            self.clock.follow(max(event.time for event in wave))
             await self._in_turn({tp.topic for tp in waiting})
             for tp, outgoing in waiting.items():
                 await self._append(tp, outgoing)
@@ -272,3 +265,18 @@ def running(workers: Sequence[_Worker], worker: _Worker | None) -> _Worker:
         names = ", ".join(each.name for each in workers)
         raise ValueError(f"{worker.name} does not run; there are {names}")
     return worker
+
+
+def _waves(roles: Sequence[str], events: Sequence[OutgoingEvent]) -> Iterator[list[OutgoingEvent]]:
+    """The events in waves, as a replay has them: all at once where there is but one topic."""
+    topics = {event.topic for event in events}
+    if len(topics) == 1 and "customers" not in topics:
+        yield list(events)
+        return
+    # The number of an event stands in the place of its offset.
+    records = [
+        Recorded(roles.index(e.topic), 0, number, 0, e.key, e.value, tuple(e.headers))
+        for number, e in enumerate(events)
+    ]
+    for wave in waves(roles, records):
+        yield [events[record.offset] for record in wave]
