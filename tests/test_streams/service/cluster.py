@@ -212,7 +212,8 @@ class Cluster:
         try:
             cache = ScoreCache(redis)
             waiting, found = iter(customers), dict[str, CachedScore | None]()
-            while some := list(islice(waiting, 200)):
+            # A pool of redis-py has a hundred connections.
+            while some := list(islice(waiting, 50)):
                 found |= zip(some, await asyncio.gather(*map(cache.get, some)), strict=True)
         finally:
             await redis.aclose()
