@@ -36,6 +36,7 @@ large="max.message.bytes=4194304"
     topic shop.customers "$CLV_PARTITIONS" $keep
     topic clv.clock "$CLV_PARTITIONS" $hour
     topic clv.identity "$CLV_PARTITIONS" $month $large
+    topic clv.rerouted "$CLV_PARTITIONS" $month
     topic clv-customers-changelog "$CLV_PARTITIONS" $latest $large
     topic clv.updates "$CLV_PARTITIONS" $latest
     topic clv.segment-changes "$CLV_PARTITIONS" $month

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from enum import Enum
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -26,7 +27,9 @@ from models.contracts import Envelope
 from models.documents import notice_documents, value_update
 from models.economics import Economics
 from models.outputs import Outputs, Removed, Update
+from models.routing import Route
 from models.scores import Evaluation, Removal, RemovalReason, Resend, Scores
+from models.segments import Dimension
 from models.value import Row, value_row, values
 
 
@@ -42,11 +45,40 @@ class Fate(Enum):
     UNKNOWN = "unknown"
 
 
+_NOTICE_BYTES: Final = 320
+"""A notice without its changes: five numbers, and an origin of up to 256 bytes."""
+
 Fates = Callable[[str, int], Fate]
 """The fate of what the record at an offset of a topic-partition led to."""
 
+
+class Position(NamedTuple):
+    """Where a record is: on which lane (see `models.routing`), and in the batch's partition."""
+
+    lane: str
+    offset: int
+    """Of the record as it was published: what decides whether it was applied already."""
+    here: int
+    """Of the record in the partition that the batch is of."""
+    route: Route | None = None
+
+
 Told = tuple[Notice, tuple[Evidence, ...]]
 """A notice with the evidence of each of its changes."""
+
+
+OUTBOX_BYTES: Final = 200 * 1024
+"""What may be pending of a customer before a batch has to wait.
+
+After a crash each of the six topics may have left so much in a record, which with the aggregate and
+the merged customers must fit the changelog's 4 MiB.
+"""
+
+
+def most_pending(dimensions: tuple[Dimension, ...]) -> int:
+    """How many notices of one customer may be pending; there is always room for one."""
+    largest = _NOTICE_BYTES + sum(dimension.notice_bytes for dimension in dimensions)
+    return max(OUTBOX_BYTES // largest, 1)
 
 
 def all_told(_origin: str, _offset: int) -> Fate:
@@ -60,11 +92,12 @@ class Customer:
     present: whether there is a customer to value; not so before the first event, after an erasure,
     and after a merge into another. untold: what may still have to be told of the stored record;
     stored_row: the row of the customer as stored. steps: what is to be published, in its order.
+    pending: how many notices are on their way, or may come of the steps.
     """
 
     __slots__ = (
-        "customer_id", "kept", "key", "present", "record", "resent", "steps", "stored_row",
-        "summary", "untold",
+        "customer_id", "kept", "key", "pending", "present", "record", "resent", "steps",
+        "stored_row", "summary", "untold",
     )  # fmt: skip
 
     def __init__(
@@ -80,6 +113,7 @@ class Customer:
         self.steps: list[Evaluation | Removal | Resend] = []
         self.resent = False
         self.kept = False
+        self.pending = 0
 
     def apply(self, event: Envelope, occurred: int, config: Economics) -> Effect:
         """Fold an event, and keep the summary current."""
@@ -119,6 +153,7 @@ class Batch:
         self.fates = fates
         self.customers: dict[bytes, Customer] = {}
         self.rows: list[Row] = []
+        self._most_pending = most_pending(context.dimensions)
 
     def customer(self, key: bytes) -> Customer:
         """The customer of a key, read from its stored record at first."""
@@ -141,6 +176,7 @@ class Batch:
             (notice, self.fates(notice.origin, notice.offset)) for notice in customer.record.outbox
         ]
         customer.untold = [notice for notice, fate in fates if fate is not Fate.TOLD]
+        customer.pending = sum(fate is Fate.UNDER_WAY for _, fate in fates)
         if customer.untold and customer.present:
             customer.stored_row = self._add_row(customer)
         if any(fate is Fate.UNKNOWN for _, fate in fates):
@@ -163,6 +199,10 @@ class Batch:
         """Whether something is stored under this key, or will be."""
         return key in self.states or key in self.customers
 
+    def is_full(self, customer: Customer) -> bool:
+        """Whether so much is pending of a customer that nothing more may be added to its record."""
+        return customer.pending >= self._most_pending
+
     def replay(self, customer: Customer) -> None:
         """Note a record that is applied already: it was stored, but perhaps not told."""
         self.outputs.replayed += 1
@@ -177,7 +217,7 @@ class Batch:
             customer.steps.append(Resend(customer.stored_row))
 
     def evaluate(
-        self, customer: Customer, as_of: int, offset: int, *, backfill: bool = False
+        self, customer: Customer, as_of: int, at: Position, *, backfill: bool = False
     ) -> None:
         """Score the customer as of a time, as the next version of its record."""
         record = customer.record
@@ -186,22 +226,25 @@ class Batch:
             customer.present = True
         record.version += 1
         record.as_of = max(record.as_of, as_of)
-        record.applied[self.origin] = offset
+        record.applied[at.lane] = at.offset
         row = self._add_row(customer)
-        customer.steps.append(Evaluation(row, record.version, record.as_of, offset, backfill))
+        customer.steps.append(Evaluation(row, record.version, record.as_of, at.here, backfill))
+        customer.pending += 1
 
     def remove(
-        self, customer: Customer, reason: RemovalReason, into: str, as_of: int, offset: int
+        self, customer: Customer, reason: RemovalReason, into: str, as_of: int, at: Position
     ) -> None:
         """Let a customer go, as the next version of the record."""
         record = customer.record
         record.version += 1
+        record.applied[at.lane] = at.offset
         customer.present = False
-        customer.steps.append(Removal(record.version, as_of, offset, reason, into))
+        customer.steps.append(Removal(record.version, as_of, at.here, reason, into))
+        customer.pending += 1
 
-    def keep(self, customer: Customer, offset: int) -> None:
+    def keep(self, customer: Customer, at: Position) -> None:
         """Store the record of a customer of whom there is nothing to tell."""
-        customer.record.applied[self.origin] = offset
+        customer.record.applied[at.lane] = at.offset
         customer.kept = True
 
     def _add_row(self, customer: Customer) -> int:

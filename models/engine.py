@@ -11,7 +11,7 @@ a batch is published as a value update.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from models.acceptance import check_acceptable, too_old
 from models.aggregate.fold import Effect
@@ -19,10 +19,27 @@ from models.aggregate.record import is_customer
 from models.context import Context
 from models.contracts import Envelope, Reason, Refused, customer_of, decode, key_as_customer
 from models.contracts.backfill import is_backfill
-from models.customers import Batch, Fates, all_told
-from models.identities import ask_for, elsewhere, erase, hand_over, send_state, take_over
-from models.identity import Absorb, DamagedMessage, Release, decode_message, via_of
-from models.outputs import DeadLetter, Outputs, Record, Rekeyed
+from models.customers import Batch, Customer, Fates, Position, all_told
+from models.identities import (
+    ask_for,
+    elsewhere,
+    erase,
+    hand_over,
+    send_state,
+    take_back,
+    take_over,
+)
+from models.identity import (
+    Absorb,
+    AnyMessage,
+    DamagedMessage,
+    Release,
+    Return,
+    decode_message,
+    encode_message,
+)
+from models.outputs import DeadLetter, Outputs, Record, Rerouted
+from models.routing import Route, check_lane, route_of
 
 LARGEST_STRAY = 1_000_000
 """Bytes of a record that is sent on; Kafka's topics take 1,048,588 unless told otherwise."""
@@ -31,21 +48,25 @@ LARGEST_STRAY = 1_000_000
 def process(
     states: Mapping[bytes, bytes],
     origin: str,
-    records: Iterable[Record],
+    records: Sequence[Record],
     context: Context,
     *,
     now: int,
+    rerouted: bool = False,
     at_home: Callable[[bytes], bool] = lambda _key: True,
     fates: Fates = all_told,
 ) -> Outputs:
     """Fold the records of one topic-partition into the states of its customers.
 
+    It stops before a record whose customer has too much pending: `Outputs.taken` says where.
+
     states: encoded customer records by key; it is read, never written: the new records are in
     the outputs. origin: "topic/partition" of the records. now: milliseconds since 1970; events
-    that claim to be later than a day after it, or after their arrival, are refused. at_home: says
-    of a new customer's key whether it belongs to this topic-partition; publishers may partition by
-    another rule, and a customer's events must all be in one place. fates: says what became of the
-    notices of stored records; what may not have been told is told again, and kept until it was.
+    that claim to be later than a day after it, or after their arrival, are refused. rerouted: these
+    are records that a worker sent on, each with its route. at_home: says of a new customer's key
+    whether it belongs to this partition; publishers may partition by another rule, and a customer's
+    events must all be in one place. fates: says what became of the notices of stored records; what
+    may not have been told is told again, and kept until it was.
 
     Raises
     ------
@@ -54,71 +75,96 @@ def process(
     """
     outputs = Outputs()
     batch = Batch(states, origin, context, outputs, fates)
-    config = context.economics
-    for record in records:
+    for number, record in enumerate(records):
+        at = Position(origin, record.offset, record.offset)
         try:
+            if rerouted:
+                route = route_of(record.headers)
+                at = Position(route.lane, route.offset, record.offset, route)
             event = decode(record.key, record.value, record.headers)
-            key = _addressee(event, record)
+            key = _addressee(event, record, at.route)
             if key != record.key or (not batch.knows(key) and not at_home(key)):
-                outputs.rekeyed.append(_stray(key, record))
+                outputs.rerouted.append(_rerouted(key, record, origin, at.route))
                 continue
             customer = batch.customer(key)
-            known = customer.record
-            if record.offset <= known.applied.get(origin, -1):
-                batch.replay(customer)
-                continue
-            occurred = check_acceptable(event, record.timestamp, now, config)
-            if occurred <= known.erased_at and event.type != "customer.erased":
-                outputs.forgotten += 1
-                continue
-            if (way := elsewhere(customer, record.headers)) is not None:
-                whose, via = way
-                outputs.rekeyed.append(_stray(whose.encode(), record, via))
-                continue
-            if event.type == "customer.erased":
-                erase(batch, customer, occurred, record.offset)
-                continue
-            if event.type == "customer.merged":
-                ask_for(batch, customer, event.data, occurred)
-                continue
-            effect = customer.apply(event, occurred, config)
-            if effect is Effect.TOO_OLD:
-                raise too_old(event, config)
+            if batch.is_full(customer):
+                outputs.taken = number
+                break
+            _apply(batch, customer, event, record, at, now=now)
         except Refused as refused:
-            if not _is_replay(batch, record):
-                outputs.dead_letters.append(DeadLetter(record, refused))
-            continue
-        if effect is Effect.DUPLICATE:
-            outputs.duplicates += 1
-            continue
-        outputs.accepted += 1
-        backfill = is_backfill(record.headers)
-        batch.evaluate(customer, occurred, record.offset, backfill=backfill)
+            if not _is_replay(batch, record, at):
+                outputs.dead_letters.append(DeadLetter(record, refused, at.route))
+    else:
+        outputs.taken = len(records)
     batch.finish()
     return outputs
 
 
-def _addressee(event: Envelope, record: Record) -> bytes:
+def _apply(
+    batch: Batch,
+    customer: Customer,
+    event: Envelope,
+    record: Record,
+    at: Position,
+    *,
+    now: int,
+) -> None:
+    """Do what an event says about its customer; raises Refused."""
+    outputs, config, known = batch.outputs, batch.context.economics, customer.record
+    if at.offset <= known.applied.get(at.lane, -1):
+        batch.replay(customer)
+        return
+    occurred = check_acceptable(event, record.timestamp, now, config)
+    if occurred <= known.erased_at and event.type != "customer.erased":
+        outputs.forgotten += 1
+        return
+    if (way := elsewhere(customer, at.route)) is not None:
+        whose, via = way
+        outputs.rerouted.append(_rerouted(whose.encode(), record, batch.origin, at.route, via))
+        return
+    check_lane(known.applied, at.lane)
+    if event.type == "customer.erased":
+        erase(batch, customer, occurred, at)
+        return
+    if event.type == "customer.merged":
+        ask_for(batch, customer, event.data, occurred)
+        return
+    effect = customer.apply(event, occurred, config)
+    if effect is Effect.TOO_OLD:
+        raise too_old(event, config)
+    if effect is Effect.DUPLICATE:
+        outputs.duplicates += 1
+        return
+    outputs.accepted += 1
+    batch.evaluate(customer, occurred, at, backfill=is_backfill(record.headers))
+
+
+def _addressee(event: Envelope, record: Record, route: Route | None) -> bytes:
     """The key of the customer whom a record is for; one that followed a merge bears it already."""
-    key = customer_of(event, record.key).encode()
-    if key != record.key and via_of(record.headers) is not None:
+    if route is not None and route.via is not None:
         return key_as_customer(record.key).encode()
-    return key
+    return customer_of(event, record.key).encode()
 
 
-def _is_replay(batch: Batch, record: Record) -> bool:
+def _is_replay(batch: Batch, record: Record, at: Position) -> bool:
     """Whether a record was worked on before, perhaps when it was still acceptable."""
     key = record.key
     if key is None or not batch.knows(key):
         return False
     customer = batch.customer(key)
-    if record.offset > customer.record.applied.get(batch.origin, -1):
+    if at.offset > customer.record.applied.get(at.lane, -1):
         return False
     batch.replay(customer)
     return True
 
 
-def _stray(key: bytes, record: Record, via: tuple[str, ...] | None = None) -> Rekeyed:
+def _rerouted(
+    key: bytes,
+    record: Record,
+    origin: str,
+    route: Route | None,
+    via: tuple[str, ...] | None = None,
+) -> Rerouted:
     """A record to be sent on, which is possible for what fits a topic without being compressed."""
     size = len(record.value or b"") + sum(len(n) + len(v or b"") for n, v in record.headers)
     if size > LARGEST_STRAY:
@@ -129,7 +175,9 @@ def _stray(key: bytes, record: Record, via: tuple[str, ...] | None = None) -> Re
             f"than {LARGEST_STRAY} are not sent on; publish it under that key, partitioned by "
             "murmur2",
         )
-    return Rekeyed(key, record, via)
+    if route is None:
+        return Rerouted(key, record, Route(origin, record.offset, via=via))
+    return Rerouted(key, record, route.further(origin, route.via if via is None else via))
 
 
 def advance(
@@ -159,7 +207,7 @@ def advance(
         if offset <= customer.record.applied.get(origin, -1):
             batch.replay(customer)
         else:
-            batch.evaluate(customer, as_of, offset)
+            batch.evaluate(customer, as_of, Position(origin, offset, offset))
     batch.finish()
     return outputs
 
@@ -167,9 +215,10 @@ def advance(
 def exchange(
     states: Mapping[bytes, bytes],
     origin: str,
-    records: Iterable[Record],
+    records: Sequence[Record],
     context: Context,
     *,
+    at_home: Callable[[bytes], bool] = lambda _key: True,
     fates: Fates = all_told,
 ) -> Outputs:
     """Do what customers of other partitions, and merges and erasures, ask of these customers.
@@ -179,27 +228,39 @@ def exchange(
     """
     outputs = Outputs()
     batch = Batch(states, origin, context, outputs, fates)
-    for record in records:
+    for number, record in enumerate(records):
         try:
             key = key_as_customer(record.key).encode()
             message = decode_message(record.value or b"")
+            if not batch.knows(key) and not at_home(key):
+                outputs.messages.append((key, encode_message(message)))
+                continue
+            customer = batch.customer(key)
+            if batch.is_full(customer):
+                outputs.taken = number
+                break
+            _answer(batch, customer, message, Position(origin, record.offset, record.offset))
         except Refused as refused:
             outputs.dead_letters.append(DeadLetter(record, refused))
-            continue
         except DamagedMessage as error:
             reason = Refused(Reason.UNSUPPORTED_FORMAT, None, str(error))
             outputs.dead_letters.append(DeadLetter(record, reason))
-            continue
-        customer = batch.customer(key)
-        if record.offset <= customer.record.applied.get(origin, -1):
-            batch.replay(customer)
-            if isinstance(message, Release) and customer.record.into:
-                send_state(batch, customer)
-        elif isinstance(message, Release):
-            hand_over(batch, customer, message, record.offset)
-        elif isinstance(message, Absorb):
-            take_over(batch, customer, message, record.offset)
-        else:
-            erase(batch, customer, message.until, record.offset, undo=message.undo)
+    else:
+        outputs.taken = len(records)
     batch.finish()
     return outputs
+
+
+def _answer(batch: Batch, customer: Customer, message: AnyMessage, at: Position) -> None:
+    if at.offset <= customer.record.applied.get(at.lane, -1):
+        batch.replay(customer)
+        if isinstance(message, Release) and customer.record.into:
+            send_state(batch, customer)
+    elif isinstance(message, Release):
+        hand_over(batch, customer, message, at)
+    elif isinstance(message, Absorb):
+        take_over(batch, customer, message, at)
+    elif isinstance(message, Return):
+        take_back(batch, customer, message, at)
+    else:
+        erase(batch, customer, message.until, at, undo=message.undo)

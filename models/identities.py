@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 import msgspec
@@ -13,20 +13,26 @@ from models.aggregate.fold import merge
 from models.aggregate.record import CustomerRecord, Guest
 from models.aggregate.state import Aggregate
 from models.contracts import CustomerMerged, Reason, Refused
-from models.customers import Batch, Customer
+from models.customers import Batch, Customer, Position
 from models.identity import (
     Absorb,
     Erase,
     Message,
     Release,
+    Return,
     closes_circle,
     encode_message,
-    times_sent_on,
-    via_of,
 )
+from models.routing import Route
 
 MOST_GUESTS: Final = 10_000
-"""Customers that may be merged into one; each takes some forty bytes of its record."""
+"""Customers that may be merged into one."""
+
+MOST_GUEST_BYTES: Final = 768 * 1024
+"""Bytes that they may take of its record: an id of the longest kind takes 800."""
+
+_GUEST_BYTES: Final = 24
+"""What a guest takes beside its id, at most."""
 
 MOST_TIMES_SENT_ON: Final = 8
 """After so many ways to and fro an event stays where it is."""
@@ -45,9 +51,7 @@ def onward(customer: Customer, via: tuple[str, ...]) -> tuple[str, ...] | None:
     return (*via, customer.customer_id)
 
 
-def elsewhere(
-    customer: Customer, headers: Sequence[tuple[str, bytes]]
-) -> tuple[str, tuple[str, ...]] | None:
+def elsewhere(customer: Customer, route: Route | None) -> tuple[str, tuple[str, ...]] | None:
     """Whose an event is instead, and the way it came; None when it has arrived.
 
     It follows a merge, or goes back if that was undone meanwhile. A customer who was erased once
@@ -57,16 +61,17 @@ def elsewhere(
     record = customer.record
     if not record.into and record.erased_at < 0:
         return None
-    via = via_of(headers) or ()
+    via = () if route is None or route.via is None else route.via
     if record.into:
         further = onward(customer, via)
         return None if further is None else (record.into, further)
     if not via or via[-1] in {*record.absorbed, customer.customer_id}:
         return None
-    return None if times_sent_on(headers) >= MOST_TIMES_SENT_ON else (via[-1], via[:-1])
+    sent_on = 0 if route is None else route.times
+    return None if sent_on >= MOST_TIMES_SENT_ON else (via[-1], via[:-1])
 
 
-def erase(batch: Batch, customer: Customer, until: int, offset: int, *, undo: bool = True) -> None:
+def erase(batch: Batch, customer: Customer, until: int, at: Position, *, undo: bool = True) -> None:
     """Forget what happened until some time, here and in whoever was merged into this customer.
 
     Where nothing is left, and nobody was merged later, merges are undone. undo: whether that may be
@@ -86,16 +91,15 @@ def erase(batch: Batch, customer: Customer, until: int, offset: int, *, undo: bo
         record.absorbed = {}
     customer.take(left, config)
     if record.into and (record.merged_at > until or not undo):
-        batch.keep(customer, offset)
+        batch.keep(customer, at)
         return
     if lives:
         record.into, record.merged_at = "", -1
-        batch.evaluate(customer, record.as_of, offset)
+        batch.evaluate(customer, record.as_of, at)
         return
     customer.take(Aggregate(), config)
-    record.applied[batch.origin] = offset
     record.as_of, record.into, record.merged_at = 0, "", -1
-    batch.remove(customer, "erased", "", until, offset)
+    batch.remove(customer, "erased", "", until, at)
 
 
 def _joined_after(record: CustomerRecord, moment: int) -> bool:
@@ -115,18 +119,13 @@ def ask_for(batch: Batch, customer: Customer, data: CustomerMerged, merged_at: i
     if data.merged_from == customer.customer_id or data.merged_from in record.absorbed:
         outputs.duplicates += 1
         return
-    if len(record.absorbed) >= MOST_GUESTS:
-        raise Refused(
-            Reason.BEYOND_MEMORY,
-            "data.customer_id",
-            f"{MOST_GUESTS} customers have been merged into data.customer_id, which is as many as "
-            "are remembered; check whether it stands for somebody",
-        )
+    if len(record.absorbed) >= MOST_GUESTS or _guest_bytes(record.absorbed) >= MOST_GUEST_BYTES:
+        raise _too_many_guests("data.customer_id", record.absorbed)
     outputs.accepted += 1
     _tell(batch, [data.merged_from], Release(customer.customer_id, merged_at))
 
 
-def hand_over(batch: Batch, customer: Customer, message: Release, offset: int) -> None:
+def hand_over(batch: Batch, customer: Customer, message: Release, at: Position) -> None:
     """Close this customer's record, and send what is in it to the one who stays."""
     record, outputs = customer.record, batch.outputs
     if message.at <= record.erased_at:
@@ -140,9 +139,8 @@ def hand_over(batch: Batch, customer: Customer, message: Release, offset: int) -
         _tell(batch, [record.into], Release(message.target, message.at, via))
         return
     record.as_of = record.as_of or message.at
-    record.applied[batch.origin] = offset
     record.into, record.merged_at = message.target, message.at
-    batch.remove(customer, "merged", message.target, record.as_of, offset)
+    batch.remove(customer, "merged", message.target, record.as_of, at)
     send_state(batch, customer)
 
 
@@ -156,8 +154,14 @@ def send_state(batch: Batch, customer: Customer) -> None:
     batch.outputs.handovers.append((record.into.encode(), encode_message(state)))
 
 
-def take_over(batch: Batch, customer: Customer, message: Absorb, offset: int) -> None:
-    """Take the state of a customer who turned out to be this one."""
+def take_over(batch: Batch, customer: Customer, message: Absorb, at: Position) -> None:
+    """Take the state of a customer who turned out to be this one.
+
+    Raises
+    ------
+    Refused
+        when too many have been merged into this one; the other goes on as a customer.
+    """
     record, outputs, config = customer.record, batch.outputs, batch.context.economics
     if (via := onward(customer, message.via)) is not None:
         _tell(batch, [record.into], msgspec.structs.replace(message, via=via))
@@ -175,13 +179,42 @@ def take_over(batch: Batch, customer: Customer, message: Absorb, offset: int) ->
     join = merge if message.source in record.absorbed else absorb
     state = join(record.aggregate, incoming, config)
     absorbed = {**record.absorbed, **message.absorbed, message.source: message.guest}
+    if len(absorbed) > MOST_GUESTS or _guest_bytes(absorbed) > MOST_GUEST_BYTES:
+        # Many were asked at once, or brought their own.
+        _tell(batch, [message.source], Return(customer.customer_id, message.guest.at))
+        raise _too_many_guests(None, record.absorbed)
     if customer.present and state == record.aggregate and absorbed == record.absorbed:
         outputs.duplicates += 1
         return
     outputs.accepted += 1
     record.absorbed = dict(sorted(absorbed.items()))
     customer.take(state, config)
-    batch.evaluate(customer, message.as_of, offset)
+    batch.evaluate(customer, message.as_of, at)
+
+
+def take_back(batch: Batch, customer: Customer, message: Return, at: Position) -> None:
+    """Open this customer's record again: the one that it was handed over to could not take it."""
+    record = customer.record
+    if record.into != message.source or record.merged_at != message.at:
+        batch.outputs.duplicates += 1
+        return
+    batch.outputs.accepted += 1
+    record.into, record.merged_at = "", -1
+    batch.evaluate(customer, record.as_of, at)
+
+
+def _guest_bytes(absorbed: Mapping[str, Guest]) -> int:
+    return sum(len(name.encode()) + _GUEST_BYTES for name in absorbed)
+
+
+def _too_many_guests(field: str | None, absorbed: Mapping[str, Guest]) -> Refused:
+    return Refused(
+        Reason.BEYOND_MEMORY,
+        field,
+        f"{len(absorbed)} customers with ids of {sum(map(len, absorbed))} characters have been "
+        "merged into this one, which is as many as are remembered; the other stays a customer of "
+        "its own. Check whether this id stands for somebody",
+    )
 
 
 def _tell(batch: Batch, customers: Iterable[str], message: Message) -> None:

@@ -9,17 +9,12 @@ sent twice after a crash counts once.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
 from typing import Final
 
 import msgspec
 
 from models.aggregate.record import Guest, UnreadableRecord
 from models.aggregate.state import Aggregate
-
-VIA: Final = "clv.merged-via"
-"""Header of an event that follows its customer: the identities it came by, as a JSON list."""
 
 _SCHEMA: Final = 1
 
@@ -57,8 +52,17 @@ class Erase(Message, array_like=True, frozen=True, tag=True):
     undo: bool = True
 
 
+class Return(Message, array_like=True, frozen=True, tag=True):
+    """Go on by yourself: `source`, into whom you were merged at `at`, could not take your state."""
+
+    source: str
+    at: int
+
+
+AnyMessage = Release | Absorb | Erase | Return
+
 _encoder = msgspec.msgpack.Encoder()
-_decoder = msgspec.msgpack.Decoder(Release | Absorb | Erase)
+_decoder = msgspec.msgpack.Decoder(AnyMessage)
 _PREFIX: Final = bytes([_SCHEMA])
 
 
@@ -71,7 +75,7 @@ class DamagedMessage(Exception):
     """These bytes are no message."""
 
 
-def decode_message(data: bytes) -> Release | Absorb | Erase:
+def decode_message(data: bytes) -> AnyMessage:
     """The message of these bytes.
 
     Raises
@@ -87,31 +91,10 @@ def decode_message(data: bytes) -> Release | Absorb | Erase:
             f"{_SCHEMA}: it was written by a newer version; run that one or a later one"
         )
     try:
-        message: Release | Absorb | Erase = _decoder.decode(memoryview(data)[1:])
+        message: AnyMessage = _decoder.decode(memoryview(data)[1:])
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise DamagedMessage(f"a message of {len(data)} bytes is damaged: {error}") from error
     return message
-
-
-def via_of(headers: Sequence[tuple[str, bytes]]) -> tuple[str, ...] | None:
-    """The identities by which a forwarded event came, or None when it was not forwarded."""
-    for name, content in reversed(headers):
-        if name == VIA:
-            try:
-                return msgspec.json.decode(content or b"", type=tuple[str, ...])
-            except (msgspec.MsgspecError, UnicodeDecodeError):
-                return None
-    return None
-
-
-def times_sent_on(headers: Sequence[tuple[str, bytes]]) -> int:
-    """How often an event was sent on after a merge."""
-    return sum(name == VIA for name, _ in headers)
-
-
-def via_header(via: tuple[str, ...]) -> tuple[str, bytes]:
-    """The header of an event that came by these identities."""
-    return VIA, json.dumps(via, ensure_ascii=False).encode()
 
 
 def closes_circle(customer_id: str, into: str, via: tuple[str, ...]) -> bool:

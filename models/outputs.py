@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
 from models.contracts import Refused
+from models.routing import Route
 
 
 class Record(Protocol):
@@ -53,23 +54,21 @@ class Removed(NamedTuple):
     version: int
 
 
-class Rekeyed(NamedTuple):
-    """A record to be sent again under another key.
-
-    via: merged identities by which it came; None where no merge is the reason.
-    """
+class Rerouted(NamedTuple):
+    """A record to be sent on to the partition of another key."""
 
     key: bytes
     record: Record
-    via: tuple[str, ...] | None = None
+    route: Route
 
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """A record that cannot be accepted, and why."""
+    """A record that cannot be accepted, and why; route: if it was rerouted."""
 
     record: Record
     refused: Refused
+    route: Route | None = None
 
     def __post_init__(self) -> None:
         # A traceback holds the frames of the whole batch, and those hold the letter.
@@ -80,16 +79,17 @@ class DeadLetter:
 class Outputs:
     """What came of a batch: records to store, documents to publish, and counts.
 
-    `accepted + duplicates + replayed + forgotten + rekeyed + dead letters` makes all records.
+    `accepted + duplicates + replayed + forgotten + rerouted + dead letters` makes `taken`: of the
+    records given, so many were worked on. The rest must be given again once what is pending of this
+    partition is delivered.
 
     records: to be stored by key; None takes a key away. segment_changes: documents by customer's
     key, in their order; among them the notices of customers who are gone. messages, handovers: for
     other customers' partitions, by customer's key. forgotten: events of before an erasure.
 
     Messages and dead letters must be sent before the records are stored, since a replay does not
-    give them again. Updates, changes, handovers and strays that follow a merge come of the records,
-    and are sent after; such strays before any later records are stored. Other strays follow from
-    the events alone.
+    give them again. All else comes of the records, and is sent after them; rerouted records that
+    follow a merge before any later records are stored.
     """
 
     records: dict[bytes, bytes | None] = field(default_factory=dict)
@@ -98,8 +98,9 @@ class Outputs:
     segment_changes: list[tuple[bytes, bytes]] = field(default_factory=list)
     messages: list[tuple[bytes, bytes]] = field(default_factory=list)
     handovers: list[tuple[bytes, bytes]] = field(default_factory=list)
-    rekeyed: list[Rekeyed] = field(default_factory=list)
+    rerouted: list[Rerouted] = field(default_factory=list)
     dead_letters: list[DeadLetter] = field(default_factory=list)
+    taken: int = 0
     accepted: int = 0
     duplicates: int = 0
     replayed: int = 0

@@ -126,6 +126,17 @@ class Dimension(_Strict):
             evidence.append(tuple(seen))
         return tuple(evidence)
 
+    @cached_property
+    def notice_bytes(self) -> int:
+        """The most that a change in this dimension takes when it is stored with its evidence."""
+        segment = max(len(rule.segment.encode()) for rule in self.rules) + 2
+        return (
+            len(self.name)
+            + 2 * segment
+            + sum(len(feature) + 11 for feature in self.evidence[-1])
+            + 8
+        )
+
     def classify(
         self, features: Mapping[str, Floats], tiers: TierThresholds | None, size: int
     ) -> NDArray[np.intp]:

@@ -62,7 +62,7 @@ def build_app(
         async for event in stream.noack().events():
             await pipeline.pass_time(event)
 
-    for name in settings.topics.inputs:
+    for name in (*settings.topics.inputs, settings.topics.rerouted):
         app.agent(app.topic(name), name=f"fold {name}")(fold)
     app.agent(app.topic(settings.topics.identity), name="exchange")(exchange)
 

@@ -17,8 +17,8 @@ from models.contracts.parameters import Parameters
 from models.economics import Economics
 from models.engine import advance, exchange, process
 from models.fitting import Fitted, TimeUnit, fit_population
-from models.identity import via_header
 from models.outputs import Outputs, Update
+from models.routing import route_header, without_route
 from streams.files.outgoing import OutgoingEvent
 
 CHUNK = 5_000
@@ -32,6 +32,9 @@ CLOCK = "clock/0"
 
 IDENTITY = "identity"
 """Origin of what merged and erased customers tell each other."""
+
+REROUTED = "rerouted"
+"""Origin of what was under a wrong key."""
 
 Item = TypeVar("Item")
 Progress = Callable[[int], None]
@@ -148,32 +151,45 @@ class _Folding:
         self._offsets: Counter[str] = Counter()
         self.result = BatchResult()
 
-    def fold(self, topic: str, messages: Sequence[Message]) -> None:
+    def fold(self, topic: str, messages: Sequence[Message], *, rerouted: bool = False) -> None:
         """Fold messages of one topic; what is under a wrong key comes again under the right one."""
         records = [BatchRecord(self._next(topic), self._now, *message) for message in messages]
-        states = self.result.states
-        outputs = process(states, f"{topic}/0", records, self._context, now=self._now)
-        self._take(outputs)
-        if outputs.rekeyed:
-            again: list[Message] = [
-                (key, stray.value, [*stray.headers, *([] if via is None else [via_header(via)])])
-                for key, stray, via in outputs.rekeyed
-            ]
-            self.fold(topic, again)
+        while records:
+            outputs = process(
+                self.result.states,
+                f"{topic}/0",
+                records,
+                self._context,
+                now=self._now,
+                rerouted=rerouted,
+            )
+            records = records[outputs.taken :]
+            self._take(outputs)
+            self.fold(REROUTED, list(_sent_on(outputs)), rerouted=True)
 
     def _take(self, outputs: Outputs) -> None:
         self.result.add(outputs)
-        while messages := [*outputs.messages, *outputs.handovers]:
+        messages = [*outputs.messages, *outputs.handovers]
+        while messages:
             records = [
                 BatchRecord(self._next(IDENTITY), self._now, key, value, [])
                 for key, value in messages
             ]
-            outputs = exchange(self.result.states, f"{IDENTITY}/0", records, self._context)
-            self.result.store(outputs)
+            messages = []
+            while records:
+                outputs = exchange(self.result.states, f"{IDENTITY}/0", records, self._context)
+                records = records[outputs.taken :]
+                self.result.store(outputs)
+                messages += [*outputs.messages, *outputs.handovers]
 
     def _next(self, topic: str) -> int:
         self._offsets[topic] += 1
         return self._offsets[topic]
+
+
+def _sent_on(outputs: Outputs) -> Iterator[Message]:
+    for key, record, route in outputs.rerouted:
+        yield key, record.value, [*without_route(record.headers), route_header(route)]
 
 
 def score_states(states: Mapping[bytes, bytes], context: Context, as_of: datetime) -> list[Update]:

@@ -17,7 +17,7 @@ class Counts:
     duplicates: int = 0
     replayed: int = 0
     forgotten: int = 0
-    rekeyed: int = 0
+    rerouted: int = 0
     removed: int = 0
     updates: int = 0
     segment_changes: int = 0
@@ -32,7 +32,7 @@ class Counts:
         self.duplicates += outputs.duplicates
         self.replayed += outputs.replayed
         self.forgotten += outputs.forgotten
-        self.rekeyed += len(outputs.rekeyed)
+        self.rerouted += len(outputs.rerouted)
         self.add_published(outputs)
 
     def add_published(self, outputs: Outputs) -> None:

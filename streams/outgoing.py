@@ -6,10 +6,10 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from models.contracts.dead_letters import CUT, dead_letter_headers
 from models.documents import CONTENT_TYPE
-from models.identity import via_header
-from models.outputs import DeadLetter, Outputs, Rekeyed
+from models.outputs import DeadLetter, Outputs
+from models.routing import route_header, without_route
 from streams.cache import CachedScore, Removal, published_score
-from streams.transport import Delivery, OutgoingRecord, RecordBatch
+from streams.transport import Delivery, OutgoingRecord, RecordBatch, topic_partition
 
 VERSION_HEADER = "clv-version"
 """Header of a tombstone: the version at which the customer was forgotten, in decimal digits."""
@@ -46,12 +46,15 @@ def message_records(
 
 
 def letter_record(batch: RecordBatch, letter: DeadLetter) -> OutgoingRecord:
-    """A refused record as it was, with headers that say why."""
+    """A refused record as it was published, with headers that say why."""
     record = letter.record
-    kept, cut = _within(record.headers, LARGEST_HEADERS)
-    headers = dead_letter_headers(
-        letter.refused, kept, batch.tp.topic, batch.tp.partition, record.offset
-    )
+    topic, partition, offset = batch.tp.topic, batch.tp.partition, record.offset
+    published = record.headers
+    if letter.route is not None:
+        topic, partition = topic_partition(letter.route.origin)
+        offset, published = letter.route.offset, without_route(published)
+    kept, cut = _within(published, LARGEST_HEADERS)
+    headers = dead_letter_headers(letter.refused, kept, topic, partition, offset)
     key, value = record.key, record.value
     if cut or len(value or b"") > LARGEST_LETTER or len(key or b"") > LARGEST_HEADERS:
         # It came compressed, and would not fit the topic as it is.
@@ -74,23 +77,11 @@ def _within(
     return kept, False
 
 
-def stray_records(
-    batch: RecordBatch, outputs: Outputs, *, followers: bool
-) -> Iterator[tuple[bytes, OutgoingRecord]]:
-    """Records under the key they belong to: those that follow a merge, or all others."""
-    for stray in outputs.rekeyed:
-        if (stray.via is not None) is followers:
-            yield stray.key, _stray_record(batch, stray)
-
-
-def _stray_record(batch: RecordBatch, stray: Rekeyed) -> OutgoingRecord:
-    """A record under the key it belongs to, with headers that say where it came from."""
-    record = stray.record
-    where = f"{batch.tp.topic}[{batch.tp.partition}]@{record.offset}"
-    headers = [*record.headers, ("clv.rekeyed-from", where.encode())]
-    if stray.via is not None:
-        headers.append(via_header(stray.via))
-    return stray.key, record.value, headers
+def rerouted_records(outputs: Outputs) -> Iterator[tuple[bytes, OutgoingRecord]]:
+    """Records under the key they belong to, with a header that says where they came from."""
+    for key, record, route in outputs.rerouted:
+        headers = [*without_route(record.headers), route_header(route)]
+        yield key, (key, record.value, headers)
 
 
 def positions(deliveries: Iterable[Delivery]) -> list[int] | None:

@@ -3,7 +3,7 @@
     outputs = process(states, records)
     -> dead letters and messages between customers, and the broker acknowledges them
     -> the changelog, and the broker acknowledges it
-    -> clv.updates and clv.segment-changes, and the broker acknowledges them
+    -> clv.updates, clv.segment-changes and clv.rerouted, and the broker acknowledges them
     -> Redis
     -> the batch is acknowledged, and its offset may be committed
 
@@ -22,7 +22,7 @@ from itertools import islice
 from typing import Any, NamedTuple
 
 import structlog
-from faust.types import TP, EventT
+from faust.types import EventT
 from pydantic import ValidationError
 
 from models.acceptance import FUTURE_TOLERANCE
@@ -42,13 +42,19 @@ from streams.outgoing import (
     letter_record,
     message_records,
     positions,
-    stray_records,
+    rerouted_records,
     value_records,
 )
 from streams.parameters import ParameterFeed
 from streams.settings import Settings
 from streams.topics import home_partition
-from streams.transport import Delivery, OutgoingRecord, PartitionedTable, RecordBatch
+from streams.transport import (
+    Delivery,
+    OutgoingRecord,
+    PartitionedTable,
+    RecordBatch,
+    topic_partition,
+)
 
 log = structlog.get_logger(__name__)
 
@@ -70,10 +76,12 @@ class _Lane:
     """The steps of one partition: each takes one batch at a time, in the order they came.
 
     followed: ends when the last events that followed a merge are at the broker; none are under way.
+    last: the work that was begun last.
     """
 
     def __init__(self) -> None:
         self.followed: asyncio.Future[None] | None = None
+        self.last: asyncio.Task[None] | None = None
         self.store = asyncio.Lock()
         self.tell = asyncio.Lock()
         self.cache = asyncio.Lock()
@@ -92,19 +100,17 @@ class _Progress:
 class _Work(NamedTuple):
     """Outputs on their way.
 
-    topic, followers: of the batch, and those of its records that follow a merge. first, others:
-    deliveries that the records wait for, and those they do not. event: the batch to acknowledge at
-    the end, if these are its last, and progress: of its topic-partition.
+    first: deliveries that the records wait for. progress, end: of their topic-partition, and how
+    far it is when they are told; none where more of the same record follows. event: the batch to
+    acknowledge at the end, if these are its last.
     """
 
     partition: int
     outputs: Outputs
-    topic: str
-    followers: Sequence[tuple[bytes, OutgoingRecord]]
     first: Sequence[asyncio.Future[Any]]
-    others: Sequence[asyncio.Future[Any]]
-    event: EventT | None
     progress: _Progress
+    end: int | None
+    event: EventT | None
 
 
 class Pipeline:
@@ -151,28 +157,62 @@ class Pipeline:
 
     async def fold(self, event: EventT) -> None:
         """Fold a batch of input records into the customers' records."""
-        batch: RecordBatch = event.value
-        await self._slot()
-        outputs = process(
+        await self._work_off(event, self._fold, self.counts.add)
+
+    async def exchange(self, event: EventT) -> None:
+        """Do what merged and erased customers of other partitions ask for."""
+        await self._work_off(
+            event, self._exchange, lambda outputs, _records: self.counts.add_published(outputs)
+        )
+
+    async def _work_off(
+        self,
+        event: EventT,
+        work: Callable[[RecordBatch], Outputs],
+        count: Callable[[Outputs, int], None],
+    ) -> None:
+        """Have the engine work on a batch, part by part where so much is pending that it stops."""
+        rest: RecordBatch = event.value
+        while True:
+            await self._slot()
+            outputs = work(rest)
+            part, rest = rest.cut(outputs.taken)
+            if part:
+                count(outputs, len(part))
+                end = part.last_offset + 1
+                self._hand_over(part, outputs, None if rest else event, end=end)
+            else:
+                self._slots.release()
+            if not rest:
+                return
+            # Once what is on its way has been told, the records need not hold it any longer.
+            if (last := self._lanes[rest.tp.partition].last) is not None:
+                await asyncio.wait({last})
+
+    def _fold(self, batch: RecordBatch) -> Outputs:
+        return process(
             self._states(batch.tp.partition),
             batch.origin,
             batch.records,
             self._context(),
             now=self.now(),
-            at_home=lambda key: home_partition(key, self.partitions) == batch.tp.partition,
+            rerouted=batch.tp.topic == self.topics.rerouted,
+            at_home=lambda key: self._is_home(key, batch.tp.partition),
             fates=self._fate,
         )
-        self.counts.add(outputs, len(batch))
-        self._hand_over(batch, outputs, event)
 
-    async def exchange(self, event: EventT) -> None:
-        """Do what merged and erased customers of other partitions ask for."""
-        batch: RecordBatch = event.value
-        await self._slot()
-        states = self._states(batch.tp.partition)
-        outputs = exchange(states, batch.origin, batch.records, self._context(), fates=self._fate)
-        self.counts.add_published(outputs)
-        self._hand_over(batch, outputs, event)
+    def _exchange(self, batch: RecordBatch) -> Outputs:
+        return exchange(
+            self._states(batch.tp.partition),
+            batch.origin,
+            batch.records,
+            self._context(),
+            at_home=lambda key: self._is_home(key, batch.tp.partition),
+            fates=self._fate,
+        )
+
+    def _is_home(self, key: bytes, partition: int) -> bool:
+        return home_partition(key, self.partitions) == partition
 
     async def pass_time(self, event: EventT) -> None:
         """Let time pass for all customers of a partition, as the records of a batch say."""
@@ -188,7 +228,7 @@ class Pipeline:
                 await self._slot()
         if under_way:
             await asyncio.wait(under_way)
-        self._hand_over(batch, Outputs(), event)
+        self._hand_over(batch, Outputs(), event, end=batch.last_offset + 1)
 
     async def _tick(self, batch: RecordBatch, record: Record) -> Iterable[Outputs]:
         try:
@@ -258,12 +298,16 @@ class Pipeline:
             return Fate.TOLD
         if offset < progress.handed_over:
             return Fate.UNDER_WAY
-        topic, _, partition = origin.rpartition("/")
-        committed: int = self.app.consumer.committed_to(TP(topic, int(partition)))
+        committed: int = self.app.consumer.committed_to(topic_partition(origin))
         return Fate.TOLD if offset < committed else Fate.UNKNOWN
 
     def _hand_over(
-        self, batch: RecordBatch, outputs: Outputs, event: EventT | None = None
+        self,
+        batch: RecordBatch,
+        outputs: Outputs,
+        event: EventT | None = None,
+        *,
+        end: int | None = None,
     ) -> asyncio.Task[None]:
         """Store the records in memory, and see the outputs through meanwhile.
 
@@ -275,24 +319,16 @@ class Pipeline:
             outputs.records[ERASURE_KEY] = erasure_fingerprint(self._erasure_key)
         self.table.update_partition(partition, outputs.records)
         progress = self._progress[batch.origin]
-        if event is not None:
-            progress.handed_over = batch.last_offset + 1
+        if end is not None:
+            progress.handed_over = end
         letters = (letter_record(batch, letter) for letter in outputs.dead_letters)
-        work = _Work(
-            partition,
-            outputs,
-            batch.tp.topic,
-            followers=list(stray_records(batch, outputs, followers=True)),
-            first=[
-                *self._to(self.topics.dead_letters, partition, letters),
-                *self._home(self.topics.identity, message_records(outputs.messages)),
-            ],
-            others=self._home(batch.tp.topic, stray_records(batch, outputs, followers=False)),
-            event=event,
-            progress=progress,
-        )
+        first = [
+            *self._to(self.topics.dead_letters, partition, letters),
+            *self._home(self.topics.identity, message_records(outputs.messages)),
+        ]
         self.in_work += 1
-        task = asyncio.create_task(self._see_through(work))
+        work = _Work(partition, outputs, first, progress, end, event)
+        task = self._lanes[partition].last = asyncio.create_task(self._see_through(work))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
@@ -336,7 +372,7 @@ class Pipeline:
                 if lane.followed is not None:
                     await self._arrived([lane.followed])
                     lane.followed = None
-                if work.followers:
+                if any(each.route.via is not None for each in work.outputs.rerouted):
                     followed = lane.followed = asyncio.get_running_loop().create_future()
                 stored = self.table.send_items(work.partition, work.outputs.records)
             async with lane.tell:
@@ -344,12 +380,12 @@ class Pipeline:
                 values, others = self._tell(work)
             async with lane.cache:
                 written = await self._arrived(values)
-                await self._arrived([*others, *work.others])
+                await self._arrived(others)
                 if followed is not None:
                     followed.set_result(None)
                 self._tell_cache(work.partition, work.outputs, written)
-                if work.event is not None:
-                    work.progress.told = work.event.value.last_offset + 1
+                if work.end is not None:
+                    work.progress.told = work.end
             await self.cache.flush()
             if work.event is not None:
                 work.event.ack()
@@ -381,7 +417,7 @@ class Pipeline:
         changes = change_records(outputs.segment_changes)
         others = [
             *self._to(self.topics.segment_changes, partition, changes),
-            *self._home(work.topic, work.followers),
+            *self._home(self.topics.rerouted, rerouted_records(outputs)),
             *self._home(self.topics.identity, message_records(outputs.handovers)),
         ]
         return values, others

@@ -38,11 +38,18 @@ class Topics(BaseModel):
     clock: TopicName = "clv.clock"
     identity: TopicName = "clv.identity"
     """Between workers: what is handed from one customer to another when they are merged."""
+    rerouted: TopicName = "clv.rerouted"
+    """Between workers: events that were published under another key or to another partition."""
 
     @property
     def inputs(self) -> tuple[str, str, str]:
         """The topics that publishers write to."""
         return self.orders, self.support, self.customers
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """All topics whose records a worker works on."""
+        return (*self.inputs, self.rerouted, self.identity, self.clock)
 
 
 class KafkaSecurity(BaseModel):

@@ -60,6 +60,7 @@ def plan(settings: Settings) -> list[TopicPlan]:
         *(TopicPlan(name, count, _KEEP) for name in topics.inputs),
         TopicPlan(topics.clock, count, {}),
         TopicPlan(topics.identity, count, _MONTH | _LARGE),
+        TopicPlan(topics.rerouted, count, _MONTH),
         TopicPlan(topics.updates, count, _COMPACT),
         TopicPlan(topics.segment_changes, count, {}),
         # A dead letter is a whole record and the headers that say why.

@@ -20,7 +20,7 @@ SERVICES: dict[str, dict[str, Any]] = yaml.safe_load((ROOT / "docker-compose.yml
 
 INPUTS = {"shop.orders", "shop.support", "shop.customers"}
 COMPACTED = {"clv.updates", "clv.models", "clv-customers-changelog"}
-KEPT = {"clv.identity", "clv.segment-changes", "clv.dead-letters", "clv.clock"}
+KEPT = {"clv.identity", "clv.rerouted", "clv.segment-changes", "clv.dead-letters", "clv.clock"}
 
 
 def pairs(text: str) -> dict[str, str]:

@@ -71,7 +71,7 @@ class Report:
             "accepted": counts.accepted,
             "duplicates": counts.duplicates,
             "replayed": counts.replayed,
-            "rekeyed": counts.rekeyed,
+            "rerouted": counts.rerouted,
             "dead_letters": self.dead_letters,
             "dead_letters_by_reason": dict(counts.dead_letters),
             "customers": counts.new_customers,

@@ -163,7 +163,7 @@ async def _work(
                 resume=resume, turn=turn.take,
             )  # fmt: skip
             topics = sandbox.topics
-            await turn.done([*topics.inputs, topics.identity, topics.clock])
+            await turn.done(topics.sources)
             await pipeline.cache.flush()
             while pipeline.cache.pending and not app.crashed:  # noqa: ASYNC110 - it tells nobody
                 await asyncio.sleep(_POLL_SECONDS)

@@ -169,7 +169,7 @@ class Turns:
         if before == "clock":
             await self.done([topics.clock])
         elif role in ("clock", "models"):
-            await self.done([*topics.inputs, topics.identity])
+            await self.done([*topics.inputs, topics.rerouted, topics.identity])
 
     async def done(self, topics: Sequence[str]) -> None:
         """Return when everything that is in these topics is done; CommandError."""

@@ -22,7 +22,6 @@ from models.contracts.decode import is_structured
 from models.contracts.orders import OrderItem
 from models.contracts.parameters import Parameters
 from models.contracts.support import Scale
-from models.identity import VIA, via_header, via_of
 from streams.recording.format import Recorded
 
 _IDS: Final = frozenset({"id", "subject", "merged_from"})
@@ -129,9 +128,6 @@ class Pseudonyms:
                 kept.append((name, self.of(content.decode("utf-8", "replace")).encode()))
         if any(name == BACKFILL for name, _ in headers):
             kept.append((BACKFILL, b""))
-        via = via_of([(name, content) for name, content in headers if name == VIA and content])
-        if via is not None:
-            kept.append(via_header(tuple(map(self.of, via))))
         return tuple(kept)
 
     def _data(self, kind: str, data: Mapping[str, Any]) -> dict[str, Any]:

@@ -69,11 +69,7 @@ class Cluster(Service):
         self._started = 0
         self._sources = [
             TP(topic, number)
-            for topic in (
-                *settings.topics.inputs,
-                settings.topics.identity,
-                settings.topics.clock,
-            )
+            for topic in settings.topics.sources
             for number in range(self.partitions)
         ]
         self._tell_time()

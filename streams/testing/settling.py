@@ -34,9 +34,7 @@ class Settling:
         self._seconds = seconds
         topics = around.settings.topics
         self._sources = [
-            TP(topic, number)
-            for topic in (*topics.inputs, topics.identity, topics.clock)
-            for number in range(around.partitions)
+            TP(topic, number) for topic in topics.sources for number in range(around.partitions)
         ]
 
     async def settle(self) -> None:

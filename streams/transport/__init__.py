@@ -17,7 +17,7 @@ from mode import CrashingSupervisor
 from yarl import URL
 
 from streams.transport import headers
-from streams.transport.batches import BatchMessage, RecordBatch
+from streams.transport.batches import BatchMessage, RecordBatch, topic_partition
 from streams.transport.changelog import Progress
 from streams.transport.consumer import BatchConsumer, BatchDelivery
 from streams.transport.durable import DurableStore
@@ -55,6 +55,7 @@ __all__ = [
     "StrictDelivery",
     "StrictProducer",
     "batch_app",
+    "topic_partition",
 ]
 
 

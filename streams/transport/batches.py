@@ -30,6 +30,17 @@ class RecordBatch:
     def __len__(self) -> int:
         return len(self.records)
 
+    def cut(self, number: int) -> tuple[RecordBatch, RecordBatch]:
+        """Its first records, and the others; either may be empty."""
+        first, others = self.records[:number], self.records[number:]
+        return RecordBatch(self.tp, first), RecordBatch(self.tp, others)
+
+
+def topic_partition(origin: str) -> TP:
+    """The topic-partition of an origin."""
+    topic, _, partition = origin.rpartition("/")
+    return TP(topic, int(partition))
+
 
 class BatchMessage(ConsumerMessage):  # type: ignore[misc]
     """The Faust message of a batch: its offset is that of the last record, its value the batch."""

@@ -49,7 +49,8 @@ class StrictDelivery(Producer):  # type: ignore[misc]
     """What makes a Faust producer keep every delivery, and refuse to flush over a failed one.
 
     To be put before any driver's producer. `send_records` hands whole batches to the
-    broker; those of one topic-partition arrive in the order of the calls.
+    broker; those of one topic-partition arrive in the order of the calls, and none after one that
+    failed.
     """
 
     def __init__(self, transport: Any, **kwargs: Any) -> None:
@@ -64,6 +65,8 @@ class StrictDelivery(Producer):  # type: ignore[misc]
         self._queues: defaultdict[tuple[str, int], deque[tuple[Any, asyncio.Future[Any]]]]
         self._queues = defaultdict(deque)
         self._senders: dict[tuple[str, int], asyncio.Task[None]] = {}
+        self._broken: dict[tuple[str, int], Exception] = {}
+        """What a delivery to a topic-partition failed with: nothing more is sent there."""
 
     async def send(self, *args: Any, **kwargs: Any) -> Any:
         """Send one record, and remember its delivery."""
@@ -105,26 +108,36 @@ class StrictDelivery(Producer):  # type: ignore[misc]
             yield batch
 
     async def _drain(self, topic: str, partition: int) -> None:
-        """Hand the queued batches of one topic-partition to the broker, one after the other."""
+        """Send the queued batches of one topic-partition, each once the one before has arrived.
+
+        So there are no gaps: after a failed delivery nothing more is sent there.
+        """
         queue = self._queues[topic, partition]
         try:
             while queue:
                 batch, delivery = queue.popleft()
-                try:
-                    batch.close()
-                    sent = await self._ensure_producer().send_batch(
-                        batch, topic, partition=partition
-                    )
-                except Exception as error:  # noqa: BLE001 - it is raised where it is awaited
-                    if not delivery.done():
-                        delivery.set_exception(error)
+                if (broken := self._broken.get((topic, partition))) is None:
+                    try:
+                        arrived = await self._deliver(batch, topic, partition)
+                    except Exception as error:  # noqa: BLE001 - it is raised where it is awaited
+                        broken = self._broken[topic, partition] = error
+                if delivery.done():
+                    continue
+                if broken is not None:
+                    delivery.set_exception(broken)
                 else:
-                    count = batch.record_count()
-                    sent.add_done_callback(
-                        lambda done, to=delivery, count=count: _pass_on(done, to, count)
-                    )
+                    delivery.set_result(arrived)
         finally:
             del self._senders[topic, partition]
+
+    async def _deliver(self, batch: Any, topic: str, partition: int) -> Delivery:
+        batch.close()
+        sent = await self._ensure_producer().send_batch(batch, topic, partition=partition)
+        await asyncio.wait({sent})
+        if sent.cancelled():
+            raise DeliveryFailed("a delivery was cancelled")
+        start = sent.result().offset
+        return Delivery(start, start + batch.record_count()) if start >= 0 else Delivery(-1, -1)
 
     def _remember(self, delivery: asyncio.Future[Any]) -> None:
         self._outstanding.add(delivery)
@@ -164,18 +177,6 @@ class StrictDelivery(Producer):  # type: ignore[misc]
                 f"a produced record was not acknowledged: {self._failure!r}; nothing that depends "
                 "on it is committed"
             ) from self._failure
-
-
-def _pass_on(done: asyncio.Future[Any], to: asyncio.Future[Any], count: int) -> None:
-    if to.done():
-        return
-    if done.cancelled():
-        to.cancel()
-    elif (error := done.exception()) is not None:
-        to.set_exception(error)
-    else:
-        start = done.result().offset
-        to.set_result(Delivery(start, start + count) if start >= 0 else Delivery(-1, -1))
 
 
 class StrictProducer(StrictDelivery, driver.Producer):  # type: ignore[misc]

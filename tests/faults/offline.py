@@ -9,7 +9,7 @@ from models.context import Context
 from models.contracts.dead_letters import dead_letter_headers
 from models.economics import Economics
 from models.engine import exchange, process
-from models.identity import via_header
+from models.routing import route_header, without_route
 from streams.cache import CachedScore, Removal, ScoreCache, connect
 from streams.embedded import embedded_servers
 from streams.topics import home_partition
@@ -23,6 +23,7 @@ ECONOMICS = Economics(currency=TERMS.currency, exchange_rates=dict(TERMS.rates))
 CONTEXT = Context(ECONOMICS)
 PARTITIONS = 4
 IDENTITY = "identity"
+REROUTED = "rerouted"
 
 
 def workload(seed: int = 1, **more) -> Workload:
@@ -101,13 +102,12 @@ def run(items, batch: int = 50) -> Logs:
             else:
                 outputs = process(
                     states[number], origin, part, CONTEXT, now=now,
+                    rerouted=topic == REROUTED,
                     at_home=lambda key, at=number: home_partition(key, PARTITIONS) == at,
                 )  # fmt: skip
-            for stray in outputs.rekeyed:
-                home = home_partition(stray.key, PARTITIONS)
-                headers = [*stray.record.headers, ("clv.rekeyed-from", b"x")]
-                headers += [] if stray.via is None else [via_header(stray.via)]
-                publish(topic, home, stray.key, stray.record.value, headers)
+            for key, record, route in outputs.rerouted:
+                headers = [*without_route(record.headers), route_header(route)]
+                publish(REROUTED, home_partition(key, PARTITIONS), key, record.value, headers)
             for key, message in (*outputs.messages, *outputs.handovers):
                 publish(IDENTITY, home_partition(key, PARTITIONS), key, message, ())
             logs.take(outputs, topic, number)

@@ -61,9 +61,14 @@ def run(records, context=CONTEXT, states=None, cuts=(), fates=all_told):
     outputs = []
     bounds = [0, *sorted(cuts), len(records)]
     for start, end in itertools.pairwise(bounds):
-        batch = process(states, ORIGIN, records[start:end], context, now=NOW, fates=fates)
-        store(states, batch)
-        outputs.append(batch)
+        rest = records[start:end]
+        while True:
+            batch = process(states, ORIGIN, rest, context, now=NOW, fates=fates)
+            store(states, batch)
+            outputs.append(batch)
+            rest = rest[batch.taken :]
+            if not rest:
+                break
     return states, outputs
 
 
@@ -144,7 +149,7 @@ def test_every_record_is_accounted_for():
     ]
     _, [outputs] = run(records)
     assert (outputs.accepted, outputs.duplicates) == (1, 1)
-    strays = [(stray.key, stray.record.offset) for stray in outputs.rekeyed]
+    strays = [(stray.key, stray.record.offset) for stray in outputs.rerouted]
     assert strays == [(b"c2", 3), (b"c2", 4)]
     assert outputs.reasons() == {"missing-customer": 1, "not-json": 1, "empty": 1}
 

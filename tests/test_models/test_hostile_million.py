@@ -28,6 +28,7 @@ def test_a_million_hostile_records_are_each_accounted_for():
             for at, (key, value, headers) in enumerate(islice(fuzzer, BATCH))
         ]
         outputs = process(states, "shop.orders/0", records, context, now=NOW)
+        assert outputs.taken == len(records)
         for key, stored in outputs.records.items():
             if stored is None:
                 states.pop(key, None)
@@ -38,7 +39,7 @@ def test_a_million_hostile_records_are_each_accounted_for():
             + outputs.duplicates
             + outputs.replayed
             + outputs.forgotten
-            + len(outputs.rekeyed)
+            + len(outputs.rerouted)
             + len(outputs.dead_letters)
         )
         assert accounted == len(records)

@@ -8,10 +8,7 @@ from hypothesis import strategies as st
 
 from models.aggregate.absorb import absorb
 from models.aggregate.fold import fold, merge
-from models.aggregate.record import (
-    UnreadableRecord,
-    decode_record,
-)
+from models.aggregate.record import Guest, UnreadableRecord, decode_record, encode_record
 from models.aggregate.state import Aggregate
 from models.aggregate.summary import Summary
 from models.context import Context
@@ -19,8 +16,21 @@ from models.contracts import decode
 from models.customers import Fate
 from models.economics import Economics
 from models.engine import exchange, process
+from models.identities import MOST_GUEST_BYTES
+from models.identity import Absorb, encode_message
+from models.routing import ROUTE, Route
 
-from .events import KafkaRecord, at, body, cancelled, event, events, opened, placed
+from .events import (
+    KafkaRecord,
+    at,
+    body,
+    cancelled,
+    event,
+    events,
+    milliseconds,
+    opened,
+    placed,
+)
 from .parameters import PARAMETERS
 from .worlds import (
     CONTEXT,
@@ -29,6 +39,7 @@ from .worlds import (
     MANY,
     NOW,
     World,
+    apply,
     check_chains,
     order,
     reckoned,
@@ -202,9 +213,97 @@ def test_an_event_that_was_accepted_is_no_dead_letter_when_it_is_replayed():
     assert [update.key for update in again.updates] == [b"ann"]
 
 
-@pytest.mark.parametrize("content", [None, b'["\xff"]', b"junk"])
-def test_a_publishers_header_under_our_name_does_no_harm(content):
+@pytest.mark.parametrize("content", [None, b'{"origin": "orders/0", "offset": 9}', b"junk"])
+def test_a_publishers_header_under_our_name_means_nothing(content):
     order_of_another = body("order.placed", {"customer_id": "ann", **order(1, 1)})
-    record = KafkaRecord(0, NOW, b"bea", order_of_another, (("clv.merged-via", content),))
+    record = KafkaRecord(0, NOW, b"bea", order_of_another, ((ROUTE, content),))
     outputs = process({}, "orders/0", [record], CONTEXT, now=NOW)
-    assert [stray.key for stray in outputs.rekeyed] == [b"ann"]
+    [rerouted] = outputs.rerouted
+    assert (rerouted.key, rerouted.route) == (b"ann", Route("orders/0", 0))
+
+
+@pytest.mark.parametrize("headers", [(), ((ROUTE, None),), ((ROUTE, b"junk"),)])
+def test_what_no_worker_sent_on_is_refused_among_the_rerouted(headers):
+    record = KafkaRecord(
+        0, NOW, b"ann", body("order.placed", {"customer_id": "ann", **order(1, 1)}), headers
+    )
+    outputs = process({}, "rerouted/0", [record], CONTEXT, now=NOW, rerouted=True)
+    assert outputs.reasons() == {"invalid-field": 1}
+    assert outputs.records == {}
+
+
+LONG = "𝛼" * 196
+"""An id of two hundred characters takes eight hundred bytes."""
+
+
+def absorbing(number, guests=0):
+    state = Absorb(
+        f"{LONG}{number:04}",
+        folded([placed(f"o{number}", number % 9)], ECONOMICS),
+        milliseconds(9),
+        Guest(3, milliseconds(5)),
+        {f"{LONG}{number:04}/{each}"[-200:]: Guest(1, 1) for each in range(guests)},
+    )
+    return KafkaRecord(number, NOW, b"bea", encode_message(state))
+
+
+def test_what_the_merged_take_of_a_record_is_bounded_and_the_others_stay_customers():
+    """Many are asked before the first of them arrives, so that nobody could be refused."""
+    states, returned, letters = {}, [], []
+    records = [absorbing(number) for number in range(5_600)]
+    while records:
+        outputs = exchange(states, "identity/0", records, CONTEXT)
+        apply(states, outputs.records)
+        records = records[outputs.taken :]
+        returned += outputs.messages
+        letters += outputs.dead_letters
+    bea = decode_record(states[b"bea"])
+    assert 900 < len(bea.absorbed) < 1_000
+    assert len(states[b"bea"]) < MOST_GUEST_BYTES + 200 * 1024
+    assert len(bea.aggregate.orders) <= ECONOMICS.remembered
+    assert len(bea.absorbed) + len(returned) == 5_600
+    assert {letter.refused.reason.value for letter in letters} == {"beyond-memory"}
+    assert len(letters) == len(returned)
+
+
+def test_a_customer_whose_state_could_not_be_taken_goes_on():
+    full = {f"{LONG}{number:04}": Guest(1, 1) for number in range(MOST_GUEST_BYTES // 800)}
+    world = World()
+    world.say("order.placed", "ann", **order(1, 1))
+    world.say("customer.merged", "bea", merged_from="ann", merged_at=at(5))
+    world.say("order.placed", "bea", **order(1, 1, "bea"))
+    world.step(("customers", "bea"))
+    world.step(("orders", "ann"))
+    world.step(("orders", "bea"))
+    bea = decode_record(world.states["bea"][b"bea"])
+    bea.absorbed = full
+    world.states["bea"][b"bea"] = world.stored["bea"][b"bea"] = encode_record(bea)
+    world.run()
+    world.say("order.placed", "ann", **order(2, 7))
+    world.run()
+    present = world.present()
+    assert len(present["ann"].aggregate.orders) == 2
+    assert len(present["bea"].aggregate.orders) == 1
+    assert len(world.letters) == 1
+    check_chains(world)
+
+
+def test_a_merge_into_a_full_customer_is_refused_at_once():
+    world = World()
+    world.say("order.placed", "bea", **order(1, 1, "bea"))
+    world.step(("orders", "bea"))
+    bea = decode_record(world.states["bea"][b"bea"])
+    bea.absorbed = {f"{LONG}{number:04}": Guest(1, 1) for number in range(1_000)}
+    world.states["bea"][b"bea"] = encode_record(bea)
+    world.say("customer.merged", "bea", merged_from="ann", merged_at=at(5))
+    world.step(("customers", "bea"))
+    assert [letter.refused.reason.value for letter in world.letters] == ["beyond-memory"]
+    assert not world.logs["identity", "ann"]
+
+
+def test_a_message_for_somebody_who_lives_elsewhere_is_passed_on():
+    """Partitions were added since it was sent."""
+    record = absorbing(1)
+    outputs = exchange({}, "identity/0", [record], CONTEXT, at_home=lambda _key: False)
+    assert outputs.messages == [(b"bea", record.value)]
+    assert outputs.records == {}

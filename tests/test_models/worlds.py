@@ -10,7 +10,7 @@ from models.context import Context
 from models.customers import Fate
 from models.economics import Economics
 from models.engine import exchange, process
-from models.identity import via_header
+from models.routing import route_header, without_route
 
 from .events import KafkaRecord, at, body, milliseconds
 from .parameters import PARAMETERS
@@ -27,7 +27,8 @@ class World:
     several batches may be on their way, each step of them in their order.
     """
 
-    def __init__(self):
+    def __init__(self, context=CONTEXT):
+        self.context = context
         self.logs = defaultdict(list)
         self.done = defaultdict(int)
         self.told = defaultdict(int)
@@ -40,8 +41,8 @@ class World:
         self.notices = []
         self.letters = []
 
-    def publish(self, topic, key, value, headers=()):
-        log = self.logs[topic, key]
+    def publish(self, topic, key, value, headers=(), partition=None):
+        log = self.logs[topic, partition or key]
         log.append(KafkaRecord(len(log), NOW, key.encode(), value, tuple(headers)))
 
     def say(self, type_, customer, **data):
@@ -55,12 +56,15 @@ class World:
         records = self.logs[tp][start : start + count]
         states, origin = self.states[customer], f"{topic}/{MANY.index(customer)}"
         if topic == "identity":
-            outputs = exchange(states, origin, records, CONTEXT, fates=self.fate)
+            outputs = exchange(states, origin, records, self.context, fates=self.fate)
         else:
-            outputs = process(states, origin, records, CONTEXT, now=NOW, fates=self.fate)
+            outputs = process(
+                states, origin, records, self.context, now=NOW, rerouted=topic == "rerouted",
+                at_home=lambda key: key == customer.encode(), fates=self.fate,
+            )  # fmt: skip
+        assert outputs.taken == len(records)
         self.done[tp] = start + len(records)
         apply(states, outputs.records)
-        self.send_on(topic, [stray for stray in outputs.rekeyed if stray.via is None])
         for key, message in outputs.messages:
             self.publish("identity", key.decode(), message)
         self.letters += outputs.dead_letters
@@ -74,10 +78,12 @@ class World:
 
     def tell(self, customer):
         """What the oldest stored batch led to is told."""
-        (topic, _), end, outputs = batch = self.to_tell[customer].pop(0)
+        _, end, outputs = batch = self.to_tell[customer].pop(0)
         for key, message in outputs.handovers:
             self.publish("identity", key.decode(), message)
-        self.send_on(topic, [stray for stray in outputs.rekeyed if stray.via is not None])
+        for key, record, route in outputs.rerouted:
+            headers = [*without_route(record.headers), route_header(route)]
+            self.publish("rerouted", key.decode(), record.value, headers)
         for update in outputs.updates:
             self.published[update.customer_id] = update
         for gone in outputs.removed:
@@ -102,14 +108,6 @@ class World:
             if tp[1] == customer:
                 self.committed[tp] = 0
         self.crash(customer)
-
-    def send_on(self, topic, strays):
-        for stray in strays:
-            headers = [
-                *stray.record.headers,
-                *([] if stray.via is None else [via_header(stray.via)]),
-            ]
-            self.publish(topic, stray.key.decode(), stray.record.value, headers)
 
     def possible(self):
         """All that may happen next; what was begun first."""

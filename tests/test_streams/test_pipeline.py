@@ -18,6 +18,7 @@ from models.aggregate.record import (
     is_customer,
 )
 from models.contracts.clock import Tick
+from models.routing import Route, route_header
 from streams import pipeline as pipeline_module
 from streams.cache import score as score_module
 from streams.outgoing import LARGEST_LETTER, positions
@@ -193,13 +194,17 @@ async def test_a_letter_comes_before_the_changelog_and_a_stray_before_the_ack(ru
     batch = Event("shop.orders", *orders(0, stray, here).value.records, bad)
     await running.pipeline.fold(batch)
     await turns()
-    assert topics(running.broker) == ["clv.dead-letters", "shop.orders"]
-    letter, sent_on = running.broker.deliveries
-    running.broker.deliveries = [letter]
-    for _ in range(3):
+    assert topics(running.broker) == ["clv.dead-letters"]
+    for _ in range(2):
         running.broker.arrive()
         await turns()
-    assert topics(running.broker)[2:4] == ["changelog", "clv.updates"]
+    sent = topics(running.broker)
+    assert sent[1:3] == ["changelog", "clv.updates"]
+    assert sent[-1] == "clv.rerouted"
+    *others, sent_on = running.broker.deliveries
+    running.broker.deliveries = others
+    running.broker.arrive()
+    await turns()
     assert not batch.acked
     sent_on.set_result(sent_on.delivery)
     await turns()
@@ -221,10 +226,10 @@ async def test_nothing_is_stored_over_an_event_that_still_follows_a_merge(runnin
     await running.pipeline.fold(follower)
     await running.pipeline.fold(later)
     await turns()
-    assert topics(running.broker) == ["shop.orders"]
+    assert topics(running.broker) == ["clv.rerouted"]
     running.broker.arrive()
     await turns()
-    assert topics(running.broker) == ["shop.orders", "changelog"]
+    assert topics(running.broker) == ["clv.rerouted", "changelog"]
     assert follower.acked
     assert not later.acked
 
@@ -353,7 +358,7 @@ async def test_a_new_customer_in_a_foreign_partition_is_sent_home(running):
     assert 0 < len(here) < 8
     await running.pipeline.fold(orders(0, *customers))
     await turns()
-    sent_home = {key.decode() for topic, key, _ in running.broker.sent if topic == "shop.orders"}
+    sent_home = {key.decode() for topic, key, _ in running.broker.sent if topic == "clv.rerouted"}
     assert sent_home == set(customers) - here
     assert {key.decode() for key in running.pipeline.table.states if is_customer(key)} == here
 
@@ -414,8 +419,9 @@ async def test_a_merge_goes_by_way_of_both_partitions(running):
     await running.pipeline.fold(orders(5, "c1"))
     await turns()
     topic, key, _ = running.broker.sent[-1]
-    assert (topic, key) == ("shop.orders", b"c2")
-    assert running.broker.headers[-1][-1] == ("clv.merged-via", b'["c1"]')
+    assert (topic, key) == ("clv.rerouted", b"c2")
+    route = Route("shop.orders/0", 5, via=("c1",))
+    assert running.broker.headers[-1][-1] == route_header(route)
 
 
 async def test_after_a_crash_what_was_stored_is_told_before_anything_new(running):

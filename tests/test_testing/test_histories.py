@@ -83,7 +83,9 @@ def drops_the_end_of_a_batch(
 ) -> Any:
     """An engine that depends on where a batch ends."""
     batch = list(records)
-    return process(states, origin, batch[:-1] or batch, *arguments, **named)
+    outputs = process(states, origin, batch[:-1] or batch, *arguments, **named)
+    outputs.taken = len(batch)
+    return outputs
 
 
 async def pasted(text: str) -> list[str]:

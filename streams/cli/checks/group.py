@@ -44,7 +44,7 @@ async def group_checks(
     """Ask for offsets, and judge them; raises KafkaError."""
     counts = {each.name: each.partitions for each in facts}
     topics = settings.topics
-    inputs = _partitions(counts, [*topics.inputs, topics.identity, topics.clock])
+    inputs = _partitions(counts, topics.sources)
     changelog = _partitions(counts, [changelog_topic(settings)])
     letters = _partitions(counts, [topics.dead_letters])
     if not inputs:
