@@ -30,7 +30,8 @@ def absorb(state: Aggregate, other: Aggregate, config: Economics) -> Aggregate:
     if state.settled is None and other.settled is None:
         return merge(state, other, config)
     settled = _added(state.settled or Settled(), other.settled or Settled())
-    both = joined(state, other, settled)
+    both = joined(state, other)
+    both.settled = settled
     tidy(both)
     # Days count in the order of orders: none that is remembered may lie before a settled one.
     until = settled.orders_until
@@ -63,7 +64,7 @@ def _added(left: Settled, right: Settled) -> Settled:
             for day, totals in left.days.items()
             if totals.orders and day in right.days and right.days[day].orders
         )
-        both.purchase_days = left.purchase_days + right.purchase_days - shared
+        both.purchase_days = min(left.purchase_days + right.purchase_days, CEILING) - shared
         first = min(left, right, key=lambda settled: settled.first_day)
         both.first_day, both.first_day_gross = first.first_day, first.first_day_gross
         if left.first_day == right.first_day:

@@ -42,6 +42,7 @@ from models.aggregate.state import (
     Rated,
     Refund,
     Resolved,
+    Settled,
     Survey,
     Ticket,
     fingerprint,
@@ -275,10 +276,12 @@ def merge(left: Aggregate, right: Aggregate, config: Economics) -> Aggregate:
     boundaries.
     """
     believed, other = believed_first(left, right)
-    settled = None if believed.settled is None else deepcopy(believed.settled)
-    merged = joined(believed, unknown_to(believed, other), settled)
-    if settled is not None and other.settled is not None:
-        join_settled_cancellations(settled, other.settled)
+    merged = joined(believed, unknown_to(believed, other))
+    if believed.settled is not None:
+        merged.settled = deepcopy(believed.settled)
+    if other.settled is not None:
+        merged.settled = merged.settled or Settled()
+        join_settled_cancellations(merged.settled, other.settled)
     tidy(merged)
     settle_all(merged, config)
     return merged

@@ -78,8 +78,8 @@ def _opened_later(settled: Settled, key: int, ticket: Ticket) -> bool:
     return ticket.opened is not None and (ticket.opened.time, key) > settled.tickets_until
 
 
-def joined(left: Aggregate, right: Aggregate, settled: Settled | None) -> Aggregate:
-    """Everything that two states remember, with these sums, leaving both as they are."""
+def joined(left: Aggregate, right: Aggregate) -> Aggregate:
+    """Everything that two states remember, without their sums, leaving both as they are."""
     both = Aggregate(
         cancelled=joined_cancellations(left.cancelled, right.cancelled),
         refunds=in_order(_joined(left.refunds, right.refunds, newer), refund_time),
@@ -88,7 +88,6 @@ def joined(left: Aggregate, right: Aggregate, settled: Settled | None) -> Aggreg
         acquisitions=in_order(
             _joined(left.acquisitions, right.acquisitions, newer), acquisition_time
         ),
-        settled=settled,
     )
     _join_orders(both, left, right)
     return both

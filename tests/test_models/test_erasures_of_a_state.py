@@ -44,7 +44,7 @@ def as_bytes(state):
     st.data(),
     st.randoms(use_true_random=False),
 )
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=200, deadline=None)
 def test_an_erasure_commutes_with_the_order_of_arrival(sequence, until, data, random_):
     later = lived([event for event in sequence if time_of(event) > until], until, 0)
     doubled = sequence + random_.sample(sequence, len(sequence) // 2)
@@ -54,7 +54,7 @@ def test_an_erasure_commutes_with_the_order_of_arrival(sequence, until, data, ra
 
 
 @given(st.lists(events(), max_size=20), st.integers(0, 900), st.data())
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_an_erasure_of_a_merged_state_is_the_merge_of_erased_states(sequence, quarter, data):
     until = said.milliseconds(quarter / 4)
     cut = data.draw(st.integers(0, len(sequence)))
