@@ -6,6 +6,8 @@ kept one by one. The oldest beyond that are added to `Settled`, and its boundari
 
 from __future__ import annotations
 
+from itertools import islice
+
 from models.aggregate.cancellations import cancelled_orders, forget_settled, note_cancelled
 from models.aggregate.state import Aggregate, DayTotals, Order, Refund, Settled, Ticket
 from models.aggregate.versions import versions_of
@@ -62,20 +64,13 @@ def settle_tickets(state: Aggregate, config: Economics) -> None:
     limit = config.remembered
     if len(state.tickets) <= limit:
         return
-    unopened = sum(ticket.opened is None for ticket in state.tickets.values())
-    opened = len(state.tickets) - unopened
-    if opened <= limit and unopened <= limit:
+    unopened = [key for key, ticket in state.tickets.items() if ticket.opened is None]
+    opened = (key for key, ticket in state.tickets.items() if ticket.opened is not None)
+    chosen = list(islice(opened, max(len(state.tickets) - len(unopened) - limit, 0)))
+    chosen += unopened[: max(len(unopened) - limit, 0)]
+    if not chosen:
         return
-    excess = {True: opened - limit, False: unopened - limit}
     settled = _settled(state)
-    chosen = []
-    for key, ticket in state.tickets.items():
-        is_opened = ticket.opened is not None
-        if excess[is_opened] > 0:
-            excess[is_opened] -= 1
-            chosen.append(key)
-        elif max(excess.values()) <= 0:
-            break
     for key in chosen:
         _settle_ticket(settled, key, state.tickets.pop(key), config)
     prune_days(settled)

@@ -1,20 +1,23 @@
 """Beyond the memory nothing is guessed: what cannot be told from a duplicate is refused."""
 
 import random
+import re
 
 import msgspec
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from models.acceptance import too_old
 from models.aggregate.absorb import absorb
 from models.aggregate.fold import Effect, fold, merge
 from models.aggregate.state import Aggregate, Settled
 from models.aggregate.summary import Summary
 from models.aggregate.windows import rolling_windows
+from models.contracts import Reason
 from models.economics import Economics
 
-from .events import cancelled, milliseconds, opened, placed, rated, refunded, resolved
+from .events import acquired, cancelled, milliseconds, opened, placed, rated, refunded, resolved
 
 EVERYTHING = Economics()
 FEW = Economics(remembered=4)
@@ -294,3 +297,21 @@ def test_an_order_of_both_customers_counts_once_also_within_what_one_has_settled
     one = absorb(absorb(left, later, FEW), right, FEW)
     assert Summary(one, FEW).orders == 10
     assert Summary(absorb(absorb(left, right, FEW), later, FEW), FEW).orders == 9
+
+
+@pytest.mark.parametrize(
+    ("event", "field", "words"),
+    [
+        (placed("a", 1), "data.placed_at", "not later than orders .* the order of time"),
+        (cancelled("a", 1), "data.order_id", "'a'.*publish order.placed first"),
+        (refunded("r", 1, "5", order_id="a"), "data.refunded_at", "whether it was cancelled"),
+        (opened("t", 1), "data.opened_at", "not later than tickets"),
+        (resolved("t", 1), "data.ticket_id", "'t'.*publish ticket.opened first"),
+        (rated("t", 1), "data.ticket_id", "'t'.*publish ticket.opened first"),
+        (acquired("c9", 1), "data.customer_id", "'c9'.*as many as are remembered"),
+    ],
+)
+def test_a_refusal_says_what_is_not_remembered_and_what_to_do(event, field, words):
+    refusal = too_old(event, FEW)
+    assert (refusal.reason, refusal.field) == (Reason.BEYOND_MEMORY, field)
+    assert re.search(words, refusal.detail)
