@@ -3,7 +3,21 @@
 from __future__ import annotations
 
 from models.aggregate.fold import milliseconds
-from models.contracts import Envelope, EventData, Reason, Refused, money_units
+from models.aggregate.join import MOST_ACQUISITIONS
+from models.aggregate.versions import MOST_SUPERSEDED
+from models.contracts import (
+    CustomerAcquired,
+    Envelope,
+    EventData,
+    OrderCancelled,
+    OrderPlaced,
+    OrderRefunded,
+    Reason,
+    Refused,
+    TicketRated,
+    TicketResolved,
+    money_units,
+)
 from models.economics import MILLISECONDS_A_DAY, MONEY_SCALE, Economics
 
 FUTURE_TOLERANCE = MILLISECONDS_A_DAY
@@ -63,12 +77,51 @@ def _check_convertible(data: EventData, currency: str, config: Economics) -> Non
 
 
 def too_old(event: Envelope, config: Economics) -> Refused:
-    """The refusal of an event that can no longer be told from a duplicate."""
+    """The refusal of an event that is beyond what is remembered of its customer."""
     data: EventData = event.data
-    return Refused(
-        Reason.BEYOND_MEMORY,
-        f"data.{data.time_field}",
-        f"data.{data.time_field} is {data.occurred_at.isoformat()}, older than the last "
-        f"{config.remembered} of its kind that are remembered for this customer; send histories "
-        "in the order of time, or raise the number remembered",
-    )
+    most = config.remembered
+    ordered = "send histories in the order of time, or raise the number remembered"
+    moment = f"data.{data.time_field} is {data.occurred_at.isoformat()}"
+    match data:
+        case OrderCancelled():
+            field = "order_id"
+            words = (
+                f"data.order_id is {data.order_id!r}, which is not among the last {most} orders of "
+                "the customer, or had refunds that are no longer among the last; or as many "
+                f"cancellations wait for their orders; publish order.placed first, and {ordered}"
+            )
+        case OrderRefunded():
+            field = data.time_field
+            words = (
+                f"{moment}, not later than refunds that are no longer among the last {most} of the "
+                f"customer; or data.order_id is {data.order_id!r}, of which nobody remembers "
+                f"whether it was cancelled; {ordered}"
+            )
+        case TicketResolved() | TicketRated():
+            field = "ticket_id"
+            words = (
+                f"data.ticket_id is {data.ticket_id!r}, which is not among the last {most} tickets "
+                "of the customer and may be one that is counted already; publish ticket.opened "
+                f"first, and {ordered}"
+            )
+        case CustomerAcquired():
+            field = "customer_id"
+            words = (
+                f"data.customer_id is {data.customer_id!r}, and {MOST_ACQUISITIONS} other ids of "
+                "the same customer have told what it cost to win them, which is as many as are "
+                "remembered; check whether they are one customer"
+            )
+        case OrderPlaced():
+            field = data.time_field
+            words = (
+                f"{moment}, not later than orders that are no longer among the last {most} of the "
+                f"customer; or revisions moved the order back in time {MOST_SUPERSEDED} times "
+                f"already; {ordered}"
+            )
+        case _:
+            field = data.time_field
+            words = (
+                f"{moment}, not later than tickets that are no longer among the last {most} of the "
+                f"customer; {ordered}"
+            )
+    return Refused(Reason.BEYOND_MEMORY, f"data.{field}", words)

@@ -22,6 +22,10 @@ CHANNELS = ("email", "phone", "chat", "social", "web", "unknown")
 MILLISECONDS_A_DAY = 86_400_000
 EPOCH_ORDINAL = date(1970, 1, 1).toordinal()
 
+MOST_REMEMBERED = 2_000
+"""Of each kind. One of all kinds takes up to 521 bytes, so that this many, with all else that an
+aggregate holds, are 1.1 MB; a record may have 4 MiB, of which 1.25 are the aggregate's."""
+
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 
@@ -56,7 +60,7 @@ class Economics(BaseModel):
     """Cost of a contact by channel, when neither its cost nor its handling time is known."""
     cost_of_a_minute: NonNegative = 0.60
     complaint_topics: frozenset[str] = frozenset({"complaint"})
-    remembered: Annotated[int, Field(ge=1, le=10_000)] = 256
+    remembered: Annotated[int, Field(ge=1, le=MOST_REMEMBERED)] = 256
     """Orders, refunds and tickets of each customer that are remembered one by one."""
 
     @field_validator("currency")

@@ -2,24 +2,46 @@
 
 from __future__ import annotations
 
+from models.aggregate.cancellations import forget_waiting, joined_cancellations
+from models.aggregate.entries import in_order, order_time, ticket_time
 from models.aggregate.state import Aggregate, Settled, Ticket
+from models.aggregate.versions import versions_of
 
 
 def without(state: Aggregate, until: int) -> Aggregate:
-    """What is left of a state when everything until then is forgotten, as if it had never come.
+    """The state as if every event with its own time at or before `until` had never been received.
 
-    until: milliseconds since 1970. Sums that were settled cannot be told apart by time and go as a
-    whole; their boundaries stay, so that what they counted is still recognised as old.
+    until: milliseconds since 1970. Settled sums cannot be told apart by time: they go as a whole,
+    and their boundaries with them, so that later events that are sent again count again.
     """
-    return Aggregate(
-        orders={key: order for key, order in state.orders.items() if order.time > until},
+    settled = state.settled
+    left = Aggregate(
         cancelled={key: time for key, time in state.cancelled.items() if time > until},
         refunds={key: refund for key, refund in state.refunds.items() if refund.time > until},
         tickets=_tickets(state, until),
         surveys={kind: survey for kind, survey in state.surveys.items() if survey.time > until},
         acquisitions={key: cost for key, cost in state.acquisitions.items() if cost.time > until},
-        settled=_boundaries(state.settled, until),
     )
+    _leave_orders(left, state, until)
+    if settled is not None:
+        later = {key: time for key, time in settled.cancelled.items() if time > until}
+        left.cancelled = joined_cancellations(left.cancelled, later)
+        if settled.cancellations_until > until:
+            left.settled = Settled(cancellations_until=settled.cancellations_until)
+    forget_waiting(left)
+    return left
+
+
+def _leave_orders(left: Aggregate, state: Aggregate, until: int) -> None:
+    left.orders = {key: order for key, order in state.orders.items() if order.time > until}
+    for key in state.superseded:
+        later = tuple(version for version in versions_of(state, key) if version.time > until)
+        if later:
+            left.orders[key] = later[0]
+        if later[1:]:
+            left.superseded[key] = later[1:]
+    if state.superseded:
+        left.orders = in_order(left.orders, order_time)
 
 
 def is_empty(state: Aggregate) -> bool:
@@ -44,16 +66,4 @@ def _tickets(state: Aggregate, until: int) -> dict[int, Ticket]:
         ]
         if any(parts):
             left[key] = Ticket(*parts)  # type: ignore[arg-type]
-    return dict(sorted(left.items(), key=lambda item: (item[1].first.time, item[0])))
-
-
-def _boundaries(settled: Settled | None, until: int) -> Settled | None:
-    if settled is None:
-        return None
-    kept = Settled(
-        orders_until=settled.orders_until,
-        refunds_until=settled.refunds_until,
-        tickets_until=settled.tickets_until,
-    )
-    newest = max(kept.orders_until[0], kept.refunds_until[0], kept.tickets_until[0])
-    return kept if newest > until else None
+    return in_order(left, ticket_time)

@@ -2,7 +2,8 @@
 
 Every event becomes one register under a fingerprint of its (source, id), and registers join by
 taking the newer version. Hence any order, any duplication and any split-and-merge of the same
-events gives the same state, as long as no event is older than what was settled.
+events gives the same state, as long as nothing was settled. Beyond that nothing is guessed: what
+cannot be told from a duplicate, or from what would change settled sums, is too old.
 """
 
 from __future__ import annotations
@@ -11,9 +12,28 @@ from collections.abc import Callable, Mapping
 from copy import deepcopy
 from datetime import datetime
 from enum import Enum
-from typing import Any, TypeVar
 
-from models.aggregate.settle import settle, settle_all
+from models.aggregate.cancellations import (
+    may_be_cancelled,
+    note_cancelled,
+    waiting,
+)
+from models.aggregate.entries import (
+    acquisition_time,
+    insert,
+    order_time,
+    refund_time,
+    ticket_time,
+)
+from models.aggregate.join import (
+    MOST_ACQUISITIONS,
+    believed_first,
+    join_settled_cancellations,
+    joined,
+    tidy,
+    unknown_to,
+)
+from models.aggregate.settle import settle_all, settle_orders, settle_refunds, settle_tickets
 from models.aggregate.state import (
     Acquisition,
     Aggregate,
@@ -22,11 +42,13 @@ from models.aggregate.state import (
     Rated,
     Refund,
     Resolved,
+    Settled,
     Survey,
     Ticket,
     fingerprint,
     newer,
 )
+from models.aggregate.versions import MOST_SUPERSEDED, frontier, set_versions, versions_of
 from models.contracts import (
     CustomerAcquired,
     Envelope,
@@ -41,8 +63,6 @@ from models.contracts import (
 )
 from models.economics import CHANNELS, Economics
 
-Value = TypeVar("Value")
-
 
 class Effect(Enum):
     """What an event did to an aggregate."""
@@ -54,41 +74,12 @@ class Effect(Enum):
     DUPLICATE = "duplicate"
     """The state held this already, or something newer about the same thing."""
     TOO_OLD = "too-old"
-    """It is older than what the state remembers one by one: it was not applied."""
+    """It is beyond what the state remembers one by one: it was not applied."""
 
 
 def milliseconds(moment: datetime) -> int:
     """Milliseconds since 1970 of an aware datetime."""
     return round(moment.timestamp() * 1000)
-
-
-def _in_order(entries: dict[int, Value], time_of: Callable[[Value], int]) -> dict[int, Value]:
-    return dict(sorted(entries.items(), key=lambda item: (time_of(item[1]), item[0])))
-
-
-def _order_time(order: Order) -> int:
-    return order.time
-
-
-def _refund_time(refund: Refund) -> int:
-    return refund.time
-
-
-def _ticket_time(ticket: Ticket) -> int:
-    return ticket.first.time
-
-
-def _insert(
-    entries: dict[int, Value], key: int, value: Value, time_of: Callable[[Value], int]
-) -> None:
-    """Set an entry and keep the order by (time, key); appending the newest is the usual case."""
-    entries.pop(key, None)
-    last = next(reversed(entries), None)
-    entries[key] = value
-    if last is not None and (time_of(entries[last]), last) > (time_of(value), key):
-        ordered = _in_order(entries, time_of)
-        entries.clear()
-        entries.update(ordered)
 
 
 def _apply_order(state: Aggregate, event: Envelope, time: int, config: Economics) -> Effect:
@@ -102,38 +93,57 @@ def _apply_order(state: Aggregate, event: Envelope, time: int, config: Economics
     )
     incoming = Order(data.revision or 0, time, gross, cost, config.day(time))
     known = state.orders.get(key)
-    if state.settled is not None and (time, key) <= state.settled.orders_until:
-        # Also a revision that would move a remembered order back there: days count in their order.
-        return Effect.TOO_OLD
-    effect = _join(state.orders, key, known, incoming, _order_time)
-    if known is None and key == next(reversed(state.orders)) and key not in state.cancelled:
-        return Effect.APPENDED
-    return effect
-
-
-def _join(
-    entries: dict[int, Any], key: int, known: Any, incoming: Any, time_of: Callable[[Any], int]
-) -> Effect:
-    if known is not None and known >= incoming:
+    if known is not None and known >= incoming and known.time >= time:
         return Effect.DUPLICATE
-    _insert(entries, key, incoming, time_of)
+    settled = state.settled
+    if settled is not None:
+        if key in settled.cancelled:
+            return Effect.DUPLICATE
+        if (time, key) <= settled.orders_until and (known is None or time < known.time):
+            # A revision cannot move a remembered order back there: days count in their order.
+            return Effect.TOO_OLD
+    if known is not None:
+        return _apply_revision(state, key, incoming)
+    insert(state.orders, key, incoming, order_time)
+    is_last = key == next(reversed(state.orders))
+    settle_orders(state, config)
+    return Effect.APPENDED if is_last and key not in state.cancelled else Effect.APPLIED
+
+
+def _apply_revision(state: Aggregate, key: int, incoming: Order) -> Effect:
+    held = versions_of(state, key)
+    kept = frontier((*held, incoming))
+    if kept == held:
+        return Effect.DUPLICATE
+    if len(kept) > 1 + MOST_SUPERSEDED:
+        return Effect.TOO_OLD
+    set_versions(state, key, kept)
     return Effect.APPLIED
 
 
-def _has_settled_orders(state: Aggregate) -> bool:
-    return state.settled is not None and state.settled.orders_until[0] >= 0
-
-
-def _apply_cancellation(state: Aggregate, event: Envelope, time: int, _config: Economics) -> Effect:
+def _apply_cancellation(state: Aggregate, event: Envelope, time: int, config: Economics) -> Effect:
     data: OrderCancelled = event.data
     key = fingerprint(event.source, data.order_id)
-    known = state.cancelled.get(key)
-    if known is None and key not in state.orders and _has_settled_orders(state):
+    settled = state.settled
+    entries = state.cancelled
+    if settled is not None and key in settled.cancelled:
+        entries = settled.cancelled
+    if key not in entries and _is_cancelled_too_late(state, key, config):
         return Effect.TOO_OLD
-    if known is not None and known <= time:
-        return Effect.DUPLICATE
-    _insert(state.cancelled, key, time, int)
-    return Effect.APPLIED
+    return Effect.APPLIED if note_cancelled(entries, key, time) else Effect.DUPLICATE
+
+
+def _is_cancelled_too_late(state: Aggregate, key: int, config: Economics) -> bool:
+    """Whether an order, or a refund of it, may be in the sums; or too many cancellations wait."""
+    order, settled = state.orders.get(key), state.settled
+    if settled is not None:
+        refunds_until, _ = settled.refunds_until
+        if order is not None:
+            return order.time <= refunds_until
+        if settled.orders_until[0] >= 0 or refunds_until >= 0:
+            return True
+    full = len(state.cancelled) >= config.remembered
+    return order is None and full and len(waiting(state)) >= config.remembered
 
 
 def _apply_refund(state: Aggregate, event: Envelope, time: int, config: Economics) -> Effect:
@@ -148,9 +158,17 @@ def _apply_refund(state: Aggregate, event: Envelope, time: int, config: Economic
     )
     incoming = Refund(time, order, amount, recovered, config.day(time))
     known = state.refunds.get(key)
-    if known is None and state.settled is not None and (time, key) <= state.settled.refunds_until:
-        return Effect.TOO_OLD
-    return _join(state.refunds, key, known, incoming, _refund_time)
+    if known is not None and known >= incoming:
+        return Effect.DUPLICATE
+    settled = state.settled
+    if settled is not None:
+        if known is None and (time, key) <= settled.refunds_until:
+            return Effect.TOO_OLD
+        if (known is None or known.order != order) and may_be_cancelled(state, order):
+            return Effect.TOO_OLD
+    insert(state.refunds, key, incoming, refund_time)
+    settle_refunds(state, config)
+    return Effect.APPLIED
 
 
 def _apply_ticket(state: Aggregate, event: Envelope, time: int, config: Economics) -> Effect:
@@ -158,7 +176,7 @@ def _apply_ticket(state: Aggregate, event: Envelope, time: int, config: Economic
     key = fingerprint(event.source, data.ticket_id)
     day = config.day(time)
     known = state.tickets.get(key)
-    if known is None and state.settled is not None and (time, key) <= state.settled.tickets_until:
+    if known is None and _may_be_settled(state, key, data, time):
         return Effect.TOO_OLD
     ticket = known or Ticket()
     part: Opened | Resolved | Rated
@@ -166,7 +184,7 @@ def _apply_ticket(state: Aggregate, event: Envelope, time: int, config: Economic
         complaint = data.complaint or data.topic in config.complaint_topics
         channel = CHANNELS.index(data.channel)
         part = Opened(time, channel, complaint, day)
-        joined = Ticket(newer(ticket.opened, part), ticket.resolved, ticket.rated)
+        told = Ticket(newer(ticket.opened, part), ticket.resolved, ticket.rated)
     elif isinstance(data, TicketResolved):
         cost = (
             -1
@@ -175,39 +193,54 @@ def _apply_ticket(state: Aggregate, event: Envelope, time: int, config: Economic
         )
         decaminutes = -1 if data.handling_minutes is None else round(data.handling_minutes * 10)
         part = Resolved(time, cost, decaminutes, day)
-        joined = Ticket(ticket.opened, newer(ticket.resolved, part), ticket.rated)
+        told = Ticket(ticket.opened, newer(ticket.resolved, part), ticket.rated)
     else:
         score = (data.score - data.scale.min) / (data.scale.max - data.scale.min)
         part = Rated(time, score, day)
-        joined = Ticket(ticket.opened, ticket.resolved, newer(ticket.rated, part))
-    if joined == ticket:
+        told = Ticket(ticket.opened, ticket.resolved, newer(ticket.rated, part))
+    if told == ticket:
         return Effect.DUPLICATE
-    _insert(state.tickets, key, joined, _ticket_time)
+    insert(state.tickets, key, told, ticket_time)
+    settle_tickets(state, config)
     return Effect.APPLIED
+
+
+def _may_be_settled(
+    state: Aggregate, key: int, data: TicketOpened | TicketResolved | TicketRated, time: int
+) -> bool:
+    """Whether a ticket that is not remembered may be in the sums already.
+
+    Only a later opening says that it is not: what follows an opening may be of any age.
+    """
+    if state.settled is None or state.settled.tickets_until[0] < 0:
+        return False
+    return not isinstance(data, TicketOpened) or (time, key) <= state.settled.tickets_until
 
 
 def _apply_survey(state: Aggregate, event: Envelope, time: int, _config: Economics) -> Effect:
     data: SurveyAnswered = event.data
     score = (data.score - data.scale.min) / (data.scale.max - data.scale.min)
-    return _join_register(state.surveys, data.kind, Survey(time, score))
+    answer = Survey(time, score)
+    known = state.surveys.get(data.kind)
+    if known is not None and known >= answer:
+        return Effect.DUPLICATE
+    state.surveys[data.kind] = answer
+    if known is None:
+        state.surveys = dict(sorted(state.surveys.items()))
+    return Effect.APPLIED
 
 
 def _apply_acquisition(state: Aggregate, event: Envelope, time: int, config: Economics) -> Effect:
     data: CustomerAcquired = event.data
     cost = config.convert(money_units(data.cost), data.currency)
+    key = fingerprint(data.customer_id)
     incoming = Acquisition(time, cost)
-    return _join_register(state.acquisitions, fingerprint(data.customer_id), incoming)
-
-
-def _join_register(entries: dict[Any, Any], key: Any, incoming: Any) -> Effect:
-    known = entries.get(key)
+    known = state.acquisitions.get(key)
     if known is not None and known >= incoming:
         return Effect.DUPLICATE
-    entries[key] = incoming
-    if known is None and len(entries) > 1:
-        ordered = dict(sorted(entries.items()))
-        entries.clear()
-        entries.update(ordered)
+    if known is None and len(state.acquisitions) >= MOST_ACQUISITIONS:
+        return Effect.TOO_OLD
+    insert(state.acquisitions, key, incoming, acquisition_time)
     return Effect.APPLIED
 
 
@@ -232,52 +265,23 @@ def fold(
     occurred: milliseconds since 1970 of the event's own time, where the caller has them already.
     """
     time = milliseconds(event.data.occurred_at) if occurred is None else occurred
-    effect = FOLDS[event.type](state, event, time, config)
-    if effect is Effect.APPLIED or effect is Effect.APPENDED:
-        settle(state, config)
-    return effect
+    return FOLDS[event.type](state, event, time, config)
 
 
 def merge(left: Aggregate, right: Aggregate, config: Economics) -> Aggregate:
     """The state of both sets of events together, leaving both arguments as they are.
 
     Two states that have both settled merge exactly when one continues the other; the one that
-    settled more is believed about everything at or before its boundaries.
+    settled more is believed about everything that it does not remember, at or before its
+    boundaries.
     """
-    settled = max(
-        (s for s in (left.settled, right.settled) if s is not None),
-        key=lambda s: (s.size, s.orders_until, s.refunds_until, s.tickets_until),
-        default=None,
-    )
-    merged = Aggregate(
-        orders=_joined(left.orders, right.orders, newer),
-        cancelled=_joined(left.cancelled, right.cancelled, min),
-        refunds=_joined(left.refunds, right.refunds, newer),
-        tickets=_joined(left.tickets, right.tickets, _join_tickets),
-        surveys=dict(sorted(_joined(left.surveys, right.surveys, newer).items())),
-        acquisitions=dict(sorted(_joined(left.acquisitions, right.acquisitions, newer).items())),
-        settled=deepcopy(settled),
-    )
-    merged.orders = _in_order(merged.orders, _order_time)
-    merged.refunds = _in_order(merged.refunds, _refund_time)
-    merged.tickets = _in_order(merged.tickets, _ticket_time)
-    merged.cancelled = _in_order(merged.cancelled, int)
+    believed, other = believed_first(left, right)
+    merged = joined(believed, unknown_to(believed, other))
+    if believed.settled is not None:
+        merged.settled = deepcopy(believed.settled)
+    if other.settled is not None:
+        merged.settled = merged.settled or Settled()
+        join_settled_cancellations(merged.settled, other.settled)
+    tidy(merged)
     settle_all(merged, config)
     return merged
-
-
-def _joined(
-    left: Mapping[Any, Any], right: Mapping[Any, Any], join: Callable[[Any, Any], Any]
-) -> dict[Any, Any]:
-    both = dict(left)
-    for key, value in right.items():
-        both[key] = join(both[key], value) if key in both else value
-    return both
-
-
-def _join_tickets(left: Ticket, right: Ticket) -> Ticket:
-    return Ticket(
-        newer(left.opened, right.opened),
-        newer(left.resolved, right.resolved),
-        newer(left.rated, right.rated),
-    )

@@ -1,13 +1,16 @@
 """Keeping a state small: the oldest entries become sums.
 
-At most `Economics.remembered` orders, refunds, tickets and cancellations are kept one by one. The
-oldest beyond that are added to `Settled`, which is a function of the set of events alone: whatever
-the order of arrival, the newest entries stay and the rest is summed.
+At most `Economics.remembered` orders, refunds, opened tickets and tickets without their opening are
+kept one by one. The oldest beyond that are added to `Settled`, and its boundaries move forward.
 """
 
 from __future__ import annotations
 
+from itertools import islice
+
+from models.aggregate.cancellations import cancelled_orders, forget_settled, note_cancelled
 from models.aggregate.state import Aggregate, DayTotals, Order, Refund, Settled, Ticket
+from models.aggregate.versions import versions_of
 from models.economics import Economics
 
 LONGEST_WINDOW = 365
@@ -17,75 +20,103 @@ CEILING = 2**62
 """Settled money never exceeds this, so that hostile amounts cannot overflow the stored integers."""
 
 
-def settle(state: Aggregate, config: Economics) -> None:
-    """Settle what exceeds the number of remembered entries, in place."""
-    limit = config.remembered
-    if (
-        len(state.orders) > limit
-        or len(state.refunds) > limit
-        or len(state.tickets) > limit
-        or len(state.cancelled) > limit
-    ):
-        _settle_excess(state, config)
-
-
 def settle_all(state: Aggregate, config: Economics) -> None:
-    """Settle the excess, and what lies at or before the boundaries already, in place."""
-    settled = state.settled
-    if settled is not None:
-        state.orders = {k: v for k, v in state.orders.items() if (v.time, k) > settled.orders_until}
-        state.refunds = {
-            k: v for k, v in state.refunds.items() if (v.time, k) > settled.refunds_until
-        }
-        state.tickets = {
-            k: v for k, v in state.tickets.items() if (v.first.time, k) > settled.tickets_until
-        }
-    settle(state, config)
+    """Settle or forget what exceeds the number of remembered entries of each kind, in place."""
+    settle_orders(state, config)
+    settle_refunds(state, config)
+    settle_tickets(state, config)
+    if state.settled is not None:
+        forget_settled(state, state.settled, config.remembered)
 
 
-def _settle_excess(state: Aggregate, config: Economics) -> None:
-    settled = state.settled = state.settled or Settled()
-    limit = config.remembered
-    while len(state.orders) > limit:
-        key = next(iter(state.orders))
-        _settle_order(settled, key, state.orders.pop(key), key in state.cancelled)
-    while len(state.refunds) > limit:
+def settle_orders(state: Aggregate, config: Economics) -> None:
+    """Settle the oldest orders beyond those that are remembered, in place."""
+    if len(state.orders) <= config.remembered:
+        return
+    settled = _settled(state)
+    while len(state.orders) > config.remembered:
+        settle_order(state, settled, next(iter(state.orders)))
+    forget_settled(state, settled, config.remembered)
+    prune_days(settled)
+
+
+def settle_refunds(state: Aggregate, config: Economics) -> None:
+    """Settle the oldest refunds beyond those that are remembered, in place."""
+    if len(state.refunds) <= config.remembered:
+        return
+    settled = _settled(state)
+    void = cancelled_orders(state)
+    while len(state.refunds) > config.remembered:
         key = next(iter(state.refunds))
         refund = state.refunds.pop(key)
-        _settle_refund(settled, key, refund, refund.order in state.cancelled)
-    while len(state.tickets) > limit:
-        key = next(iter(state.tickets))
-        _settle_ticket(settled, key, state.tickets.pop(key), config)
-    orphans = [key for key in state.cancelled if key not in state.orders]
-    for key in orphans[: max(len(orphans) - limit, 0)]:
-        del state.cancelled[key]
+        settled.refunds_until = max(settled.refunds_until, (refund.time, key))
+        if refund.order not in void:
+            _add_refund(settled, refund)
     prune_days(settled)
+
+
+def settle_tickets(state: Aggregate, config: Economics) -> None:
+    """Settle the oldest tickets beyond those that are remembered, in place.
+
+    A ticket without its opening is settled only if there are too many such: what it was is still to
+    be told.
+    """
+    limit = config.remembered
+    if len(state.tickets) <= limit:
+        return
+    unopened = [key for key, ticket in state.tickets.items() if ticket.opened is None]
+    opened = (key for key, ticket in state.tickets.items() if ticket.opened is not None)
+    chosen = list(islice(opened, max(len(state.tickets) - len(unopened) - limit, 0)))
+    chosen += unopened[: max(len(unopened) - limit, 0)]
+    if not chosen:
+        return
+    settled = _settled(state)
+    for key in chosen:
+        _settle_ticket(settled, key, state.tickets.pop(key), config)
+    prune_days(settled)
+
+
+def _settled(state: Aggregate) -> Settled:
+    settled = state.settled
+    if settled is None:
+        settled = state.settled = Settled()
+    return settled
 
 
 def prune_days(settled: Settled) -> None:
     """Drop the totals of days that no window can reach any more."""
-    if settled.days:
-        oldest = max(settled.days) - LONGEST_WINDOW
-        for day in [day for day in settled.days if day <= oldest]:
-            del settled.days[day]
+    days = settled.days
+    if days:
+        oldest = next(reversed(days)) - LONGEST_WINDOW
+        while (first := next(iter(days))) <= oldest:
+            del days[first]
 
 
 def _day(settled: Settled, day: int) -> DayTotals:
     totals = settled.days.get(day)
     if totals is None:
+        last = next(reversed(settled.days), None)
         totals = settled.days[day] = DayTotals()
-        if day != max(settled.days):
+        if last is not None and day < last:
             settled.days = dict(sorted(settled.days.items()))
     return totals
 
 
-def _settle_order(settled: Settled, key: int, order: Order, cancelled: bool) -> None:
-    settled.orders_until = (order.time, key)
-    if not cancelled:
-        add_order(settled, order)
+def settle_order(state: Aggregate, settled: Settled, key: int) -> None:
+    """Settle an order: its versions, whether it is cancelled, and what it was worth."""
+    # None of its versions can be told from another order any more.
+    latest = versions_of(state, key)[-1].time
+    settled.orders_until = max(settled.orders_until, (latest, key))
+    state.superseded.pop(key, None)
+    order = state.orders.pop(key)
+    cancelled = state.cancelled.pop(key, None)
+    if cancelled is None:
+        _add_order(settled, order)
+    else:
+        note_cancelled(settled.cancelled, key, cancelled)
 
 
-def add_order(settled: Settled, order: Order) -> None:
+def _add_order(settled: Settled, order: Order) -> None:
     """Count an order in the sums, at whatever time it was."""
     uncosted = order.gross if order.cost < 0 else 0
     cost = max(order.cost, 0)
@@ -109,13 +140,7 @@ def add_order(settled: Settled, order: Order) -> None:
     totals.cost = min(totals.cost + cost, CEILING)
 
 
-def _settle_refund(settled: Settled, key: int, refund: Refund, void: bool) -> None:
-    settled.refunds_until = (refund.time, key)
-    if not void:
-        add_refund(settled, refund)
-
-
-def add_refund(settled: Settled, refund: Refund) -> None:
+def _add_refund(settled: Settled, refund: Refund) -> None:
     """Count a refund in the sums."""
     settled.refunds += 1
     settled.refunded = min(settled.refunded + refund.amount, CEILING)
@@ -126,12 +151,7 @@ def add_refund(settled: Settled, refund: Refund) -> None:
 
 
 def _settle_ticket(settled: Settled, key: int, ticket: Ticket, config: Economics) -> None:
-    settled.tickets_until = (ticket.first.time, key)
-    add_ticket(settled, ticket, config)
-
-
-def add_ticket(settled: Settled, ticket: Ticket, config: Economics) -> None:
-    """Count a contact in the sums."""
+    settled.tickets_until = max(settled.tickets_until, (ticket.latest_opening, key))
     settled.contacts += 1
     settled.support_cost = min(settled.support_cost + contact_cost(ticket, config), CEILING)
     if ticket.opened is not None and ticket.opened.complaint:

@@ -89,8 +89,18 @@ class Ticket(msgspec.Struct, array_like=True, frozen=True, gc=False):
         """The event that dates the contact: the opening, else the earliest one known."""
         if self.opened is not None:
             return self.opened
-        known: list[Resolved | Rated] = [e for e in (self.resolved, self.rated) if e is not None]
-        return min(known, key=lambda event: event.time)
+        return min(self._followers, key=lambda event: event.time)
+
+    @property
+    def latest_opening(self) -> int:
+        """When it was opened, or the latest time at which it can have been."""
+        if self.opened is not None:
+            return self.opened.time
+        return max(event.time for event in self._followers)
+
+    @property
+    def _followers(self) -> list[Resolved | Rated]:
+        return [event for event in (self.resolved, self.rated) if event is not None]
 
 
 class DayTotals(msgspec.Struct, array_like=True, gc=False):
@@ -108,8 +118,11 @@ class DayTotals(msgspec.Struct, array_like=True, gc=False):
 class Settled(msgspec.Struct, array_like=True, gc=False):
     """Sums over what is no longer remembered one by one.
 
-    The boundaries are the (time, fingerprint) of the newest settled order, refund and ticket: an
-    event at or before its boundary can no longer be told from a duplicate.
+    The boundaries are the (time, fingerprint) of the newest settled order, refund and ticket; they
+    only move forward. An unknown one at or before its boundary cannot be told from a duplicate.
+
+    cancelled: settled orders that are cancelled, with the time of it; what is refunded of them is
+    void. cancellations_until: time of the latest cancellation that was forgotten, -1 for none.
     """
 
     orders_until: tuple[int, int] = (-1, 0)
@@ -131,6 +144,8 @@ class Settled(msgspec.Struct, array_like=True, gc=False):
     last_complaint: int = 0
     support_cost: int = 0
     days: dict[int, DayTotals] = msgspec.field(default_factory=dict)
+    cancelled: dict[int, int] = msgspec.field(default_factory=dict)
+    cancellations_until: int = -1
 
     @property
     def size(self) -> int:
@@ -143,6 +158,9 @@ class Aggregate(msgspec.Struct, array_like=True):
 
     Keys are 63-bit fingerprints of (source, id). The dictionaries are kept in order of
     (time, fingerprint), so that equal states are equal bytes.
+
+    cancelled: when each order was last cancelled. superseded: of orders that a revision moved back
+    in time, the versions that an erasure would bring back, see `models.aggregate.versions`.
     """
 
     orders: dict[int, Order] = msgspec.field(default_factory=dict)
@@ -152,6 +170,7 @@ class Aggregate(msgspec.Struct, array_like=True):
     surveys: dict[str, Survey] = msgspec.field(default_factory=dict)
     acquisitions: dict[int, Acquisition] = msgspec.field(default_factory=dict)
     settled: Settled | None = None
+    superseded: dict[int, tuple[Order, ...]] = msgspec.field(default_factory=dict)
 
 
 def fingerprint(*parts: str) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+from models.aggregate.cancellations import cancelled_orders
 from models.aggregate.settle import contact_cost
 from models.aggregate.state import Aggregate, Order, Settled
 from models.economics import Economics
@@ -53,8 +54,9 @@ class Summary:
             if cancelled
             else state.orders.values()
         )
+        void = cancelled_orders(state)
         for refund in state.refunds.values():
-            if refund.order not in cancelled:
+            if refund.order not in void:
                 self.refunds += 1
                 self.refunded += refund.amount
                 self.recovered += refund.recovered

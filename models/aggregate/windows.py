@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TypedDict
 
+from models.aggregate.cancellations import cancelled_orders
 from models.aggregate.state import Aggregate, Settled
 from models.aggregate.summary import MILLION
 from models.economics import Economics, from_units
@@ -74,8 +75,9 @@ def _sums_by_shortest_window(state: Aggregate, today: int) -> dict[int, list[int
                 sums[UNCOSTED] += order.gross
             else:
                 sums[EARNED] += order.gross - order.cost
+    void = cancelled_orders(state)
     for refund in state.refunds.values():
-        if oldest < refund.day <= today and refund.order not in cancelled:
+        if oldest < refund.day <= today and refund.order not in void:
             sums = _sums(result, today - refund.day)
             sums[REVENUE] -= refund.amount
             sums[EARNED] -= refund.amount - refund.recovered

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from models.contracts import Envelope, decode
 
 START = datetime(2026, 1, 1, 12, tzinfo=UTC)
+_scale = {"min": 1, "max": 5}
 
 
 class KafkaRecord(NamedTuple):
@@ -75,12 +76,23 @@ def resolved(ticket: str, days: float, **more: Any) -> Envelope:
     return event("ticket.resolved", {"ticket_id": ticket, "resolved_at": at(days), **more})
 
 
+def rated(ticket: str, days: float, score: int = 4) -> Envelope:
+    """A ticket's rating, from 1 to 5."""
+    data = {"ticket_id": ticket, "rated_at": at(days), "score": score, "scale": _scale}
+    return event("ticket.rated", data)
+
+
+def acquired(customer: str, days: float, cost: str = "5.00") -> Envelope:
+    """What winning a customer cost, under one of the customer's ids."""
+    data = {"customer_id": customer, "acquired_at": at(days), "cost": cost, "currency": "USD"}
+    return decode(customer.encode(), body("customer.acquired", data), ())
+
+
 _days = st.integers(0, 900).map(lambda quarter: quarter / 4)
 _money = st.integers(0, 5_000_000).map(lambda units: f"{units // 10_000}.{units % 10_000:04d}")
 _orders = st.integers(0, 8).map(lambda n: f"o{n}")
 _tickets = st.integers(0, 5).map(lambda n: f"t{n}")
 _sources = st.sampled_from(["/shop/eu", "/shop/us"])
-_scale = {"min": 1, "max": 5}
 
 
 @st.composite
