@@ -39,10 +39,11 @@ from models.identity import (
     encode_message,
 )
 from models.outputs import DeadLetter, Outputs, Record, Rerouted
-from models.routing import Route, check_lane, route_of
+from models.routing import Route, check_lane, route_header, route_of, without_route
+from models.sizes import record_size
 
 LARGEST_STRAY = 1_000_000
-"""Bytes of a record that is sent on; Kafka's topics take 1,048,588 unless told otherwise."""
+"""Bytes of a record that is sent on, encoded; Kafka's topics take 1,048,588 unless told otherwise."""
 
 
 def process(
@@ -166,7 +167,12 @@ def _rerouted(
     via: tuple[str, ...] | None = None,
 ) -> Rerouted:
     """A record to be sent on, which is possible for what fits a topic without being compressed."""
-    size = len(record.value or b"") + sum(len(n) + len(v or b"") for n, v in record.headers)
+    if route is None:
+        route = Route(origin, record.offset, via=via)
+    else:
+        route = route.further(origin, route.via if via is None else via)
+    headers = (*without_route(record.headers), route_header(route))
+    size = record_size(key, record.value, headers)
     if size > LARGEST_STRAY:
         raise Refused(
             Reason.TOO_LARGE,
@@ -175,9 +181,7 @@ def _rerouted(
             f"than {LARGEST_STRAY} are not sent on; publish it under that key, partitioned by "
             "murmur2",
         )
-    if route is None:
-        return Rerouted(key, record, Route(origin, record.offset, via=via))
-    return Rerouted(key, record, route.further(origin, route.via if via is None else via))
+    return Rerouted(key, record, route)
 
 
 def advance(

@@ -137,7 +137,7 @@ class TestTopic:
             "field": "data.total", "message": "data.total is 1; allowed: text",
             "customer": raw.decode("utf-8", "backslashreplace"), "type": None, "event_id": None,
             "from": f"{topics.orders}[0]@5", "retried": False, "retried_from": [],
-            "corrected": [], "cut_from": None, "key": shown_raw, "value": shown_raw,
+            "corrected": [], "cut_from": None, "cut": None, "key": shown_raw, "value": shown_raw,
             "headers": [
                 {"name": "h", "value": shown_raw}, {"name": "t", "value": {"text": "text"}},
             ],
