@@ -18,7 +18,7 @@ _FIXED: Final = 3
 
 
 def record_size(key: bytes | None, value: bytes | None, headers: Headers) -> int:
-    """Bytes of an uncompressed batch that holds this record alone: what a topic's limit measures."""
+    """Bytes of an uncompressed batch of this record alone, as a topic's limit measures it."""
     body = _FIXED + _field(key) + _field(value) + _varint(len(headers)) + headers_size(headers)
     return BATCH_OVERHEAD + _varint(body) + body
 
