@@ -39,6 +39,7 @@ from models.identity import (
     encode_message,
 )
 from models.outputs import DeadLetter, Outputs, Record, Rerouted
+from models.oversized import check_unpacked
 from models.routing import Route, check_lane, route_header, route_of, without_route
 from models.sizes import record_size
 
@@ -79,6 +80,7 @@ def process(
     for number, record in enumerate(records):
         at = Position(origin, record.offset, record.offset)
         try:
+            check_unpacked(record.value, origin)
             if rerouted:
                 route = route_of(record.headers)
                 at = Position(route.lane, route.offset, record.offset, route)
@@ -234,6 +236,7 @@ def exchange(
     batch = Batch(states, origin, context, outputs, fates)
     for number, record in enumerate(records):
         try:
+            check_unpacked(record.value, origin)
             key = key_as_customer(record.key).encode()
             message = decode_message(record.value or b"")
             if not batch.knows(key) and not at_home(key):

@@ -34,6 +34,7 @@ from models.contracts.clock import Tick
 from models.customers import Fate
 from models.engine import advance, exchange, process
 from models.outputs import DeadLetter, Outputs, Record
+from models.oversized import check_unpacked
 from streams.cache import CacheWriter
 from streams.counts import Counts
 from streams.outgoing import (
@@ -232,7 +233,10 @@ class Pipeline:
 
     async def _tick(self, batch: RecordBatch, record: Record) -> Iterable[Outputs]:
         try:
+            check_unpacked(record.value, batch.origin)
             tick = Tick.model_validate_json(record.value or b"")
+        except Refused as error:
+            return [Outputs(dead_letters=[DeadLetter(record, error)])]
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
             where = ".".join(map(str, first["loc"]))

@@ -11,10 +11,14 @@ from faust.types import TP, ConsumerMessage
 
 @dataclass(frozen=True, slots=True)
 class RecordBatch:
-    """Consecutive records of one topic-partition, as the consumer fetched them."""
+    """Consecutive records of one topic-partition, as the consumer fetched them.
+
+    size: bytes that they hold; 0 where nobody measured.
+    """
 
     tp: TP
     records: Sequence[Any]
+    size: int = 0
 
     @property
     def origin(self) -> str:
