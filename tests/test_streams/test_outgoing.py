@@ -1,7 +1,5 @@
 """Dead letters and rerouted records fit their topics, whatever was published."""
 
-import json
-
 import pytest
 from aiokafka.producer.message_accumulator import BatchBuilder
 from faust.types import TP
@@ -15,9 +13,9 @@ from models.contracts.dead_letters import CUT, CUT_PARTS, split_headers
 from models.contracts.dead_letters import DeadLetter as Told
 from models.economics import Economics
 from models.engine import process
-from models.identity import VIA
 from models.outputs import DeadLetter
-from streams.outgoing import LARGEST_LETTER, MOST_HEADERS, letter_record, stray_records
+from models.routing import Route, route_header
+from streams.outgoing import LARGEST_LETTER, MOST_HEADERS, letter_record, rerouted_records
 from streams.settings import Settings
 from streams.topics import plan
 from streams.transport import RecordBatch
@@ -124,7 +122,7 @@ def test_a_rerouted_record_fits_its_topic_or_is_a_letter(padding, headers, forei
         {}, "shop.orders/0", [record], Context(Economics(), None), now=milliseconds(2),
         at_home=lambda _key: False,
     )  # fmt: skip
-    sent_on = list(stray_records(a_batch(record), outputs, followers=False))
+    sent_on = list(rerouted_records(outputs))
     assert len(sent_on) + len(outputs.dead_letters) == 1
     for key, sent in sent_on:
         assert key == sent[0] == b"c1"
@@ -140,22 +138,24 @@ def test_many_empty_headers_are_not_sent_on():
     outputs = process(
         {}, "shop.orders/0", [record], Context(Economics(), None), now=milliseconds(2)
     )
-    assert outputs.rekeyed == []
+    assert outputs.rerouted == []
     [letter] = outputs.dead_letters
     assert "the record has 10" in letter.refused.detail
     assert built(letter_record(a_batch(record), letter)) <= LETTER_TOPIC
 
 
-@pytest.mark.parametrize(("identities", "sent_on"), [(60_000, True), (80_000, False)])
-def test_the_way_that_an_event_followed_counts_as_well(identities, sent_on):
-    # A publisher may write this header, and it is sent on once more, with one identity added.
-    way = json.dumps(["€"] * identities, ensure_ascii=False).encode()
-    record = an_order(b"c1", [(VIA, way)])
+@pytest.mark.parametrize(("identities", "sent_on"), [(4_000, True), (6_000, False)])
+def test_the_route_of_a_record_counts_as_well(identities, sent_on):
+    route = Route("shop.orders/0", 3, ("1",), ("€" * 60,) * identities)
+    record = an_order(b"c1", [route_header(route)])
     states = {b"c1": encode_record(CustomerRecord(into="c9", merged_at=5))}
     outputs = process(
-        states, "shop.orders/0", [record], Context(Economics(), None), now=milliseconds(2)
-    )
-    records = [sent for _, sent in stray_records(a_batch(record), outputs, followers=True)]
+        states, "clv.rerouted/0", [record], Context(Economics(), None), now=milliseconds(2),
+        rerouted=True,
+    )  # fmt: skip
+    records = [sent for _, sent in rerouted_records(outputs)]
     assert (len(records), len(outputs.dead_letters)) == (sent_on, not sent_on)
     for sent in records:
         assert built(sent) <= INPUT_TOPIC
+    for letter in outputs.dead_letters:
+        assert built(letter_record(a_batch(record), letter)) <= LETTER_TOPIC
