@@ -44,7 +44,7 @@ from models.routing import Route, check_lane, route_header, route_of, without_ro
 from models.sizes import record_size
 
 LARGEST_STRAY = 1_000_000
-"""Bytes of a record that is sent on, encoded; Kafka takes 1,048,588 of them unless told otherwise."""
+"""Bytes of a record that is sent on, encoded; Kafka takes 1,048,588 unless told otherwise."""
 
 
 def process(

@@ -105,9 +105,12 @@ class TestTopic:
         assert told.outcome is Outcome.IMPOSSIBLE
         assert "first 3 of its 5000000 bytes" in told.why
 
-    async def test_what_was_too_old_is_sent_by_force_only(self, tmp_path: Path):
+    @pytest.mark.parametrize("reason", [Reason.BEYOND_MEMORY, Reason.POISON])
+    async def test_what_only_a_worker_can_judge_is_sent_by_force_only(
+        self, tmp_path: Path, reason: Reason
+    ):
         event = order("c1", "o1")
-        headers = refused_headers(Reason.BEYOND_MEMORY, topic="{orders}")
+        headers = refused_headers(reason, topic="{orders}")
         async with letters_at(tmp_path, (0, event.key, event.value, headers)) as service:
             [told] = await send(service)
             assert told.outcome is Outcome.REFUSED
