@@ -7,8 +7,8 @@ import os
 import pytest
 from hypothesis import settings
 
-# No deadline: on a busy machine any example may take long. On CI the same examples each time, so that
-# what is found there is found again.
+# No deadline: on a busy machine any example may take long. On CI the same examples each time, so
+# that what is found there is found again.
 settings.register_profile("here", deadline=None)
 settings.register_profile("ci", deadline=None, derandomize=True)
 settings.load_profile("ci" if os.environ.get("CLV_CI") else "here")
