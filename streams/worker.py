@@ -13,7 +13,7 @@ import faust
 import structlog
 
 from streams.app import build_app
-from streams.cache import CacheWriter, KafkaUpdates, ScoreCache, check_login, connect
+from streams.cache import CacheWriter, KafkaUpdates, ScoreCache, check_server, connect
 from streams.connection import Broker
 from streams.health import (
     STALLED,
@@ -60,7 +60,7 @@ async def running_app(
     partitions = await prepare_topics(settings, broker)
     redis = connect(redis_url, settings.redis_security)
     try:
-        await check_login(redis, settings.redis_prefix, redis_url)
+        await check_server(redis, settings.redis_prefix, redis_url)
         async with (
             ParameterFeed(
                 settings.topics.models, settings.economics.currency, **broker.client_options()
