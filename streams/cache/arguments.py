@@ -54,9 +54,10 @@ class Written(NamedTuple):
     mark: str
 
 
-def call_arguments(prefix: str, call: Call) -> list[Argument]:
+def call_arguments(prefix: str, call: Call, owner: str = "") -> list[Argument]:
     """Return what the script reads, as account.lua and its followers have it.
 
+    owner: the service that writes; empty not to look whose the cache is.
     Errors: ValueError for a score that cannot be compared or added exactly.
     """
     partition, held, following, time = call.mark or ("", "", "", None)
@@ -75,7 +76,7 @@ def call_arguments(prefix: str, call: Call) -> list[Argument]:
     for segments in kinds:
         arguments += segment_arguments(segments)
     # One argument for all customers: to pack five each costs the client more than all the rest.
-    arguments.append(_pack(customers))
+    arguments += (_pack(customers), owner)
     return arguments
 
 

@@ -11,6 +11,7 @@ from redis.exceptions import RedisError
 
 from streams.cache.age import oldest_trusted
 from streams.cache.arguments import Call, Written, call_arguments
+from streams.cache.connection import check_login
 from streams.cache.keys import CacheKeys
 from streams.cache.repair import Repair, Repaired
 from streams.cache.score import (
@@ -48,14 +49,19 @@ class Standing(NamedTuple):
 class ScoreCache:
     """The cache under one prefix; any number of writers and readers may share it.
 
+    owner: the app id of the service that writes: what another one owns is not written. Without one
+    nobody looks whose it is.
+
     Errors: RedisError from every method that talks to Redis, see `is_outage`.
     """
 
-    def __init__(self, redis: Redis, prefix: str = "clv") -> None:
+    def __init__(self, redis: Redis, prefix: str = "clv", owner: str = "") -> None:
         if redis.connection_pool.connection_kwargs.get("decode_responses"):
             raise ValueError("the cache holds bytes: use a Redis client without decode_responses")
         self._redis = redis
         self._keys = CacheKeys(prefix)
+        self.prefix = prefix
+        self.app_id = owner
         self._write = Script("account.lua", "remove.lua", "put.lua", "mark.lua")
         self._members = Script("members.lua")
         self._standing = Script("standing.lua")
@@ -87,7 +93,7 @@ class ScoreCache:
         """
         if not calls:
             return []
-        arguments = [call_arguments(self._keys.prefix, call) for call in calls]
+        arguments = [call_arguments(self._keys.prefix, call, self.app_id) for call in calls]
         replies = await self._write.run(self._redis, [self._keys.ranking], arguments)
         return [
             reply
@@ -127,6 +133,27 @@ class ScoreCache:
         if isinstance(reply, RedisError):
             raise reply
         return reply
+
+    async def check_login(self, url: str) -> None:
+        """Raise RedisUnusable where Redis does not let us in; do nothing when it is only away."""
+        await check_login(self._redis, self.prefix, url)
+
+    async def owner(self) -> str | None:
+        """Return the app id of the service that writes this cache; None before one has begun."""
+        held: Any = await self._redis.get(self._keys.owner)
+        return None if held is None else str(held.decode())
+
+    async def own(self) -> str:
+        """Make the cache this service's, if it is nobody's; return whose it is then."""
+        await self._redis.set(self._keys.owner, self.app_id, nx=True)
+        return await self.owner() or self.app_id
+
+    async def release(self, app_id: str) -> bool:
+        """Make it nobody's if it is this service's; return whether it was."""
+        if await self.owner() != app_id:
+            return False
+        await self._redis.delete(self._keys.owner)
+        return True
 
     async def facts(self) -> ServerFacts:
         """Return what the server tells of itself."""
@@ -254,7 +281,7 @@ class ScoreCache:
         return int(await self._redis.zcard(self._keys.ranking))
 
     async def clear(self) -> int:
-        """Delete this cache's keys and no others; return how many there were.
+        """Delete this cache's keys and no others, but for whose it is; return how many there were.
 
         Writers are refused meanwhile (an outage to a CacheWriter, which waits). A clear that is
         interrupted leaves them refused, since totals would be wrong: run it again. One at a time:

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from streams.cache.connection import RedisUnusable
 from streams.cache.repair import Repairing
-from streams.cache.server import ServerFacts, policy_problem
+from streams.cache.server import ServerFacts, owned_text, policy_problem
 
 if TYPE_CHECKING:
     from streams.cache.cache import ScoreCache
@@ -29,8 +30,12 @@ class EvictionWatch:
         """Ask the server; repair the cache where keys were evicted and none will be any more.
 
         After a repair the marks are gone, so that the catch-up reads everything again and removes
-        whom the log no longer has. Errors: RedisError.
+        whom the log no longer has. Errors: RedisError; RedisUnusable where another service has
+        taken the cache, after it was emptied or replaced.
         """
+        if self._cache.app_id and (owner := await self._cache.own()) != self._cache.app_id:
+            self.problem = owned_text(owner, self._cache)
+            raise RedisUnusable(f"Redis cannot be used any more: {self.problem}")
         facts = await self._cache.facts()
         policy = policy_problem(facts.policy)
         whole = await self._cache.check_whole(facts)

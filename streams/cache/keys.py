@@ -15,6 +15,7 @@ class CacheKeys:
         self.ranking = f"{prefix}:ranking"
         self.marks = f"{prefix}:marks"
         self.times = f"{prefix}:times"
+        self.owner = f"{prefix}:owner"
         self.whole = f"{prefix}:whole"
         self.clearing = f"{prefix}:clearing"
         self.repairing = f"{prefix}:repairing"

@@ -1,6 +1,7 @@
 -- Counts customers into a ranking, segments and totals beside those in use; follows account.lua.
 -- KEYS[1] and ARGV[1] are the new ones' ranking and prefix. ARGV from 2: prefix of the customers;
--- the repair's token, and for how many milliseconds it holds; MessagePack array of customers' ids.
+-- the repair's token, and for how many milliseconds it holds; MessagePack array of customers' ids;
+-- and '' for account.lua.
 -- What is no score is deleted. Returns how many were, and dimension and name of each segment met.
 
 local lease = ARGV[2] .. ':repairing'

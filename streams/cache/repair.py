@@ -103,7 +103,7 @@ class Repair:
         broken, *labels = await self._call(
             self._recount,
             f"{self._fresh}:ranking",
-            [self._fresh, self._keys.prefix, self._token, LEASE_SECONDS * 1000, packed],
+            [self._fresh, self._keys.prefix, self._token, LEASE_SECONDS * 1000, packed, ""],
         )
         self._broken += broken
         self._counted += len(customers) - broken

@@ -1,14 +1,19 @@
 """What a Redis server tells of itself: whether it evicts keys, and whether it has."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import structlog
 from redis.asyncio import Redis
 from redis.exceptions import NoPermissionError, RedisError
 
-from streams.cache.connection import RedisUnusable, check_login, is_outage
+from streams.cache.connection import RedisUnusable, is_outage
 from streams.connection import shown_url
+
+if TYPE_CHECKING:
+    from streams.cache.cache import ScoreCache
 
 log = structlog.get_logger(__name__)
 
@@ -76,20 +81,41 @@ def policy_problem(policy: str | None) -> str | None:
     )
 
 
-async def check_server(redis: Redis, prefix: str, url: str) -> None:
-    """Raise RedisUnusable where Redis does not let us in or evicts keys; not when it is away."""
-    await check_login(redis, prefix, url)
+def owned_text(owner: str, cache: ScoreCache) -> str:
+    """Say whose the keys are, and what to do."""
+    return (
+        f"its keys {cache.prefix}:… are written by the service with CLV_APP_ID {owner!r}, not "
+        f"{cache.app_id!r}: two would write each other's customers over. Set another "
+        f"CLV_REDIS_PREFIX, or correct CLV_APP_ID; if {owner!r} was given up on purpose, run "
+        f"`clv claims release {owner}`"
+    )
+
+
+async def check_server(cache: ScoreCache, url: str) -> None:
+    """Make the cache ours, unless Redis is away.
+
+    Raises
+    ------
+    RedisUnusable
+        when Redis does not let us in, evicts keys, or has a cache of another service there.
+    """
+    await cache.check_login(url)
     try:
-        facts = await server_facts(redis)
+        facts = await cache.facts()
+        if facts.policy is None:
+            log.warning(
+                "cache_policy_unknown",
+                redis=shown_url(url),
+                do="see yourself that its maxmemory-policy is noeviction, and let this user call "
+                "INFO",
+            )
+        if problem := policy_problem(facts.policy):
+            raise RedisUnusable(f"{shown_url(url)} cannot be used: {problem}")
+        owner = await cache.own()
     except RedisError as error:
+        # The scripts look whose it is, too, and the writer at the policy.
         if is_outage(error):
             return
         raise
-    if facts.policy is None:
-        log.warning(
-            "cache_policy_unknown",
-            redis=shown_url(url),
-            do="see yourself that its maxmemory-policy is noeviction, and let this user call INFO",
-        )
-    if problem := policy_problem(facts.policy):
-        raise RedisUnusable(f"{shown_url(url)} cannot be used: {problem}")
+    if owner != cache.app_id:
+        raise RedisUnusable(f"{shown_url(url)} cannot be used: {owned_text(owner, cache)}")

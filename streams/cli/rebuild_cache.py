@@ -15,9 +15,10 @@ from streams.cache import (
     Replaced,
     ScoreCache,
     UpdatesUnavailable,
+    check_server,
     rebuild,
 )
-from streams.cli.configuration import load_settings, need_broker
+from streams.cli.configuration import load_settings, need_broker, need_redis
 from streams.cli.console import CommandError, print_json, progress_bars, say
 from streams.cli.options import AsJson
 from streams.cli.running import run
@@ -57,6 +58,7 @@ async def _rebuild(settings: Settings, *, clear: bool) -> dict[str, Any]:
     updates = KafkaUpdates(settings.topics.updates, **broker.client_options())
     began = time.monotonic()
     async with reading(settings) as cache:
+        await check_server(cache, need_redis(settings))
         if clear:
             await cache.clear()
         done = await _filled(cache, updates, partitions)

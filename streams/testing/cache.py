@@ -25,6 +25,7 @@ class MemoryScoreCache:
 
     def __init__(self) -> None:
         self.out = False
+        self.app_id = ""
         self._scores: dict[str, CachedScore] = {}
         self._removed: dict[str, int] = {}
         self._marks: dict[int | str, str] = {}

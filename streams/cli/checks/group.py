@@ -61,7 +61,7 @@ async def group_checks(
     stored = sum(ends[tp] - begins[tp] for tp in changelog)
     refused = sum(ends[tp] - found.offset for tp, found in recent.items() if found is not None)
     return [
-        *offset_checks(settings, places, await _members(admin, settings.app_id)),
+        *offset_checks(settings, places, await members(admin, settings.app_id)),
         *changelog_checks(settings, places, names, stored),
         letters_check(settings, sum(ends[tp] - begins[tp] for tp in letters), refused),
     ]
@@ -147,7 +147,8 @@ def letters_check(settings: Settings, kept: int, refused: int) -> Check:
     return Check(name, "ok", f"none within a day; {kept:,} in {settings.topics.dead_letters}")
 
 
-async def _members(admin: AIOKafkaAdminClient, group: str) -> int | None:
+async def members(admin: AIOKafkaAdminClient, group: str) -> int | None:
+    """How many workers a group has; None where that is not told."""
     try:
         responses: list[Any] = await admin.describe_consumer_groups([group])
     except KafkaError:

@@ -11,7 +11,7 @@ from redis.exceptions import RedisError
 
 from streams.cache import ScoreCache, connect
 from streams.cache.keys import CacheKeys
-from streams.cache.server import policy_problem, server_facts
+from streams.cache.server import owned_text, policy_problem
 from streams.cli.checks.check import Check
 from streams.cli.worker import describe
 from streams.connection import SecurityUnusable, shown_url
@@ -47,7 +47,8 @@ async def redis(settings: Settings) -> list[Check]:
 
 
 async def _answers(client: Redis, settings: Settings, shown: str) -> list[Check]:
-    cached = await ScoreCache(client, settings.redis_prefix).size()
+    cache = ScoreCache(client, settings.redis_prefix, settings.app_id)
+    cached = await cache.size()
     server: dict[str, Any] = await client.info("server")
     memory: dict[str, Any] = await client.info("memory")
     clearing = CacheKeys(settings.redis_prefix).clearing
@@ -56,7 +57,8 @@ async def _answers(client: Redis, settings: Settings, shown: str) -> list[Check]
         Check("Redis", "ok", f"{shown} answers; {cached} customers are cached"),
         version_check(str(server.get("redis_version", "unknown"))),
         *memory_checks(memory),
-        await eviction_check(client, settings),
+        await eviction_check(cache),
+        owner_check(cache, await cache.owner()),
     ]
     if left_behind:
         advice = (
@@ -67,10 +69,10 @@ async def _answers(client: Redis, settings: Settings, shown: str) -> list[Check]
     return checks
 
 
-async def eviction_check(client: Redis, settings: Settings) -> Check:
+async def eviction_check(cache: ScoreCache) -> Check:
     """Judge whether keys are evicted, or were, as a worker does."""
     name = "Redis eviction"
-    facts = await server_facts(client)
+    facts = await cache.facts()
     if facts.policy is None:
         advice = "see yourself that maxmemory-policy is noeviction, and let this user call INFO"
         return Check(name, "warn", "Redis does not tell its maxmemory-policy", advice)
@@ -78,7 +80,6 @@ async def eviction_check(client: Redis, settings: Settings) -> Check:
         return Check(
             name, "fail", f"maxmemory-policy is {facts.policy}", f"workers refuse it: {problem}"
         )
-    cache = ScoreCache(client, settings.redis_prefix)
     if facts.evicted_since(await cache.whole_stamp()) and await cache.size():
         advice = (
             "start a worker, or run `clv rebuild-cache`: customers may be missing, and totals wrong"
@@ -86,6 +87,17 @@ async def eviction_check(client: Redis, settings: Settings) -> Check:
         found = f"{facts.evicted:,} keys were evicted since the cache was whole, or it never was"
         return Check(name, "warn", found, advice)
     return Check(name, "ok", f"maxmemory-policy is {facts.policy}, nothing was evicted")
+
+
+def owner_check(cache: ScoreCache, owner: str | None) -> Check:
+    """Judge whose the keys are."""
+    name = "Redis owner"
+    if owner is None:
+        return Check(name, "ok", f"keys {cache.prefix}:… are nobody's yet")
+    if owner != cache.app_id:
+        found = f"keys {cache.prefix}:… are written by {owner!r}, not {cache.app_id!r}"
+        return Check(name, "fail", found, f"workers refuse it: {owned_text(owner, cache)}")
+    return Check(name, "ok", f"keys {cache.prefix}:… are written by {owner!r}")
 
 
 def version_check(version: str) -> Check:

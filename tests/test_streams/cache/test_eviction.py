@@ -57,10 +57,10 @@ async def evict(client: redis.asyncio.Redis, policy: str) -> int:
 async def test_a_redis_that_evicts_is_refused_with_what_to_set(
     server: Server, client: redis.asyncio.Redis, policy: str
 ) -> None:
-    await check_server(client, "clv", server.url)
+    await check_server(ScoreCache(client, owner="clv"), server.url)
     await client.config_set("maxmemory-policy", policy)
     with pytest.raises(RedisUnusable, match=f"{policy}.*maxmemory-policy noeviction"):
-        await check_server(client, "clv", server.url)
+        await check_server(ScoreCache(client, owner="clv"), server.url)
 
 
 async def test_a_server_that_does_not_tell_its_policy_is_used_with_a_warning(
@@ -68,7 +68,7 @@ async def test_a_server_that_does_not_tell_its_policy_is_used_with_a_warning(
 ) -> None:
     await client.execute_command("ACL", "SETUSER", "default", "-info")
     with capture_logs() as logged:
-        await check_server(client, "clv", server.url)
+        await check_server(ScoreCache(client, owner="clv"), server.url)
     assert [entry["event"] for entry in logged] == ["cache_policy_unknown"]
 
 
@@ -77,7 +77,7 @@ async def test_a_redis_that_is_away_is_no_reason_to_refuse_it(
 ) -> None:
     url = server.url
     await server.kill()
-    await check_server(client, "clv", url)
+    await check_server(ScoreCache(client, owner="clv"), url)
 
 
 async def test_a_policy_that_is_changed_under_a_running_worker_is_told_and_may_be_corrected(
