@@ -57,9 +57,9 @@ async def _release(settings: Settings, app_id: str, *, force: bool = False) -> d
         working = await members(admin, app_id)
     if working and not force:
         raise CommandError(
-            f"group {app_id!r} has {working} workers; stop them first, or they would go on writing. "
-            "One that was killed is a member until its session ends (CLV_SESSION_TIMEOUT); if you "
-            "know that none runs: --force"
+            f"group {app_id!r} has {working} workers; stop them first, or they would go on "
+            "writing. One that was killed is a member until its session ends "
+            "(CLV_SESSION_TIMEOUT); if you know that none runs: --force"
         )
     if working is None:
         warn(f"whether workers of group {app_id!r} still run cannot be seen; stop them")

@@ -90,7 +90,8 @@ def offset_checks(
             f"group {settings.app_id} committed offsets beyond the end of the log: "
             f"{'; '.join(beyond)}",
             "a topic was made anew or restored from an older copy, and its records would look like "
-            "replays: use a new CLV_APP_ID, which computes everything from the beginning",
+            "replays: use a new CLV_APP_ID, which computes everything from the beginning, and let "
+            f"it have the outputs by `clv claims release {settings.app_id}`",
         )
     lag = sum(p.end - max(p.begin, p.committed or 0) for p in places if p.end > (p.committed or 0))
     found = f"{lag:,} records wait for group {settings.app_id}"
@@ -116,7 +117,8 @@ def changelog_checks(
             f"{ours} {what}, but group {settings.app_id} has processed events of "
             f"{', '.join(begun)}",
             "restore the changelog, or use a new CLV_APP_ID, which computes everything from the "
-            "beginning: as it is, what was processed would be missing from every value",
+            f"beginning, and has the outputs after `clv claims release {settings.app_id}`: as it "
+            "is, what was processed would be missing from every value",
         )
     elif begun:
         yield Check(name, "ok", f"{ours} holds {stored:,} records")
