@@ -13,7 +13,8 @@ import faust
 import structlog
 
 from streams.app import build_app
-from streams.cache import CacheWriter, KafkaUpdates, ScoreCache, check_login, connect
+from streams.cache import CacheWriter, KafkaUpdates, ScoreCache, check_server, connect
+from streams.claims import claim_outputs
 from streams.connection import Broker
 from streams.health import (
     STALLED,
@@ -58,15 +59,17 @@ async def running_app(
 ) -> AsyncIterator[tuple[faust.App, Pipeline]]:
     """A started app with everything it needs, stopped at the end; an observer watches it."""
     partitions = await prepare_topics(settings, broker)
+    await claim_outputs(settings, broker)
     redis = connect(redis_url, settings.redis_security)
     try:
-        await check_login(redis, settings.redis_prefix, redis_url)
+        cached = ScoreCache(redis, settings.redis_prefix, settings.app_id)
+        await check_server(cached, redis_url)
         async with (
             ParameterFeed(
                 settings.topics.models, settings.economics.currency, **broker.client_options()
             ) as feed,
             CacheWriter(
-                ScoreCache(redis, settings.redis_prefix),
+                cached,
                 KafkaUpdates(settings.topics.updates, **broker.client_options()),
             ) as cache,
         ):

@@ -80,6 +80,13 @@ class KafkaCursor:
                 items.append(item)
         return Fetched(items, position, self._consumer.highwater(self._at))
 
+    async def partitions(self) -> int:
+        """Return how many partitions the topic has; to be asked once something was read."""
+        known = self._consumer.partitions_for_topic(self._at.topic)
+        if not known:
+            raise UpdatesUnavailable(f"{self._at.topic}: the broker does not tell its partitions")
+        return len(known)
+
     @property
     def _partition(self) -> str:
         return f"{self._at.topic}[{self._at.partition}]"

@@ -12,7 +12,9 @@ from redis.exceptions import RedisError
 
 from models.btyd import FitError
 from streams.cache import RedisUnusable
+from streams.claims import OutputsClaimed
 from streams.cli.backfill import backfill
+from streams.cli.claims import claims
 from streams.cli.console import CommandError, err
 from streams.cli.dead_letters import dead_letters
 from streams.cli.demo import demo
@@ -64,6 +66,7 @@ for command in (
 ):
     app.command()(command)
 app.add_typer(dead_letters, name="dead-letters")
+app.add_typer(claims, name="claims")
 
 INTERRUPTED = 130
 """Exit status after SIGINT, as shells have it."""
@@ -74,6 +77,7 @@ _SPEAKING = (
     DatasetMissingError,
     EmbeddedServerError,
     TopicsUnusable,
+    OutputsClaimed,
     SecurityUnusable,
     BrokerUnusable,
     RedisUnusable,

@@ -61,7 +61,7 @@ async def group_checks(
     stored = sum(ends[tp] - begins[tp] for tp in changelog)
     refused = sum(ends[tp] - found.offset for tp, found in recent.items() if found is not None)
     return [
-        *offset_checks(settings, places, await _members(admin, settings.app_id)),
+        *offset_checks(settings, places, await members(admin, settings.app_id)),
         *changelog_checks(settings, places, names, stored),
         letters_check(settings, sum(ends[tp] - begins[tp] for tp in letters), refused),
     ]
@@ -90,7 +90,8 @@ def offset_checks(
             f"group {settings.app_id} committed offsets beyond the end of the log: "
             f"{'; '.join(beyond)}",
             "a topic was made anew or restored from an older copy, and its records would look like "
-            "replays: use a new CLV_APP_ID, which computes everything from the beginning",
+            "replays: use a new CLV_APP_ID, which computes everything from the beginning, and let "
+            f"it have the outputs by `clv claims release {settings.app_id}`",
         )
     lag = sum(p.end - max(p.begin, p.committed or 0) for p in places if p.end > (p.committed or 0))
     found = f"{lag:,} records wait for group {settings.app_id}"
@@ -116,7 +117,8 @@ def changelog_checks(
             f"{ours} {what}, but group {settings.app_id} has processed events of "
             f"{', '.join(begun)}",
             "restore the changelog, or use a new CLV_APP_ID, which computes everything from the "
-            "beginning: as it is, what was processed would be missing from every value",
+            f"beginning, and has the outputs after `clv claims release {settings.app_id}`: as it "
+            "is, what was processed would be missing from every value",
         )
     elif begun:
         yield Check(name, "ok", f"{ours} holds {stored:,} records")
@@ -147,7 +149,8 @@ def letters_check(settings: Settings, kept: int, refused: int) -> Check:
     return Check(name, "ok", f"none within a day; {kept:,} in {settings.topics.dead_letters}")
 
 
-async def _members(admin: AIOKafkaAdminClient, group: str) -> int | None:
+async def members(admin: AIOKafkaAdminClient, group: str) -> int | None:
+    """How many workers a group has; None where that is not told."""
     try:
         responses: list[Any] = await admin.describe_consumer_groups([group])
     except KafkaError:
