@@ -42,7 +42,8 @@ class Basis(msgspec.Struct):
     broker tells it; "" where it tells none. generations: by "topic/partition", how often its log
     was replaced by another; 0 if absent. currency, timezone: of the shop; state holds amounts in
     the one and days of the other. first_version: new customers begin above it. marks: by
-    "topic/partition". accepted: losses that were accepted, oldest first.
+    "topic/partition". told: by the origin of a log that was replaced, the offset up to which it
+    was committed. accepted: losses that were accepted, oldest first.
     """
 
     partitions: int
@@ -52,6 +53,7 @@ class Basis(msgspec.Struct):
     timezone: str
     first_version: int = 0
     marks: dict[str, Mark] = msgspec.field(default_factory=dict)
+    told: dict[str, int] = msgspec.field(default_factory=dict)
     accepted: list[Accepted] = msgspec.field(default_factory=list)
 
 

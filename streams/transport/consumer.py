@@ -8,12 +8,15 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from time import monotonic
 from typing import Any
 
+from aiokafka.consumer.fetcher import OffsetResetStrategy
+from aiokafka.errors import OffsetOutOfRangeError
 from faust.transport.consumer import Consumer, ensure_TP
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 from mode import Service
 
 from streams.transport.batches import BatchMessage, RecordBatch
+from streams.transport.guard import OutOfRange
 from streams.transport.lease import renew_by_answers
 from streams.transport.producer import DeliveryFailed
 
@@ -51,7 +54,10 @@ class BatchDelivery(Consumer):  # type: ignore[misc]
         timeout: float,  # noqa: ASYNC109 - Faust's signature
     ) -> AsyncIterator[tuple[TP, BatchMessage]]:
         """Yield one message per topic-partition that has new records."""
-        fetched, active = await self._wait_next_records(timeout)
+        try:
+            fetched, active = await self._wait_next_records(timeout)
+        except OffsetOutOfRangeError as error:
+            raise await self._out_of_range(error) from error
         if not fetched or self.should_stop:
             return
         generation = self.app.consumer_generation_id
@@ -69,13 +75,32 @@ class BatchDelivery(Consumer):  # type: ignore[misc]
             if more:
                 records = records[:1]
             self.app.monitor.track_tp_end_offset(tp, self.highwater(tp))
-            message = BatchMessage(RecordBatch(tp, records), generation)
+            message = BatchMessage(
+                RecordBatch(tp, records, self.app.generations.get(tp, 0)), generation
+            )
             self._expected[tp] = message.offset + 1
             if self.app.topics.acks_enabled_for(tp.topic):
                 self._in_work[tp].append(message)
             yield tp, message
             if more:
                 await self._fetch_again(tp)
+
+    async def _out_of_range(self, error: OffsetOutOfRangeError) -> Exception:
+        positions = {TP(*tp): offset for tp, offset in error.args[0].items()}
+        if self.app.guard is not None:
+            reason: Exception = await self.app.guard.out_of_range(positions)
+            return reason
+        listed = ", ".join(f"{tp.topic}[{tp.partition}]@{at}" for tp, at in positions.items())
+        return OutOfRange(
+            f"{listed} is outside of the log: records were deleted before they were read, or the "
+            "log lost its end"
+        )
+
+    async def wait_empty(self) -> None:
+        """Finish and commit what is in work."""
+        await super().wait_empty()
+        if self.app.guard is not None and not self.app.crashed:
+            self.app.guard.at_rest()
 
     async def _in_sequence(self, tp: TP, records: Sequence[Any]) -> Sequence[Any]:
         """The records that follow what was delivered; none if they have to be fetched again."""
@@ -159,6 +184,8 @@ class BatchDelivery(Consumer):  # type: ignore[misc]
             self._gaps.pop(tp, None)
 
     async def _commit_offsets(self, offsets: Mapping[TP, int], **kwargs: Any) -> bool:
+        if not self.app.may_commit:
+            return False
         try:
             committed: bool = await super()._commit_offsets(offsets, **kwargs)
         except DeliveryFailed as error:
@@ -195,8 +222,11 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
     async def on_start(self) -> None:
         """Start the consumer; what its group answers renews the lease from now on."""
         await super().on_start()
+        consumer = self._ensure_consumer()
+        # A position outside of its log is an error: else reading goes on elsewhere, in silence.
+        consumer._fetcher._default_reset_strategy = OffsetResetStrategy.NONE  # noqa: SLF001
         if not self.app.client_only:
-            renew_by_answers(self.app.lease, self._ensure_consumer())
+            renew_by_answers(self.app.lease, consumer)
 
     async def seek_in_thread(self, partition: TP, offset: int) -> None:
         """Go to an offset, in the thread that reads; not at all if the partition is gone.

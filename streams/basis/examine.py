@@ -1,0 +1,146 @@
+"""Asking the broker for what is judged: by a worker, by `clv doctor` and by `clv accept-loss`."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import NamedTuple
+
+from faust.types import TP
+
+from models.aggregate.record import BASIS_KEY
+from streams.basis.findings import Finding
+from streams.basis.judge import (
+    Log,
+    Shop,
+    judge_logs,
+    judge_missing,
+    judge_shop,
+    judge_state,
+    origin_key,
+)
+from streams.basis.logs import Bounds, Logs
+from streams.basis.metadata import Described
+from streams.basis.record import Basis, decode_basis
+from streams.settings import Settings
+from streams.topics import changelog_topic
+
+TAIL_RECORDS = 300_000
+"""Of a changelog partition, in which its basis is looked for: it is written again and again."""
+
+
+class Standing(NamedTuple):
+    """Where a group stands: topics that exist, the changelog, and what is committed of the inputs.
+
+    stored: bounds of the changelog's partitions, None without the topic.
+    """
+
+    topics: Mapping[str, Described]
+    stored: Mapping[int, Bounds] | None
+    committed: Mapping[TP, int]
+
+    def sources(self, settings: Settings) -> list[TP]:
+        """The partitions of the input topics that exist."""
+        return [
+            TP(topic, number)
+            for topic in settings.topics.sources
+            if topic in self.topics
+            for number in range(self.topics[topic].partitions)
+        ]
+
+
+async def standing(settings: Settings, logs: Logs) -> Standing:
+    """Ask where the group stands; errors: KafkaError."""
+    changelog = changelog_topic(settings)
+    topics = await logs.describe([*settings.topics.sources, changelog])
+    here = Standing(topics, None, {})
+    stored: dict[int, Bounds] | None = None
+    if changelog in topics:
+        parts = [TP(changelog, number) for number in range(topics[changelog].partitions)]
+        bounds = await logs.bounds(parts)
+        stored = {tp.partition: bounds[tp] for tp in parts}
+    return here._replace(stored=stored, committed=await logs.committed(here.sources(settings)))
+
+
+def without_state(settings: Settings, here: Standing) -> Finding | None:
+    """Whether the group has processed events, and nothing of what came of them is stored."""
+    clock = settings.topics.clock
+    lengths = {n: bounds.end - bounds.begin for n, bounds in (here.stored or {}).items()}
+    stored = None if here.stored is None else lengths
+    begun = {tp: offset for tp, offset in here.committed.items() if tp.topic != clock}
+    return judge_state(changelog_topic(settings), stored, begun)
+
+
+def judge_topics(settings: Settings, here: Standing, basis: Basis) -> list[Finding]:
+    """What holds for all partitions, against the basis of one of them."""
+    sources = settings.topics.sources
+    counts = {here.topics[topic].partitions for topic in sources if topic in here.topics}
+    other = counts - {basis.partitions}
+    found = max(other) if other and max(other) > basis.partitions else min(other, default=None)
+    economics = settings.economics
+    shop = Shop(
+        basis.partitions if found is None else found, economics.currency, economics.timezone
+    )
+    missing = [topic for topic in sources if topic not in here.topics]
+    return [*judge_shop(basis, shop), *judge_missing(missing, here.committed, [basis])]
+
+
+async def any_basis(settings: Settings, logs: Logs, here: Standing) -> Basis | None:
+    """The basis of some partition: of the one with the fewest records that has any."""
+    stored = here.stored or {}
+    lengths = {n: bounds.end - bounds.begin for n, bounds in stored.items()}
+    for number in sorted(filter(lengths.get, lengths), key=lambda n: lengths[n])[:1]:
+        return await basis_of(settings, logs, number, TAIL_RECORDS)
+    return None
+
+
+async def basis_of(
+    settings: Settings, logs: Logs, partition: int, most: int | None = None
+) -> Basis | None:
+    """The basis of a partition, from the changelog's last `most` records; errors: KafkaError."""
+    data = await logs.latest(TP(changelog_topic(settings), partition), BASIS_KEY, most)
+    return None if data is None else decode_basis(data)
+
+
+async def look(
+    logs: Logs,
+    sources: Collection[TP],
+    committed: Mapping[TP, int],
+    bases: Mapping[int, Basis],
+) -> list[Log]:
+    """Ask for these logs what `judge_log` is about; those that do not exist are left out."""
+    topics = await logs.describe(sorted({tp.topic for tp in sources}))
+    existing = [
+        tp for tp in sources if tp.topic in topics and tp.partition < topics[tp.topic].partitions
+    ]
+    bounds = await logs.bounds(existing)
+    marked, unread = {}, {}
+    for tp in existing:
+        begin, end = bounds[tp]
+        basis = bases.get(tp.partition)
+        mark = None if basis is None else basis.marks.get(origin_key(tp))
+        if mark is not None and begin <= mark.offset < end:
+            marked[tp] = mark.offset
+        if begin < end and 0 < committed.get(tp, 0) < begin:
+            unread[tp] = begin
+    at_marks, firsts = await logs.marks(marked), await logs.marks(unread)
+    return [
+        Log(
+            tp,
+            topics[tp.topic].id,
+            *bounds[tp],
+            committed=committed.get(tp),
+            at_mark=at_marks.get(tp),
+            first_at=firsts[tp].timestamp if tp in firsts else None,
+        )
+        for tp in existing
+    ]
+
+
+async def examine_logs(
+    logs: Logs,
+    sources: Collection[TP],
+    committed: Mapping[TP, int],
+    bases: Mapping[int, Basis],
+) -> list[Finding]:
+    """What these logs have lost; errors: KafkaError."""
+    return judge_logs(await look(logs, sources, committed, bases), bases)
