@@ -12,6 +12,7 @@ from streams.basis.findings import Finding
 from streams.basis.judge import (
     Log,
     Shop,
+    judge_changelog,
     judge_logs,
     judge_missing,
     judge_shop,
@@ -75,13 +76,18 @@ def judge_topics(settings: Settings, here: Standing, basis: Basis) -> list[Findi
     sources = settings.topics.sources
     counts = {here.topics[topic].partitions for topic in sources if topic in here.topics}
     other = counts - {basis.partitions}
-    found = max(other) if other and max(other) > basis.partitions else min(other, default=None)
+    count = max(other) if other and max(other) > basis.partitions else min(other, default=None)
     economics = settings.economics
     shop = Shop(
-        basis.partitions if found is None else found, economics.currency, economics.timezone
+        basis.partitions if count is None else count, economics.currency, economics.timezone
     )
     missing = [topic for topic in sources if topic not in here.topics]
-    return [*judge_shop(basis, shop), *judge_missing(missing, here.committed, [basis])]
+    found = [*judge_shop(basis, shop), *judge_missing(missing, here.committed, [basis])]
+    changelog = changelog_topic(settings)
+    if changelog in here.topics:
+        replaced = judge_changelog(changelog, here.topics[changelog].id, basis)
+        found += [] if replaced is None else [replaced]
+    return found
 
 
 async def any_basis(settings: Settings, logs: Logs, here: Standing) -> Basis | None:

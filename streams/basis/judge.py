@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -13,6 +13,11 @@ from streams.basis.record import Basis, Mark
 
 _ACCEPT = "stop all workers and see `clv accept-loss`, which goes on without what is lost"
 _AGAIN = "publish the lost events again from the shop (events that were counted already count once)"
+_RESTORE = (
+    "restore the changelog from a copy, or stop all workers and see `clv accept-loss`: with "
+    "--rebuild it has everything computed anew from the events that are kept, with --from-nothing "
+    "the service goes on with what the changelog holds"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,6 +214,20 @@ def judge_state(
     return _state(changelog, what, begun)
 
 
+def judge_changelog(changelog: str, topic_id: str, basis: Basis) -> Finding | None:
+    """Whether what is stored is in the changelog that it was written to at first."""
+    known = basis.topics.get(changelog, "")
+    if not (known and topic_id and known != topic_id):
+        return None
+    return Finding(
+        Kind.STATE,
+        changelog,
+        "the topic was deleted and made anew (its id is another): it holds at most what changed "
+        "since, and the customers' past would be missing from every value",
+        _RESTORE,
+    )
+
+
 def judge_partition(changelog: TP, committed: Mapping[TP, int]) -> Finding | None:
     """Whether a partition's state is gone, of which nothing was found.
 
@@ -224,9 +243,7 @@ def _state(where: str, what: str, begun: Mapping[TP, int]) -> Finding:
         Kind.STATE,
         where,
         f"it {what}, but events were processed: {listed}. They would be missing from every value",
-        "restore the changelog from a copy, or stop all workers and see `clv accept-loss`: with "
-        "--rebuild it has everything computed anew from the events that are kept, with "
-        "--from-nothing the service goes on with customers who have no past",
+        _RESTORE,
     )
 
 
@@ -242,10 +259,10 @@ def moment(milliseconds: int) -> str:
 
 
 def adopt(
-    basis: Basis | None, shop: Shop, topics: Mapping[str, str], sources: Sequence[str]
+    basis: Basis | None, shop: Shop, topics: Mapping[str, str], names: Collection[str]
 ) -> Basis:
     """The basis from now on: the same with the topics' ids as they are, or a new one."""
-    ids = {topic: topics.get(topic, "") for topic in sources}
+    ids = {topic: topics.get(topic, "") for topic in names}
     if basis is None:
         return Basis(shop.partitions, ids, {}, shop.currency, shop.timezone)
     kept = {topic: ids[topic] or basis.topics.get(topic, "") for topic in ids}

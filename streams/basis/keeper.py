@@ -17,6 +17,7 @@ from streams.basis.findings import BasisLost, Finding, Kind, place
 from streams.basis.judge import (
     Shop,
     adopt,
+    judge_changelog,
     judge_growth,
     judge_logs,
     judge_missing,
@@ -65,6 +66,7 @@ class Keeper:
         self._table = table
         self._logs = logs
         self._sources = settings.topics.sources
+        self._names = (*settings.topics.sources, changelog_topic(settings))
         self._clock = settings.topics.clock
         self._changelog = changelog_topic(settings)
         economics = settings.economics
@@ -128,12 +130,13 @@ class Keeper:
         self._last.clear()
         committed = self._committed()
         stored = self._stored({tp.partition for tp in committed})
-        topics = await patiently(lambda: self._logs.describe(self._sources))
+        topics = await patiently(lambda: self._logs.describe(self._names))
         logs = await patiently(lambda: look(self._logs, committed, committed, stored))
         found = [
             *_once(each for basis in stored.values() for each in judge_shop(basis, self._shop)),
             *judge_growth(self._counts(), _counts(topics)),
             *judge_logs(logs, stored),
+            *self._other_changelog(stored.values(), topics),
             *self._without_state(committed, stored),
         ]
         if found:
@@ -178,21 +181,33 @@ class Keeper:
         await self._app.crash(BasisLost(found))
 
     async def _look_again(self) -> list[Finding]:
-        topics = await self._logs.describe([*self._sources, self._changelog])
+        topics = await self._logs.describe(self._names)
         found = list(judge_growth(self._counts(), _counts(topics)))
         if found or not self._topics:
             return found
         committed = self._committed()
         gone = self._gone(topics)
         found += judge_missing(gone, committed, self._bases.values())
-        if self._changelog in gone or self._is_another(self._changelog, topics):
-            found.append(_changelog_replaced(self._changelog))
+        if self._changelog in gone:
+            found.append(_changelog_gone(self._changelog))
+        elif self._is_another(self._changelog, topics):
+            found += self._other_changelog(self._bases.values(), topics)
+            await self._say_in_changelog()
         others = [tp for tp in committed if self._is_another(tp.topic, topics)]
         if others:
             found += await examine_logs(self._logs, others, committed, self._bases)
         if not found:
             self._take_note(topics)
         return found
+
+    async def _say_in_changelog(self) -> None:
+        """Store in a changelog that was made anew what it was: the next worker knows it by that."""
+        deliveries = [
+            delivery
+            for number, basis in self._bases.items()
+            for delivery in self._table.put(number, {BASIS_KEY: encode_basis(basis)})
+        ]
+        await asyncio.wait(deliveries, timeout=WATCH_SECONDS)
 
     def _gone(self, topics: Mapping[str, Described]) -> list[str]:
         for topic in self._topics:
@@ -207,13 +222,13 @@ class Keeper:
         """A topic of which nothing was read was made anew: its id is the one to know."""
         changed = {topic for topic in topics if self._is_another(topic, topics)}
         self._topics |= topics
-        for topic in changed.intersection(self._sources):
+        for topic in changed:
             for number, basis in self._bases.items():
                 basis.topics[topic] = topics[topic].id
                 self._written[number] -= MARK_SECONDS
 
     def _counts(self) -> dict[str, int]:
-        return dict.fromkeys((*self._sources, self._changelog), self._shop.partitions)
+        return dict.fromkeys(self._names, self._shop.partitions)
 
     def _committed(self) -> dict[TP, int]:
         """What is committed of the sources that are assigned; 0 where nothing is."""
@@ -227,6 +242,15 @@ class Keeper:
     def _stored(self, numbers: set[int]) -> dict[int, Basis]:
         held = {number: self._table.partition(number).get(BASIS_KEY) for number in numbers}
         return {n: decode_basis(data) for n, data in held.items() if data is not None}
+
+    def _other_changelog(
+        self, stored: Iterable[Basis], topics: Mapping[str, Described]
+    ) -> list[Finding]:
+        if self._changelog not in topics:
+            return []
+        here = topics[self._changelog].id
+        found = [judge_changelog(self._changelog, here, basis) for basis in stored]
+        return _once(each for each in found if each is not None)
 
     def _without_state(
         self, committed: Mapping[TP, int], stored: Mapping[int, Basis]
@@ -249,7 +273,7 @@ class Keeper:
         self, stored: Mapping[int, Basis], numbers: set[int], topics: Mapping[str, Described]
     ) -> None:
         ids = {topic: described.id for topic, described in topics.items()}
-        self._bases = {n: adopt(stored.get(n), self._shop, ids, self._sources) for n in numbers}
+        self._bases = {n: adopt(stored.get(n), self._shop, ids, self._names) for n in numbers}
         self._topics = dict(topics)
         self._written = dict.fromkeys(numbers, monotonic())
         self._app.generations = _generations(self._bases.values())
@@ -296,11 +320,11 @@ def _generations(bases: Iterable[Basis]) -> dict[TP, int]:
     }
 
 
-def _changelog_replaced(changelog: str) -> Finding:
+def _changelog_gone(changelog: str) -> Finding:
     return Finding(
         Kind.STATE,
         changelog,
-        "the topic was deleted, or made anew, while the worker was running; what it stores from "
-        "now on is without the past",
+        "the topic was deleted while the worker was running; what it stores from now on is without "
+        "the past",
         "restore the changelog from a copy, or stop all workers and see `clv accept-loss`",
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from hashlib import blake2b
 from time import monotonic
@@ -138,15 +138,21 @@ class KafkaLogs:
     async def _last(self, tp: TopicPartition, key: bytes, start: int, end: int) -> bytes | None:
         """The last value of a key between two offsets."""
         value = None
+        async for records in self.read(tp, start, end):
+            for record in records:
+                if record.key == key:
+                    value = record.value
+        return value
+
+    async def read(self, tp: TopicPartition, start: int, end: int) -> AsyncIterator[Sequence[Any]]:
+        """The records between two offsets, as they are fetched; errors: KafkaError."""
         async with self._reading() as consumer:
             consumer.assign([tp])
             consumer.seek(tp, start)
             heard, position = monotonic(), start
             while position < end:
                 fetched = await consumer.getmany(tp, timeout_ms=_POLL_MILLISECONDS)
-                for record in fetched.get(tp, ()):
-                    if record.offset < end and record.key == key:
-                        value = record.value
+                yield [record for record in fetched.get(tp, ()) if record.offset < end]
                 before, position = position, await consumer.position(tp)
                 if position != before:
                     heard = monotonic()
@@ -155,7 +161,6 @@ class KafkaLogs:
                         f"{tp.topic}[{tp.partition}]@{position} is not read within "
                         f"{ANSWER_SECONDS:g} s"
                     )
-        return value
 
     @asynccontextmanager
     async def _reading(self) -> AsyncIterator[AIOKafkaConsumer]:
@@ -190,16 +195,20 @@ class KafkaLogs:
 @asynccontextmanager
 async def kafka_logs(broker: Broker, group: str) -> AsyncIterator[KafkaLogs]:
     """The logs at a broker, as a group stands in them; errors: KafkaError."""
-    options = broker.client_options()
-    client = AIOKafkaConsumer(
-        **options,
+    admin = AIOKafkaAdminClient(**broker.client_options())
+    async with started(admin), started(reading_consumer(broker)) as consumer:
+        yield KafkaLogs(admin, consumer, group)
+
+
+def reading_consumer(broker: Broker) -> AIOKafkaConsumer:
+    """A consumer that sees what workers see, to be started."""
+    return AIOKafkaConsumer(
+        **broker.client_options(),
         enable_auto_commit=False,
         auto_offset_reset="earliest",
         isolation_level="read_committed",
         fetch_max_wait_ms=_FETCH_WAIT_MILLISECONDS,
     )
-    async with started(AIOKafkaAdminClient(**options)) as admin, started(client) as consumer:
-        yield KafkaLogs(admin, consumer, group)
 
 
 async def patiently(ask: Callable[[], Awaitable[Answer]]) -> Answer:

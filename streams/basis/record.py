@@ -38,12 +38,12 @@ class Accepted(msgspec.Struct, array_like=True, frozen=True):
 class Basis(msgspec.Struct):
     """What one partition of the table was built on.
 
-    partitions: the common partition count of the topics. topics: id of each input topic, as the
-    broker tells it; "" where it tells none. generations: by "topic/partition", how often its log
-    was replaced by another; 0 if absent. currency, timezone: of the shop; state holds amounts in
-    the one and days of the other. first_version: new customers begin above it. marks: by
-    "topic/partition". told: by the origin of a log that was replaced, the offset up to which it
-    was committed. accepted: losses that were accepted, oldest first.
+    partitions: the common partition count of the topics. topics: id of each input topic and of the
+    changelog, as the broker tells it; "" where it tells none. generations: by "topic/partition",
+    how often its log was replaced by another; 0 if absent. currency, timezone: of the shop; state
+    holds amounts in the one and days of the other. first_version: new customers begin above it.
+    marks: by "topic/partition". told: by the origin of a log that was replaced, the offset up to
+    which it was committed. accepted: losses that were accepted, oldest first.
     """
 
     partitions: int
