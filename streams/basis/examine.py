@@ -15,6 +15,7 @@ from streams.basis.judge import (
     judge_changelog,
     judge_logs,
     judge_missing,
+    judge_partition,
     judge_shop,
     judge_state,
     origin_key,
@@ -64,11 +65,9 @@ async def standing(settings: Settings, logs: Logs) -> Standing:
 
 def without_state(settings: Settings, here: Standing) -> Finding | None:
     """Whether the group has processed events, and nothing of what came of them is stored."""
-    clock = settings.topics.clock
-    lengths = {n: bounds.end - bounds.begin for n, bounds in (here.stored or {}).items()}
+    lengths = {n: _length(bounds) for n, bounds in (here.stored or {}).items()}
     stored = None if here.stored is None else lengths
-    begun = {tp: offset for tp, offset in here.committed.items() if tp.topic != clock}
-    return judge_state(changelog_topic(settings), stored, begun)
+    return judge_state(changelog_topic(settings), stored, _begun(settings, here))
 
 
 def judge_topics(settings: Settings, here: Standing, basis: Basis) -> list[Finding]:
@@ -85,15 +84,65 @@ def judge_topics(settings: Settings, here: Standing, basis: Basis) -> list[Findi
     found = [*judge_shop(basis, shop), *judge_missing(missing, here.committed, [basis])]
     changelog = changelog_topic(settings)
     if changelog in here.topics:
-        replaced = judge_changelog(changelog, here.topics[changelog].id, basis)
-        found += [] if replaced is None else [replaced]
+        found += _some(judge_changelog(changelog, here.topics[changelog].id, basis))
     return found
+
+
+class Group(NamedTuple):
+    """Where a group stands, and the basis of those partitions of which it was found."""
+
+    here: Standing
+    bases: Mapping[int, Basis]
+
+
+async def examine(settings: Settings, logs: Logs, group: Group) -> list[Finding]:
+    """Everything that is lost or changed, of all partitions; errors: KafkaError."""
+    here, bases = group
+    if (gone := without_state(settings, here)) is not None:
+        return [gone]
+    found = [each for basis in bases.values() for each in judge_topics(settings, here, basis)]
+    for number in (here.stored or {}) if bases else ():
+        if not _length((here.stored or {})[number]):
+            begun = _begun(settings, here, number)
+            found += _some(judge_partition(TP(changelog_topic(settings), number), begun))
+    sources = here.sources(settings)
+    found += await examine_logs(logs, sources, here.committed, bases)
+    # What holds for the topics is found once for each partition.
+    return list(dict.fromkeys(found))
+
+
+def _begun(settings: Settings, here: Standing, partition: int | None = None) -> dict[TP, int]:
+    """What is committed of the inputs without the clock, of which every partition has some."""
+    return {
+        tp: offset
+        for tp, offset in here.committed.items()
+        if tp.topic != settings.topics.clock and partition in (None, tp.partition)
+    }
+
+
+def _some(finding: Finding | None) -> list[Finding]:
+    return [] if finding is None else [finding]
+
+
+def _length(bounds: Bounds) -> int:
+    return bounds.end - bounds.begin
+
+
+async def bases_of(
+    settings: Settings, logs: Logs, here: Standing, most: int | None = None
+) -> dict[int, Basis]:
+    """The bases that are found in the last `most` records of each partition of the changelog."""
+    bases = {}
+    for number, bounds in (here.stored or {}).items():
+        if _length(bounds) and (basis := await basis_of(settings, logs, number, most)) is not None:
+            bases[number] = basis
+    return bases
 
 
 async def any_basis(settings: Settings, logs: Logs, here: Standing) -> Basis | None:
     """The basis of some partition: of the one with the fewest records that has any."""
     stored = here.stored or {}
-    lengths = {n: bounds.end - bounds.begin for n, bounds in stored.items()}
+    lengths = {n: _length(bounds) for n, bounds in stored.items()}
     for number in sorted(filter(lengths.get, lengths), key=lambda n: lengths[n])[:1]:
         return await basis_of(settings, logs, number, TAIL_RECORDS)
     return None

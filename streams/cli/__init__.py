@@ -12,6 +12,7 @@ from redis.exceptions import RedisError
 
 from models.btyd import FitError
 from streams.cache import RedisUnusable
+from streams.cli.accept_loss import accept_loss
 from streams.cli.backfill import backfill
 from streams.cli.console import CommandError, err
 from streams.cli.dead_letters import dead_letters
@@ -57,6 +58,7 @@ for command in (
     top,
     segments,
     doctor,
+    accept_loss,
     rebuild_cache,
     record,
     replay,

@@ -1,5 +1,7 @@
 """What counts as lost: judged from what the broker says, without one."""
 
+from typing import ClassVar
+
 import pytest
 from faust.types import TP
 
@@ -140,7 +142,7 @@ class TestTheShop:
 
 
 class TestTheState:
-    COMMITTED = {TP("shop.orders", 0): 7, TP("shop.support", 0): 0}
+    COMMITTED: ClassVar = {TP("shop.orders", 0): 7, TP("shop.support", 0): 0}
 
     def test_none_at_all_with_processed_events_is_lost(self):
         for stored, what in ((None, "is missing"), ({0: 0, 1: 0}, "is empty")):
