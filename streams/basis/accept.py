@@ -85,7 +85,9 @@ def plan_steps(
             "the state is gone: say --rebuild to have everything computed anew from the events "
             "that are kept, or --from-nothing to go on with what the changelog holds"
         )
-    return [_step(settings, group, bounds, finding, state) for finding in found]
+    # What is computed anew is read from its beginning, whatever else was lost.
+    ordered = sorted(found, key=lambda finding: finding.kind is Kind.STATE)
+    return [_step(settings, group, bounds, finding, state) for finding in ordered]
 
 
 def _step(

@@ -98,9 +98,8 @@ class Group(NamedTuple):
 async def examine(settings: Settings, logs: Logs, group: Group) -> list[Finding]:
     """Everything that is lost or changed, of all partitions; errors: KafkaError."""
     here, bases = group
-    if (gone := without_state(settings, here)) is not None:
-        return [gone]
-    found = [each for basis in bases.values() for each in judge_topics(settings, here, basis)]
+    found = _some(without_state(settings, here))
+    found += [each for basis in bases.values() for each in judge_topics(settings, here, basis)]
     for number in (here.stored or {}) if bases else ():
         if not _length((here.stored or {})[number]):
             begun = _begun(settings, here, number)

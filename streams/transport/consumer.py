@@ -9,7 +9,7 @@ from time import monotonic
 from typing import Any
 
 from aiokafka.consumer.fetcher import OffsetResetStrategy
-from aiokafka.errors import OffsetOutOfRangeError
+from aiokafka.errors import NoOffsetForPartitionError, OffsetOutOfRangeError
 from faust.transport.consumer import Consumer, ensure_TP
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
@@ -240,6 +240,15 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
         consumer = self._ensure_consumer()
         if partition in consumer.assignment():
             consumer.seek(partition, offset)
+
+    async def _fetch_records(self, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return await super()._fetch_records(*args, **kwargs)
+        except NoOffsetForPartitionError:
+            # A rebalance has just given partitions, and whoever recovers them will put them to
+            # their place; without a reset strategy aiokafka has nothing to do about it meanwhile.
+            await asyncio.sleep(_LOOK_SECONDS)
+            return {}
 
     def _create_worker_consumer(self, transport: Any) -> Any:
         consumer = super()._create_worker_consumer(transport)
