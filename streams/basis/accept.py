@@ -129,9 +129,7 @@ def _state_step(
         if tp.partition in numbers and tp.topic != settings.topics.clock
     }
     resolved = "everything is computed anew from the events that are kept"
-    return Step(
-        finding, resolved, again, frozenset(numbers), frozenset(again), anew=True, emptied=True
-    )
+    return Step(finding, resolved, again, frozenset(numbers), anew=True, emptied=True)
 
 
 def _was_read(group: Group, tp: TP) -> bool:

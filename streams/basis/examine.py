@@ -105,7 +105,7 @@ async def examine(settings: Settings, logs: Logs, group: Group) -> list[Finding]
             begun = _begun(settings, here, number)
             found += _some(judge_partition(TP(changelog_topic(settings), number), begun))
     sources = here.sources(settings)
-    found += await examine_logs(logs, sources, here.committed, bases)
+    found += await examine_logs(logs, sources, here.committed, bases, settings.topics.clock)
     # What holds for the topics is found once for each partition.
     return list(dict.fromkeys(found))
 
@@ -195,6 +195,7 @@ async def examine_logs(
     sources: Collection[TP],
     committed: Mapping[TP, int],
     bases: Mapping[int, Basis],
+    clock: str,
 ) -> list[Finding]:
-    """What these logs have lost; errors: KafkaError."""
-    return judge_logs(await look(logs, sources, committed, bases), bases)
+    """What these logs have lost; clock: as in `judge_logs`; errors: KafkaError."""
+    return judge_logs(await look(logs, sources, committed, bases), bases, clock)

@@ -247,10 +247,19 @@ def _state(where: str, what: str, begun: Mapping[TP, int]) -> Finding:
     )
 
 
-def judge_logs(logs: Iterable[Log], bases: Mapping[int, Basis]) -> list[Finding]:
-    """What all of these logs have lost; bases: by partition, where there is one."""
+def judge_logs(logs: Iterable[Log], bases: Mapping[int, Basis], clock: str) -> list[Finding]:
+    """What all of these logs have lost.
+
+    bases: by partition, where there is one. clock: topic of ticks; one that is deleted unread is
+    made up for by the next.
+    """
     found = (judge_log(log, bases.get(log.tp.partition)) for log in logs)
-    return [finding for finding in found if finding is not None]
+    return [
+        finding
+        for finding in found
+        if finding is not None
+        and not (finding.kind is Kind.DELETED and finding.tp and finding.tp.topic == clock)
+    ]
 
 
 def moment(milliseconds: int) -> str:

@@ -135,20 +135,23 @@ class Keeper:
         found = [
             *_once(each for basis in stored.values() for each in judge_shop(basis, self._shop)),
             *judge_growth(self._counts(), _counts(topics)),
-            *judge_logs(logs, stored),
+            *judge_logs(logs, stored, self._clock),
             *self._other_changelog(stored.values(), topics),
             *self._without_state(committed, stored),
         ]
         if found:
             self._refuse(found)
         await self._adopt(stored, {tp.partition for tp in committed}, topics)
+        for each in logs:
+            if each.tp.topic == self._clock and (each.committed or 0) < each.begin:
+                await self._app.consumer.go_on_from(each.tp, each.begin)
 
     async def out_of_range(self, positions: Mapping[TP, int]) -> Exception:
         """Say what happened to logs that do not have the offsets to be read next."""
         self._app.may_commit = False
         stored = {tp.partition: self._bases[tp.partition] for tp in positions}
         found = await patiently(
-            lambda: examine_logs(self._logs, list(positions), positions, stored)
+            lambda: examine_logs(self._logs, list(positions), positions, stored, self._clock)
         )
         if found:
             return BasisLost(found)
@@ -195,7 +198,7 @@ class Keeper:
             await self._say_in_changelog()
         others = [tp for tp in committed if self._is_another(tp.topic, topics)]
         if others:
-            found += await examine_logs(self._logs, others, committed, self._bases)
+            found += await examine_logs(self._logs, others, committed, self._bases, self._clock)
         if not found:
             self._take_note(topics)
         return found

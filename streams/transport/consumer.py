@@ -138,6 +138,11 @@ class BatchDelivery(Consumer):  # type: ignore[misc]
         """The offset that is committed for a topic-partition of this worker; 0 if there is none."""
         return self._committed_offset.get(tp) or 0
 
+    async def go_on_from(self, tp: TP, offset: int) -> None:
+        """Read on from here: what lies before it is gone, and need not be read."""
+        self._expected[tp] = offset
+        await self.seek(tp, offset)
+
     async def _fetch_again(self, tp: TP) -> None:
         """Go back to what was not delivered: where nothing new arrives, nobody would miss it."""
         expected = self._expected.get(tp)

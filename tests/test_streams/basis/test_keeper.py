@@ -156,6 +156,22 @@ async def test_records_that_were_deleted_unread_are_refused_and_those_that_were_
         assert await refusal(topology) == [Kind.DELETED]
 
 
+async def test_ticks_that_were_deleted_unread_are_made_up_for_by_the_next():
+    async with running_topology() as topology:
+        await ordered(topology, "a")
+        await topology.advance(days=1)
+        await topology.stop_worker()
+        for partition in range(topology.partitions):
+            clock = TP(topology.settings.topics.clock, partition)
+            topology.broker.append(clock, b"never read")
+            topology.broker.append(clock, b"read, and refused")
+            del topology.broker.logs[clock][:2]
+        await topology.start_worker()
+        await topology.advance(days=1)
+        assert (await topology.updates.last(CUSTOMER)).version == 3
+        assert len(await topology.dead_letters.all()) == topology.partitions
+
+
 @pytest.mark.parametrize(
     ("changes", "kind"),
     [
