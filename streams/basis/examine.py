@@ -128,31 +128,23 @@ def _length(bounds: Bounds) -> int:
 
 
 async def bases_of(
-    settings: Settings, logs: Logs, here: Standing, most: int | None = None
+    settings: Settings, logs: Logs, partitions: Collection[int], most: int | None = None
 ) -> dict[int, Basis]:
-    """The bases that are found in the last `most` records of each partition of the changelog."""
-    bases = {}
-    for number, bounds in (here.stored or {}).items():
-        if _length(bounds) and (basis := await basis_of(settings, logs, number, most)) is not None:
-            bases[number] = basis
-    return bases
+    """The bases that are found in the last `most` records of partitions of the changelog.
+
+    Errors: KafkaError; UnreadableRecord for one of a newer version.
+    """
+    changelog = changelog_topic(settings)
+    found = await logs.latest([TP(changelog, number) for number in partitions], BASIS_KEY, most)
+    return {tp.partition: decode_basis(data) for tp, data in found.items()}
 
 
 async def any_basis(settings: Settings, logs: Logs, here: Standing) -> Basis | None:
     """The basis of some partition: of the one with the fewest records that has any."""
-    stored = here.stored or {}
-    lengths = {n: _length(bounds) for n, bounds in stored.items()}
-    for number in sorted(filter(lengths.get, lengths), key=lambda n: lengths[n])[:1]:
-        return await basis_of(settings, logs, number, TAIL_RECORDS)
-    return None
-
-
-async def basis_of(
-    settings: Settings, logs: Logs, partition: int, most: int | None = None
-) -> Basis | None:
-    """The basis of a partition, from the changelog's last `most` records; errors: KafkaError."""
-    data = await logs.latest(TP(changelog_topic(settings), partition), BASIS_KEY, most)
-    return None if data is None else decode_basis(data)
+    lengths = {n: _length(bounds) for n, bounds in (here.stored or {}).items()}
+    shortest = sorted(filter(lengths.get, lengths), key=lambda number: lengths[number])[:1]
+    bases = await bases_of(settings, logs, shortest, TAIL_RECORDS)
+    return next(iter(bases.values()), None)
 
 
 async def look(

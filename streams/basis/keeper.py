@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Iterable, Mapping
 from time import monotonic
 from typing import Any
@@ -159,8 +160,8 @@ class Keeper:
         return OutOfRange(f"{listed} is outside of the log; start the worker again")
 
     def at_rest(self) -> None:
-        """Write the marks of what was processed last."""
-        if not self._app.may_commit:
+        """Write the marks of what was processed last, unless somebody else may do that by now."""
+        if not (self._app.may_commit and self._app.lease.held):
             return
         for number in {tp.partition for tp in self._last} & self._bases.keys():
             basis = self._with_marks(number, self._bases[number])
@@ -194,7 +195,8 @@ class Keeper:
         if self._changelog in gone:
             found.append(_changelog_gone(self._changelog))
         elif self._is_another(self._changelog, topics):
-            found += self._other_changelog(self._bases.values(), topics)
+            replaced = self._other_changelog(self._bases.values(), topics)
+            found += replaced or [_changelog_gone(self._changelog)]
             await self._say_in_changelog()
         others = [tp for tp in committed if self._is_another(tp.topic, topics)]
         if others:
@@ -222,13 +224,13 @@ class Keeper:
         return bool(known and found and known.id and found.id and known.id != found.id)
 
     def _take_note(self, topics: Mapping[str, Described]) -> None:
-        """A topic of which nothing was read was made anew: its id is the one to know."""
-        changed = {topic for topic in topics if self._is_another(topic, topics)}
+        """Remember ids that were not known, or are others of topics of which nothing was read."""
         self._topics |= topics
-        for topic in changed:
-            for number, basis in self._bases.items():
-                basis.topics[topic] = topics[topic].id
-                self._written[number] -= MARK_SECONDS
+        for number, basis in self._bases.items():
+            for topic, described in topics.items():
+                if described.id and basis.topics.get(topic) != described.id:
+                    basis.topics[topic] = described.id
+                    self._written[number] = -math.inf
 
     def _counts(self) -> dict[str, int]:
         return dict.fromkeys(self._names, self._shop.partitions)

@@ -62,8 +62,10 @@ class Logs(Protocol):
         """The first record at or after each offset, as a mark; none where there is none."""
         ...
 
-    async def latest(self, tp: TP, key: bytes, most: int | None = None) -> bytes | None:
-        """The last value of a key in a log; None where it has none in its last `most` records."""
+    async def latest(
+        self, tps: Collection[TP], key: bytes, most: int | None = None
+    ) -> dict[TP, bytes]:
+        """The last value of a key in each log, of those that have one in their last `most`."""
         ...
 
 
@@ -76,13 +78,16 @@ def mark_of(record: Any) -> Mark:
 
 
 class KafkaLogs:
-    """Asks a broker, by connections of its own."""
+    """Asks a broker, by connections of its own.
 
-    def __init__(self, admin: AIOKafkaAdminClient, consumer: AIOKafkaConsumer, group: str) -> None:
+    Each question has a consumer of its own: aiokafka's, told to read something else and closed soon
+    after, may wait for ever, and one that is left alone goes on fetching.
+    """
+
+    def __init__(self, broker: Broker, admin: AIOKafkaAdminClient, group: str) -> None:
         self.admin = admin
-        self._consumer = consumer
+        self._broker = broker
         self._group = group
-        self._one_at_a_time = asyncio.Lock()
 
     async def describe(self, topics: Collection[str]) -> dict[str, Described]:
         """Those of the topics that exist."""
@@ -93,7 +98,7 @@ class KafkaLogs:
         theirs = [TopicPartition(*tp) for tp in tps]
         if not theirs:
             return {}
-        async with self._reading() as consumer:
+        async with started(reading_consumer(self._broker)) as consumer:
             begins = await consumer.beginning_offsets(theirs)
             ends = await log_ends(consumer, theirs)
         return {TP(*tp): Bounds(begins[tp], ends[tp]) for tp in theirs}
@@ -113,91 +118,97 @@ class KafkaLogs:
         if not places:
             return {}
         found = {}
-        async with self._reading() as consumer:
-            consumer.assign([TopicPartition(*tp) for tp in places])
-            for tp, offset in places.items():
-                consumer.seek(TopicPartition(*tp), offset)
+        async with started(reading_consumer(self._broker)) as consumer:
+            _put(consumer, places)
             for tp in places:
-                if (record := await self._next(TopicPartition(*tp))) is not None:
+                if (record := await _next(consumer, TopicPartition(*tp))) is not None:
                     found[tp] = mark_of(record)
         return found
 
-    async def latest(self, tp: TP, key: bytes, most: int | None = None) -> bytes | None:
-        """The last value of a key in a log; None where it has none in its last `most` records."""
-        begin, end = (await self.bounds([tp]))[tp]
+    async def latest(
+        self, tps: Collection[TP], key: bytes, most: int | None = None
+    ) -> dict[TP, bytes]:
+        """The last value of a key in each log, of those that have one in their last records.
+
+        most: how many records of each are looked at; none: all.
+        """
+        found: dict[TP, bytes] = {}
+        left = {tp: at for tp, at in (await self.bounds(tps)).items() if at.end > at.begin}
         if most is not None:
-            begin = max(begin, end - most)
+            left = {tp: Bounds(max(begin, end - most), end) for tp, (begin, end) in left.items()}
         size = _TAIL
-        while end > begin:
-            start = max(begin, end - size)
-            if (value := await self._last(TopicPartition(*tp), key, start, end)) is not None:
-                return value
-            end, size = start, 10 * size
-        return None
+        while left:
+            tails = {tp: Bounds(max(begin, end - size), end) for tp, (begin, end) in left.items()}
+            async for tp, records in self.read(tails):
+                for each in records:
+                    if each.key == key:
+                        found[tp] = each.value
+            left = {
+                tp: Bounds(left[tp].begin, start)
+                for tp, (start, _) in tails.items()
+                if found.get(tp) is None and start > left[tp].begin
+            }
+            size *= 10
+        return {tp: value for tp, value in found.items() if value is not None}
 
-    async def _last(self, tp: TopicPartition, key: bytes, start: int, end: int) -> bytes | None:
-        """The last value of a key between two offsets."""
-        value = None
-        async for records in self.read(tp, start, end):
-            for record in records:
-                if record.key == key:
-                    value = record.value
-        return value
-
-    async def read(self, tp: TopicPartition, start: int, end: int) -> AsyncIterator[Sequence[Any]]:
-        """The records between two offsets, as they are fetched; errors: KafkaError."""
-        async with self._reading() as consumer:
-            consumer.assign([tp])
-            consumer.seek(tp, start)
-            heard, position = monotonic(), start
-            while position < end:
-                fetched = await consumer.getmany(tp, timeout_ms=_POLL_MILLISECONDS)
-                yield [record for record in fetched.get(tp, ()) if record.offset < end]
-                before, position = position, await consumer.position(tp)
-                if position != before:
+    async def read(self, parts: Mapping[TP, Bounds]) -> AsyncIterator[tuple[TP, Sequence[Any]]]:
+        """The records of these parts of logs, as they are fetched; errors: KafkaError."""
+        left = {TopicPartition(*tp): end for tp, (begin, end) in parts.items() if end > begin}
+        if not left:
+            return
+        async with started(reading_consumer(self._broker)) as consumer:
+            _put(consumer, {TP(*tp): parts[TP(*tp)].begin for tp in left})
+            heard = monotonic()
+            while left:
+                fetched = await consumer.getmany(*left, timeout_ms=_POLL_MILLISECONDS)
+                for tp, records in fetched.items():
                     heard = monotonic()
-                elif monotonic() - heard >= ANSWER_SECONDS:
-                    raise KafkaTimeoutError(
-                        f"{tp.topic}[{tp.partition}]@{position} is not read within "
-                        f"{ANSWER_SECONDS:g} s"
-                    )
+                    yield TP(*tp), [each for each in records if each.offset < left[tp]]
+                for tp, end in list(left.items()):
+                    if await consumer.position(tp) >= end:
+                        heard = monotonic()
+                        consumer.pause(tp)
+                        del left[tp]
+                if monotonic() - heard >= ANSWER_SECONDS:
+                    silent = ", ".join(f"{tp.topic}[{tp.partition}]" for tp in left)
+                    raise KafkaTimeoutError(f"{silent}: not read within {ANSWER_SECONDS:g} s")
 
-    @asynccontextmanager
-    async def _reading(self) -> AsyncIterator[AIOKafkaConsumer]:
-        """The consumer, for one question at a time; it fetches nothing between them."""
-        async with self._one_at_a_time:
-            try:
-                yield self._consumer
-            finally:
-                self._consumer.unsubscribe()
 
-    async def _next(self, tp: TopicPartition) -> Any | None:
-        until = monotonic() + ANSWER_SECONDS
-        while True:
-            fetched = await self._consumer.getmany(tp, timeout_ms=_POLL_MILLISECONDS, max_records=1)
-            if records := fetched.get(tp):
-                return records[0]
-            end = self._end(tp)
-            if end is not None and await self._consumer.position(tp) >= end:
-                return None
-            if monotonic() >= until:
-                raise KafkaTimeoutError(
-                    f"{tp.topic}[{tp.partition}] gives no record within {ANSWER_SECONDS:g} s"
-                )
+def _put(consumer: AIOKafkaConsumer, places: Mapping[TP, int]) -> None:
+    """Have a consumer read from these offsets on."""
+    consumer.assign([TopicPartition(*tp) for tp in places])
+    for tp, offset in places.items():
+        consumer.seek(TopicPartition(*tp), offset)
 
-    def _end(self, tp: TopicPartition) -> int | None:
-        """Up to where there is something to read; None before the first answer."""
-        stable: int | None = self._consumer.last_stable_offset(tp)
-        end: int | None = self._consumer.highwater(tp)
-        return end if stable is None or stable < 0 else stable
+
+async def _next(consumer: AIOKafkaConsumer, tp: TopicPartition) -> Any | None:
+    """The next record of a log; None at its end."""
+    until = monotonic() + ANSWER_SECONDS
+    while True:
+        fetched = await consumer.getmany(tp, timeout_ms=_POLL_MILLISECONDS, max_records=1)
+        if records := fetched.get(tp):
+            return records[0]
+        end = _readable(consumer, tp)
+        if end is not None and await consumer.position(tp) >= end:
+            return None
+        if monotonic() >= until:
+            raise KafkaTimeoutError(
+                f"{tp.topic}[{tp.partition}] gives no record within {ANSWER_SECONDS:g} s"
+            )
+
+
+def _readable(consumer: AIOKafkaConsumer, tp: TopicPartition) -> int | None:
+    """Up to where there is something to read; None before the first answer."""
+    stable: int | None = consumer.last_stable_offset(tp)
+    end: int | None = consumer.highwater(tp)
+    return end if stable is None or stable < 0 else stable
 
 
 @asynccontextmanager
 async def kafka_logs(broker: Broker, group: str) -> AsyncIterator[KafkaLogs]:
     """The logs at a broker, as a group stands in them; errors: KafkaError."""
-    admin = AIOKafkaAdminClient(**broker.client_options())
-    async with started(admin), started(reading_consumer(broker)) as consumer:
-        yield KafkaLogs(admin, consumer, group)
+    async with started(AIOKafkaAdminClient(**broker.client_options())) as admin:
+        yield KafkaLogs(broker, admin, group)
 
 
 def reading_consumer(broker: Broker) -> AIOKafkaConsumer:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
-from aiokafka import TopicPartition
 from faust.types import TP
 
 from streams.basis.logs import KafkaLogs
@@ -25,9 +24,8 @@ _decode = msgspec.json.Decoder(_Document).decode
 
 async def greatest_version(logs: KafkaLogs, tp: TP) -> int:
     """The greatest version in a log of value updates or of segment changes; errors: KafkaError."""
-    bounds = (await logs.bounds([tp]))[tp]
     greatest = 0
-    async for records in logs.read(TopicPartition(*tp), *bounds):
+    async for _, records in logs.read(await logs.bounds([tp])):
         greatest = max(greatest, *map(_version, records), greatest)
     return greatest
 

@@ -11,6 +11,7 @@ from aiokafka.errors import KafkaError
 from redis.exceptions import RedisError
 
 from models.btyd import FitError
+from streams.basis.findings import BasisLost
 from streams.cache import RedisUnusable
 from streams.cli.accept_loss import accept_loss
 from streams.cli.backfill import backfill
@@ -76,6 +77,7 @@ _SPEAKING = (
     DatasetMissingError,
     EmbeddedServerError,
     TopicsUnusable,
+    BasisLost,
     SecurityUnusable,
     BrokerUnusable,
     RedisUnusable,

@@ -81,7 +81,7 @@ async def _accept(
     async with kafka_logs(broker, settings.app_id) as logs:
         await _nobody_works(settings, logs)
         here = await standing(settings, logs)
-        group = Group(here, await bases_of(settings, logs, here))
+        group = Group(here, await bases_of(settings, logs, here.stored or ()))
         found = await examine(settings, logs, group)
         if not found:
             return []
@@ -159,9 +159,8 @@ async def _greatest(settings: Settings, logs: KafkaLogs, partition: int) -> int:
 async def _keys(settings: Settings, logs: KafkaLogs, partition: int) -> set[bytes]:
     """The keys that a partition of the changelog holds, without those that are no customer's."""
     tp = TP(changelog_topic(settings), partition)
-    begin, end = (await logs.bounds([tp]))[tp]
     held: set[bytes] = set()
-    async for records in logs.read(TopicPartition(*tp), begin, end):
+    async for _, records in logs.read(await logs.bounds([tp])):
         for record in records:
             (held.discard if record.value is None else held.add)(record.key)
     return held - {BASIS_KEY, ERASURE_KEY}

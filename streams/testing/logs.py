@@ -38,12 +38,14 @@ class MemoryLogs:
         found = {tp: self._broker.fetch(tp, offset, 1) for tp, offset in places.items()}
         return {tp: mark_of(records[0]) for tp, records in found.items() if records}
 
-    async def latest(self, tp: TP, key: bytes, most: int | None = None) -> bytes | None:
-        """The last value of a key in a log; None where it has none in its last `most` records."""
-        end = self._broker.ends[tp]
-        for record in reversed(self._broker.logs[tp]):
-            if most is not None and record.offset < end - most:
-                break
-            if record.key == key and record.value is not None:
-                return record.value
-        return None
+    async def latest(
+        self, tps: Collection[TP], key: bytes, most: int | None = None
+    ) -> dict[TP, bytes]:
+        """The last value of a key in each log, of those that have one in their last `most`."""
+        found = {}
+        for tp in tps:
+            first = 0 if most is None else self._broker.ends[tp] - most
+            for record in self._broker.fetch(tp, max(first, 0), None):
+                if record.key == key and record.value is not None:
+                    found[tp] = record.value
+        return found

@@ -60,15 +60,17 @@ async def group_checks(
     letters = _partitions(counts, [topics.dead_letters])
     if not any(topic in counts for topic in topics.sources):
         return []
-    async with started(reading_consumer(broker)) as consumer:
-        logs = KafkaLogs(admin, consumer, settings.app_id)
-        here = await standing(settings, logs)
-        bases = await bases_of(settings, logs, here, TAIL_RECORDS)
-        found = await examine(settings, logs, Group(here, bases))
-        bounds = await logs.bounds([*here.sources(settings), *letters])
-        since = int((time.time() - DAY) * 1000)
-        theirs = {TopicPartition(*tp): since for tp in letters}
-        recent = await consumer.offsets_for_times(theirs) if letters else {}
+    logs = KafkaLogs(broker, admin, settings.app_id)
+    here = await standing(settings, logs)
+    bases = await bases_of(settings, logs, here.stored or (), TAIL_RECORDS)
+    found = await examine(settings, logs, Group(here, bases))
+    bounds = await logs.bounds([*here.sources(settings), *letters])
+    since = int((time.time() - DAY) * 1000)
+    recent = {}
+    if letters:
+        async with started(reading_consumer(broker)) as consumer:
+            theirs = {TopicPartition(*tp): since for tp in letters}
+            recent = await consumer.offsets_for_times(theirs)
     places = [Place(*bounds[tp], here.committed.get(tp, 0)) for tp in here.sources(settings)]
     refused = sum(bounds[TP(*tp)].end - at.offset for tp, at in recent.items() if at is not None)
     return [
