@@ -39,10 +39,12 @@ from models.identity import (
     encode_message,
 )
 from models.outputs import DeadLetter, Outputs, Record, Rerouted
-from models.routing import Route, check_lane, route_of
+from models.oversized import check_unpacked
+from models.routing import Route, check_lane, route_header, route_of, without_route
+from models.sizes import record_size
 
 LARGEST_STRAY = 1_000_000
-"""Bytes of a record that is sent on; Kafka's topics take 1,048,588 unless told otherwise."""
+"""Bytes of a record that is sent on, encoded; Kafka takes 1,048,588 unless told otherwise."""
 
 
 def process(
@@ -78,6 +80,7 @@ def process(
     for number, record in enumerate(records):
         at = Position(origin, record.offset, record.offset)
         try:
+            check_unpacked(record.value, origin)
             if rerouted:
                 route = route_of(record.headers)
                 at = Position(route.lane, route.offset, record.offset, route)
@@ -166,7 +169,12 @@ def _rerouted(
     via: tuple[str, ...] | None = None,
 ) -> Rerouted:
     """A record to be sent on, which is possible for what fits a topic without being compressed."""
-    size = len(record.value or b"") + sum(len(n) + len(v or b"") for n, v in record.headers)
+    if route is None:
+        route = Route(origin, record.offset, via=via)
+    else:
+        route = route.further(origin, route.via if via is None else via)
+    headers = (*without_route(record.headers), route_header(route))
+    size = record_size(key, record.value, headers)
     if size > LARGEST_STRAY:
         raise Refused(
             Reason.TOO_LARGE,
@@ -175,9 +183,7 @@ def _rerouted(
             f"than {LARGEST_STRAY} are not sent on; publish it under that key, partitioned by "
             "murmur2",
         )
-    if route is None:
-        return Rerouted(key, record, Route(origin, record.offset, via=via))
-    return Rerouted(key, record, route.further(origin, route.via if via is None else via))
+    return Rerouted(key, record, route)
 
 
 def advance(
@@ -230,6 +236,7 @@ def exchange(
     batch = Batch(states, origin, context, outputs, fates)
     for number, record in enumerate(records):
         try:
+            check_unpacked(record.value, origin)
             key = key_as_customer(record.key).encode()
             message = decode_message(record.value or b"")
             if not batch.knows(key) and not at_home(key):

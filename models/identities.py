@@ -34,6 +34,9 @@ MOST_GUEST_BYTES: Final = 768 * 1024
 _GUEST_BYTES: Final = 24
 """What a guest takes beside its id, at most."""
 
+MOST_STATIONS: Final = 500
+"""Merged customers that something follows one after the other; a message names each of them."""
+
 MOST_TIMES_SENT_ON: Final = 8
 """After so many ways to and fro an event stays where it is."""
 
@@ -42,12 +45,24 @@ def onward(customer: Customer, via: tuple[str, ...]) -> tuple[str, ...] | None:
     """The way of what is for a merged customer and must follow; None when it has arrived.
 
     Where merges have made a circle, one customer of it takes everything from now on.
+
+    Raises
+    ------
+    Refused
+        when it has followed as many merges as it may.
     """
     if not customer.record.into:
         return None
     if closes_circle(customer.customer_id, customer.record.into, via):
         customer.record.into = ""
         return None
+    if len(via) >= MOST_STATIONS:
+        raise Refused(
+            Reason.BEYOND_MEMORY,
+            "key",
+            f"it has followed {MOST_STATIONS} merges, each of one customer into the next, which is "
+            "as many as are followed; check what merges these customers",
+        )
     return (*via, customer.customer_id)
 
 
@@ -160,10 +175,16 @@ def take_over(batch: Batch, customer: Customer, message: Absorb, at: Position) -
     Raises
     ------
     Refused
-        when too many have been merged into this one; the other goes on as a customer.
+        when too many have been merged into this one, or it has followed too many merges; the other
+        goes on as a customer.
     """
     record, outputs, config = customer.record, batch.outputs, batch.context.economics
-    if (via := onward(customer, message.via)) is not None:
+    try:
+        via = onward(customer, message.via)
+    except Refused:
+        _tell(batch, [message.source], Return(message.via[0], message.guest.at))
+        raise
+    if via is not None:
         _tell(batch, [record.into], msgspec.structs.replace(message, via=via))
         outputs.accepted += 1
         return

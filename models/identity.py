@@ -13,7 +13,7 @@ from typing import Final
 
 import msgspec
 
-from models.aggregate.record import Guest, UnreadableRecord
+from models.aggregate.record import Guest, WrittenByNewer
 from models.aggregate.state import Aggregate
 
 _SCHEMA: Final = 1
@@ -80,13 +80,13 @@ def decode_message(data: bytes) -> AnyMessage:
 
     Raises
     ------
-    UnreadableRecord
+    WrittenByNewer
         when it was written by a newer version: run that one or a later one; a state may be in it.
     DamagedMessage
         when it is none at all.
     """
     if data[:1] > _PREFIX:
-        raise UnreadableRecord(
+        raise WrittenByNewer(
             f"a message between customers has schema {data[0]}, this program reads up to "
             f"{_SCHEMA}: it was written by a newer version; run that one or a later one"
         )

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from models.contracts.dead_letters import CUT, dead_letter_headers
+from models.contracts import Refused
+from models.contracts.dead_letters import CUT, CUT_PARTS, dead_letter_headers
 from models.documents import CONTENT_TYPE
 from models.outputs import DeadLetter, Outputs
 from models.routing import route_header, without_route
+from models.sizes import header_size
 from streams.cache import CachedScore, Removal, published_score
 from streams.transport import Delivery, OutgoingRecord, RecordBatch, topic_partition
 
@@ -17,8 +19,17 @@ VERSION_HEADER = "clv-version"
 LARGEST_LETTER = 3 * 1024 * 1024
 """Bytes of a refused record's value that are kept; the topic takes a record of 4 MiB."""
 
+LARGEST_KEY = 256 * 1024
+"""Bytes of its key that are kept."""
+
 LARGEST_HEADERS = 256 * 1024
-"""Bytes of its headers, and of its key, that are kept."""
+"""Bytes of its headers that are kept, encoded."""
+
+MOST_HEADERS = 10_000
+"""How many of its headers are kept."""
+
+LONGEST_WORDS = 8_000
+"""Characters of a reason, and of a field's name, that a letter gives."""
 
 _JSON = [CONTENT_TYPE]
 
@@ -46,35 +57,54 @@ def message_records(
 
 
 def letter_record(batch: RecordBatch, letter: DeadLetter) -> OutgoingRecord:
-    """A refused record as it was published, with headers that say why."""
+    """A refused record as it was published, with headers that say why; it always fits the topic.
+
+    Of what came compressed and is too large the beginning is kept, and headers say what is missing.
+    """
     record = letter.record
     topic, partition, offset = batch.tp.topic, batch.tp.partition, record.offset
     published = record.headers
     if letter.route is not None:
         topic, partition = topic_partition(letter.route.origin)
         offset, published = letter.route.offset, without_route(published)
-    kept, cut = _within(published, LARGEST_HEADERS)
-    headers = dead_letter_headers(letter.refused, kept, topic, partition, offset)
-    key, value = record.key, record.value
-    if cut or len(value or b"") > LARGEST_LETTER or len(key or b"") > LARGEST_HEADERS:
-        # It came compressed, and would not fit the topic as it is.
-        headers.append((CUT, str(len(value or b"")).encode()))
-        key = key and key[:LARGEST_HEADERS]
-        value = value and value[:LARGEST_LETTER]
+    kept = _within(published)
+    headers = dead_letter_headers(_in_short(letter.refused), kept, topic, partition, offset)
+    key = record.key and record.key[:LARGEST_KEY]
+    value = record.value and record.value[:LARGEST_LETTER]
+    parts = (
+        ("value", value, record.value, "bytes"),
+        ("key", key, record.key, "bytes"),
+        ("headers", kept, published, "headers"),
+    )
+    missing = [
+        f"{part}: {len(left or ())} of {len(had or ())} {unit} kept"
+        for part, left, had, unit in parts
+        if len(left or ()) < len(had or ())
+    ]
+    if missing:
+        headers += [
+            (CUT_PARTS, "; ".join(missing).encode()),
+            (CUT, str(len(record.value or b"")).encode()),
+        ]
     return key, value, headers
 
 
-def _within(
-    headers: Sequence[tuple[str, bytes]], most: int
-) -> tuple[list[tuple[str, bytes]], bool]:
-    """The headers as far as they fit into so many bytes, and whether some were left out."""
-    kept: list[tuple[str, bytes]] = []
-    for name, content in headers:
-        most -= len(name.encode()) + len(content or b"")
-        if most < 0:
-            return kept, True
-        kept.append((name, content))
-    return kept, False
+def _within(headers: Sequence[tuple[str, bytes]]) -> Sequence[tuple[str, bytes]]:
+    """The first headers, as far as a letter keeps them."""
+    left = LARGEST_HEADERS
+    for number, (name, content) in enumerate(headers):
+        left -= header_size(name, content)
+        if left < 0 or number == MOST_HEADERS:
+            return headers[:number]
+    return headers
+
+
+def _in_short(refused: Refused) -> Refused:
+    """A refusal whose words fit beside a record; names of fields can be as long as the event."""
+    field, detail = refused.field or "", refused.detail
+    if len(field) <= LONGEST_WORDS and len(detail) <= LONGEST_WORDS:
+        return refused
+    return Refused(refused.reason, field[:LONGEST_WORDS], f"{detail[:LONGEST_WORDS]}…")
 
 
 def rerouted_records(outputs: Outputs) -> Iterator[tuple[bytes, OutgoingRecord]]:

@@ -34,6 +34,7 @@ from models.contracts.clock import Tick
 from models.customers import Fate
 from models.engine import advance, exchange, process
 from models.outputs import DeadLetter, Outputs, Record
+from models.oversized import check_unpacked
 from streams.basis.keeper import Keeper
 from streams.cache import CacheWriter
 from streams.counts import Counts
@@ -47,6 +48,7 @@ from streams.outgoing import (
     value_records,
 )
 from streams.parameters import ParameterFeed
+from streams.poison import Poison, Suspected
 from streams.settings import Settings
 from streams.topics import home_partition
 from streams.transport import (
@@ -148,6 +150,7 @@ class Pipeline:
         """When outputs were last seen through, by the monotonic clock."""
         key = settings.erasure_key
         self._erasure_key = b"" if key is None else key.get_secret_value().encode()
+        self._poison = Poison(table, self._committed_to, settings.topics.identity)
         self._slots = asyncio.Semaphore(IN_WORK)
         self._failure: BaseException | None = None
         self._lanes: defaultdict[int, _Lane] = defaultdict(_Lane)
@@ -176,9 +179,13 @@ class Pipeline:
     ) -> None:
         """Have the engine work on a batch, part by part where so much is pending that it stops."""
         rest: RecordBatch = event.value
+        self._poison.forgive(rest)
         while True:
             await self._slot()
-            outputs = work(rest)
+            try:
+                outputs = work(rest)
+            except Exception as error:  # noqa: BLE001 - what is no record's fault is raised again
+                outputs = await self._poison.instead(rest, work, error)
             part, rest = rest.cut(outputs.taken)
             if part:
                 count(outputs, len(part))
@@ -221,21 +228,28 @@ class Pipeline:
         """Let time pass for all customers of a partition, as the records of a batch say."""
         batch: RecordBatch = event.value
         await self._slot()
+        self._poison.forgive(batch)
         under_way: set[asyncio.Task[None]] = set()
         for record in batch.records:
-            for outputs in await self._tick(batch, record):
-                self.counts.add(outputs, 0)
-                task = self._hand_over(batch, outputs)
-                under_way.add(task)
-                task.add_done_callback(under_way.discard)
-                await self._slot()
+            try:
+                for outputs in await self._tick(batch, record):
+                    self.counts.add(outputs, 0)
+                    task = self._hand_over(batch, outputs)
+                    under_way.add(task)
+                    task.add_done_callback(under_way.discard)
+                    await self._slot()
+            except Suspected as found:
+                await self._poison.strike(batch, record, found.key.decode(), found.error)
         if under_way:
             await asyncio.wait(under_way)
         self._hand_over(batch, Outputs(), event, end=batch.last_offset + 1)
 
     async def _tick(self, batch: RecordBatch, record: Record) -> Iterable[Outputs]:
         try:
+            check_unpacked(record.value, batch.origin)
             tick = Tick.model_validate_json(record.value or b"")
+        except Refused as error:
+            return [Outputs(dead_letters=[DeadLetter(record, error)])]
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
             where = ".".join(map(str, first["loc"]))
@@ -256,22 +270,25 @@ class Pipeline:
             log.warning("a tick asks for parameters that have not arrived", wanted=tick.parameters)
             # To have waited in vain is progress too.
             self.last_done = time.monotonic()
-        return self._sweep(batch, record.offset, as_of)
+        return self._sweep(batch, record, as_of)
 
-    def _sweep(self, batch: RecordBatch, offset: int, as_of: int) -> Iterator[Outputs]:
+    def _sweep(self, batch: RecordBatch, record: Record, as_of: int) -> Iterator[Outputs]:
         states = self._states(batch.tp.partition)
         keys = iter(list(states))
-        while chunk := list(islice(keys, SWEEP)):
-            outputs = advance(
+
+        def score(chunk: Sequence[bytes]) -> Outputs:
+            return advance(
                 states,
                 chunk,
                 batch.origin,
-                offset,
+                record.offset,
                 self._context(batch),
                 as_of=as_of,
                 fates=self._fate,
             )
-            yield outputs
+
+        while chunk := list(islice(keys, SWEEP)):
+            yield from self._poison.scored(batch, record, chunk, score)
         self.counts.ticks += 1
 
     def _context(self, batch: RecordBatch) -> Context:
@@ -309,8 +326,11 @@ class Pipeline:
             return Fate.UNDER_WAY
         if self.keeper is not None and self.keeper.is_former(origin):
             return Fate.TOLD if self.keeper.was_committed(origin, offset) else Fate.UNKNOWN
+        return Fate.TOLD if offset < self._committed_to(origin) else Fate.UNKNOWN
+
+    def _committed_to(self, origin: str) -> int:
         committed: int = self.app.consumer.committed_to(topic_partition(origin))
-        return Fate.TOLD if offset < committed else Fate.UNKNOWN
+        return committed
 
     def _hand_over(
         self,

@@ -7,10 +7,11 @@ import os
 import pytest
 from hypothesis import settings
 
-# On CI the same examples each time: what is found there must be there again.
-settings.register_profile("ci", derandomize=True)
-if os.environ.get("CLV_CI"):
-    settings.load_profile("ci")
+# No deadline: on a busy machine any example may take long. On CI the same examples each time, so
+# that what is found there is found again.
+settings.register_profile("here", deadline=None)
+settings.register_profile("ci", deadline=None, derandomize=True)
+settings.load_profile("ci" if os.environ.get("CLV_CI") else "here")
 
 ALLOWED_SKIPS = ("docker has no compose plugin", "docker is not installed")
 """Beginnings of reasons that CI accepts: its machines have no Docker engine."""

@@ -31,6 +31,10 @@ class UnreadableRecord(Exception):
     """
 
 
+class WrittenByNewer(UnreadableRecord):
+    """It was written by a newer version: nothing is wrong with it, but this program is too old."""
+
+
 class Change(msgspec.Struct, array_like=True, frozen=True):
     """One change of segment."""
 
@@ -143,7 +147,7 @@ def _decode(data: bytes, decoder: Any) -> Any:
     if not data:
         raise UnreadableRecord("the stored record is empty; restore the changelog topic")
     if data[0] > SCHEMA_VERSION:
-        raise UnreadableRecord(
+        raise WrittenByNewer(
             f"the stored record has schema version {data[0]}, this program reads up to "
             f"{SCHEMA_VERSION}: it was written by a newer version; run that one or a later one"
         )
@@ -165,6 +169,11 @@ def forgotten_key(key: bytes, secret: bytes) -> bytes:
 def erasure_fingerprint(secret: bytes) -> bytes:
     """What `ERASURE_KEY` holds: by it a worker with another secret is recognised."""
     return _PREFIX + blake2b(b"erasure key", digest_size=16, key=secret[:64]).digest()
+
+
+def strikes_key(origin: str) -> bytes:
+    """The key under which a changelog has the records of "topic/partition" that stopped workers."""
+    return _OTHER + b"strikes/" + origin.encode()
 
 
 def is_customer(key: bytes) -> bool:

@@ -23,7 +23,10 @@ PARTITION = PREFIX + "partition"
 OFFSET = PREFIX + "offset"
 
 CUT = "clv.cut-from"
-"""Bytes that the value had, on a letter that has only the beginning of it."""
+"""Bytes that the value had, on a letter that lacks part of the record."""
+
+CUT_PARTS = "clv.cut"
+"""What such a letter lacks, in words: of the value, the key or the headers, kept and had."""
 
 RETRIED_FROM = "clv.retried-from"
 """On a record that was sent again: the dead letter it comes from, one header for each retry."""

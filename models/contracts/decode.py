@@ -58,6 +58,8 @@ class Reason(StrEnum):
     """A currency that cannot be converted to the shop's."""
     BEYOND_MEMORY = "beyond-memory"
     """Older than what is remembered one by one: it could be a duplicate."""
+    POISON = "poison"
+    """The engine cannot work on it, and it has stopped workers: a defect, not the publisher's."""
 
 
 class Refused(Exception):

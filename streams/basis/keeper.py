@@ -13,6 +13,7 @@ from aiokafka.errors import KafkaError
 from faust.types import TP
 
 from models.aggregate.record import BASIS_KEY
+from models.oversized import OversizedBatch
 from streams.basis.examine import examine_logs, look
 from streams.basis.findings import BasisLost, Finding, Kind, place
 from streams.basis.judge import (
@@ -103,11 +104,13 @@ class Keeper:
     def refreshed(self, batch: RecordBatch) -> bytes | None:
         """The basis to store with the records of a batch, when it is time; else None."""
         number = batch.tp.partition
-        self._last[batch.tp] = batch.records[-1]
+        if not isinstance(batch.records[-1].value, OversizedBatch):
+            # What stands for a batch that is not unpacked is no record of the log.
+            self._last[batch.tp] = batch.records[-1]
         basis = self._bases.get(number)
         if basis is None:
             return None
-        unknown = origin_key(batch.tp) not in basis.marks
+        unknown = batch.tp in self._last and origin_key(batch.tp) not in basis.marks
         if not unknown and monotonic() - self._written[number] < MARK_SECONDS:
             return None
         return encode_basis(self._with_marks(number, basis))

@@ -132,7 +132,8 @@ def print_letter(document: dict[str, Any], event: Any) -> None:
             told = ", ".join(map(printable, document[name]))
             console.print(f"{name.replace('_', ' ')}: {told}", markup=False, soft_wrap=True)
     if document["cut_from"] is not None:
-        console.print(f"only the beginning is left of {document['cut_from']} bytes", markup=False)
+        left = document["cut"] or f"only the beginning is left of {document['cut_from']} bytes"
+        console.print(printable(left), markup=False)
     console.print(f"key       {_content(document['key'])}", markup=False, soft_wrap=True)
     for header in document["headers"]:
         text = f"header    {printable(header['name'])}: {_content(header['value'])}"

@@ -7,6 +7,8 @@ import sys
 
 import structlog
 
+from streams.cli.repeats import BoundedHandler
+
 _LIBRARIES = ("aiokafka", "faust", "mode", "kafka", "asyncio", "redis")
 
 
@@ -35,7 +37,8 @@ def configure_logging(*, level: int = logging.INFO, verbose: bool = False) -> No
     """Log to stderr: for people on a terminal, else one JSON object on each line.
 
     level: the least that our own modules say; the libraries say nothing below WARNING either.
-    verbose: everybody at DEBUG.
+    Equal warnings and errors are bounded, see `BoundedHandler`. verbose: everybody at DEBUG, and
+    every line.
     """
     shared: list[structlog.typing.Processor] = [
         structlog.stdlib.add_log_level,
@@ -62,7 +65,7 @@ def configure_logging(*, level: int = logging.INFO, verbose: bool = False) -> No
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=False,
     )
-    handler = logging.StreamHandler(sys.stderr)
+    handler = logging.StreamHandler(sys.stderr) if verbose else BoundedHandler(sys.stderr)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,

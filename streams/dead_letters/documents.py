@@ -40,6 +40,7 @@ def full(entry: Entry) -> dict[str, Any]:
         "retried_from": letter.retried_from,
         "corrected": letter.corrected,
         "cut_from": letter.cut_from,
+        "cut": letter.missing,
         "key": readable(letter.key),
         "value": readable(letter.value),
         "headers": _headers(letter.headers),

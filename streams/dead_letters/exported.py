@@ -79,6 +79,7 @@ class _Document(BaseModel):
     came_from: Annotated[str, Field(alias="from")]
     retried: bool
     cut_from: Annotated[int, Field(ge=0)] | None
+    cut: str | None = None
     key: _Bytes | None
     value: _Bytes | None
     headers: list[_Header]
@@ -90,7 +91,7 @@ class _Document(BaseModel):
             topic, partition, offset, (self.time - _EPOCH) // timedelta(milliseconds=1),
             _content(self.key), _content(self.value),
             [(header.name, _content(header.value)) for header in self.headers],
-            self._refused(), self.cut_from,
+            self._refused(), self.cut_from, self.cut,
         )  # fmt: skip
         return Entry(letter, self.retried)
 

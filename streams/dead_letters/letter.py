@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from models.contracts.dead_letters import (
     CORRECTED,
     CUT,
+    CUT_PARTS,
     RETRIED_FROM,
     DeadLetter,
     split_headers,
@@ -27,7 +28,8 @@ class Letter:
     """A record of the dead letters' topic.
 
     key, value, headers: those of the refused record. refused: why, and where it was; None when the
-    headers do not say. cut_from: bytes its value had, when only the beginning was kept.
+    headers do not say. cut_from: bytes its value had, when not all of the record was kept. missing:
+    then, what was not kept, in words; letters of before have none.
     """
 
     topic: str
@@ -39,6 +41,7 @@ class Letter:
     headers: Sequence[tuple[str, bytes | None]]
     refused: DeadLetter | None
     cut_from: int | None
+    missing: str | None = None
 
     @property
     def id(self) -> str:
@@ -111,7 +114,7 @@ class Letter:
 def read_letter(record: Any) -> Letter:
     """The letter in a record of the dead letters' topic, whatever its headers are."""
     split = split_headers(record.headers)
-    refused, headers, cut_from = None, list(record.headers), None
+    refused, headers, cut_from, missing = None, list(record.headers), None, None
     if split is not None:
         try:
             refused = DeadLetter.from_headers(list(split.added.items()))
@@ -121,9 +124,11 @@ def read_letter(record: Any) -> Letter:
             headers = split.original
             cut = split.added.get(CUT, b"")
             cut_from = int(cut) if cut.isdigit() else None
+            parts = split.added.get(CUT_PARTS)
+            missing = None if parts is None else parts.decode("utf-8", "replace")
     return Letter(
         record.topic, record.partition, record.offset, record.timestamp,
-        record.key, record.value, headers, refused, cut_from,
+        record.key, record.value, headers, refused, cut_from, missing,
     )  # fmt: skip
 
 

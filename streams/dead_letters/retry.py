@@ -158,10 +158,9 @@ class Retry:
         if letter.refused is None:
             raise _Impossible(letter.message)
         if letter.cut_from is not None:
-            raise _Impossible(
-                f"only the first {len(letter.value or b'')} of its {letter.cut_from} bytes were "
-                "kept; have its publisher send it again"
-            )
+            kept, had = len(letter.value or b""), letter.cut_from
+            left = letter.missing or f"only the first {kept} of its {had} bytes were kept"
+            raise _Impossible(f"{left}; have its publisher send it again")
         if letter.key is None and letter.value is None:
             raise _Impossible("it has neither key nor value")
         topic = letter.refused.topic

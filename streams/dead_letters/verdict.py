@@ -33,6 +33,14 @@ class Verdict(NamedTuple):
         return f"cannot be told: {self.why}"
 
 
+_ONLY_A_WORKER_KNOWS = {
+    Reason.BEYOND_MEMORY.value: "it was older than what is remembered of its customer, which only "
+    "a worker knows",
+    Reason.POISON.value: "it stopped workers; send it by force, once a version that can work on it "
+    "runs",
+}
+
+
 def judge(letter: Letter, value: bytes | None, settings: Settings, now: int) -> Verdict:
     """Judge a letter's record, with this value, as of now (milliseconds since 1970)."""
     if letter.refused is None:
@@ -49,8 +57,7 @@ def judge(letter: Letter, value: bytes | None, settings: Settings, now: int) -> 
         check_acceptable(event, now, now, settings.economics)
     except Refused as refused:
         return Verdict("refused", str(refused), event, customer)
-    if letter.reason == Reason.BEYOND_MEMORY:
-        why = "it was older than what is remembered of its customer, which only a worker knows"
+    if (why := _ONLY_A_WORKER_KNOWS.get(letter.reason)) is not None:
         return Verdict("unknown", why, event, customer)
     return Verdict("accepted", "", event, customer)
 

@@ -8,8 +8,10 @@ from contextlib import asynccontextmanager
 from time import monotonic
 from typing import Any, NamedTuple
 
+import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
+from models.oversized import OversizedBatch
 from streams.clients import started
 from streams.connection import Broker
 from streams.ends import log_ends
@@ -17,6 +19,8 @@ from streams.recording.bounds import BEGINNING, END, Bound
 from streams.recording.format import Recorded, RecordedTopic, Span
 from streams.recording.merge import Place, merged
 from streams.transport.headers import install
+
+log = structlog.get_logger(__name__)
 
 _FETCH_MILLISECONDS = 50
 _FETCH_BYTES = 1024 * 1024
@@ -132,6 +136,14 @@ class LiveSlice:
             if record.offset >= end or self._until.reached_by(record):
                 self._close(place)
                 return
+            if type(record.value) is OversizedBatch:
+                packed = record.value.packed
+                log.warning(
+                    "a batch of records is left out: workers refuse it as one dead letter",
+                    where=f"{record.topic}[{record.partition}]@{packed.first} to @{packed.last}",
+                    why=packed.limit,
+                )
+                continue
             if place not in self._begun:
                 if self._since.time is not None and not self._since.reached_by(record):
                     continue

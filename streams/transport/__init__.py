@@ -18,7 +18,7 @@ from faust.utils.urls import urllist
 from mode import CrashingSupervisor
 from yarl import URL
 
-from streams.transport import headers
+from streams.transport import headers, portions
 from streams.transport.batches import BatchMessage, RecordBatch, topic_partition
 from streams.transport.changelog import Progress
 from streams.transport.consumer import BatchConsumer, BatchDelivery
@@ -117,6 +117,7 @@ def batch_app(
     settings: those of `faust.App`; the ones on which the guarantee rests cannot be changed.
     """
     headers.install()
+    portions.install()
     app = BatchApp(
         name,
         **{

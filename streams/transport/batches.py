@@ -29,11 +29,13 @@ def origin_parts(origin: str) -> tuple[TP, int]:
 class RecordBatch:
     """Consecutive records of one topic-partition, as the consumer fetched them.
 
-    generation: how often the log of this name was replaced by another.
+    size: bytes that they hold; 0 where nobody measured. generation: how often the log of this name
+    was replaced by another.
     """
 
     tp: TP
     records: Sequence[Any]
+    size: int = 0
     generation: int = 0
 
     @property
@@ -53,7 +55,7 @@ class RecordBatch:
     def cut(self, number: int) -> tuple[RecordBatch, RecordBatch]:
         """Its first records, and the others; either may be empty."""
         first, others = self.records[:number], self.records[number:]
-        return replace(self, records=first), replace(self, records=others)
+        return replace(self, records=first, size=0), replace(self, records=others, size=0)
 
 
 def topic_partition(origin: str) -> TP:

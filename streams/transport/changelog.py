@@ -12,6 +12,7 @@ from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError, KafkaTimeoutError
 from faust.types import TP
 
+from models.oversized import OversizedBatch
 from streams.transport.batches import RecordBatch
 from streams.transport.frames import Mark, record_digest
 from streams.transport.table import PartitionedTable
@@ -25,6 +26,10 @@ _REPORT_SECONDS = 5.0
 _SILENCE_SECONDS = 10.0
 _POSITION_SECONDS = 1.0
 _ASK_AGAIN_SECONDS = 1.0
+
+
+class ForeignBatch(Exception):
+    """A changelog has a batch in it that cannot be read, so that the state would not be whole."""
 
 
 class Progress(NamedTuple):
@@ -117,6 +122,13 @@ class ChangelogReading:
                 records = records[1:]
         if not records:
             return
+        for record in records:
+            if type(record.value) is OversizedBatch:
+                raise ForeignBatch(
+                    f"{tp.topic}[{tp.partition}]@{record.value.packed.first} begins a compressed "
+                    f"batch that no worker wrote: {record.value.packed.limit}. Only workers may "
+                    "write to the changelog; restore it"
+                )
         self._starts.setdefault(tp, records[0].offset)
         self._table(tp).data.restore(RecordBatch(tp, records))
         self._positions[tp] = records[-1].offset + 1

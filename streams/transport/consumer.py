@@ -15,12 +15,15 @@ from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 from mode import Service
 
+from models.oversized import OversizedBatch
 from streams.transport.batches import BatchMessage, RecordBatch
 from streams.transport.guard import OutOfRange
 from streams.transport.lease import renew_by_answers
+from streams.transport.portions import IN_WORK_BYTES, POLL_BYTES, portion, weight
 from streams.transport.producer import DeliveryFailed
 
 _LOOK_SECONDS = 0.05
+_ROOM_SECONDS = 0.01
 _PLACE_SECONDS = 10.0
 """How long a rebalance may take to be noticed that has just begun."""
 
@@ -54,6 +57,7 @@ class BatchDelivery(Consumer):  # type: ignore[misc]
         timeout: float,  # noqa: ASYNC109 - Faust's signature
     ) -> AsyncIterator[tuple[TP, BatchMessage]]:
         """Yield one message per topic-partition that has new records."""
+        await self._room()
         try:
             fetched, active = await self._wait_next_records(timeout)
         except OffsetOutOfRangeError as error:
@@ -75,9 +79,10 @@ class BatchDelivery(Consumer):  # type: ignore[misc]
             if more:
                 records = records[:1]
             self.app.monitor.track_tp_end_offset(tp, self.highwater(tp))
-            message = BatchMessage(
-                RecordBatch(tp, records, self.app.generations.get(tp, 0)), generation
+            batch = RecordBatch(
+                tp, records, sum(map(weight, records)), self.app.generations.get(tp, 0)
             )
+            message = BatchMessage(batch, generation)
             self._expected[tp] = message.offset + 1
             if self.app.topics.acks_enabled_for(tp.topic):
                 self._in_work[tp].append(message)
@@ -102,13 +107,31 @@ class BatchDelivery(Consumer):  # type: ignore[misc]
         if self.app.guard is not None and not self.app.crashed:
             self.app.guard.at_rest()
 
+    async def _room(self) -> None:
+        """Wait while what is in work takes all the memory that it may."""
+        while self._bytes_in_work() >= IN_WORK_BYTES:
+            if self.should_stop or not self.flow_active:
+                return
+            await asyncio.sleep(_ROOM_SECONDS)
+
+    def _bytes_in_work(self) -> int:
+        size = 0
+        for queue in self._in_work.values():
+            for message in queue:
+                if message.acked:
+                    # Only its offset is needed until the next commit.
+                    message.value = None
+                else:
+                    size += message.value.size
+        return size
+
     async def _in_sequence(self, tp: TP, records: Sequence[Any]) -> Sequence[Any]:
         """The records that follow what was delivered; none if they have to be fetched again."""
         expected = self._expected.get(tp)
         if expected is None:
             await self._gone_or_crash(tp)
             return ()
-        first = records[0].offset
+        first = _first_offset(records[0])
         if first == expected:
             return records
         if first < expected:
@@ -213,6 +236,14 @@ class BatchDelivery(Consumer):  # type: ignore[misc]
         """Batches are longer than one offset: what Faust takes for a gap is none."""
 
 
+def _first_offset(record: Any) -> int:
+    """The offset where a record begins; one that stands for a whole batch has the batch's last."""
+    offset: int = record.offset
+    if type(record.value) is OversizedBatch:
+        return min(offset, record.value.packed.first)
+    return offset
+
+
 FETCH_WAIT_MILLISECONDS = 25
 """How long the broker may hold a fetch that finds nothing.
 
@@ -248,7 +279,8 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
 
     async def _fetch_records(self, *args: Any, **kwargs: Any) -> Any:
         try:
-            return await super()._fetch_records(*args, **kwargs)
+            with portion(POLL_BYTES):
+                return await super()._fetch_records(*args, **kwargs)
         except NoOffsetForPartitionError:
             # A rebalance has just given partitions, and whoever recovers them will put them to
             # their place; without a reset strategy aiokafka has nothing to do about it meanwhile.

@@ -1,21 +1,34 @@
-"""Header names that are not UTF-8 must not stop a consumer.
+"""What aiokafka cannot read, or must not, does not stop a consumer.
 
 Kafka stores header names as bytes; aiokafka decodes them while it unpacks a fetch, and raises on
 those that are no UTF-8. One such record would stop every worker that comes to it. Here a batch of
 records that fails so is read again, with what cannot be decoded written as backslash escapes.
+
+A compressed batch that unpacks too far is read as one record, whose value is the batch itself.
 """
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Final, NamedTuple
 
 from aiokafka.consumer import fetcher
 from aiokafka.record.default_records import _DefaultRecordBatchPy
 from aiokafka.record.memory_records import MemoryRecords
 
+from models.oversized import OversizedBatch, Packed
+from streams.transport import unpacking
+
 _LENGTH_AT = 8
 _AFTER_LENGTH = 12
+_MAGIC_AT = 16
+
+_HEAD: Final = struct.Struct(">qiibIhiqqqhii")
+"""A batch's first fields, from its first offset to its number of records."""
+
+_OLD_ATTRIBUTES_AT = 17
+_CODECS: Final = {1: "gzip", 2: "snappy", 3: "lz4", 4: "zstd"}
 
 
 class _ForgivingBytes(bytes):
@@ -40,8 +53,34 @@ class _ForgivingBatch(_DefaultRecordBatchPy):  # type: ignore[misc]
         super().__setattr__(name, _ForgivingBuffer(value) if name == "_buffer" else value)
 
 
+class _Sealed(NamedTuple):
+    """A record that stands for a batch which is not unpacked."""
+
+    offset: int
+    timestamp: int
+    timestamp_type: int
+    value: OversizedBatch
+    key: None = None
+    checksum: None = None
+    headers: tuple[tuple[str, bytes], ...] = ()
+
+
+def _sealed(data: bytes, next_offset: int, limit: str) -> _Sealed:
+    """The record for a batch; limit: why it is not unpacked."""
+    last = next_offset - 1
+    if data[_MAGIC_AT] >= 2:
+        first, *_, attributes, _, _, timestamp, _, _, _, count = _HEAD.unpack_from(data)
+        records: int | None = count
+    else:
+        # A message of the old format that holds others; it has no time that is always there.
+        first, attributes, timestamp, records = last, data[_OLD_ATTRIBUTES_AT], 0, None
+    codec = _CODECS.get(attributes & 7, "an unknown codec")
+    value = OversizedBatch.of(data, Packed(first, last, records, codec, limit))
+    return _Sealed(last, timestamp, int(bool(attributes & 8)), value)
+
+
 class _Batch:
-    """A record batch as aiokafka has it, and its bytes in case a header name cannot be decoded."""
+    """A record batch as aiokafka has it, and its bytes in case it cannot be read so."""
 
     def __init__(self, batch: Any, data: memoryview) -> None:
         self._batch = batch
@@ -64,6 +103,8 @@ class _Batch:
             for number, record in enumerate(again):
                 if number >= read:
                     yield record
+        except unpacking.UnpacksTooFar as error:
+            yield _sealed(bytes(self._data), self._batch.next_offset, str(error))
 
 
 class ForgivingRecords:
@@ -93,5 +134,6 @@ class ForgivingRecords:
 
 
 def install() -> None:
-    """Have every aiokafka consumer of this process read records forgivingly."""
+    """Have every aiokafka consumer of this process read records so."""
+    unpacking.install()
     fetcher.MemoryRecords = ForgivingRecords

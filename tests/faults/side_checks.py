@@ -7,7 +7,15 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 
-from models.contracts.dead_letters import CUT, EXCEPTION, OFFSET, PARTITION, PREFIX, TOPIC
+from models.contracts.dead_letters import (
+    CUT,
+    CUT_PARTS,
+    EXCEPTION,
+    OFFSET,
+    PARTITION,
+    PREFIX,
+    TOPIC,
+)
 from tests.faults.observer import RedisState
 from tests.faults.reckoner import REKEYED, Expected, Refusal
 from tests.faults.verdict import KafkaRecord, Verdict, where
@@ -81,7 +89,7 @@ def _read_letter(letter: KafkaRecord) -> tuple[Refusal, tuple[bytes, ...]]:
     original = tuple(
         (name, value)
         for name, value in letter.headers
-        if not name.startswith(PREFIX) and name not in (REKEYED, CUT)
+        if not name.startswith(PREFIX) and name not in (REKEYED, CUT, CUT_PARTS)
     )
     reason = added.get(EXCEPTION, b"").decode().removeprefix("clv.refused.")
     refusal = Refusal(letter.key, letter.value or b"", original, reason)

@@ -124,6 +124,7 @@ def test_mutated_events_give_an_event_or_a_refusal(seed: int) -> None:
         Reason.FUTURE,
         Reason.NO_EXCHANGE_RATE,
         Reason.BEYOND_MEMORY,
+        Reason.POISON,
     }
     assert seen >= set(Reason) - by_the_shop - {Reason.TOO_LARGE} | {None}
 

@@ -8,7 +8,13 @@ from hypothesis import strategies as st
 
 from models.aggregate.absorb import absorb
 from models.aggregate.fold import fold, merge
-from models.aggregate.record import Guest, UnreadableRecord, decode_record, encode_record
+from models.aggregate.record import (
+    CustomerRecord,
+    Guest,
+    UnreadableRecord,
+    decode_record,
+    encode_record,
+)
 from models.aggregate.state import Aggregate
 from models.aggregate.summary import Summary
 from models.context import Context
@@ -16,9 +22,9 @@ from models.contracts import decode
 from models.customers import Fate
 from models.economics import Economics
 from models.engine import exchange, process
-from models.identities import MOST_GUEST_BYTES
-from models.identity import Absorb, encode_message
-from models.routing import ROUTE, Route
+from models.identities import MOST_GUEST_BYTES, MOST_STATIONS
+from models.identity import Absorb, Release, Return, decode_message, encode_message
+from models.routing import ROUTE, Route, route_header
 
 from .events import (
     KafkaRecord,
@@ -306,4 +312,28 @@ def test_a_message_for_somebody_who_lives_elsewhere_is_passed_on():
     record = absorbing(1)
     outputs = exchange({}, "identity/0", [record], CONTEXT, at_home=lambda _key: False)
     assert outputs.messages == [(b"bea", record.value)]
+    assert outputs.records == {}
+
+
+@pytest.mark.parametrize("message", ["event", "release", "state"])
+def test_what_follows_a_long_chain_of_merges_ends_as_a_letter_and_nobody_is_lost(message):
+    chain = tuple(f"c{number}" for number in range(MOST_STATIONS))
+    closed = CustomerRecord(folded([placed("o", 1)], ECONOMICS), 2, into="zoe", merged_at=5)
+    states = {b"bea": encode_record(closed)}
+    if message == "event":
+        route = route_header(Route("orders/0", 1, via=chain))
+        value = body("order.placed", {"customer_id": "c0", **order(1, 1)})
+        record = KafkaRecord(0, NOW, b"bea", value, (route,))
+        outputs = process(states, "rerouted/0", [record], CONTEXT, now=NOW, rerouted=True)
+    else:
+        sent = (
+            Release("ann", 7, chain)
+            if message == "release"
+            else Absorb("ann", Aggregate(), 1, Guest(1, 7), {}, chain)
+        )
+        record = KafkaRecord(0, NOW, b"bea", encode_message(sent))
+        outputs = exchange(states, "identity/0", [record], CONTEXT)
+    assert outputs.reasons() == {"beyond-memory": 1}
+    returned = [(key, decode_message(value)) for key, value in outputs.messages]
+    assert returned == ([(b"ann", Return("c0", 7))] if message == "state" else [])
     assert outputs.records == {}

@@ -39,7 +39,7 @@ async def test_workers_share_the_partitions_and_all_topics_of_one_go_together() 
         assert set.union(*shares) == {0, 1, 2, 3}
         for worker, share in zip(topology.workers, shares, strict=True):
             topics = {tp.topic for tp in owned(worker)}
-            assert len(topics) == 6
+            assert len(topics) == 7
             assert owned(worker) == {TP(topic, number) for topic in topics for number in share}
 
 

@@ -105,9 +105,12 @@ class TestTopic:
         assert told.outcome is Outcome.IMPOSSIBLE
         assert "first 3 of its 5000000 bytes" in told.why
 
-    async def test_what_was_too_old_is_sent_by_force_only(self, tmp_path: Path):
+    @pytest.mark.parametrize("reason", [Reason.BEYOND_MEMORY, Reason.POISON])
+    async def test_what_only_a_worker_can_judge_is_sent_by_force_only(
+        self, tmp_path: Path, reason: Reason
+    ):
         event = order("c1", "o1")
-        headers = refused_headers(Reason.BEYOND_MEMORY, topic="{orders}")
+        headers = refused_headers(reason, topic="{orders}")
         async with letters_at(tmp_path, (0, event.key, event.value, headers)) as service:
             [told] = await send(service)
             assert told.outcome is Outcome.REFUSED
@@ -137,7 +140,7 @@ class TestTopic:
             "field": "data.total", "message": "data.total is 1; allowed: text",
             "customer": raw.decode("utf-8", "backslashreplace"), "type": None, "event_id": None,
             "from": f"{topics.orders}[0]@5", "retried": False, "retried_from": [],
-            "corrected": [], "cut_from": None, "key": shown_raw, "value": shown_raw,
+            "corrected": [], "cut_from": None, "cut": None, "key": shown_raw, "value": shown_raw,
             "headers": [
                 {"name": "h", "value": shown_raw}, {"name": "t", "value": {"text": "text"}},
             ],

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
+from structlog.testing import capture_logs
 
 from streams.cli.record_options import topics_at_broker
 from streams.clients import started
@@ -30,6 +31,7 @@ from streams.settings import Settings
 from streams.topics import prepare_topics
 from tests.servers.broker import BOTH, running_broker
 from tests.test_streams.service.cluster import delete_topics, own_names
+from tests.test_streams.transport.packed import packed_batch, publish_batch
 
 HEADERS = [("a", b"1"), ("a", None), ("", b"\xff")]
 
@@ -294,3 +296,18 @@ async def test_a_topic_that_is_missing_is_named(tmp_path: Path):
         _, said = await asyncio.wait_for(process.communicate(), 60)
     assert process.returncode == 1
     assert settings.topics.orders.encode() in said
+
+
+async def test_a_batch_that_unpacks_too_far_is_left_out_with_a_warning(tmp_path: Path):
+    async with service() as (settings, connection):
+        orders = settings.topics.orders
+        await publish(connection, orders, 0, [(1_000, b"k", b"before", [])])
+        data = packed_batch("zstd", 40, bytes(1_000_000))
+        await publish_batch(connection.servers, orders, 0, data)
+        await publish(connection, orders, 0, [(2_000, b"k", b"after", [])])
+        with capture_logs() as logs:
+            await taken(settings, connection, tmp_path / "a")
+        found = list(Recording(tmp_path / "a").records())
+    assert [(r.offset, r.value) for r in found] == [(0, b"before"), (41, b"after")]
+    [said] = [line for line in logs if "left out" in line["event"]]
+    assert said["where"] == f"{orders}[0]@1 to @40"

@@ -10,9 +10,10 @@ from aiokafka.errors import KafkaTimeoutError, LeaderNotAvailableError, UnknownE
 from faust.types import TP
 from structlog.testing import capture_logs
 
+from models.oversized import OversizedBatch, Packed
 from streams.testing.broker import Record
 from streams.transport import RecordBatch, changelog
-from streams.transport.changelog import ChangelogReading
+from streams.transport.changelog import ChangelogReading, ForeignBatch
 from streams.transport.frames import Mark, record_digest
 
 LOG = TP("app-customers-changelog", 0)
@@ -150,3 +151,18 @@ async def test_a_log_that_lost_its_end_meanwhile_is_read_to_where_it_ends_now():
 async def test_an_answer_that_will_not_change_ends_the_recovery():
     with pytest.raises(UnknownError):
         await read(Leader(written=1, highwater=1, refusals=[UnknownError()]))
+
+
+async def test_a_batch_that_cannot_be_read_is_no_state_and_an_error(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    packed = Packed(1, 3, 3, "gzip", "it unpacks to more than 33554432 bytes")
+    sealed = Record(*LOG, 3, None, OversizedBatch.of(b"packed", packed))
+    leader = Leader(4, 4)
+
+    async def getmany(**_: Any) -> dict[TP, list[Record]]:
+        return {LOG: [record(0), sealed]}
+
+    monkeypatch.setattr(leader, "getmany", getmany)
+    with pytest.raises(ForeignBatch, match=r"app-customers-changelog\[0\]@1 begins a compressed"):
+        await read(leader)
