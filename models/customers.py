@@ -186,7 +186,7 @@ class Batch:
         """The record of somebody who is not there: new, or what an erasure left."""
         left = self.states.get(forgotten_key(key, self.context.erasure_key))
         if left is None:
-            return CustomerRecord()
+            return CustomerRecord(version=self.context.first_version)
         forgotten = decode_forgotten(left)
         return CustomerRecord(
             version=forgotten.version,

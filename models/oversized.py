@@ -42,7 +42,7 @@ def check_unpacked(value: bytes | None, origin: str) -> None:
     if type(value) is not OversizedBatch:
         return
     packed = value.packed
-    topic, _, partition = origin.rpartition("/")
+    topic, _, partition = origin.partition("#")[0].rpartition("/")
     count = "records" if packed.records is None else f"{packed.records} records"
     raise Refused(
         Reason.TOO_LARGE,

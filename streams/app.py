@@ -8,6 +8,8 @@ from typing import Any
 import faust
 from faust.types import TP
 
+from streams.basis.keeper import Keeper
+from streams.basis.logs import Logs
 from streams.cache import CacheWriter
 from streams.connection import Broker
 from streams.parameters import ParameterFeed
@@ -25,10 +27,13 @@ def build_app(
     cache: CacheWriter,
     *,
     now: Callable[[], int] | None = None,
+    logs: Logs | None = None,
+    has_basis: bool = False,
 ) -> tuple[faust.App, Pipeline]:
     """The app and its pipeline; agents for the input topics, for identities and for the clock.
 
-    now: milliseconds since 1970; none: the wall clock.
+    now: milliseconds since 1970; none: the wall clock. logs: what the state is compared with; none:
+    nothing is. has_basis: what `check_start` returned.
     """
     app = batch_app(
         settings.app_id,
@@ -46,8 +51,18 @@ def build_app(
     )
     app.one_by_one = frozenset({settings.topics.clock})
     table = app.Table(TABLE_NAME, partitions=partitions)
+    keeper = None
+    if logs is not None:
+        keeper = Keeper(app, table, settings, logs, partitions=partitions, has_basis=has_basis)
     pipeline = Pipeline(
-        app, table, settings, partitions=partitions, feed=feed, cache=cache, now=now
+        app,
+        table,
+        settings,
+        partitions=partitions,
+        feed=feed,
+        cache=cache,
+        now=now,
+        keeper=keeper,
     )
 
     async def fold(stream: Any) -> None:

@@ -27,7 +27,7 @@ from pydantic import ValidationError
 
 from models.acceptance import FUTURE_TOLERANCE
 from models.aggregate.fold import milliseconds
-from models.aggregate.record import ERASURE_KEY, erasure_fingerprint
+from models.aggregate.record import BASIS_KEY, ERASURE_KEY, erasure_fingerprint
 from models.context import Context
 from models.contracts import Reason, Refused
 from models.contracts.clock import Tick
@@ -35,6 +35,7 @@ from models.customers import Fate
 from models.engine import advance, exchange, process
 from models.outputs import DeadLetter, Outputs, Record
 from models.oversized import check_unpacked
+from streams.basis.keeper import Keeper
 from streams.cache import CacheWriter
 from streams.counts import Counts
 from streams.outgoing import (
@@ -118,7 +119,7 @@ class _Work(NamedTuple):
 class Pipeline:
     """Works on batches for the agents of one app.
 
-    now: milliseconds since 1970; none: the wall clock.
+    now: milliseconds since 1970; none: the wall clock. keeper: of what the state was built on.
     """
 
     def __init__(
@@ -131,6 +132,7 @@ class Pipeline:
         feed: ParameterFeed,
         cache: CacheWriter,
         now: Callable[[], int] | None = None,
+        keeper: Keeper | None = None,
     ) -> None:
         self.app = app
         self.partitions = partitions
@@ -139,6 +141,7 @@ class Pipeline:
         self.economics = settings.economics
         self.feed = feed
         self.cache = cache
+        self.keeper = keeper
         self.now = _now if now is None else now
         self.counts = Counts()
         self.in_work = 0
@@ -201,7 +204,7 @@ class Pipeline:
             self._states(batch.tp.partition),
             batch.origin,
             batch.records,
-            self._context(),
+            self._context(batch),
             now=self.now(),
             rerouted=batch.tp.topic == self.topics.rerouted,
             at_home=lambda key: self._is_home(key, batch.tp.partition),
@@ -213,7 +216,7 @@ class Pipeline:
             self._states(batch.tp.partition),
             batch.origin,
             batch.records,
-            self._context(),
+            self._context(batch),
             at_home=lambda key: self._is_home(key, batch.tp.partition),
             fates=self._fate,
         )
@@ -279,7 +282,7 @@ class Pipeline:
                 chunk,
                 batch.origin,
                 record.offset,
-                self._context(),
+                self._context(batch),
                 as_of=as_of,
                 fates=self._fate,
             )
@@ -288,8 +291,14 @@ class Pipeline:
             yield from self._poison.scored(batch, record, chunk, score)
         self.counts.ticks += 1
 
-    def _context(self) -> Context:
-        return Context(self.economics, self.feed.current, erasure_key=self._erasure_key)
+    def _context(self, batch: RecordBatch) -> Context:
+        first = 0 if self.keeper is None else self.keeper.first_version(batch.tp.partition)
+        return Context(
+            self.economics,
+            self.feed.current,
+            erasure_key=self._erasure_key,
+            first_version=first,
+        )
 
     def _states(self, partition: int) -> Mapping[bytes, bytes]:
         """The records of a partition, written under the same secret as ours.
@@ -315,6 +324,8 @@ class Pipeline:
             return Fate.TOLD
         if offset < progress.handed_over:
             return Fate.UNDER_WAY
+        if self.keeper is not None and self.keeper.is_former(origin):
+            return Fate.TOLD if self.keeper.was_committed(origin, offset) else Fate.UNKNOWN
         return Fate.TOLD if offset < self._committed_to(origin) else Fate.UNKNOWN
 
     def _committed_to(self, origin: str) -> int:
@@ -337,6 +348,9 @@ class Pipeline:
         partition = batch.tp.partition
         if outputs.records and ERASURE_KEY not in self.table.partition(partition):
             outputs.records[ERASURE_KEY] = erasure_fingerprint(self._erasure_key)
+        basis = None if self.keeper is None else self.keeper.refreshed(batch)
+        if basis is not None:
+            outputs.records[BASIS_KEY] = basis
         self.table.update_partition(partition, outputs.records)
         progress = self._progress[batch.origin]
         if end is not None:

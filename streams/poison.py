@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any, Final, NoReturn
 
 import msgspec
@@ -131,7 +132,7 @@ class Poison:
         Exception
             the error itself, when no single record is to blame.
         """
-        number = _culprit(batch.records, lambda some: work(RecordBatch(batch.tp, some)), error)
+        number = _culprit(batch.records, lambda some: work(replace(batch, records=some)), error)
         if number is None:
             raise error
         if number:

@@ -96,17 +96,27 @@ def _common_count(settings: Settings, counts: Mapping[str, int]) -> int:
     together = {topic.name for topic in plan(settings)} - {settings.topics.models}
     known = {name: count for name, count in counts.items() if name in together}
     if len(set(known.values())) > 1:
-        raise TopicsUnusable(_mismatch(known))
+        raise TopicsUnusable(_mismatch(known, changelog_topic(settings)))
     return next(iter(known.values()), settings.partitions)
 
 
-def _mismatch(counts: Mapping[str, int]) -> str:
+def uneven(counts: Mapping[str, int], changelog: str) -> str:
+    """What to do about topics with different partition counts, which have no state or have one."""
+    if changelog in counts:
+        most = max(counts.values())
+        return (
+            "stop all workers and run "
+            f"`clv partitions grow {most}`, which gives all one count and moves the customers"
+        )
+    return "make new topics with one count, and name them by CLV_TOPICS__…"
+
+
+def _mismatch(counts: Mapping[str, int], changelog: str) -> str:
     listed = ", ".join(f"{name}: {count}" for name, count in sorted(counts.items()))
     return (
         f"these topics must have the same number of partitions, but have {listed}. A customer's "
-        "events of all topics are worked on together, in one partition. Make new topics with one "
-        "count, name them by CLV_TOPICS__…, and give the service a new CLV_APP_ID: under the old "
-        "one their offsets would look like replays"
+        f"events of all topics are worked on together, in one partition. To do: "
+        f"{uneven(counts, changelog)}"
     )
 
 

@@ -8,11 +8,15 @@ import signal
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from time import monotonic
+from typing import TypeVar
 
 import faust
 import structlog
 
 from streams.app import build_app
+from streams.basis.findings import LOST, BasisLost
+from streams.basis.logs import kafka_logs
+from streams.basis.start import check_start
 from streams.cache import CacheWriter, KafkaUpdates, ScoreCache, check_server, connect
 from streams.claims import claim_outputs
 from streams.connection import Broker
@@ -34,6 +38,8 @@ from streams.topics import prepare_topics
 from streams.transport.lease import FENCED, LeaseLost
 
 log = structlog.get_logger(__name__)
+
+Cause = TypeVar("Cause", bound=BaseException)
 
 GARBAGE_THRESHOLD = 200_000
 """New objects between collections: a batch makes as many, none of them in cycles. With Python's
@@ -57,33 +63,57 @@ class WorkerBroken(Exception):
 async def running_app(
     settings: Settings, broker: Broker, redis_url: str, observer: Observer | None = None
 ) -> AsyncIterator[tuple[faust.App, Pipeline]]:
-    """A started app with everything it needs, stopped at the end; an observer watches it."""
-    partitions = await prepare_topics(settings, broker)
-    await claim_outputs(settings, broker)
-    redis = connect(redis_url, settings.redis_security)
-    try:
+    """A started app with everything it needs, stopped at the end; an observer watches it.
+
+    Raises BasisLost when the broker has lost or changed what the state rests on.
+    """
+    await broker.check()
+    async with AsyncExitStack() as stack:
+        logs = await stack.enter_async_context(kafka_logs(broker, settings.app_id))
+        has_basis = await check_start(settings, logs)
+        partitions = await prepare_topics(settings, broker)
+        await claim_outputs(settings, broker)
+        redis = connect(redis_url, settings.redis_security)
+        stack.push_async_callback(redis.aclose)
         cached = ScoreCache(redis, settings.redis_prefix, settings.app_id)
         await check_server(cached, redis_url)
-        async with (
+        feed = await stack.enter_async_context(
             ParameterFeed(
                 settings.topics.models, settings.economics.currency, **broker.client_options()
-            ) as feed,
+            )
+        )
+        cache = await stack.enter_async_context(
             CacheWriter(
                 cached,
                 KafkaUpdates(settings.topics.updates, **broker.client_options()),
-            ) as cache,
-        ):
-            app, pipeline = build_app(settings, broker, partitions, feed, cache)
-            app.finalize()
-            if observer is not None:
-                observer.attach(app, pipeline)
+            )
+        )
+        app, pipeline = build_app(
+            settings, broker, partitions, feed, cache, logs=logs, has_basis=has_basis
+        )
+        app.finalize()
+        if observer is not None:
+            observer.attach(app, pipeline)
+        async with _watching(pipeline):
             try:
                 await app.start()
                 yield app, pipeline
             finally:
                 await app.stop()
+
+
+@asynccontextmanager
+async def _watching(pipeline: Pipeline) -> AsyncIterator[None]:
+    """Look at the topics meanwhile; what is found makes the app crash."""
+    if pipeline.keeper is None:
+        yield
+        return
+    watching = asyncio.create_task(pipeline.keeper.watch(), name="basis")
+    try:
+        yield
     finally:
-        await redis.aclose()
+        watching.cancel()
+        await asyncio.wait([watching])
 
 
 async def run_worker(settings: Settings, broker: Broker, redis_url: str) -> None:
@@ -118,7 +148,7 @@ async def run_worker(settings: Settings, broker: Broker, redis_url: str) -> None
                 error=repr(observer.crash_reason),
                 waiting=stacks(),
             )
-            end_process(FENCED if _is_fenced(observer.crash_reason) else 1)
+            end_process(_status(observer.crash_reason))
         if not (await asyncio.wait({working}, timeout=START_SECONDS))[0]:
             log.critical(
                 "the worker was to stop and did not; it is ended",
@@ -128,7 +158,10 @@ async def run_worker(settings: Settings, broker: Broker, redis_url: str) -> None
             end_process(STOP_HUNG)
     if not working.cancelled():
         error = working.exception()
-        if error is not None and _is_fenced(error):
+        if (lost := _cause(error, BasisLost)) is not None:
+            log.critical("Kafka has lost or changed what the state rests on", found=str(lost))
+            end_process(LOST)
+        if error is not None and _cause(error, LeaseLost) is not None:
             log.critical(
                 "the consumer group had given this worker up; it ends, to be started again",
                 error=str(error),
@@ -141,16 +174,23 @@ async def run_worker(settings: Settings, broker: Broker, redis_url: str) -> None
     log.info("worker stopped")
 
 
-def _is_fenced(error: BaseException | None) -> bool:
-    """Whether an error, or what led to it, is that the group gave the worker up."""
+def _status(error: BaseException | None) -> int:
+    """The exit status after a crash."""
+    if _cause(error, BasisLost) is not None:
+        return LOST
+    return 1 if _cause(error, LeaseLost) is None else FENCED
+
+
+def _cause(error: BaseException | None, kind: type[Cause]) -> Cause | None:
+    """The error of this kind that an error is, or came from."""
     seen: list[BaseException] = []
     # Faust raises errors from themselves.
     while error is not None and error not in seen:
-        if isinstance(error, LeaseLost):
-            return True
+        if isinstance(error, kind):
+            return error
         seen.append(error)
         error = error.__cause__
-    return False
+    return None
 
 
 def _leave_on_signals(leaving: asyncio.Event) -> None:

@@ -20,6 +20,9 @@ _FORGOTTEN: Final = _OTHER + b"forgotten/"
 ERASURE_KEY: Final = _OTHER + b"erasure-key"
 """Key of the record that says by which secret a partition's forgotten customers are remembered."""
 
+BASIS_KEY: Final = _OTHER + b"basis"
+"""Key of the record that says what a partition's state was computed from: `streams.basis`."""
+
 
 class UnreadableRecord(Exception):
     """A stored record cannot be read: written by a newer version, or damaged.

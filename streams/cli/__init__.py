@@ -11,8 +11,10 @@ from aiokafka.errors import KafkaError
 from redis.exceptions import RedisError
 
 from models.btyd import FitError
+from streams.basis.findings import BasisLost
 from streams.cache import RedisUnusable
 from streams.claims import OutputsClaimed
+from streams.cli.accept_loss import accept_loss
 from streams.cli.backfill import backfill
 from streams.cli.claims import claims
 from streams.cli.console import CommandError, err
@@ -59,6 +61,7 @@ for command in (
     top,
     segments,
     doctor,
+    accept_loss,
     rebuild_cache,
     record,
     replay,
@@ -78,6 +81,7 @@ _SPEAKING = (
     EmbeddedServerError,
     TopicsUnusable,
     OutputsClaimed,
+    BasisLost,
     SecurityUnusable,
     BrokerUnusable,
     RedisUnusable,

@@ -15,6 +15,7 @@ from streams.settings import Settings
 from streams.testing.broker import MemoryBroker
 from streams.testing.cache import MemoryScoreCache
 from streams.testing.group import MemoryGroup
+from streams.testing.logs import MemoryLogs
 from streams.testing.parameters import MemoryParameters
 from streams.testing.recovering import MemoryRecovery
 from streams.testing.tasks import Tasks
@@ -52,6 +53,7 @@ class MemoryWorker:
             cast("ParameterFeed", around.feed),
             self.cache_writer,
             now=around.now,
+            logs=MemoryLogs(around.broker),
         )
         app: Any = self.app
         app.transport = BatchMemoryTransport(app, around.broker, around.group)

@@ -7,11 +7,13 @@ an ordinary `faust.App` that uses it.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
 import faust
 from faust.transport.drivers import aiokafka as driver
+from faust.types import TP
 from faust.utils.urls import urllist
 from mode import CrashingSupervisor
 from yarl import URL
@@ -21,6 +23,7 @@ from streams.transport.batches import BatchMessage, RecordBatch, topic_partition
 from streams.transport.changelog import Progress
 from streams.transport.consumer import BatchConsumer, BatchDelivery
 from streams.transport.durable import DurableStore
+from streams.transport.guard import Guard, OutOfRange
 from streams.transport.lease import Lease, LeaseLost
 from streams.transport.producer import (
     Delivery,
@@ -44,8 +47,10 @@ __all__ = [
     "Delivery",
     "DeliveryFailed",
     "DurableStore",
+    "Guard",
     "Lease",
     "LeaseLost",
+    "OutOfRange",
     "OutgoingRecord",
     "PartitionedStore",
     "PartitionedTable",
@@ -76,6 +81,15 @@ class BatchApp(faust.App):  # type: ignore[misc]
 
     state_dir: Path | None = None
     """Where copies of the tables are kept, so that a restart reads only what is new."""
+
+    guard: Guard | None = None
+    """What watches over the logs; none: nothing does."""
+
+    may_commit = True
+    """Whether offsets may still be committed; not so once the state does not fit the logs."""
+
+    generations: Mapping[TP, int] = {}
+    """How often the logs of assigned partitions were replaced, of those that were."""
 
     def _create_directories(self) -> None:
         """None of Faust's own."""

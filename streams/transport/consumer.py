@@ -8,6 +8,8 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from time import monotonic
 from typing import Any
 
+from aiokafka.consumer.fetcher import OffsetResetStrategy
+from aiokafka.errors import NoOffsetForPartitionError, OffsetOutOfRangeError
 from faust.transport.consumer import Consumer, ensure_TP
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
@@ -15,6 +17,7 @@ from mode import Service
 
 from models.oversized import OversizedBatch
 from streams.transport.batches import BatchMessage, RecordBatch
+from streams.transport.guard import OutOfRange
 from streams.transport.lease import renew_by_answers
 from streams.transport.portions import IN_WORK_BYTES, POLL_BYTES, portion, weight
 from streams.transport.producer import DeliveryFailed
@@ -55,7 +58,10 @@ class BatchDelivery(Consumer):  # type: ignore[misc]
     ) -> AsyncIterator[tuple[TP, BatchMessage]]:
         """Yield one message per topic-partition that has new records."""
         await self._room()
-        fetched, active = await self._wait_next_records(timeout)
+        try:
+            fetched, active = await self._wait_next_records(timeout)
+        except OffsetOutOfRangeError as error:
+            raise await self._out_of_range(error) from error
         if not fetched or self.should_stop:
             return
         generation = self.app.consumer_generation_id
@@ -73,7 +79,9 @@ class BatchDelivery(Consumer):  # type: ignore[misc]
             if more:
                 records = records[:1]
             self.app.monitor.track_tp_end_offset(tp, self.highwater(tp))
-            batch = RecordBatch(tp, records, sum(map(weight, records)))
+            batch = RecordBatch(
+                tp, records, sum(map(weight, records)), self.app.generations.get(tp, 0)
+            )
             message = BatchMessage(batch, generation)
             self._expected[tp] = message.offset + 1
             if self.app.topics.acks_enabled_for(tp.topic):
@@ -81,6 +89,23 @@ class BatchDelivery(Consumer):  # type: ignore[misc]
             yield tp, message
             if more:
                 await self._fetch_again(tp)
+
+    async def _out_of_range(self, error: OffsetOutOfRangeError) -> Exception:
+        positions = {TP(*tp): offset for tp, offset in error.args[0].items()}
+        if self.app.guard is not None:
+            reason: Exception = await self.app.guard.out_of_range(positions)
+            return reason
+        listed = ", ".join(f"{tp.topic}[{tp.partition}]@{at}" for tp, at in positions.items())
+        return OutOfRange(
+            f"{listed} is outside of the log: records were deleted before they were read, or the "
+            "log lost its end"
+        )
+
+    async def wait_empty(self) -> None:
+        """Finish and commit what is in work."""
+        await super().wait_empty()
+        if self.app.guard is not None and not self.app.crashed:
+            self.app.guard.at_rest()
 
     async def _room(self) -> None:
         """Wait while what is in work takes all the memory that it may."""
@@ -136,6 +161,11 @@ class BatchDelivery(Consumer):  # type: ignore[misc]
         """The offset that is committed for a topic-partition of this worker; 0 if there is none."""
         return self._committed_offset.get(tp) or 0
 
+    async def go_on_from(self, tp: TP, offset: int) -> None:
+        """Read on from here: what lies before it is gone, and need not be read."""
+        self._expected[tp] = offset
+        await self.seek(tp, offset)
+
     async def _fetch_again(self, tp: TP) -> None:
         """Go back to what was not delivered: where nothing new arrives, nobody would miss it."""
         expected = self._expected.get(tp)
@@ -182,6 +212,8 @@ class BatchDelivery(Consumer):  # type: ignore[misc]
             self._gaps.pop(tp, None)
 
     async def _commit_offsets(self, offsets: Mapping[TP, int], **kwargs: Any) -> bool:
+        if not self.app.may_commit:
+            return False
         try:
             committed: bool = await super()._commit_offsets(offsets, **kwargs)
         except DeliveryFailed as error:
@@ -226,12 +258,11 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
     async def on_start(self) -> None:
         """Start the consumer; what its group answers renews the lease from now on."""
         await super().on_start()
+        consumer = self._ensure_consumer()
+        # A position outside of its log is an error: else reading goes on elsewhere, in silence.
+        consumer._fetcher._default_reset_strategy = OffsetResetStrategy.NONE  # noqa: SLF001
         if not self.app.client_only:
-            renew_by_answers(self.app.lease, self._ensure_consumer())
-
-    async def _fetch_records(self, *args: Any, **kwargs: Any) -> Any:
-        with portion(POLL_BYTES):
-            return await super()._fetch_records(*args, **kwargs)
+            renew_by_answers(self.app.lease, consumer)
 
     async def seek_in_thread(self, partition: TP, offset: int) -> None:
         """Go to an offset, in the thread that reads; not at all if the partition is gone.
@@ -245,6 +276,16 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
         consumer = self._ensure_consumer()
         if partition in consumer.assignment():
             consumer.seek(partition, offset)
+
+    async def _fetch_records(self, *args: Any, **kwargs: Any) -> Any:
+        try:
+            with portion(POLL_BYTES):
+                return await super()._fetch_records(*args, **kwargs)
+        except NoOffsetForPartitionError:
+            # A rebalance has just given partitions, and whoever recovers them will put them to
+            # their place; without a reset strategy aiokafka has nothing to do about it meanwhile.
+            await asyncio.sleep(_LOOK_SECONDS)
+            return {}
 
     def _create_worker_consumer(self, transport: Any) -> Any:
         consumer = super()._create_worker_consumer(transport)

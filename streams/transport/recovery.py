@@ -99,6 +99,8 @@ class BulkRecovery(Recovery):  # type: ignore[misc]
                     {tp for tp in assignment if not self._is_changelog_tp(tp)}
                 )
                 await consumer.perform_seek()
+                if self.app.guard is not None and not self._overtaken(rebalance):
+                    await self.app.guard.before_flow()
         except Exception as error:
             if not self._overtaken(rebalance):
                 raise

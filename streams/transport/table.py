@@ -279,6 +279,15 @@ class PartitionedTable(faust.Table):  # type: ignore[misc]
         self.data.will_send(partition, len(items))
         apply(self.data.partition(partition), items)
 
+    def put(self, partition: int, items: Changes) -> list[asyncio.Future[Any]]:
+        """Set keys outside of stream iteration, and send them; returns the deliveries.
+
+        For keys that no stream writes at the same time, of a partition of this worker.
+        """
+        self.data.will_send(partition, len(items))
+        apply(self.data.partition(partition), items)
+        return self.send_items(partition, items)
+
     def send_items(self, partition: int, items: Changes) -> list[asyncio.Future[Any]]:
         """Send keys and values, or none for keys that are gone; returns the deliveries."""
         rows = list(items.items())

@@ -17,7 +17,7 @@ from streams.settings import Settings
 from streams.topics import prepare_topics
 from streams.transport import batch_app
 from streams.transport.lease import FENCED, LeaseLost
-from streams.worker import _is_fenced
+from streams.worker import _cause, _status
 
 ROOT = Path(__file__).parents[2]
 TIME = datetime(2026, 3, 1, tzinfo=UTC)
@@ -92,5 +92,6 @@ def test_the_first_reason_of_a_crash_stays():
 def test_an_error_that_was_raised_from_itself_is_told_like_any_other():
     error = ValueError("its own cause, as Faust raises it again")
     error.__cause__ = error
-    assert not _is_fenced(error)
-    assert _is_fenced(LeaseLost("given up"))
+    assert _cause(error, LeaseLost) is None
+    assert _status(error) == 1
+    assert _status(LeaseLost("given up")) == FENCED

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from models.aggregate.record import is_customer
 from models.contracts.parameters import BgNbdParameters, Parameters
 from models.economics import Economics
 from streams.files.outgoing import OutgoingEvent, Topic, cloud_event
@@ -208,7 +209,9 @@ async def test_names_of_topics_that_there_are_not_are_refused(topology: Topology
         await topology.publish(wrong, "c1", b"{}")
     with pytest.raises(ValueError, match=listed):
         await topology.topic(wrong)
-    assert await topology.topic("clv-customers-changelog") == []
+    assert not any(
+        is_customer(record.key) for record in await topology.topic("clv-customers-changelog")
+    )
 
 
 async def test_partitions_that_there_are_not_are_refused(topology: Topology) -> None:

@@ -7,31 +7,44 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
+from faust.types import TP
 
+from streams.basis.examine import Group, bases_of, examine, standing
+from streams.basis.findings import Finding, Kind
+from streams.basis.judge import moment
+from streams.basis.logs import Bounds, KafkaLogs, reading_consumer
+from streams.basis.record import Basis
 from streams.cli.checks.check import Check
 from streams.cli.checks.topics import TopicFacts
 from streams.clients import started
 from streams.connection import Broker
-from streams.ends import log_ends
 from streams.settings import Settings
 from streams.topics import TABLE_NAME, changelog_topic
 
 DAY = 24 * 3600
 
-NO_OFFSET = -1
+TAIL_RECORDS = 10_000
+"""Of each partition of the changelog, in which its basis is looked for: a check must be quick."""
+
+_CHECKS: Mapping[Kind, str] = {
+    Kind.DELETED: "offsets",
+    Kind.CUT: "offsets",
+    Kind.REPLACED: "offsets",
+    Kind.STATE: "changelog",
+}
+"""The check that a finding fails; the others: "basis"."""
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
     """A partition of an input: the offsets that its log has, and what the group has committed."""
 
-    name: str
     begin: int
     end: int
-    committed: int | None
+    committed: int
 
 
 async def group_checks(
@@ -44,100 +57,90 @@ async def group_checks(
     """Ask for offsets, and judge them; raises KafkaError."""
     counts = {each.name: each.partitions for each in facts}
     topics = settings.topics
-    inputs = _partitions(counts, topics.sources)
-    changelog = _partitions(counts, [changelog_topic(settings)])
     letters = _partitions(counts, [topics.dead_letters])
-    if not inputs:
+    if not any(topic in counts for topic in topics.sources):
         return []
-    client = AIOKafkaConsumer(**broker.client_options(), enable_auto_commit=False)
-    async with started(client) as consumer:
-        every = [*inputs, *changelog, *letters]
-        begins = await consumer.beginning_offsets(every)
-        ends = await log_ends(consumer, every)
-        since = int((time.time() - DAY) * 1000)
-        recent = await consumer.offsets_for_times(dict.fromkeys(letters, since)) if letters else {}
-    committed = await admin.list_consumer_group_offsets(settings.app_id, partitions=inputs)
-    places = [Place(_name(tp), begins[tp], ends[tp], _offset(committed, tp)) for tp in inputs]
-    stored = sum(ends[tp] - begins[tp] for tp in changelog)
-    refused = sum(ends[tp] - found.offset for tp, found in recent.items() if found is not None)
+    logs = KafkaLogs(broker, admin, settings.app_id)
+    here = await standing(settings, logs)
+    bases = await bases_of(settings, logs, here.stored or (), TAIL_RECORDS)
+    found = await examine(settings, logs, Group(here, bases))
+    bounds = await logs.bounds([*here.sources(settings), *letters])
+    since = int((time.time() - DAY) * 1000)
+    recent = {}
+    if letters:
+        async with started(reading_consumer(broker)) as consumer:
+            theirs = {TopicPartition(*tp): since for tp in letters}
+            recent = await consumer.offsets_for_times(theirs)
+    places = [Place(*bounds[tp], here.committed.get(tp, 0)) for tp in here.sources(settings)]
+    refused = sum(bounds[TP(*tp)].end - at.offset for tp, at in recent.items() if at is not None)
     return [
-        *offset_checks(settings, places, await members(admin, settings.app_id)),
-        *changelog_checks(settings, places, names, stored),
-        letters_check(settings, sum(ends[tp] - begins[tp] for tp in letters), refused),
+        *finding_checks(found),
+        lag_check(settings, places, await members(admin, settings.app_id)),
+        *changelog_checks(settings, here.committed, names, here.stored or {}, found),
+        *basis_checks(bases, found),
+        letters_check(settings, sum(_length(bounds[tp]) for tp in letters), refused),
     ]
 
 
-def offset_checks(
-    settings: Settings, places: Sequence[Place], members: int | None
-) -> Iterator[Check]:
-    """Judge committed offsets against the logs; members: workers in the group, None if unknown."""
-    name = "offsets"
-    known = [(p, p.committed) for p in places if p.committed is not None]
-    lost = [f"{p.name} lost {p.begin - at:,} events" for p, at in known if at < p.begin]
-    beyond = [f"{p.name} is at {at:,} of {p.end:,}" for p, at in known if at > p.end]
-    if lost:
-        yield Check(
-            name,
-            "fail",
-            f"events were deleted before they were processed: {'; '.join(lost)}",
-            "set retention.ms=-1 on the input topics, and publish the lost events again from the "
-            "shop (events that were counted already count once)",
-        )
-    if beyond:
-        yield Check(
-            name,
-            "fail",
-            f"group {settings.app_id} committed offsets beyond the end of the log: "
-            f"{'; '.join(beyond)}",
-            "a topic was made anew or restored from an older copy, and its records would look like "
-            "replays: use a new CLV_APP_ID, which computes everything from the beginning, and let "
-            f"it have the outputs by `clv claims release {settings.app_id}`",
-        )
-    lag = sum(p.end - max(p.begin, p.committed or 0) for p in places if p.end > (p.committed or 0))
+def finding_checks(found: Sequence[Finding]) -> Iterator[Check]:
+    """What is lost or changed, each with its remedy."""
+    for finding in found:
+        yield Check(_CHECKS.get(finding.kind, "basis"), "fail", str(finding), finding.remedy)
+
+
+def lag_check(settings: Settings, places: Sequence[Place], workers: int | None) -> Check:
+    """Judge how much waits; workers: in the group, None if unknown."""
+    lag = sum(p.end - max(p.begin, p.committed) for p in places if p.end > p.committed)
     found = f"{lag:,} records wait for group {settings.app_id}"
-    if members is not None:
-        found += f", which has {members} workers"
-    if lag and members == 0:
-        yield Check("lag", "warn", found, "start a worker: `clv worker`")
-    else:
-        yield Check("lag", "ok", found)
+    if workers is not None:
+        found += f", which has {workers} workers"
+    if lag and workers == 0:
+        return Check("lag", "warn", found, "start a worker: `clv worker`")
+    return Check("lag", "ok", found)
 
 
 def changelog_checks(
-    settings: Settings, places: Sequence[Place], names: Collection[str], stored: int
+    settings: Settings,
+    committed: Mapping[TP, int],
+    names: Collection[str],
+    stored: Mapping[int, Bounds],
+    found: Sequence[Finding],
 ) -> Iterator[Check]:
-    """Judge whether the state fits the offsets; stored: records in the changelog."""
+    """Judge whether there is a state; stored: bounds of the changelog's partitions."""
     name, ours = "changelog", changelog_topic(settings)
-    begun = [p.name for p in places if p.committed]
-    if begun and not stored:
-        what = "is empty" if ours in names else "is missing"
+    if any(finding.kind is Kind.STATE for finding in found):
+        return
+    if any(committed.values()):
+        yield Check(name, "ok", f"{ours} holds {sum(map(_length, stored.values())):,} records")
+        return
+    others = sorted(
+        each.removesuffix(f"-{TABLE_NAME}-changelog")
+        for each in names
+        if each.endswith(f"-{TABLE_NAME}-changelog") and each != ours
+    )
+    if others:
         yield Check(
             name,
-            "fail",
-            f"{ours} {what}, but group {settings.app_id} has processed events of "
-            f"{', '.join(begun)}",
-            "restore the changelog, or use a new CLV_APP_ID, which computes everything from the "
-            f"beginning, and has the outputs after `clv claims release {settings.app_id}`: as it "
-            "is, what was processed would be missing from every value",
+            "warn",
+            f"group {settings.app_id} has processed nothing yet, and there is the state of "
+            f"{', '.join(others)}",
+            "see whether CLV_APP_ID is the one you mean: a new one begins at the first event",
         )
-    elif begun:
-        yield Check(name, "ok", f"{ours} holds {stored:,} records")
     else:
-        others = sorted(
-            each.removesuffix(f"-{TABLE_NAME}-changelog")
-            for each in names
-            if each.endswith(f"-{TABLE_NAME}-changelog") and each != ours
-        )
-        if others:
-            yield Check(
-                name,
-                "warn",
-                f"group {settings.app_id} has processed nothing yet, and there is the state of "
-                f"{', '.join(others)}",
-                "see whether CLV_APP_ID is the one you mean: a new one begins at the first event",
-            )
-        else:
-            yield Check(name, "ok", f"group {settings.app_id} has processed nothing yet")
+        yield Check(name, "ok", f"group {settings.app_id} has processed nothing yet")
+
+
+def basis_checks(bases: Mapping[int, Basis], found: Sequence[Finding]) -> Iterator[Check]:
+    """Say what the state was built on, and which losses were accepted."""
+    if bases and not any(_CHECKS.get(finding.kind) is None for finding in found):
+        one = next(iter(bases.values()))
+        text = f"{one.partitions} partitions, amounts in {one.currency}, days in {one.timezone}"
+        yield Check("basis", "ok", f"the state was computed from {text}")
+    accepted = {(each.at, each.place): each for basis in bases.values() for each in basis.accepted}
+    for at, place in sorted(accepted):
+        loss = accepted[at, place]
+        text = f"{moment(at)}, {place}: {loss.lost}; {loss.resolved}"
+        yield Check("accepted losses", "ok", text)
 
 
 def letters_check(settings: Settings, kept: int, refused: int) -> Check:
@@ -150,7 +153,7 @@ def letters_check(settings: Settings, kept: int, refused: int) -> Check:
 
 
 async def members(admin: AIOKafkaAdminClient, group: str) -> int | None:
-    """How many workers a group has; None where that is not told."""
+    """How many workers a group has; None where this user may not know."""
     try:
         responses: list[Any] = await admin.describe_consumer_groups([group])
     except KafkaError:
@@ -160,14 +163,9 @@ async def members(admin: AIOKafkaAdminClient, group: str) -> int | None:
     return len(described[0][5]) if described else None
 
 
-def _partitions(counts: Mapping[str, int], topics: Sequence[str]) -> list[TopicPartition]:
-    return [TopicPartition(t, number) for t in topics if t in counts for number in range(counts[t])]
+def _partitions(counts: Mapping[str, int], topics: Sequence[str]) -> list[TP]:
+    return [TP(topic, number) for topic in topics for number in range(counts.get(topic, 0))]
 
 
-def _offset(committed: Mapping[TopicPartition, Any], tp: TopicPartition) -> int | None:
-    found = committed.get(tp)
-    return None if found is None or found.offset == NO_OFFSET else int(found.offset)
-
-
-def _name(tp: TopicPartition) -> str:
-    return f"{tp.topic}[{tp.partition}]"
+def _length(bounds: Bounds) -> int:
+    return bounds.end - bounds.begin

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from streams.cli.checks.check import Check
 from streams.settings import Settings
-from streams.topics import TOMBSTONES_STAY_MS, TopicPlan, changelog_topic, plan
+from streams.topics import TOMBSTONES_STAY_MS, TopicPlan, changelog_topic, plan, uneven
 
 SAFE_REPLICATION = 3
 
@@ -54,9 +54,7 @@ def _counts(settings: Settings, facts: Sequence[TopicFacts]) -> Check:
     known = {name: counts[name] for name in together if name in counts}
     if len(set(known.values())) > 1:
         listed = ", ".join(f"{name}: {count}" for name, count in known.items())
-        advice = (
-            "make new topics with one count, name them by CLV_TOPICS__…, and use a new CLV_APP_ID"
-        )
+        advice = uneven(counts, changelog_topic(settings))
         return Check("topics", "fail", f"partition counts differ: {listed}", advice)
     missing = [each.name for each in plan(settings) if each.name not in counts]
     if missing:

@@ -1,0 +1,338 @@
+"""Keeps the basis of a worker's partitions: checks it, writes it, and watches the topics."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Iterable, Mapping
+from time import monotonic
+from typing import Any
+
+import structlog
+from aiokafka.errors import KafkaError
+from faust.types import TP
+
+from models.aggregate.record import BASIS_KEY
+from models.oversized import OversizedBatch
+from streams.basis.examine import examine_logs, look
+from streams.basis.findings import BasisLost, Finding, Kind, place
+from streams.basis.judge import (
+    Shop,
+    adopt,
+    judge_changelog,
+    judge_growth,
+    judge_logs,
+    judge_missing,
+    judge_partition,
+    judge_shop,
+    moment,
+    origin_key,
+)
+from streams.basis.logs import Logs, is_passing, mark_of, patiently
+from streams.basis.metadata import Described
+from streams.basis.record import Basis, decode_basis, encode_basis
+from streams.settings import Settings
+from streams.topics import changelog_topic
+from streams.transport import OutOfRange, PartitionedTable, RecordBatch
+from streams.transport.batches import origin_parts
+
+log = structlog.get_logger(__name__)
+
+WATCH_SECONDS = 5.0
+"""Between two looks at ids and partition counts of the topics: one request to one broker."""
+
+MARK_SECONDS = 20.0
+"""How old a mark may be. It is written with the records of a batch, as one more of them."""
+
+_TIMES_MISSING = 2
+"""A node that has just started may not know a topic; the next look asks another."""
+
+
+class Keeper:
+    """The basis of the partitions that a worker has; the guard of its app.
+
+    has_basis: whether the state is known to say what it was built on, see `check_start`.
+    """
+
+    def __init__(
+        self,
+        app: Any,
+        table: PartitionedTable,
+        settings: Settings,
+        logs: Logs,
+        *,
+        partitions: int,
+        has_basis: bool = False,
+    ) -> None:
+        self._app = app
+        self._table = table
+        self._logs = logs
+        self._sources = settings.topics.sources
+        self._names = (*settings.topics.sources, changelog_topic(settings))
+        self._clock = settings.topics.clock
+        self._changelog = changelog_topic(settings)
+        economics = settings.economics
+        self._shop = Shop(partitions, economics.currency, economics.timezone)
+        self._has_basis = has_basis
+        self._bases: dict[int, Basis] = {}
+        self._written: dict[int, float] = {}
+        self._last: dict[TP, Any] = {}
+        self._topics: dict[str, Described] = {}
+        self._missing: dict[str, int] = {}
+        app.guard = self
+
+    def first_version(self, partition: int) -> int:
+        """The version above which new customers of a partition begin."""
+        basis = self._bases.get(partition)
+        return 0 if basis is None else basis.first_version
+
+    def is_former(self, origin: str) -> bool:
+        """Whether an origin is of a log that was replaced since."""
+        tp, generation = origin_parts(origin)
+        return bool(generation != self._app.generations.get(tp, 0))
+
+    def was_committed(self, origin: str, offset: int) -> bool:
+        """Whether an offset of a log that was replaced since had been committed.
+
+        Where Kafka has forgotten what was committed together with the topic, everything counts.
+        """
+        basis = self._bases.get(origin_parts(origin)[0].partition)
+        return basis is None or offset < basis.told.get(origin, offset + 1)
+
+    # What the pipeline writes.
+
+    def refreshed(self, batch: RecordBatch) -> bytes | None:
+        """The basis to store with the records of a batch, when it is time; else None."""
+        number = batch.tp.partition
+        if not isinstance(batch.records[-1].value, OversizedBatch):
+            # What stands for a batch that is not unpacked is no record of the log.
+            self._last[batch.tp] = batch.records[-1]
+        basis = self._bases.get(number)
+        if basis is None:
+            return None
+        unknown = batch.tp in self._last and origin_key(batch.tp) not in basis.marks
+        if not unknown and monotonic() - self._written[number] < MARK_SECONDS:
+            return None
+        return encode_basis(self._with_marks(number, basis))
+
+    def _with_marks(self, number: int, basis: Basis) -> Basis:
+        for tp in [tp for tp in self._last if tp.partition == number]:
+            basis.marks[origin_key(tp)] = mark_of(self._last.pop(tp))
+        self._written[number] = monotonic()
+        return basis
+
+    # What the transport asks.
+
+    async def before_flow(self) -> None:
+        """Compare the assigned partitions with the broker, and write what is not written yet.
+
+        Raises
+        ------
+        BasisLost
+            when something is lost or changed.
+        """
+        self._last.clear()
+        committed = self._committed()
+        stored = self._stored({tp.partition for tp in committed})
+        topics = await patiently(lambda: self._logs.describe(self._names))
+        logs = await patiently(lambda: look(self._logs, committed, committed, stored))
+        found = [
+            *_once(each for basis in stored.values() for each in judge_shop(basis, self._shop)),
+            *judge_growth(self._counts(), _counts(topics)),
+            *judge_logs(logs, stored, self._clock),
+            *self._other_changelog(stored.values(), topics),
+            *self._without_state(committed, stored),
+        ]
+        if found:
+            self._refuse(found)
+        await self._adopt(stored, {tp.partition for tp in committed}, topics)
+        for each in logs:
+            if each.tp.topic == self._clock and (each.committed or 0) < each.begin:
+                await self._app.consumer.go_on_from(each.tp, each.begin)
+
+    async def out_of_range(self, positions: Mapping[TP, int]) -> Exception:
+        """Say what happened to logs that do not have the offsets to be read next."""
+        self._app.may_commit = False
+        stored = {tp.partition: self._bases[tp.partition] for tp in positions}
+        found = await patiently(
+            lambda: examine_logs(self._logs, list(positions), positions, stored, self._clock)
+        )
+        if found:
+            return BasisLost(found)
+        listed = ", ".join(f"{place(tp)}@{offset}" for tp, offset in positions.items())
+        return OutOfRange(f"{listed} is outside of the log; start the worker again")
+
+    def at_rest(self) -> None:
+        """Write the marks of what was processed last, unless somebody else may do that by now."""
+        if not (self._app.may_commit and self._app.lease.held):
+            return
+        for number in {tp.partition for tp in self._last} & self._bases.keys():
+            basis = self._with_marks(number, self._bases[number])
+            self._table.put(number, {BASIS_KEY: encode_basis(basis)})
+
+    # What goes on beside.
+
+    async def watch(self) -> None:
+        """Look at the topics again and again; the app crashes by what is found."""
+        found: list[Finding] = []
+        while not found:
+            await asyncio.sleep(WATCH_SECONDS)
+            try:
+                found = await self._look_again()
+            except Exception as error:
+                # That the broker does not answer is told by the worker's health.
+                if not (isinstance(error, KafkaError) and is_passing(error)):
+                    await self._app.crash(error)
+                    raise
+        self._app.may_commit = False
+        await self._app.crash(BasisLost(found))
+
+    async def _look_again(self) -> list[Finding]:
+        topics = await self._logs.describe(self._names)
+        found = list(judge_growth(self._counts(), _counts(topics)))
+        if found or not self._topics:
+            return found
+        committed = self._committed()
+        gone = self._gone(topics)
+        found += judge_missing(gone, committed, self._bases.values())
+        if self._changelog in gone:
+            found.append(_changelog_gone(self._changelog))
+        elif self._is_another(self._changelog, topics):
+            replaced = self._other_changelog(self._bases.values(), topics)
+            found += replaced or [_changelog_gone(self._changelog)]
+            await self._say_in_changelog()
+        others = [tp for tp in committed if self._is_another(tp.topic, topics)]
+        if others:
+            found += await examine_logs(self._logs, others, committed, self._bases, self._clock)
+        if not found:
+            self._take_note(topics)
+        return found
+
+    async def _say_in_changelog(self) -> None:
+        """Store in a changelog that was made anew what it was: the next worker knows it by that."""
+        deliveries = [
+            delivery
+            for number, basis in self._bases.items()
+            for delivery in self._table.put(number, {BASIS_KEY: encode_basis(basis)})
+        ]
+        await asyncio.wait(deliveries, timeout=WATCH_SECONDS)
+
+    def _gone(self, topics: Mapping[str, Described]) -> list[str]:
+        for topic in self._topics:
+            self._missing[topic] = 0 if topic in topics else self._missing.get(topic, 0) + 1
+        return [topic for topic, times in self._missing.items() if times >= _TIMES_MISSING]
+
+    def _is_another(self, topic: str, topics: Mapping[str, Described]) -> bool:
+        known, found = self._topics.get(topic), topics.get(topic)
+        return bool(known and found and known.id and found.id and known.id != found.id)
+
+    def _take_note(self, topics: Mapping[str, Described]) -> None:
+        """Remember ids that were not known, or are others of topics of which nothing was read."""
+        self._topics |= topics
+        for number, basis in self._bases.items():
+            for topic, described in topics.items():
+                if described.id and basis.topics.get(topic) != described.id:
+                    basis.topics[topic] = described.id
+                    self._written[number] = -math.inf
+
+    def _counts(self) -> dict[str, int]:
+        return dict.fromkeys(self._names, self._shop.partitions)
+
+    def _committed(self) -> dict[TP, int]:
+        """What is committed of the sources that are assigned; 0 where nothing is."""
+        consumer = self._app.consumer
+        return {
+            TP(*tp): consumer.committed_to(TP(*tp))
+            for tp in consumer.assignment()
+            if tp.topic in self._sources
+        }
+
+    def _stored(self, numbers: set[int]) -> dict[int, Basis]:
+        held = {number: self._table.partition(number).get(BASIS_KEY) for number in numbers}
+        return {n: decode_basis(data) for n, data in held.items() if data is not None}
+
+    def _other_changelog(
+        self, stored: Iterable[Basis], topics: Mapping[str, Described]
+    ) -> list[Finding]:
+        if self._changelog not in topics:
+            return []
+        here = topics[self._changelog].id
+        found = [judge_changelog(self._changelog, here, basis) for basis in stored]
+        return _once(each for each in found if each is not None)
+
+    def _without_state(
+        self, committed: Mapping[TP, int], stored: Mapping[int, Basis]
+    ) -> list[Finding]:
+        if not (stored or self._has_basis):
+            # Written by a version that kept no basis; a partition may have no customers.
+            return []
+        found = []
+        for number in {tp.partition for tp in committed} - stored.keys():
+            if not self._table.partition(number):
+                begun = {
+                    tp: offset
+                    for tp, offset in committed.items()
+                    if tp.partition == number and tp.topic != self._clock
+                }
+                found.append(judge_partition(TP(self._changelog, number), begun))
+        return [each for each in found if each is not None]
+
+    async def _adopt(
+        self, stored: Mapping[int, Basis], numbers: set[int], topics: Mapping[str, Described]
+    ) -> None:
+        ids = {topic: described.id for topic, described in topics.items()}
+        self._bases = {n: adopt(stored.get(n), self._shop, ids, self._names) for n in numbers}
+        self._topics = dict(topics)
+        self._written = dict.fromkeys(numbers, monotonic())
+        self._app.generations = _generations(self._bases.values())
+        deliveries = [
+            delivery
+            for number, basis in self._bases.items()
+            if basis != stored.get(number)
+            for delivery in self._table.put(number, {BASIS_KEY: encode_basis(basis)})
+        ]
+        await asyncio.gather(*deliveries)
+        self._has_basis = self._has_basis or bool(self._bases)
+        self._tell_accepted()
+
+    def _tell_accepted(self) -> None:
+        for number, basis in sorted(self._bases.items()):
+            for each in basis.accepted:
+                log.info(
+                    "a loss was accepted",
+                    partition=number,
+                    at=moment(each.at),
+                    place=each.place,
+                    lost=each.lost,
+                    resolved=each.resolved,
+                )
+
+    def _refuse(self, found: list[Finding]) -> None:
+        self._app.may_commit = False
+        raise BasisLost(found)
+
+
+def _counts(topics: Mapping[str, Described]) -> dict[str, int]:
+    return {topic: described.partitions for topic, described in topics.items()}
+
+
+def _once(findings: Iterable[Finding]) -> list[Finding]:
+    return list(dict.fromkeys(findings))
+
+
+def _generations(bases: Iterable[Basis]) -> dict[TP, int]:
+    return {
+        origin_parts(key)[0]: generation
+        for basis in bases
+        for key, generation in basis.generations.items()
+    }
+
+
+def _changelog_gone(changelog: str) -> Finding:
+    return Finding(
+        Kind.STATE,
+        changelog,
+        "the topic was deleted while the worker was running; what it stores from now on is without "
+        "the past",
+        "restore the changelog from a copy, or stop all workers and see `clv accept-loss`",
+    )

@@ -1,0 +1,194 @@
+"""`clv accept-loss`: go on without what Kafka has lost, once somebody has seen what that is."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection, Mapping
+from typing import Annotated, Any
+
+import typer
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from faust.types import TP
+
+from models.aggregate.record import BASIS_KEY, ERASURE_KEY
+from streams.basis.accept import NotAcceptable, Resolution, State, Step, plan_steps, resolve
+from streams.basis.examine import Group, bases_of, examine, standing
+from streams.basis.judge import Shop
+from streams.basis.logs import Bounds, KafkaLogs, kafka_logs
+from streams.basis.record import Basis, encode_basis
+from streams.basis.versions import greatest_version
+from streams.cli.checks.group import members
+from streams.cli.configuration import load_settings, need_broker
+from streams.cli.console import CommandError, print_json, say
+from streams.cli.options import AsJson
+from streams.cli.running import run
+from streams.clients import started
+from streams.connection import Broker
+from streams.settings import Settings
+from streams.topics import changelog_topic, prepare_topics
+
+
+def accept_loss(
+    yes: Annotated[bool, typer.Option("--yes", help="Do it; without, it is only shown.")] = False,
+    rebuild: Annotated[
+        bool,
+        typer.Option(
+            "--rebuild",
+            help="Where the state is gone: compute everything anew from the events that are kept.",
+        ),
+    ] = False,
+    from_nothing: Annotated[
+        bool,
+        typer.Option(
+            "--from-nothing",
+            help="Where the state is gone: go on with what the changelog holds, and with the next "
+            "events.",
+        ),
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Show what Kafka has lost of what the state rests on, and with --yes go on without it."""
+    if rebuild and from_nothing:
+        raise typer.BadParameter("--rebuild and --from-nothing exclude each other")
+    state: State | None = "rebuild" if rebuild else "from-nothing" if from_nothing else None
+    settings = load_settings()
+    steps = run(_accept(settings, need_broker(settings), state, yes=yes))
+    if as_json:
+        print_json({"accepted": yes and bool(steps), "losses": [_document(s) for s in steps]})
+    elif not steps:
+        say("nothing is lost")
+    else:
+        for step in steps:
+            say(f"{step.finding}\n  -> {step.resolved}")
+        say("accepted; start the workers" if yes else "nothing was changed; --yes does it")
+    if steps and not yes:
+        raise typer.Exit(1)
+
+
+def _document(step: Step) -> dict[str, Any]:
+    return {
+        "kind": step.finding.kind.value,
+        "place": step.finding.place,
+        "lost": step.finding.lost,
+        "resolved": step.resolved,
+    }
+
+
+async def _accept(
+    settings: Settings, broker: Broker, state: State | None, *, yes: bool
+) -> list[Step]:
+    await broker.check()
+    async with kafka_logs(broker, settings.app_id) as logs:
+        await _nobody_works(settings, logs)
+        here = await standing(settings, logs)
+        group = Group(here, await bases_of(settings, logs, here.stored or ()))
+        found = await examine(settings, logs, group)
+        if not found:
+            return []
+        if yes:
+            # What is missing is empty from now on.
+            await prepare_topics(settings, broker)
+            here = await standing(settings, logs)
+        try:
+            bounds = await _bounds(settings, logs, group, here.sources(settings))
+            steps = plan_steps(settings, group, bounds, found, state)
+        except NotAcceptable as error:
+            raise CommandError(str(error)) from error
+        if yes:
+            await _resolve(settings, broker, logs, group, steps)
+    return steps
+
+
+async def _nobody_works(settings: Settings, logs: KafkaLogs) -> None:
+    workers = await members(logs.admin, settings.app_id)
+    if workers is None:
+        raise CommandError(
+            f"whether group {settings.app_id} has workers is not to be known: let this user "
+            "describe the group"
+        )
+    if workers:
+        raise CommandError(
+            f"group {settings.app_id} has {workers} workers: stop them all first, and wait until "
+            "their session is over (CLV_SESSION_TIMEOUT)"
+        )
+
+
+async def _bounds(
+    settings: Settings, logs: KafkaLogs, group: Group, sources: list[TP]
+) -> Mapping[TP, Bounds]:
+    """Of all logs; one that does not exist yet is empty."""
+    count = max(
+        (each.partitions for each in group.here.topics.values()), default=settings.partitions
+    )
+    missing = {
+        TP(topic, number): Bounds(0, 0)
+        for topic in settings.topics.sources
+        for number in range(count)
+    }
+    return missing | await logs.bounds(sources)
+
+
+async def _resolve(
+    settings: Settings, broker: Broker, logs: KafkaLogs, group: Group, steps: list[Step]
+) -> None:
+    names = (*settings.topics.sources, changelog_topic(settings))
+    topics = await logs.describe(names)
+    economics = settings.economics
+    partitions = topics[settings.topics.orders].partitions
+    anew = {number for step in steps if step.anew for number in step.partitions}
+    done = resolve(
+        group,
+        steps,
+        shop=Shop(partitions, economics.currency, economics.timezone),
+        ids={topic: each.id for topic, each in topics.items()},
+        first_versions={n: await _greatest(settings, logs, n) for n in sorted(anew)},
+        at=time.time_ns() // 1_000_000,
+    )
+    emptied = {number for step in steps if step.emptied for number in step.partitions}
+    keys = {number: await _keys(settings, logs, number) for number in emptied}
+    await _write(settings, broker, done, keys)
+
+
+async def _greatest(settings: Settings, logs: KafkaLogs, partition: int) -> int:
+    """The greatest version that was published of a customer of a partition."""
+    topics = settings.topics
+    published = [TP(topic, partition) for topic in (topics.updates, topics.segment_changes)]
+    return max([await greatest_version(logs, tp) for tp in published])
+
+
+async def _keys(settings: Settings, logs: KafkaLogs, partition: int) -> set[bytes]:
+    """The keys that a partition of the changelog holds, without those that are no customer's."""
+    tp = TP(changelog_topic(settings), partition)
+    held: set[bytes] = set()
+    async for _, records in logs.read(await logs.bounds([tp])):
+        for record in records:
+            (held.discard if record.value is None else held.add)(record.key)
+    return held - {BASIS_KEY, ERASURE_KEY}
+
+
+async def _write(
+    settings: Settings, broker: Broker, done: Resolution, gone: Mapping[int, Collection[bytes]]
+) -> None:
+    changelog = changelog_topic(settings)
+    client = AIOKafkaProducer(**broker.client_options(), acks="all")
+    group = AIOKafkaConsumer(
+        **broker.client_options(), group_id=settings.app_id, enable_auto_commit=False
+    )
+    async with started(client) as producer, started(group) as consumer:
+        for number, keys in gone.items():
+            for key in keys:
+                await producer.send(changelog, None, key=key, partition=number)
+        await producer.flush()
+        await _store(producer, changelog, done.before)
+        if done.commits:
+            offsets = {TopicPartition(*tp): offset for tp, offset in done.commits.items()}
+            consumer.assign(list(offsets))
+            await consumer.commit(offsets)
+        await _store(producer, changelog, done.after)
+
+
+async def _store(producer: AIOKafkaProducer, changelog: str, bases: Mapping[int, Basis]) -> None:
+    for number, basis in bases.items():
+        await producer.send_and_wait(
+            changelog, encode_basis(basis), key=BASIS_KEY, partition=number
+        )

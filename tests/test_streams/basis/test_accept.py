@@ -1,0 +1,144 @@
+"""`clv accept-loss`: what is done about a loss, and what the values are afterwards."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from streams.cli.checks import servers
+from streams.topics import changelog_topic
+from tests.test_streams.service.cluster import cluster
+
+from .support import (
+    clv,
+    committed,
+    delete,
+    delete_before,
+    failing,
+    keyed,
+    make_anew,
+    orders,
+    totals,
+)
+
+pytestmark = pytest.mark.slow
+
+A, B = keyed(0, 1, 2) + keyed(1, 1, 2)
+"""Customers of partitions 0 and 1; each has three orders of 40 USD."""
+
+
+@pytest.fixture
+async def service(tmp_path: Path):
+    """Two partitions on Apache Kafka, worked on, and no worker."""
+    async with cluster(tmp_path, "kafka", partitions=2) as running:
+        await running.start_worker()
+        await running.publish([*orders(A, "1", "2", "3"), *orders(B, "1", "2", "3")])
+        await running.settled()
+        assert await running.workers[0].stop() == 0
+        assert await totals(running) == {A: (3, 120.0), B: (3, 120.0)}
+        yield running
+
+
+async def accepted(service, *options):
+    """Accept what is lost; returns the losses. Then nothing is, and a worker goes on."""
+    status, _, said = await clv(service, "accept-loss", *options)
+    assert status == 1, said
+    assert "nothing was changed" in said
+    status, out, said = await clv(service, "accept-loss", "--yes", "--json", *options)
+    assert status == 0, said
+    document = json.loads(out)
+    assert document["accepted"]
+    assert not await failing(service)
+    noted = [check for check in await servers(service.settings) if check.name == "accepted losses"]
+    assert len(noted) >= 1
+    status, _, said = await clv(service, "accept-loss")
+    assert (status, "nothing is lost" in said) == (0, True)
+    await service.start_worker()
+    return {loss["place"]: loss for loss in document["losses"]}
+
+
+async def test_nothing_is_done_while_a_worker_runs(service):
+    await service.start_worker()
+    await service.publish(orders(A, "4"))
+    await service.settled()
+    status, _, said = await clv(service, "accept-loss", "--yes")
+    assert status == 1
+    assert "has 1 workers: stop them all first" in said
+
+
+async def test_after_retention_reading_goes_on_with_the_first_event_that_is_there(service):
+    await service.publish(orders(A, *"4567"))
+    topic = service.settings.topics.orders
+    await delete_before(service, topic, 0, 5)
+    losses = await accepted(service)
+    assert set(losses) == {f"{topic}[0]"}
+    await service.settled()
+    # 4 and 5 are gone.
+    assert await totals(service) == {A: (5, 200.0), B: (3, 120.0)}
+    assert '"a loss was accepted"' in service.workers[-1].log.read_text()
+
+
+@pytest.mark.parametrize("published", [1, 5])
+async def test_a_topic_that_was_made_anew_is_read_from_its_beginning(service, published):
+    topic = service.settings.topics.orders
+    await make_anew(service, topic)
+    await service.publish(orders(A, *map(str, range(10, 10 + published))))
+    losses = await accepted(service)
+    assert set(losses) == {f"{topic}[0]", f"{topic}[1]"}
+    await service.settled()
+    assert await totals(service) == {A: (3 + published, 40.0 * (3 + published)), B: (3, 120.0)}
+    # Its records are no replays after a restart either, and those that are count once.
+    await service.workers[-1].stop()
+    await service.start_worker()
+    await service.publish(orders(A, "10", "30"))
+    await service.settled()
+    assert (await totals(service))[A] == (4 + published, 40.0 * (4 + published))
+
+
+async def test_a_topic_that_is_gone_is_created_and_begins_anew(service):
+    topic = service.settings.topics.orders
+    await delete(service, topic)
+    losses = await accepted(service)
+    assert set(losses) == {topic}
+    await service.publish(orders(A, "20"))
+    await service.settled()
+    assert await totals(service) == {A: (4, 160.0), B: (3, 120.0)}
+
+
+@pytest.mark.parametrize("made_anew", [True, False])
+async def test_a_state_is_computed_anew_under_greater_versions(service, made_anew):
+    before = {c: data["version"] for c, data in (await service.updates()).items()}
+    changelog = changelog_topic(service.settings)
+    await (make_anew if made_anew else delete)(service, changelog)
+    status, _, said = await clv(service, "accept-loss", "--yes")
+    assert status == 1
+    assert "--rebuild" in said
+    await accepted(service, "--rebuild")
+    await service.publish(orders(A, "4"))
+    await service.settled()
+    assert await totals(service) == {A: (4, 160.0), B: (3, 120.0)}
+    after = {c: data["version"] for c, data in (await service.updates()).items()}
+    assert after == {A: before[A] + 4, B: before[B] + 3}
+
+
+async def test_a_state_may_begin_from_nothing(service):
+    before = {c: data["version"] for c, data in (await service.updates()).items()}
+    await delete(service, changelog_topic(service.settings))
+    topic = service.settings.topics.orders
+    await accepted(service, "--from-nothing")
+    assert await committed(service, topic, 0) == 3
+    await service.publish(orders(A, "4"))
+    await service.settled()
+    updates = await service.updates()
+    assert updates[A]["totals"]["orders"] == 1
+    assert updates[A]["version"] == before[A] + 1
+    assert updates[B]["version"] == before[B]
+
+
+async def test_what_is_no_loss_is_not_accepted(service):
+    service.settings = service.settings.model_copy(
+        update={"economics": service.settings.economics.model_copy(update={"currency": "JPY"})}
+    )
+    status, _, said = await clv(service, "accept-loss", "--yes")
+    assert status == 1
+    assert "CLV_ECONOMICS__CURRENCY=USD" in said
