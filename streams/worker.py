@@ -82,7 +82,9 @@ async def running_app(
         cache = await stack.enter_async_context(
             CacheWriter(
                 ScoreCache(redis, settings.redis_prefix),
-                KafkaUpdates(settings.topics.updates, **broker.client_options()),
+                KafkaUpdates(
+                    settings.topics.updates, partitions=partitions, **broker.client_options()
+                ),
             )
         )
         app, pipeline = build_app(

@@ -8,6 +8,7 @@ from streams.connection import Broker
 from streams.recording.digest import Results
 from streams.recording.format import Recorded, RecordedTopic
 from streams.recording.live import live_slice
+from streams.topics import home_partition
 
 OUTCOME = ("changelog", "updates", "segment_changes", "dead_letters")
 """Roles of the topics that hold it."""
@@ -32,13 +33,22 @@ async def read_results(
         number = 0
         for place in live.places:
             role = topics[place.topic].role
+            count = topics[place.topic].partitions
             while (record := await live.next(place)) is not None:
-                _take(results, role, record)
+                if not _was_moved(role, record, count):
+                    _take(results, role, record)
                 number += 1
                 if number % _REPORT_EVERY == 0:
                     progress(live.done, live.total)
         progress(live.total, live.total)
     return results
+
+
+def _was_moved(role: str, record: Recorded, partitions: int) -> bool:
+    """Whether a record is what was left of a customer where the partitions became more."""
+    if role not in ("changelog", "updates") or record.key is None:
+        return False
+    return home_partition(record.key, partitions) != record.partition
 
 
 def _take(results: Results, role: str, record: Recorded) -> None:
