@@ -1,0 +1,87 @@
+"""A growth that is killed, and repeated, ends as one that was not."""
+
+import random
+
+import pytest
+
+from streams.growing import Stage
+from streams.growing.copying import Writer
+from tests.test_streams.service.cluster import cluster
+
+from .support import assert_same_customers, found_for, grown, snapshot
+from .test_service import busy
+
+ALL_WRITES = 19
+"""Bases; the erased; copies and deletions of customers and of values, of four partitions; bases."""
+
+
+class KilledError(Exception):
+    """What a kill is in these tests."""
+
+
+def die_at_write(monkeypatch, number):
+    """Have the n-th write do half of its work, and end everything."""
+    write, count = Writer.write, 0
+
+    async def half(self, topic, by_partition):
+        nonlocal count
+        count += 1
+        if count != number:
+            await write(self, topic, by_partition)
+            return
+        rows = {partition: list(records) for partition, records in by_partition.items()}
+        some = dict(list(rows.items())[: (len(rows) + 1) // 2])
+        await write(self, topic, {p: each[: (len(each) + 1) // 2] for p, each in some.items()})
+        raise KilledError
+
+    monkeypatch.setattr(Writer, "write", half)
+
+
+def die_before(what):
+    def step(now):
+        if now == what:
+            raise KilledError
+
+    return step
+
+
+async def killed(service, partitions, kill, monkeypatch):
+    before = service.partitions
+    with monkeypatch.context() as patched, pytest.raises(KilledError):
+        if isinstance(kill, int):
+            die_at_write(patched, kill)
+            await grown(service, partitions)
+        else:
+            await grown(service, partitions, die_before(kill))
+    assert service.partitions == before
+
+
+@pytest.mark.parametrize(
+    ("partitions", "kills"),
+    [
+        (
+            12,
+            ["create partitions of the other topics", 1, 4, 13, "fill the cache", ALL_WRITES],
+        ),
+        (6, sorted(random.Random(5).sample(range(1, ALL_WRITES + 1), 5))),
+    ],
+)
+async def test_killed_at_any_moment_and_repeated_it_ends_the_same(
+    partitions, kills, tmp_path, monkeypatch
+):
+    async with cluster(tmp_path, "kafka") as service:
+        await busy(service)
+        before = await snapshot(service)
+        for kill in kills:
+            await killed(service, partitions, kill, monkeypatch)
+            found = await found_for(service, partitions)
+            said = {basis.partitions for basis in found.stored.bases.values()}
+            if kill == ALL_WRITES:
+                assert (found.standing.stage, said) == (Stage.MOVED, {4, partitions})
+            else:
+                # No partition says that it is in use: no worker would start.
+                assert said == {4}
+        await grown(service, partitions)
+        after = await snapshot(service)
+    assert_same_customers(before, after)
+    assert [basis.partitions for basis in after.bases] == [partitions] * partitions
