@@ -22,7 +22,6 @@ from streams.growing import (
     group_held,
     grow,
     look,
-    read_topics,
 )
 from streams.settings import Settings
 
@@ -80,7 +79,7 @@ async def _grow(settings: Settings, number: int) -> dict[str, Any]:
                 f"Redis at {shown_url(url)} cannot be used: {error}. Nothing was done: the cache "
                 "has to be made anew before workers go on; start it, and run this again"
             ) from error
-        async with group_held(settings, broker, read_topics(settings)) as held:
+        async with group_held(settings, broker) as held:
             found = await look(settings, broker, number)
             _say(found)
             return (await _carried_out(settings, broker, cache, found, held)).document()

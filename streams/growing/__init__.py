@@ -3,7 +3,7 @@
 from streams.growing.group import Held, group_held
 from streams.growing.growth import Grown, grow
 from streams.growing.moving import Growth
-from streams.growing.stage import GrowthRefused, Stage, Standing, read_topics
+from streams.growing.stage import GrowthRefused, Stage, Standing
 from streams.growing.survey import Findings, look
 
 __all__ = [
@@ -17,5 +17,4 @@ __all__ = [
     "group_held",
     "grow",
     "look",
-    "read_topics",
 ]

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping, Set
 from contextlib import asynccontextmanager
+from time import monotonic
 from typing import Any
 
 from aiokafka import AIOKafkaProducer
@@ -20,6 +21,9 @@ from streams.transport import OutgoingRecord
 _BATCH_BYTES = 512 * 1024
 _REQUEST_BYTES = 8 * 1024 * 1024
 """A single record has up to 4 MiB, and the broker is the one to judge."""
+
+_KNOWN_SECONDS = 60.0
+_POLL_SECONDS = 0.1
 
 
 async def newest_by_key(
@@ -51,12 +55,25 @@ class Writer:
 
     async def write(self, topic: str, by_partition: Mapping[int, Iterable[OutgoingRecord]]) -> None:
         """Write these to partitions of a topic, each partition's in their order."""
+        await self._know(topic, by_partition.keys())
         deliveries: list[asyncio.Future[Any]] = []
         for partition, records in by_partition.items():
             for batch in self._batches(records):
                 sending = self._producer.send_batch(batch, topic, partition=partition)
                 deliveries.append(await sending)
         await asyncio.gather(*deliveries)
+
+    async def _know(self, topic: str, partitions: Set[int]) -> None:
+        """Wait until the broker that we ask has heard of partitions that were just made."""
+        until = monotonic() + _KNOWN_SECONDS
+        while unknown := partitions - await self._producer.partitions_for(topic):
+            if monotonic() > until:
+                raise GrowthRefused(
+                    f"{topic}[{min(unknown)}] was made, but the brokers do not show it after "
+                    f"{_KNOWN_SECONDS:g} s: see whether all of them are up, and run this again"
+                )
+            await asyncio.sleep(_POLL_SECONDS)
+            await self._producer.client.force_metadata_update()
 
     def _batches(self, records: Iterable[OutgoingRecord]) -> Iterable[Any]:
         batch = self._producer.create_batch()

@@ -7,9 +7,10 @@ not share a protocol with it, and would refuse us if there was a worker.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import asynccontextmanager
-from typing import Any
+from time import monotonic
+from typing import Any, TypeVar
 
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
@@ -18,16 +19,19 @@ from aiokafka.coordinator.protocol import (
     ConsumerProtocolMemberAssignment,
     ConsumerProtocolMemberMetadata,
 )
-from aiokafka.errors import InconsistentGroupProtocolError
+from aiokafka.errors import InconsistentGroupProtocolError, KafkaError
 
 from streams.clients import started
 from streams.connection import Broker
 from streams.growing.stage import GrowthRefused
 from streams.settings import Settings
 
+Answer = TypeVar("Answer")
+
 CLIENT = "clv-partitions-grow"
 
 _JOIN_SECONDS = 30.0
+_COORDINATOR_SECONDS = 30.0
 _POLL_MILLISECONDS = 100
 _POLL_SECONDS = 0.2
 _NEVER_MILLISECONDS = 24 * 3600 * 1000
@@ -90,10 +94,8 @@ class Held:
 
 
 @asynccontextmanager
-async def group_held(
-    settings: Settings, broker: Broker, topics: Collection[str]
-) -> AsyncIterator[Held]:
-    """Hold the group of the workers, who read these topics. Errors: KafkaError.
+async def group_held(settings: Settings, broker: Broker) -> AsyncIterator[Held]:
+    """Hold the group of the workers. Errors: KafkaError.
 
     Raises
     ------
@@ -112,7 +114,7 @@ async def group_held(
         partition_assignment_strategy=(_Nobody,),
     )
     listener = _Listener()
-    client.subscribe(topics, listener=listener)
+    client.subscribe(list(settings.topics.sources), listener=listener)
     async with started(client) as consumer:
         try:
             async with asyncio.timeout(_JOIN_SECONDS):
@@ -152,7 +154,7 @@ def _members_refused(settings: Settings, who: str) -> GrowthRefused:
 
 async def group_members(admin: AIOKafkaAdminClient, group: str) -> list[str]:
     """The client ids of a group's members. Errors: KafkaError."""
-    responses: list[Any] = await admin.describe_consumer_groups([group])
+    responses: list[Any] = await _once_there(lambda: admin.describe_consumer_groups([group]))
     # error, group, state, protocol type, protocol, members: id, client id, host, metadata, …
     return [member[1] for response in responses for each in response.groups for member in each[5]]
 
@@ -161,8 +163,22 @@ async def committed_offsets(
     admin: AIOKafkaAdminClient, group: str, partitions: Collection[TopicPartition]
 ) -> dict[TopicPartition, int]:
     """The committed offsets of a group, where it has some. Errors: KafkaError."""
-    found = await admin.list_consumer_group_offsets(group, partitions=list(partitions))
+    found = await _once_there(
+        lambda: admin.list_consumer_group_offsets(group, partitions=list(partitions))
+    )
     return {tp: place.offset for tp, place in found.items() if place.offset >= 0}
+
+
+async def _once_there(ask: Callable[[], Awaitable[Answer]]) -> Answer:
+    """Ask until there is a coordinator: a new Kafka makes its topic when it is first asked."""
+    until = monotonic() + _COORDINATOR_SECONDS
+    while True:
+        try:
+            return await ask()
+        except KafkaError as error:
+            if not error.retriable or monotonic() > until:
+                raise
+        await asyncio.sleep(_POLL_SECONDS)
 
 
 async def unread(

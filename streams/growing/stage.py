@@ -40,12 +40,6 @@ def grown_topics(settings: Settings) -> list[str]:
     return [topic.name for topic in plan(settings) if topic.name != settings.topics.models]
 
 
-def read_topics(settings: Settings) -> list[str]:
-    """The topics whose offsets the workers commit."""
-    topics = settings.topics
-    return [*topics.inputs, topics.identity, topics.clock]
-
-
 def standing(
     wanted: int, counts: Mapping[str, int], bases: Mapping[int, Basis], stateful: set[int]
 ) -> Standing:

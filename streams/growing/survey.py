@@ -22,11 +22,11 @@ from streams.growing.stage import (
     Stage,
     Standing,
     grown_topics,
-    read_topics,
     standing,
 )
 from streams.settings import Settings
 from streams.topics import changelog_topic, home_partition
+from streams.transport import topic_partition
 
 
 @dataclass(slots=True)
@@ -64,7 +64,7 @@ class Stored:
         waiting = {
             key
             for key, origin, offset in outbox(held)
-            if offset >= committed.get(topic_partition(origin), 0)
+            if offset >= committed.get(TopicPartition(*topic_partition(origin)), 0)
         }
         if waiting:
             self.waiting[partition] = waiting
@@ -92,12 +92,6 @@ class Findings:
         return sum(self.stored.leaving.values())
 
 
-def topic_partition(origin: str) -> TopicPartition:
-    """The topic-partition of an origin, "topic/partition"."""
-    topic, _, partition = origin.rpartition("/")
-    return TopicPartition(topic, int(partition))
-
-
 async def look(settings: Settings, broker: Broker, wanted: int) -> Findings:
     """What there is, and what a growth would do; nothing is changed.
 
@@ -112,7 +106,7 @@ async def look(settings: Settings, broker: Broker, wanted: int) -> Findings:
         counts = await _counts(admin, settings)
         partitions = [
             TopicPartition(topic, number)
-            for topic in read_topics(settings)
+            for topic in settings.topics.sources
             for number in range(counts[topic])
         ]
         committed = await committed_offsets(admin, settings.app_id, partitions)

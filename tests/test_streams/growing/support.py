@@ -21,8 +21,9 @@ from models.aggregate.record import (
 )
 from streams.basis.record import Basis, decode_basis, encode_basis
 from streams.cache import ScoreCache, connect
+from streams.clients import started
 from streams.files.outgoing import OutgoingEvent, cloud_event
-from streams.growing import Findings, Grown, group_held, grow, look, read_topics
+from streams.growing import Findings, Grown, group_held, grow, look
 from streams.topics import changelog_topic, home_partition
 from tests.test_streams.service.cluster import Cluster
 
@@ -151,13 +152,18 @@ async def note_bases(service: Cluster) -> None:
     basis = Basis(
         service.partitions, {}, {}, settings.economics.currency, str(settings.economics.timezone)
     )
-    producer = AIOKafkaProducer(bootstrap_servers=service.broker.servers)
-    await producer.start()
     for partition in range(service.partitions):
-        await producer.send_and_wait(
-            changelog_topic(settings), encode_basis(basis), BASIS_KEY, partition
-        )
-    await producer.stop()
+        await written(service, changelog_topic(settings), BASIS_KEY, encode_basis(basis), partition)
+
+
+async def written(
+    service: Cluster, topic: str, key: bytes, value: bytes, partition: int | None = None
+) -> None:
+    """A record that all replicas have; where its key is at home, unless it is said."""
+    client = AIOKafkaProducer(bootstrap_servers=service.broker.servers, acks="all")
+    async with started(client) as producer:
+        home = home_partition(key, service.partitions) if partition is None else partition
+        await producer.send_and_wait(topic, value, key, home)
 
 
 async def grown(
@@ -167,7 +173,7 @@ async def grown(
     settings, broker = service.settings, service.broker
     redis = connect(service.redis_url)
     try:
-        async with group_held(settings, broker, read_topics(settings)) as held:
+        async with group_held(settings, broker) as held:
             found = await look(settings, broker, partitions)
             done = await grow(
                 settings, broker, found, cache=ScoreCache(redis), held=held, step=step

@@ -37,23 +37,18 @@ def die_at_write(monkeypatch, number):
     monkeypatch.setattr(Writer, "write", half)
 
 
-def die_before(what):
+async def killed(service, partitions, kill, monkeypatch):
+    """Grow, and be killed in the n-th write, or before the step of this name."""
+
     def step(now):
-        if now == what:
+        if now == kill:
             raise KilledError
 
-    return step
-
-
-async def killed(service, partitions, kill, monkeypatch):
-    before = service.partitions
-    with monkeypatch.context() as patched, pytest.raises(KilledError):
+    with monkeypatch.context() as patched:
         if isinstance(kill, int):
             die_at_write(patched, kill)
-            await grown(service, partitions)
-        else:
-            await grown(service, partitions, die_before(kill))
-    assert service.partitions == before
+        with pytest.raises(KilledError):
+            await grown(service, partitions, step)
 
 
 @pytest.mark.parametrize(

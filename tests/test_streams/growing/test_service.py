@@ -2,7 +2,10 @@
 
 import pytest
 
+from models.aggregate.fold import milliseconds
+from models.identity import Release, encode_message
 from streams.growing import GrowthRefused
+from streams.publisher import Publisher
 from streams.topics import home_partition
 from tests.test_streams.service.cluster import cluster
 
@@ -10,6 +13,7 @@ from .support import (
     ERASED,
     MERGED,
     NAMES,
+    TIME,
     assert_same_customers,
     first_orders,
     found_for,
@@ -18,7 +22,9 @@ from .support import (
     note_bases,
     order,
     orders_of,
+    said,
     snapshot,
+    written,
 )
 
 
@@ -64,3 +70,62 @@ async def test_customers_values_and_cache_are_the_same_in_more_partitions(more, 
     assert orders_of(cached) == counted
     assert {name: counted[name] for name in ERASED} == dict.fromkeys(ERASED, 1)
     assert counted.keys() == {*NAMES} - {*MERGED}
+
+
+async def test_what_lay_unread_in_the_old_partitions_counts_once(tmp_path):
+    async with cluster(tmp_path, "kafka") as service:
+        worker = await service.start_worker()
+        await service.publish([order(name, f"{name}/1") for name in NAMES])
+        await service.settled()
+        assert await worker.stop() == 0
+        await note_bases(service)
+        # Some again, under their own ids and under others: these have been counted.
+        await service.publish([order(name, f"{name}/1") for name in NAMES[:100]])
+        await service.publish([order(name, f"{name}/2", 1) for name in NAMES])
+        moved_away, into = NAMES[7], NAMES[8]
+        await service.publish([said("merged", into, 2, merged_from=moved_away)])
+        await handed_on(service, NAMES[9], Release(NAMES[10], milliseconds(TIME)))
+        await grown(service, 12)
+        # A publisher that has not heard of the new partitions yet.
+        await published_to_old_partitions(service, [order(name, f"{name}/3", 2) for name in NAMES])
+        await service.publish([order(name, f"{name}/4", 3) for name in NAMES])
+        await service.start_worker()
+        await service.settled()
+        counted = orders_of(await service.updates())
+        last = await snapshot(service)
+    assert last.astray == []
+    both = {into: 8, NAMES[10]: 8}
+    gone = {moved_away, NAMES[9]}
+    assert counted == dict.fromkeys(set(NAMES) - gone, 4) | both
+    assert set(last.cached) == set(counted)
+
+
+async def handed_on(service, customer, message):
+    """A message between workers that lies where the customer was at home."""
+    topic = service.settings.topics.identity
+    await written(service, topic, customer.encode(), encode_message(message))
+
+
+async def published_to_old_partitions(service, events):
+    async with Publisher(service.broker, service.settings.topics, 4) as publisher:
+        await publisher.publish(events)
+
+
+async def test_a_copy_on_disk_from_before_is_not_used(tmp_path, monkeypatch):
+    monkeypatch.setenv("CLV_STATE_DIR", str(tmp_path / "state"))
+    async with cluster(tmp_path, "kafka") as service:
+        worker = await service.start_worker()
+        await service.publish([order(name, f"{name}/1") for name in NAMES])
+        await service.settled()
+        assert await worker.stop() == 0
+        copies = sorted((tmp_path / "state").rglob("*.copy"))
+        assert len(copies) == 4
+        await note_bases(service)
+        await grown(service, 12)
+        worker = await service.start_worker()
+        await service.publish([order(name, f"{name}/2", 1) for name in NAMES])
+        await service.settled()
+        assert orders_of(await service.updates()) == dict.fromkeys(NAMES, 2)
+        assert await worker.stop() == 0
+        assert worker.log.read_text().count("a file is no copy of this partition") == 4
+        assert len(sorted((tmp_path / "state").rglob("*.copy"))) == 12

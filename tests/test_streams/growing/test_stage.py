@@ -8,7 +8,8 @@ from streams.growing.stage import heirs_basis, standing
 
 
 def basis(partitions, **more):
-    return Basis(partitions, {"shop.orders": "id"}, {}, "EUR", "Europe/Berlin", **more)
+    given = {"topics": {"shop.orders": "id"}, "generations": {}} | more
+    return Basis(partitions=partitions, currency="EUR", timezone="Europe/Berlin", **given)
 
 
 def counts(*numbers):
