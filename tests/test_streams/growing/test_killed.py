@@ -8,7 +8,15 @@ from streams.growing import Stage
 from streams.growing.copying import Writer
 from tests.test_streams.service.cluster import cluster
 
-from .support import assert_same_customers, found_for, grown, snapshot
+from .support import (
+    NAMES,
+    assert_same_customers,
+    found_for,
+    grown,
+    order,
+    orders_of,
+    snapshot,
+)
 from .test_service import busy
 
 ALL_WRITES = 19
@@ -80,3 +88,23 @@ async def test_killed_at_any_moment_and_repeated_it_ends_the_same(
         after = await snapshot(service)
     assert_same_customers(before, after)
     assert [basis.partitions for basis in after.bases] == [partitions] * partitions
+
+
+async def test_a_worker_refuses_to_start_while_a_growth_is_not_finished(tmp_path, monkeypatch):
+    async with cluster(tmp_path, "kafka") as service:
+        worker = await service.start_worker()
+        await service.publish([order(name, f"{name}/1") for name in NAMES])
+        await service.settled()
+        assert await worker.stop() == 0
+        for kill in ("create partitions of the other topics", "fill the cache"):
+            await killed(service, 12, kill, monkeypatch)
+            service.workers.clear()
+            worker = await service.start_worker()
+            assert await worker.process.wait() == 1
+            assert "clv partitions grow 12" in " ".join(worker.log.read_text().split())
+        service.workers.clear()
+        await grown(service, 12)
+        await service.start_worker()
+        await service.publish([order(name, f"{name}/2", 1) for name in NAMES])
+        await service.settled()
+        assert orders_of(await service.updates()) == dict.fromkeys(NAMES, 2)
