@@ -99,6 +99,7 @@ def heirs_basis(bases: Mapping[int, Basis], partitions: int) -> Basis | None:
         generations={},
         first_version=max(basis.first_version for basis in bases.values()),
         marks={},
+        told={},
         accepted=[],
     )
 

@@ -10,6 +10,7 @@ from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 
 from models.aggregate.record import BASIS_KEY, ERASURE_KEY, is_customer
+from streams.basis.judge import origin_key
 from streams.basis.record import Basis, decode_basis
 from streams.clients import started
 from streams.connection import Broker
@@ -26,7 +27,7 @@ from streams.growing.stage import (
 )
 from streams.settings import Settings
 from streams.topics import changelog_topic, home_partition
-from streams.transport import topic_partition
+from streams.transport.batches import origin_parts
 
 
 @dataclass(slots=True)
@@ -61,10 +62,11 @@ class Stored:
             self.bases[partition] = decode_basis(held[BASIS_KEY])
         if ERASURE_KEY in held:
             self.erasure[partition] = held[ERASURE_KEY]
+        basis = self.bases.get(partition)
         waiting = {
             key
             for key, origin, offset in outbox(held)
-            if offset >= committed.get(TopicPartition(*topic_partition(origin)), 0)
+            if not _is_told(origin, offset, committed, basis)
         }
         if waiting:
             self.waiting[partition] = waiting
@@ -90,6 +92,20 @@ class Findings:
     def moving(self) -> int:
         """Customers that are still to be moved."""
         return sum(self.stored.leaving.values())
+
+
+def _is_told(
+    origin: str, offset: int, committed: Mapping[TopicPartition, int], basis: Basis | None
+) -> bool:
+    """Whether what a record led to is delivered: it was committed.
+
+    Of a log that was replaced since, as far as it was; Kafka forgets that with the topic, and then
+    everything counts.
+    """
+    tp, generation = origin_parts(origin)
+    if basis is not None and generation != basis.generations.get(origin_key(tp), 0):
+        return offset < basis.told.get(origin, offset + 1)
+    return offset < committed.get(TopicPartition(*tp), 0)
 
 
 async def look(settings: Settings, broker: Broker, wanted: int) -> Findings:

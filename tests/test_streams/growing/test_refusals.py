@@ -139,7 +139,6 @@ async def test_the_command_says_what_it_will_do_and_refuses_while_workers_run(tm
         said = await command_refused("partitions", "grow", 6, **env)
         assert f"group {service.settings.app_id} has 1 workers: stop them" in said
         assert await worker.stop() == 0
-        await note_bases(service)
         moving = sum(home_partition(n.encode(), 4) != home_partition(n.encode(), 6) for n in NAMES)
         planned = await command("partitions", "grow", 6, "--dry-run", "--json", **env)
         assert planned["customers"] == 300

@@ -19,7 +19,6 @@ from .support import (
     found_for,
     grown,
     identities,
-    note_bases,
     order,
     orders_of,
     said,
@@ -36,7 +35,6 @@ async def busy(service):
     await service.publish(identities())
     await service.settled()
     assert await worker.stop() == 0
-    await note_bases(service)
 
 
 @pytest.mark.parametrize("more", [12, 6])
@@ -78,7 +76,6 @@ async def test_what_lay_unread_in_the_old_partitions_counts_once(tmp_path):
         await service.publish([order(name, f"{name}/1") for name in NAMES])
         await service.settled()
         assert await worker.stop() == 0
-        await note_bases(service)
         # Some again, under their own ids and under others: these have been counted.
         await service.publish([order(name, f"{name}/1") for name in NAMES[:100]])
         await service.publish([order(name, f"{name}/2", 1) for name in NAMES])
@@ -120,7 +117,6 @@ async def test_a_copy_on_disk_from_before_is_not_used(tmp_path, monkeypatch):
         assert await worker.stop() == 0
         copies = sorted((tmp_path / "state").rglob("*.copy"))
         assert len(copies) == 4
-        await note_bases(service)
         await grown(service, 12)
         worker = await service.start_worker()
         await service.publish([order(name, f"{name}/2", 1) for name in NAMES])

@@ -62,7 +62,10 @@ def test_customers_of_partitions_without_a_basis_are_refused():
 
 def test_a_partition_without_a_basis_inherits_what_holds_everywhere():
     mark = Mark(7, 1, b"digest")
-    one = basis(4, first_version=3, marks={"shop.orders/0": mark}, generations={"shop.orders/0": 1})
+    one = basis(
+        4, first_version=3, marks={"shop.orders/0": mark}, generations={"shop.orders/0": 1},
+        told={"shop.orders/0": 5},
+    )  # fmt: skip
     found = heirs_basis({0: one, 1: basis(4, first_version=9)}, 4)
     assert found == basis(4, first_version=9)
     assert heirs_basis({}, 4) is None
