@@ -85,7 +85,9 @@ async def running_app(
         cache = await stack.enter_async_context(
             CacheWriter(
                 cached,
-                KafkaUpdates(settings.topics.updates, **broker.client_options()),
+                KafkaUpdates(
+                    settings.topics.updates, partitions=partitions, **broker.client_options()
+                ),
             )
         )
         app, pipeline = build_app(

@@ -25,6 +25,7 @@ from streams.cli.doctor import doctor
 from streams.cli.fit import fit
 from streams.cli.load import load
 from streams.cli.logs import configure_logging
+from streams.cli.partitions import partitions
 from streams.cli.rebuild_cache import rebuild_cache
 from streams.cli.record import record
 from streams.cli.replay import replay
@@ -37,6 +38,7 @@ from streams.connection import BrokerUnusable, SecurityUnusable, shown_url
 from streams.datasets import DatasetMissingError
 from streams.embedded import EmbeddedServerError
 from streams.files import InputFileError
+from streams.growing import GrowthRefused
 from streams.recording import RecordingUnusable, RecordTooLarge, ReplayFailed, TopicsSilent
 from streams.recording.kept import KeptUnusable
 from streams.topics import TopicsUnusable
@@ -70,6 +72,7 @@ for command in (
     app.command()(command)
 app.add_typer(dead_letters, name="dead-letters")
 app.add_typer(claims, name="claims")
+app.add_typer(partitions, name="partitions")
 
 INTERRUPTED = 130
 """Exit status after SIGINT, as shells have it."""
@@ -91,6 +94,7 @@ _SPEAKING = (
     RecordTooLarge,
     TopicsSilent,
     ReplayFailed,
+    GrowthRefused,
 )
 """Errors whose text says everything."""
 

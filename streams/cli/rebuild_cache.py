@@ -55,7 +55,9 @@ def rebuild_cache(
 async def _rebuild(settings: Settings, *, clear: bool) -> dict[str, Any]:
     broker = need_broker(settings)
     partitions = await prepare_topics(settings, broker)
-    updates = KafkaUpdates(settings.topics.updates, **broker.client_options())
+    updates = KafkaUpdates(
+        settings.topics.updates, partitions=partitions, **broker.client_options()
+    )
     began = time.monotonic()
     async with reading(settings) as cache:
         await check_server(cache, need_redis(settings))
