@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import sys
@@ -71,7 +72,9 @@ class Process:
     def signal(self, number: int) -> None:
         """Send a signal, if it still runs."""
         if self.status is None:
-            self.process.send_signal(number)
+            # Not Popen's: that asks for the status too, and whoever waits for it would get none.
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, number)
 
     def freeze(self) -> None:
         """Stop it in mid-work, without its knowing."""

@@ -24,7 +24,7 @@ class RunResult:
     seconds: from the end of the break until all that was published by then is committed and in
     Redis; none, if that never came. went_back_in_redis: versions that fell. exits: statuses of
     workers that ended, negative for signals. ends: those that nobody asked for, a line for each
-    kind. failure: why the run could not be judged.
+    kind. failure: why the run could not be judged. again: the command that runs it once more.
     """
 
     kind: str
@@ -38,6 +38,7 @@ class RunResult:
     exits: list[int] = field(default_factory=list)
     ends: list[str] = field(default_factory=list)
     failure: str = ""
+    again: str = ""
 
     def note_ends(self, ends: Sequence[Ended]) -> None:
         """Take note of workers that ended."""
@@ -83,6 +84,8 @@ class RunResult:
             lines.append(f"workers that stood still until their watchdog ended them: {self.hung}")
         if self.went_back_in_redis:
             lines.append(f"went back in Redis: {self.went_back_in_redis[:10]}")
+        if not self.ok and self.again:
+            lines.append(f"once more: {self.again}")
         return "\n    ".join("\n".join(lines).splitlines())
 
     def as_json(self) -> dict[str, Any]:
@@ -98,6 +101,7 @@ class RunResult:
             "ended_by_themselves": self.ends,
             **self.counts(),
             "failure": self.failure,
+            "again": self.again,
             "details": [] if self.verdict is None else self.verdict.details,
             "republished": 0 if self.verdict is None else self.verdict.republished,
         }

@@ -8,6 +8,8 @@ import random
 import shutil
 import tempfile
 import time
+from binascii import crc32
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import AsyncExitStack
 from dataclasses import replace
@@ -25,10 +27,14 @@ from tests.faults.reckoner import reckon
 from tests.faults.report import RunResult
 from tests.faults.verdict import Verdict
 from tests.faults.workload import Workload
-from tests.faults.world import Setup, World, world
+from tests.faults.world import SHORT_SESSION, Setup, World, world
 
-EVENTS = 2_000
+EVENTS = 1_600
+"""Of ordinary customers; the others have half as many more."""
+
 CUSTOMERS = 100
+LONG_HISTORIES = 3
+ERASED_MIDWAY = 5
 EARLY_SECONDS = 3.0
 """It breaks in the first half of them."""
 
@@ -55,6 +61,7 @@ class Runner:
         self.seed = seed
         self.keep = keep
         self._number = 0
+        self._done: Counter[str] = Counter()
         self._world: World | None = None
         self._stack = AsyncExitStack()
 
@@ -79,7 +86,7 @@ class Runner:
         """Run a kind once. before_judging: called when the service is done."""
         began = time.monotonic()
         self._number += 1
-        result = RunResult(kind.name, seed, EVENTS)
+        result = RunResult(kind.name, seed, EVENTS, again=repeat_command(kind, seed, self.setup))
         ended = 0
         try:
             here = await self.world_for(kind)
@@ -115,6 +122,15 @@ class Runner:
         self._world = None
         await self._stack.aclose()
 
+    def _run_id(self, kind: Break, seed: int) -> str:
+        """What the customers' ids begin with: the same for the same kind and seed.
+
+        They decide the partitions. The same run once more in one world has others.
+        """
+        name = f"{kind.name} {seed}"
+        self._done[name] += 1
+        return f"{crc32(f'{name} {self._done[name]}'.encode()):08x}"
+
     def _keep_logs(self, former: World) -> None:
         if self.keep is not None:
             copy_logs(former.directory, self.keep, f"{self._number:04d}-")
@@ -125,17 +141,20 @@ class Runner:
             result.seed,
             CUSTOMERS,
             EVENTS,
-            f"run{self._number:04d}",
+            self._run_id(kind, result.seed),
             partitions=here.settings.partitions,
             plain=self.setup.transport == "stock",
             identity=kind.identities,
             too_large=kind.too_large,
+            long_histories=LONG_HISTORIES,
+            erased_midway=ERASED_MIDWAY,
         )
         result.events = len(workload.items)
         await here.ready(kind.workers, START_PATIENCE)
         here.logs.forget()
         order = "version" if self.setup.transport == "stock" else "position"
-        async with RedisObserver(here.redis_url, workload.customers, order=order) as observer:
+        watched = [*workload.customers, *workload.long]
+        async with RedisObserver(here.redis_url, watched, order=order) as observer:
             here.observer = observer
             publishing = asyncio.create_task(
                 here.publisher.publish(workload.items, kind.load), name="publishing"
@@ -158,6 +177,17 @@ class Runner:
             f"{d.customer} {d.before}>{d.after}" for d in observer.decreases
         ]
         return workload
+
+
+def repeat_command(kind: Break, seed: int, setup: Setup) -> str:
+    """What runs a kind with this seed once more."""
+    options = [f"--kinds {kind.name} --seed {seed} --runs 1"]
+    options += ["--broker embedded"] if setup.broker == "embedded" else []
+    options += ["--transport stock"] if setup.transport == "stock" else []
+    options += ["--durable"] if setup.durable else []
+    options += ["--identities"] if kind.identities else []
+    options += [f"--session {setup.session:g}"] if setup.session != SHORT_SESSION else []
+    return f'make faults ARGS="{" ".join(options)}"'
 
 
 def copy_logs(directory: Path, to: Path, prefix: str = "") -> None:

@@ -225,6 +225,10 @@ class World:
         async def settled(admin: AIOKafkaAdminClient) -> bool:
             if await self.lag(admin):
                 return False
+            # What is sent on, and messages between customers, come while others are looked at.
+            before = dict(self.logs.ends)
+            if await self.lag(admin) or before != self.logs.ends:
+                return False
             # Stock Faust promises nothing of what Redis holds.
             return self.setup.transport == "stock" or not await self.behind_in_redis()
 
@@ -264,7 +268,7 @@ class World:
         ends = self.logs.ends if ends is None else ends
         topics = {*self.settings.topics.inputs, self.settings.topics.clock}
         if self.setup.transport == "ours":
-            topics.add(self.settings.topics.identity)
+            topics |= between_workers(self.settings)
         ends = {tp: end for tp, end in ends.items() if tp.topic in topics and end}
         # Asked by partition: the embedded broker's answer for all of them is cut short.
         committed = await admin.list_consumer_group_offsets(
@@ -366,6 +370,11 @@ class World:
         )
 
 
+def between_workers(settings: Settings) -> set[str]:
+    """The topics by which workers send each other messages and misrouted records."""
+    return {settings.topics.identity, settings.topics.rerouted}
+
+
 @asynccontextmanager
 async def world(directory: Path, setup: Setup) -> AsyncIterator[World]:
     """A world with its topics, and no worker yet."""
@@ -402,7 +411,13 @@ async def world(directory: Path, setup: Setup) -> AsyncIterator[World]:
             redis,
             redis_proxy,
             fleet,
-            Logs(direct, read, PARTITIONS, topics.updates, set(read) - {*topics.inputs}),
+            Logs(
+                direct,
+                read,
+                PARTITIONS,
+                topics.updates,
+                set(read) - {*topics.inputs, *between_workers(settings)},
+            ),
             ExactPublisher(
                 direct,
                 {"orders": topics.orders, "support": topics.support, "customers": topics.customers},

@@ -1,0 +1,185 @@
+"""Which events of a long history must be refused, since they are about what nobody remembers.
+
+Written anew from docs/state.md: of each kind the newest 256 things are remembered one by one, older
+ones are counted and forgotten. What becomes of an event then depends on what came before it, so
+that the events must be given in the order in which they reach the service.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from enum import Enum
+
+from tests.faults.published import Event
+
+REMEMBERED = 256
+
+Name = tuple[str, str]
+"""Of an order, a refund or a ticket: its source, and its id there."""
+
+THING = {
+    "order.placed": ("orders", "order_id"),
+    "order.refunded": ("refunds", "refund_id"),
+    "ticket.opened": ("tickets", "ticket_id"),
+    "ticket.resolved": ("tickets", "ticket_id"),
+    "ticket.rated": ("tickets", "ticket_id"),
+}
+
+
+class Outcome(Enum):
+    """What must become of an event."""
+
+    ACCEPTED = "accepted"
+    """It counts, or is recognised as a duplicate: no dead letter."""
+    REFUSED = "refused"
+    """It is beyond memory: a dead letter."""
+    EITHER = "either"
+    """A duplicate of what is counted and forgotten: a dead letter or nothing, and never counted."""
+
+
+class Undecided(Exception):
+    """The documented rules leave open what becomes of an event: a workload must not have it."""
+
+
+def is_long(events: Sequence[Event]) -> bool:
+    """Whether one customer's events are about more things of a kind than are remembered."""
+    names: dict[str, set[Name]] = {"orders": set(), "refunds": set(), "tickets": set()}
+    for event in events:
+        if event.kind in THING:
+            kind, field = THING[event.kind]
+            names[kind].add((event.source, event.data[field]))
+    cancelled = {
+        (e.source, e.data["order_id"]) for e in events if e.kind == "order.cancelled"
+    }  # fmt: skip
+    return any(len(each) > REMEMBERED for each in (*names.values(), cancelled))
+
+
+def sift(events: Sequence[Event]) -> list[Outcome]:
+    """What must become of each of one customer's events, which arrive in this order.
+
+    Raises
+    ------
+    Undecided
+        where that is not documented, or depends on how equal times are ordered.
+    """
+    memory = _Memory()
+    outcomes = []
+    for event in events:
+        outcome = memory.outcome(event)
+        if outcome is Outcome.ACCEPTED:
+            memory.take(event)
+        outcomes.append(outcome)
+    return outcomes
+
+
+class _Things:
+    """The things of one kind: those that are remembered with their time, and the forgotten."""
+
+    def __init__(self) -> None:
+        self.time_of: dict[Name, int] = {}
+        self.forgotten: set[Name] = set()
+        self.until = -1
+        """The time of the newest that was ever forgotten."""
+
+    def note(self, name: Name, time: int) -> list[Name]:
+        """Remember a thing under its time; returns those that are forgotten for it."""
+        self.time_of[name] = time
+        gone = []
+        while len(self.time_of) > REMEMBERED:
+            oldest = min(self.time_of, key=self.time_of.__getitem__)
+            time = self.time_of.pop(oldest)
+            if time in self.time_of.values():
+                raise Undecided(f"two things are of {time}: nothing says which is forgotten first")
+            self.until = max(self.until, time)
+            self.forgotten.add(oldest)
+            gone.append(oldest)
+        return gone
+
+
+class _Memory:
+    """What the service remembers of one customer."""
+
+    def __init__(self) -> None:
+        self.orders, self.refunds, self.tickets = _Things(), _Things(), _Things()
+        self.cancelled: set[Name] = set()
+        self.revisions: dict[Name, tuple[int, int]] = {}
+        self.opened: set[Name] = set()
+        self.order_of: dict[Name, Name] = {}
+        self.refunds_forgotten_of: set[Name] = set()
+        self.taken: set[tuple[str, str, str]] = set()
+
+    def outcome(self, event: Event) -> Outcome:
+        if event.kind == "order.cancelled":
+            return self._cancellation((event.source, event.data["order_id"]))
+        if event.kind not in THING:
+            return Outcome.ACCEPTED
+        kind, field = THING[event.kind]
+        things: _Things = getattr(self, kind)
+        name = event.source, event.data[field]
+        is_old = event.time <= things.until
+        if name in things.time_of:
+            # A remembered order is not moved back to where orders are forgotten.
+            moves = event.kind == "order.placed" and is_old and not self._is_known(event)
+            return Outcome.REFUSED if moves else Outcome.ACCEPTED
+        if name in things.forgotten and self._is_known(event):
+            return Outcome.EITHER
+        if event.kind in ("ticket.resolved", "ticket.rated"):
+            # It may be about one of the forgotten, whatever its time.
+            return Outcome.REFUSED if things.forgotten else Outcome.ACCEPTED
+        if not is_old and name in things.forgotten:
+            raise Undecided(f"{event.kind} {name} is forgotten, and told again at a later time")
+        return Outcome.REFUSED if is_old else Outcome.ACCEPTED
+
+    def _cancellation(self, order: Name) -> Outcome:
+        if order in self.cancelled:
+            return Outcome.EITHER
+        if order not in self.orders.time_of:
+            # It, or a refund of it, may be among the forgotten.
+            unclear = self.orders.forgotten or self.refunds.forgotten
+            return Outcome.REFUSED if unclear else Outcome.ACCEPTED
+        if order in self.refunds_forgotten_of:
+            # Its refund is counted, and would have to be void.
+            return Outcome.REFUSED
+        if self.orders.time_of[order] <= self.refunds.until:
+            raise Undecided(f"nobody knows whether refunds of {order} are forgotten")
+        return Outcome.ACCEPTED
+
+    def take(self, event: Event) -> None:
+        self.taken.add(_content(event))
+        if event.kind == "order.cancelled":
+            self.cancelled.add((event.source, event.data["order_id"]))
+            if len(self.cancelled) > REMEMBERED:
+                raise Undecided(f"more than {REMEMBERED} cancellations")
+            return
+        if event.kind not in THING:
+            return
+        kind, field = THING[event.kind]
+        name, time = (event.source, event.data[field]), event.time
+        things: _Things = getattr(self, kind)
+        if kind == "orders":
+            revision = event.data.get("revision") or 0, time
+            revision = self.revisions[name] = max(self.revisions.get(name, revision), revision)
+            time = revision[1]
+        elif kind == "refunds":
+            time = max(things.time_of.get(name, time), time)
+            if event.data.get("order_id"):
+                self.order_of[name] = event.source, event.data["order_id"]
+        elif event.kind == "ticket.opened":
+            self.opened.add(name)
+        elif name in self.opened:
+            # The opening dates a ticket.
+            time = things.time_of[name]
+        else:
+            time = min(things.time_of.get(name, time), time)
+        for gone in things.note(name, time):
+            order = self.order_of.get(gone) if kind == "refunds" else None
+            if order is not None and order not in self.cancelled:
+                self.refunds_forgotten_of.add(order)
+
+    def _is_known(self, event: Event) -> bool:
+        return _content(event) in self.taken
+
+
+def _content(event: Event) -> tuple[str, str, str]:
+    return event.kind, event.source, json.dumps(event.data, sort_keys=True)
