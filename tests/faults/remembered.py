@@ -79,22 +79,25 @@ class _Things:
     def __init__(self) -> None:
         self.time_of: dict[Name, int] = {}
         self.forgotten: set[Name] = set()
+        self.kept_apart: set[Name] = set()
+        """Tickets without their opening, which do not count among the others."""
         self.until = -1
         """The time of the newest that was ever forgotten."""
 
-    def note(self, name: Name, time: int) -> list[Name]:
-        """Remember a thing under its time; returns those that are forgotten for it."""
+    def note(self, name: Name, time: int) -> None:
+        """Remember a thing under its time, and forget the oldest if there are too many."""
         self.time_of[name] = time
-        gone = []
-        while len(self.time_of) > REMEMBERED:
-            oldest = min(self.time_of, key=self.time_of.__getitem__)
-            time = self.time_of.pop(oldest)
-            if time in self.time_of.values():
-                raise Undecided(f"two things are of {time}: nothing says which is forgotten first")
-            self.until = max(self.until, time)
-            self.forgotten.add(oldest)
-            gone.append(oldest)
-        return gone
+        counted = [each for each in self.time_of if each not in self.kept_apart]
+        if len(self.kept_apart) > REMEMBERED:
+            raise Undecided(f"more than {REMEMBERED} tickets without their opening")
+        if len(counted) <= REMEMBERED:
+            return
+        oldest = min(counted, key=self.time_of.__getitem__)
+        time = self.time_of.pop(oldest)
+        if time in self.time_of.values():
+            raise Undecided(f"two things are of {time}: nothing says which is forgotten first")
+        self.until = max(self.until, time)
+        self.forgotten.add(oldest)
 
 
 class _Memory:
@@ -104,9 +107,6 @@ class _Memory:
         self.orders, self.refunds, self.tickets = _Things(), _Things(), _Things()
         self.cancelled: set[Name] = set()
         self.revisions: dict[Name, tuple[int, int]] = {}
-        self.opened: set[Name] = set()
-        self.order_of: dict[Name, Name] = {}
-        self.refunds_forgotten_of: set[Name] = set()
         self.taken: set[tuple[str, str, str]] = set()
 
     def outcome(self, event: Event) -> Outcome:
@@ -138,12 +138,9 @@ class _Memory:
             # It, or a refund of it, may be among the forgotten.
             unclear = self.orders.forgotten or self.refunds.forgotten
             return Outcome.REFUSED if unclear else Outcome.ACCEPTED
-        if order in self.refunds_forgotten_of:
-            # Its refund is counted, and would have to be void.
-            return Outcome.REFUSED
-        if self.orders.time_of[order] <= self.refunds.until:
-            raise Undecided(f"nobody knows whether refunds of {order} are forgotten")
-        return Outcome.ACCEPTED
+        # A refund of it may be among the forgotten, and would have to be void.
+        is_old = self.orders.time_of[order] <= self.refunds.until
+        return Outcome.REFUSED if is_old else Outcome.ACCEPTED
 
     def take(self, event: Event) -> None:
         self.taken.add(_content(event))
@@ -163,19 +160,15 @@ class _Memory:
             time = revision[1]
         elif kind == "refunds":
             time = max(things.time_of.get(name, time), time)
-            if event.data.get("order_id"):
-                self.order_of[name] = event.source, event.data["order_id"]
         elif event.kind == "ticket.opened":
-            self.opened.add(name)
-        elif name in self.opened:
-            # The opening dates a ticket.
-            time = things.time_of[name]
+            things.kept_apart.discard(name)
+        elif name not in things.time_of:
+            things.kept_apart.add(name)
         else:
-            time = min(things.time_of.get(name, time), time)
-        for gone in things.note(name, time):
-            order = self.order_of.get(gone) if kind == "refunds" else None
-            if order is not None and order not in self.cancelled:
-                self.refunds_forgotten_of.add(order)
+            # The opening dates a ticket, else the earliest that is known of it.
+            known = things.time_of[name]
+            time = min(known, time) if name in things.kept_apart else known
+        things.note(name, time)
 
     def _is_known(self, event: Event) -> bool:
         return _content(event) in self.taken

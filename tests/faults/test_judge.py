@@ -59,6 +59,37 @@ def test_the_judge_finds_nothing_where_customers_are_merged_and_erased(changed):
     assert len(expected.merged) > len(set(expected.merged.values()))
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_the_judge_finds_nothing_in_long_histories_and_erasures_between_events(seed: int):
+    made = workload(seed, events=400, customers=30, long_histories=3, erased_midway=10)
+    logs = run(made.items)
+    expected = reckon(made.events, TERMS, NOW, "run1")
+    verdict = verdict_on(logs, asyncio.run(cache(logs.scores)), expected)
+    assert verdict.ok, str(verdict)
+    assert expected.long
+    assert verdict.optional_letters
+
+
+def test_a_letter_for_what_counts_is_found_among_those_that_may_be():
+    """The letter of a duplicate is no fault, and that of the first is one."""
+    made = workload(events=100, long_histories=1)
+    expected = reckon(made.events, TERMS, NOW, "run1")
+    logs = run(made.items)
+    redis = asyncio.run(cache(logs.scores))
+    letter = next(r for r in logs.dead_letters if EXCEPTION in dict(r.headers))
+    again = min(expected.optional)
+    first = again._replace(headers=again.headers[:-1])
+    for refusal, faults in ((again, {}), (first, {"wrong_letters": 1})):
+        added = [*refusal.headers, (EXCEPTION, b"clv.refused.beyond-memory")]
+        forged = letter._replace(
+            offset=10_000, key=refusal.key, value=refusal.value, headers=tuple(added)
+        )
+        more = replace(logs, dead_letters=[*logs.dead_letters, forged])
+        if refusal is first and refusal.value not in expected.accepted:
+            continue
+        assert verdict_on(more, redis, expected).faults == faults
+
+
 def test_a_merged_customer_who_is_still_there_is_found(changed):
     logs, redis, expected = deepcopy(changed)
     name = next(name for name in expected.merged if f"{name}".encode() in b"".join(
