@@ -239,6 +239,11 @@ class Fleet:
         """Bytes that all workers hold together."""
         return sum(slot.process.memory() for slot in self.slots if slot.process is not None)
 
+    def peak(self) -> int:
+        """Bytes that the largest of the running workers has held at most."""
+        running = [slot.process for slot in self.slots if slot.process is not None]
+        return max((process.peak() for process in running), default=0)
+
     def tails(self, lines: int = 15) -> str:
         """The ends of the workers' logs."""
         return "\n".join(

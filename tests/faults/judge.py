@@ -51,11 +51,12 @@ def judge(
     dead_letters: Iterable[KafkaRecord],
     *,
     ticked_until: datetime | None = None,
+    sealed: Sequence[bytes] = (),
 ) -> Verdict:
     """Compare three stores with what was reckoned and with each other, and both logs beside them.
 
     The records are all of their topics; the service has worked on everything. ticked_until: the
-    latest tick that was sent, if any.
+    latest tick that was sent, if any. sealed: batches of which nothing may be read.
     """
     verdict = Verdict(customers=len(expected.customers))
     changelog, updates = in_order(changelog), in_order(updates)
@@ -78,7 +79,7 @@ def judge(
     check_redis(redis, verdict)
     current = {c: seen.segments for c, seen in stores["changelog"].items()}
     check_chains(expected, in_order(segment_changes), current, verdict)
-    check_letters(expected, dead_letters, verdict)
+    check_letters(expected, dead_letters, verdict, sealed)
     marks = {r.key: r.value or b"" for r in changelog if r.key and not is_customer(r.key)}
     _find_traces(expected, stored | marks, published, redis, verdict)
     return verdict

@@ -103,12 +103,19 @@ class Process:
 
     def memory(self) -> int:
         """Bytes of memory it holds; 0 when it has ended."""
+        return self._of_status("VmRSS:")
+
+    def peak(self) -> int:
+        """Bytes of memory that it has held at most; 0 when it has ended."""
+        return self._of_status("VmHWM:")
+
+    def _of_status(self, name: str) -> int:
         try:
             status = Path(f"/proc/{self.pid}/status").read_text()
         except OSError:
             return 0
         for line in status.splitlines():
-            if line.startswith("VmRSS:"):
+            if line.startswith(name):
                 return int(line.split()[1]) * 1024
         return 0
 

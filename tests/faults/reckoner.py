@@ -34,6 +34,12 @@ NOTHING = Decimal(-1)
 
 BEYOND_MEMORY = "beyond-memory"
 
+KEPT_HEADERS = 10_000
+"""That a dead letter keeps of a record."""
+
+LARGEST_SENT_ON = 1_000_000
+"""Bytes of a record under another key than its customer's."""
+
 
 @dataclass
 class Reckoning:
@@ -118,9 +124,11 @@ def reckon(
     latest = milliseconds(now) + DAY_MS
     for record in records:
         value = record.value or b""
-        key, headers = record.key, tuple(record.headers)
+        key, headers = record.key, tuple(record.headers[:KEPT_HEADERS])
         try:
             event = read_event(key, value, record.headers)
+            if key != event.customer.encode() and _size(record) > LARGEST_SENT_ON:
+                raise Refused("too-large")
             key = event.customer.encode()
             check_acceptable(event, terms, latest)
         except Refused as refused:
@@ -130,6 +138,12 @@ def reckon(
     events = _remembered(expected, accepted)
     _settle_identities(expected, events)
     return expected
+
+
+def _size(record: PublishedRecord) -> int:
+    """Bytes of a record as it is encoded, but for some of its head; a header has two lengths."""
+    headers = sum(2 + len(name) + len(content or b"") for name, content in record.headers)
+    return len(record.key or b"") + len(record.value or b"") + headers
 
 
 def _remembered(expected: Expected, accepted: list[_Accepted]) -> list[Event]:

@@ -118,6 +118,8 @@ class _Memory:
         things: _Things = getattr(self, kind)
         name = event.source, event.data[field]
         is_old = event.time <= things.until
+        if event.kind == "order.refunded":
+            self._check_decided((event.source, event.data.get("order_id") or ""))
         if name in things.time_of:
             # A remembered order is not moved back to where orders are forgotten.
             moves = event.kind == "order.placed" and is_old and not self._is_known(event)
@@ -142,12 +144,17 @@ class _Memory:
         is_old = self.orders.time_of[order] <= self.refunds.until
         return Outcome.REFUSED if is_old else Outcome.ACCEPTED
 
+    def _check_decided(self, order: Name) -> None:
+        """Raise Undecided where it may be forgotten that an order was cancelled, of which a refund
+        is void."""
+        forgotten = self.cancelled - self.orders.time_of.keys()
+        if order[1] and order not in self.orders.time_of and len(forgotten) > REMEMBERED:
+            raise Undecided(f"a refund of {order}, of which nobody knows whether it was cancelled")
+
     def take(self, event: Event) -> None:
         self.taken.add(_content(event))
         if event.kind == "order.cancelled":
             self.cancelled.add((event.source, event.data["order_id"]))
-            if len(self.cancelled) > REMEMBERED:
-                raise Undecided(f"more than {REMEMBERED} cancellations")
             return
         if event.kind not in THING:
             return

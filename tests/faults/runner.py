@@ -42,6 +42,8 @@ PATIENCE = 90.0
 """Seconds after the end of a break in which all must be well again."""
 
 START_PATIENCE = 60.0
+MIB = 1024 * 1024
+LOOK_SECONDS = 0.25
 BREAK_SECONDS = 90.0
 """The longest that a break may last."""
 
@@ -94,7 +96,7 @@ class Runner:
             workload = await self._run(here, kind, result)
             if before_judging is not None:
                 await before_judging()
-            result.verdict = await judge_run(here, workload)
+            result.verdict = await _judge_mended(here, workload, kind.mends)
         except FAILURES as error:
             result.failure = f"{type(error).__name__}: {error}"
         result.took = time.monotonic() - began
@@ -107,7 +109,11 @@ class Runner:
 
     async def world_for(self, kind: Break) -> World:
         """The world in which the next run of a kind takes place."""
-        setup = replace(self.setup, durable=self.setup.durable or kind.durable)
+        setup = replace(
+            self.setup,
+            durable=self.setup.durable or kind.durable,
+            environment=kind.environment,
+        )
         if self._world is not None and self._world.setup != setup:
             await self._leave()
         if self._world is None:
@@ -149,16 +155,29 @@ class Runner:
             long_histories=LONG_HISTORIES,
             erased_midway=ERASED_MIDWAY,
         )
+        if kind.more is not None:
+            workload.add(kind.more(workload, dice))
         result.events = len(workload.items)
+        result.most_memory = kind.most_memory
         await here.ready(kind.workers, START_PATIENCE)
         here.logs.forget()
+        here.sealed.clear()
+        here.run_id = workload.run_id
+        if kind.backlog:
+            await here.fleet.resize(0)()
+            publishing_all = here.publisher.publish(workload.items, 0.0)
+            published = await within(PATIENCE, "the backlog to be published", publishing_all)
+            result.repeated = published.repeated
+            here.fleet.resize(kind.workers)
         order = "version" if self.setup.transport == "stock" else "position"
         watched = [*workload.customers, *workload.long]
         async with RedisObserver(here.redis_url, watched, order=order) as observer:
             here.observer = observer
+            left = [] if kind.backlog else workload.items
             publishing = asyncio.create_task(
-                here.publisher.publish(workload.items, kind.load), name="publishing"
+                here.publisher.publish(left, kind.load), name="publishing"
             )
+            watching = asyncio.create_task(_watch_memory(here, result), name="memory")
             try:
                 await asyncio.sleep(dice.uniform(0.1, 0.6) * EARLY_SECONDS)
                 await within(BREAK_SECONDS, f"{kind.name} to end", kind.happen(here, dice))
@@ -167,16 +186,35 @@ class Runner:
                 await here.catch_up(PATIENCE)
                 result.seconds = time.monotonic() - healed
                 published = await within(PATIENCE, "everything to be published", publishing)
-                result.repeated = published.repeated
+                result.repeated += published.repeated
                 await here.settle(PATIENCE)
             finally:
                 publishing.cancel()
-                await asyncio.gather(publishing, return_exceptions=True)
+                watching.cancel()
+                await asyncio.gather(publishing, watching, return_exceptions=True)
                 here.observer = None
-        result.went_back_in_redis = [
-            f"{d.customer} {d.before}>{d.after}" for d in observer.decreases
-        ]
+        if kind.watched:
+            result.went_back_in_redis = [
+                f"{d.customer} {d.before}>{d.after}" for d in observer.decreases
+            ]
         return workload
+
+
+async def _judge_mended(here: World, workload: Workload, seconds: float) -> Verdict:
+    """The verdict; the last of several, where it takes Redis some seconds to be right again."""
+    deadline = time.monotonic() + seconds
+    while True:
+        verdict = await judge_run(here, workload)
+        if verdict.ok or time.monotonic() >= deadline:
+            return verdict
+        await asyncio.sleep(1.0)
+
+
+async def _watch_memory(here: World, result: RunResult) -> None:
+    """Note the most that a worker ever held."""
+    while True:
+        result.peak = max(result.peak, here.fleet.peak() / MIB)
+        await asyncio.sleep(LOOK_SECONDS)
 
 
 def repeat_command(kind: Break, seed: int, setup: Setup) -> str:
@@ -209,7 +247,7 @@ async def judge_run(here: World, workload: Workload) -> Verdict:
     if here.setup.transport == "stock":
         return judge_plain(expected, changelog, updates, redis)
     changes, letters = records[topics.segment_changes], records[topics.dead_letters]
-    return judge(expected, changelog, updates, redis, changes, letters)
+    return judge(expected, changelog, updates, redis, changes, letters, sealed=here.sealed)
 
 
 def chosen(names: str | None, setup: Setup) -> list[Break]:

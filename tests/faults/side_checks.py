@@ -5,16 +5,19 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from models.contracts.dead_letters import EXCEPTION, MESSAGE, OFFSET, PARTITION, PREFIX, TOPIC
 from models.routing import ROUTE
 from tests.faults.observer import RedisState
+from tests.faults.packing import SET_BY_THE_BROKER
 from tests.faults.reckoner import Expected, Refusal
 from tests.faults.verdict import KafkaRecord, Verdict, where
 
 OWN = "clv."
 """What the names of headers begin with that the service writes, and publishers leave alone."""
+
+TOO_LARGE = b"clv.refused.too-large"
 
 EXCERPT = 300
 """Bytes of a record that are told of."""
@@ -54,9 +57,17 @@ def check_redis(redis: RedisState, verdict: Verdict) -> None:
 
 
 def check_letters(
-    expected: Expected, dead_letters: Iterable[KafkaRecord], verdict: Verdict
+    expected: Expected,
+    dead_letters: Iterable[KafkaRecord],
+    verdict: Verdict,
+    sealed: Sequence[bytes] = (),
 ) -> None:
-    """Whether every refusal has its letters, byte for byte, and nothing else has one."""
+    """Whether every refusal has its letters, byte for byte, and nothing else has one.
+
+    sealed: batches that were not read; each must be the value of a letter.
+    """
+    dead_letters = list(dead_letters)
+    _check_sealed(sealed, dead_letters, verdict)
     origins: defaultdict[Refusal, set[tuple[bytes, ...]]] = defaultdict(set)
     wrong: defaultdict[tuple[str, str], list[str]] = defaultdict(list)
     for letter in dead_letters:
@@ -84,6 +95,20 @@ def check_letters(
         if those:
             text = f"{whose}: no letter says {reason}: {_some(those)}"
             verdict.note("missing_letters", text, len(those))
+
+
+def _check_sealed(
+    sealed: Sequence[bytes], dead_letters: Iterable[KafkaRecord], verdict: Verdict
+) -> None:
+    found = {
+        (letter.value or b"")[SET_BY_THE_BROKER:]
+        for letter in dead_letters
+        if dict(letter.headers).get(EXCEPTION) == TOO_LARGE
+    }
+    for batch in sealed:
+        if batch[SET_BY_THE_BROKER:] not in found:
+            text = f"a batch of {len(batch)} bytes that unpacks too far: no letter says too-large"
+            verdict.note("missing_letters", text)
 
 
 def _whose(refusal: Refusal) -> str:

@@ -53,6 +53,13 @@ class Item(NamedTuple):
     partition: int | None
 
 
+class Placed(NamedTuple):
+    """An item at a place in the order of publishing: 0 is the beginning of the run, 1 its end."""
+
+    share: float
+    item: Item
+
+
 class Workload:
     """The events of one run, in the order of publishing; the same for the same arguments.
 
@@ -108,6 +115,12 @@ class Workload:
     def events(self) -> list[OutgoingEvent]:
         """All events in the order of publishing."""
         return [item.event for item in self.items]
+
+    def add(self, more: list[Placed]) -> None:
+        """Publish these too."""
+        placed = [Placed(n / len(self.items), item) for n, item in enumerate(self.items)]
+        # In the order in which they are given where they are at one place.
+        self.items = [item for _, item in sorted([*placed, *more], key=lambda each: each.share)]
 
     def batches(self, size: int) -> Iterator[list[Item]]:
         """The items in order, so many at a time."""

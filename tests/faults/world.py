@@ -27,6 +27,7 @@ from tests.faults.fleet import Fleet
 from tests.faults.limits import Hang, at_most, within
 from tests.faults.logs import Latest, Logs
 from tests.faults.observer import RedisObserver
+from tests.faults.packing import publish_batch
 from tests.faults.proxy import HOST, Proxy
 from tests.faults.publishing import ExactPublisher
 from tests.faults.reckoner import Terms
@@ -63,13 +64,14 @@ class Setup:
     """What a world is made of.
 
     durable: workers keep a copy of their tables on disk. session: seconds after which the group
-    gives up a worker that it has not heard of.
+    gives up a worker that it has not heard of. environment: of the workers, beside the usual.
     """
 
     broker: Literal["kafka", "embedded"] = "kafka"
     transport: Literal["ours", "stock"] = "ours"
     durable: bool = False
     session: float = SHORT_SESSION
+    environment: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass
@@ -90,6 +92,10 @@ class World:
     terms: Terms = field(default_factory=Terms)
     observer: RedisObserver | None = None
     """Who watches Redis now."""
+    run_id: str = ""
+    """What the ids of the present run's customers begin with."""
+    sealed: list[bytes] = field(default_factory=list)
+    """Batches that were published as they are, and must each come back whole as a dead letter."""
     _altered: set[str] = field(default_factory=set)
 
     @property
@@ -180,6 +186,11 @@ class World:
             await admin.alter_configs(
                 [ConfigResource(ConfigResourceType.TOPIC, topic, configs=configs)]
             )
+
+    async def publish_sealed(self, topic: str, partition: int, batch: bytes) -> None:
+        """Publish a batch of which nothing may be read."""
+        self.sealed.append(batch)
+        await publish_batch(self.direct, topic, partition, batch)
 
     @asynccontextmanager
     async def admin(self) -> AsyncIterator[AIOKafkaAdminClient]:
@@ -421,6 +432,7 @@ async def world(directory: Path, setup: Setup) -> AsyncIterator[World]:
             ExactPublisher(
                 direct,
                 {"orders": topics.orders, "support": topics.support, "customers": topics.customers},
+                idempotent=setup.broker == "kafka",
             ),
             terms,
         )
@@ -442,7 +454,7 @@ def _environment(settings: Settings, terms: Terms, setup: Setup, directory: Path
     }
     if setup.durable:
         environment["CLV_STATE_DIR"] = str(directory / STATE)
-    return environment
+    return environment | dict(setup.environment)
 
 
 def _small_disk(mounted: Path, stack: AsyncExitStack) -> None:

@@ -7,10 +7,14 @@ import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
+from tests.faults.workload import Placed, Workload
 from tests.faults.world import World
 
 Happen = Callable[[World, random.Random], Awaitable[None]]
 """Breaks something, and waits as long as it is to stay broken."""
+
+More = Callable[[Workload, random.Random], list[Placed]]
+"""Makes events that are published beside the usual ones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,8 +23,11 @@ class Break:
 
     happen: the world is healed after it. workers: how many there are. nodes: it needs Apache
     Kafka's three. durable: it needs workers that keep their tables on disk. root: it mounts a disk.
-    identities, too_large: what the events have beside the usual. load: seconds over which they are
-    published, so that it breaks while they come.
+    identities, too_large, more: what the events have beside the usual. load: seconds over which
+    they are published, so that it breaks while they come. backlog: they are all published before
+    any worker starts. environment: of the workers, beside the usual. most_memory: MiB that no
+    worker may ever hold. mends: seconds after all is done in which Redis must have mended. watched:
+    whether customers in Redis may not go back meanwhile.
     """
 
     name: str
@@ -33,7 +40,13 @@ class Break:
     root: bool = False
     identities: bool = False
     too_large: int = 0
+    more: More | None = None
     load: float = 3.0
+    backlog: bool = False
+    environment: tuple[tuple[str, str], ...] = ()
+    most_memory: float | None = None
+    mends: float = 0.0
+    watched: bool = True
 
 
 async def a_while(dice: random.Random, shortest: float, longest: float) -> None:
