@@ -52,16 +52,22 @@ def judge(
     *,
     ticked_until: datetime | None = None,
     sealed: Sequence[bytes] = (),
+    new_parameters: bool = False,
+    partitions: int | None = None,
 ) -> Verdict:
     """Compare three stores with what was reckoned and with each other, and both logs beside them.
 
     The records are all of their topics; the service has worked on everything. ticked_until: the
     latest tick that was sent, if any. sealed: batches of which nothing may be read.
+    new_parameters: others were published meanwhile, so that what is told again may have new values.
+    partitions: how many there are, if they have grown.
     """
     verdict = Verdict(customers=len(expected.customers))
-    changelog, updates = in_order(changelog), in_order(updates)
-    stored = last_records(changelog, changelog_version, "changelog", verdict)
-    published = last_records(updates, update_version, "updates", verdict, is_told=True)
+    changelog, updates = in_order(changelog, partitions), in_order(updates, partitions)
+    stored = last_records(changelog, changelog_version, "changelog", verdict, partitions=partitions)
+    published = last_records(
+        updates, update_version, "updates", verdict, is_told=True, partitions=partitions
+    )
     find_untrue(expected, changelog, updates, verdict)
     offsets = {record.key: record.offset for record in updates}
     stores = {
@@ -78,7 +84,13 @@ def judge(
     _agree(stores, published, offsets, redis, verdict)
     check_redis(redis, verdict)
     current = {c: seen.segments for c, seen in stores["changelog"].items()}
-    check_chains(expected, in_order(segment_changes), current, verdict)
+    check_chains(
+        expected,
+        in_order(segment_changes, partitions),
+        current,
+        verdict,
+        new_parameters=new_parameters,
+    )
     check_letters(expected, dead_letters, verdict, sealed)
     marks = {r.key: r.value or b"" for r in changelog if r.key and not is_customer(r.key)}
     _find_traces(expected, stored | marks, published, redis, verdict)

@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import AsyncExitStack
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 
 from aiokafka.errors import KafkaError
@@ -27,7 +28,7 @@ from tests.faults.reckoner import reckon
 from tests.faults.report import RunResult
 from tests.faults.verdict import Verdict
 from tests.faults.workload import Workload
-from tests.faults.world import SHORT_SESSION, Setup, World, world
+from tests.faults.world import PARTITIONS, SHORT_SESSION, Setup, World, world
 
 EVENTS = 1_600
 """Of ordinary customers; the others have half as many more."""
@@ -102,8 +103,9 @@ class Runner:
         result.took = time.monotonic() - began
         if self._world is not None:
             result.note_ends(self._world.fleet.ended[ended:])
-        if result.failure or (result.verdict is not None and result.verdict.redis_faults):
-            # What is broken for good would be found again in the next run.
+        bad_redis = result.verdict is not None and result.verdict.redis_faults
+        # What is broken for good would be found again in the next run.
+        if result.failure or bad_redis or kind.leaves_another_world:
             await self._leave()
         return result
 
@@ -238,8 +240,17 @@ def copy_logs(directory: Path, to: Path, prefix: str = "") -> None:
         shutil.copy(log, to / (prefix + "-".join(log.relative_to(directory).parts)))
 
 
-async def judge_run(here: World, workload: Workload) -> Verdict:
-    """Compare all that is stored and was published since the logs were forgotten."""
+async def judge_run(
+    here: World,
+    workload: Workload,
+    *,
+    ticked_until: datetime | None = None,
+    new_parameters: bool = False,
+) -> Verdict:
+    """Compare all that is stored and was published since the logs were forgotten.
+
+    ticked_until, new_parameters: as in `judge`.
+    """
     topics, records = here.settings.topics, here.logs.records
     expected = reckon(workload.events, here.terms, workload.now, workload.run_id)
     redis = await read_redis(here.redis_url, here.settings.redis_prefix)
@@ -247,11 +258,18 @@ async def judge_run(here: World, workload: Workload) -> Verdict:
     if here.setup.transport == "stock":
         return judge_plain(expected, changelog, updates, redis)
     changes, letters = records[topics.segment_changes], records[topics.dead_letters]
-    return judge(expected, changelog, updates, redis, changes, letters, sealed=here.sealed)
+    return judge(
+        expected, changelog, updates, redis, changes, letters, sealed=here.sealed,
+        ticked_until=ticked_until, new_parameters=new_parameters,
+        partitions=None if here.settings.partitions == PARTITIONS else here.settings.partitions,
+    )  # fmt: skip
 
 
 def chosen(names: str | None, setup: Setup) -> list[Break]:
     """The kinds that are named, separated by commas, or all that this world can have.
+
+    A name may be that of a family, such as "redis", or "cheap": those of them that this world can
+    have.
 
     Raises
     ------
@@ -260,8 +278,14 @@ def chosen(names: str | None, setup: Setup) -> list[Break]:
     """
     if names is None:
         return [kind for kind in BREAKS.values() if why_not(kind, setup) is None]
-    result = []
+    result: list[Break] = []
     for name in names.split(","):
+        group = [kind for kind in BREAKS.values() if name == kind.family]
+        if name == "cheap":
+            group = [kind for kind in BREAKS.values() if kind.cheap]
+        if group and name not in BREAKS:
+            result += [kind for kind in group if why_not(kind, setup) is None]
+            continue
         kind = BREAKS.get(name)
         if kind is None:
             raise ValueError(f"there is no kind {name!r}; there are {', '.join(BREAKS)}")

@@ -357,7 +357,12 @@ class Maker:
 
     def change_identities(self) -> None:
         """Erase some customers and merge some others; no customer is both."""
-        others = [customer for customer in self.customers if customer not in self.erased]
+        # Of three who become one nothing is to be beyond memory.
+        others = [
+            customer
+            for customer in self.customers
+            if customer not in self.erased and self.budget[customer] >= MOST_EVENTS // 2
+        ]
         chosen = self.dice.sample(others, max(len(self.customers) // 4, 5))
         third = len(chosen) // 3
         erased, chained, pairs = chosen[:third], chosen[third : 2 * third], chosen[2 * third :]

@@ -6,6 +6,7 @@ import asyncio
 import errno
 import os
 import subprocess
+import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
@@ -28,6 +29,7 @@ from tests.faults.limits import Hang, at_most, within
 from tests.faults.logs import Latest, Logs
 from tests.faults.observer import RedisObserver
 from tests.faults.packing import publish_batch
+from tests.faults.processes import Process
 from tests.faults.proxy import HOST, Proxy
 from tests.faults.publishing import ExactPublisher
 from tests.faults.reckoner import Terms
@@ -43,6 +45,7 @@ REQUEST_MILLISECONDS = 5_000
 POLL_SECONDS = 0.2
 HEAL_SECONDS = 60.0
 START_SECONDS = 150.0
+GROW_SECONDS = 80.0
 CLOSE_SECONDS = 5.0
 ATTEMPT_SECONDS = 20.0
 
@@ -65,6 +68,7 @@ class Setup:
 
     durable: workers keep a copy of their tables on disk. session: seconds after which the group
     gives up a worker that it has not heard of. environment: of the workers, beside the usual.
+    shared_state: all workers keep their copies in one directory, which they must not.
     """
 
     broker: Literal["kafka", "embedded"] = "kafka"
@@ -72,6 +76,7 @@ class Setup:
     durable: bool = False
     session: float = SHORT_SESSION
     environment: tuple[tuple[str, str], ...] = ()
+    shared_state: bool = False
 
 
 @dataclass
@@ -186,6 +191,28 @@ class World:
             await admin.alter_configs(
                 [ConfigResource(ConfigResourceType.TOPIC, topic, configs=configs)]
             )
+
+    async def grow(self, partitions: int, seconds: float | None = None) -> int | None:
+        """Run `clv partitions grow`, while no worker runs; returns its exit status.
+
+        seconds: after which it is killed, and returns none.
+        """
+        log = self.directory / "grow.log"
+        command = [sys.executable, "-m", "streams.cli", "partitions", "grow", str(partitions)]
+        process = await Process.start(command, log, self.fleet.environment)
+        try:
+            status = await asyncio.wait_for(process.process.wait(), seconds or GROW_SECONDS)
+        except TimeoutError:
+            await process.kill()
+            if seconds is None:
+                raise AssertionError(
+                    f"it grows for {GROW_SECONDS:g} s:\n{process.tail()}"
+                ) from None
+            return None
+        if status == 0:
+            self.settings = self.settings.model_copy(update={"partitions": partitions})
+            self.logs.grow(partitions)
+        return status
 
     async def publish_sealed(self, topic: str, partition: int, batch: bytes) -> None:
         """Publish a batch of which nothing may be read."""
@@ -409,7 +436,10 @@ async def world(directory: Path, setup: Setup) -> AsyncIterator[World]:
         read = [topic.name for topic in plan(settings) if topic.name != topics.models]
         terms = Terms()
         fleet = Fleet(
-            directory, _environment(settings, terms, setup, directory), WORKERS[setup.transport]
+            directory,
+            _environment(settings, terms, setup, directory),
+            WORKERS[setup.transport],
+            shared_state=setup.shared_state,
         )
         stack.push_async_callback(fleet.stop)
         yield World(

@@ -27,7 +27,8 @@ class Break:
     they are published, so that it breaks while they come. backlog: they are all published before
     any worker starts. environment: of the workers, beside the usual. most_memory: MiB that no
     worker may ever hold. mends: seconds after all is done in which Redis must have mended. watched:
-    whether customers in Redis may not go back meanwhile.
+    whether customers in Redis may not go back meanwhile. leaves_another_world: no other run can
+    take place in it.
     """
 
     name: str
@@ -47,6 +48,15 @@ class Break:
     most_memory: float | None = None
     mends: float = 0.0
     watched: bool = True
+    leaves_another_world: bool = False
+
+    @property
+    def cheap(self) -> bool:
+        """Whether twenty runs of it are soon done, in one world with others."""
+        own_world = (
+            self.nodes or self.durable or self.root or self.environment or self.leaves_another_world
+        )
+        return not own_world and not self.mends
 
 
 async def a_while(dice: random.Random, shortest: float, longest: float) -> None:
