@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from streams.files.outgoing import OutgoingEvent
+from streams.topics import home_partition
 from tests.faults.misrouting import crc32_partition, is_misrouted
 from tests.faults.remembered import REMEMBERED
 
@@ -343,16 +344,19 @@ def add_long_histories(maker: Maker, customers: list[str]) -> None:
             maker.place(share * maker.last_position, said._replace(key=key), partition)
 
 
-def _route(maker: Maker, customer: str) -> tuple[bytes, int | None]:
-    """The key and the partition of all of a customer's events: mostly not those that are right."""
+def _route(maker: Maker, customer: str) -> tuple[bytes, int]:
+    """The key and the partition of all of a customer's events: mostly not those that are right.
+
+    The partition is said in any case: a publisher that hears of new ones would change over to them.
+    """
     key, partitions = customer.encode(), maker.partitions
     chance = maker.dice.random()
     if chance < 0.5:
         return key, crc32_partition(key, partitions)
     if chance < 0.75:
         # As of a publisher that keys by the shop.
-        return maker.dice.choice(maker.customers).encode(), None
-    return key, None
+        key = maker.dice.choice(maker.customers).encode()
+    return key, home_partition(key, partitions)
 
 
 def names_of_long(run_id: str, count: int, partitions: int) -> list[str]:
