@@ -197,7 +197,7 @@ async def _run(options: argparse.Namespace) -> Soak:
     kinds = [
         kind
         for kind in chosen(options.kinds, setup)
-        if kind.family not in ("none", "input") and (setup.durable or not kind.durable)
+        if kind.fits_a_soak and (setup.durable or not kind.durable)
     ]
     directory = Path(tempfile.mkdtemp(prefix="clv-soak-"))
     clean = False

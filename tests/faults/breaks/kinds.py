@@ -51,6 +51,12 @@ class Break:
     leaves_another_world: bool = False
 
     @property
+    def fits_a_soak(self) -> bool:
+        """Whether it can happen at any time in a world that goes on."""
+        needs_a_run = self.family in ("none", "input") or self.leaves_another_world
+        return not needs_a_run and not self.mends
+
+    @property
     def cheap(self) -> bool:
         """Whether twenty runs of it are soon done, in one world with others."""
         own_world = (
