@@ -52,7 +52,7 @@ def accept_loss(
         raise typer.BadParameter("--rebuild and --from-nothing exclude each other")
     state: State | None = "rebuild" if rebuild else "from-nothing" if from_nothing else None
     settings = load_settings()
-    steps = run(_accept(settings, need_broker(settings), state, yes=yes))
+    steps = run(found_losses(settings, need_broker(settings), state, yes=yes))
     if as_json:
         print_json({"accepted": yes and bool(steps), "losses": [_document(s) for s in steps]})
     elif not steps:
@@ -74,9 +74,13 @@ def _document(step: Step) -> dict[str, Any]:
     }
 
 
-async def _accept(
+async def found_losses(
     settings: Settings, broker: Broker, state: State | None, *, yes: bool
 ) -> list[Step]:
+    """What is lost and what is done about it; yes: do it.
+
+    Errors: CommandError, where the group has workers, or more has to be said; KafkaError.
+    """
     await broker.check()
     async with kafka_logs(broker, settings.app_id) as logs:
         await _nobody_works(settings, logs)
