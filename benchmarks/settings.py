@@ -19,6 +19,8 @@ class Settings:
     topics_dead_letters: str
     topics_models: str
     topics_clock: str
+    topics_identity: str
+    topics_rerouted: str
     partitions: int
     commit_interval: float = 0.5
     broker_session_timeout: float = 2.0
@@ -41,6 +43,8 @@ class Settings:
             topics_dead_letters=f"{app_id}.dead-letters",
             topics_models=f"{app_id}.models",
             topics_clock=f"{app_id}.clock",
+            topics_identity=f"{app_id}.identity",
+            topics_rerouted=f"{app_id}.rerouted",
             partitions=partitions,
         )
 
