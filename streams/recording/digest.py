@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from models.aggregate.record import CustomerRecord, customers
+from models.aggregate.state import Aggregate
 from models.contracts.dead_letters import DeadLetter, Headers, noted, split_headers
 
 _SIZE = 16
@@ -183,9 +184,17 @@ def _customer(record: CustomerRecord) -> bytes:
             record.erased_at,
             {name: (guest.version, guest.at) for name, guest in record.absorbed.items()},
             # Its dictionaries are in order already: equal aggregates are equal bytes.
-            _encode_as_stored(record.aggregate),
+            _encode_as_stored(_facts(record.aggregate)),
         )
     )
+
+
+def _facts(aggregate: Aggregate) -> list[Any]:
+    """The fields of an aggregate; the newer ones only if they say something: old digests hold."""
+    *fields, settled, superseded = msgspec.structs.astuple(aggregate)
+    if settled is not None and not settled.cancelled and settled.cancellations_until < 0:
+        settled = msgspec.structs.astuple(settled)[:-2]
+    return [*fields, settled, superseded] if superseded else [*fields, settled]
 
 
 def _digest(content: Any) -> bytes:

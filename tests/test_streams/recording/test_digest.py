@@ -7,14 +7,20 @@ import json
 import random
 from pathlib import Path
 
+import msgspec
 import pytest
 
+from models.aggregate.fold import fold
 from models.aggregate.record import decode_record, encode_record
+from models.aggregate.state import Aggregate
 from models.contracts.clock import Tick
+from models.economics import Economics
 from streams.datasets import DATASETS
 from streams.recording import FromFile, Recording, Results, memory
+from streams.recording.digest import _facts
 from streams.recording.memory import in_memory
 from streams.settings import Settings
+from tests.test_models.events import cancelled, placed
 
 from .support import PARAMETERS, some_events, write_events
 
@@ -165,3 +171,17 @@ async def test_partitions_and_batches_leave_no_trace(
     results = Results()
     await replayed(path, [results])
     assert results.result() == result_of(calls)
+
+
+def test_fields_that_say_nothing_leave_the_digests_of_former_versions_as_they_were():
+    """They were added to the ends of `Aggregate` and `Settled`."""
+    state = Aggregate()
+    for number in range(9):
+        fold(state, placed(f"o{number}", number), Economics(remembered=4))
+    former = list(msgspec.structs.astuple(state))[:7]
+    former[6] = list(msgspec.structs.astuple(state.settled))[:19]
+    assert msgspec.msgpack.encode(_facts(state)) == msgspec.msgpack.encode(former)
+    fold(state, cancelled("o8", 20), Economics(remembered=1))
+    fold(state, placed("o9", 21), Economics(remembered=1))
+    assert state.settled.cancelled
+    assert _facts(state)[6] is state.settled
