@@ -211,6 +211,8 @@ async def test_a_clear_leaves_the_cache_to_whose_it_is(client):
     await cache.put([CachedScore("c1", 1, 1.0, (), b"{}")])
     await cache.clear()
     assert await client.keys() == [b"clv:owner"]
+    with pytest.raises(RedisUnusable, match="'first'"):
+        await ScoreCache(client, owner="second").clear()
     assert not await cache.release("second")
     assert await cache.release("first")
     assert await cache.owner() is None
