@@ -41,9 +41,15 @@ def is_claim(key: bytes | None) -> bool:
 
 
 def outputs(settings: Settings) -> tuple[str, ...]:
-    """The topics that one service writes to."""
+    """The topics that one service writes to, also those between its own workers."""
     topics = settings.topics
-    return topics.updates, topics.segment_changes, topics.dead_letters, topics.identity
+    return (
+        topics.updates,
+        topics.segment_changes,
+        topics.dead_letters,
+        topics.identity,
+        topics.rerouted,
+    )
 
 
 class Claims:
@@ -84,9 +90,9 @@ def claimed_text(held: Mapping[str, str], settings: Settings) -> str:
     return (
         f"another service has the outputs of CLV_APP_ID {settings.app_id!r}: {listed}. Two would "
         "tell every customer two values in turns. Name other topics by CLV_TOPICS__UPDATES, "
-        "CLV_TOPICS__SEGMENT_CHANGES, CLV_TOPICS__DEAD_LETTERS and CLV_TOPICS__IDENTITY, and other "
-        "keys by CLV_REDIS_PREFIX; or correct CLV_APP_ID. If the other one was given up on "
-        f"purpose, run {releases}"
+        "CLV_TOPICS__SEGMENT_CHANGES, CLV_TOPICS__DEAD_LETTERS, CLV_TOPICS__IDENTITY and "
+        "CLV_TOPICS__REROUTED, and other keys by CLV_REDIS_PREFIX; or correct CLV_APP_ID. If the "
+        f"other one was given up on purpose, run {releases}"
     )
 
 

@@ -11,7 +11,7 @@ from redis.exceptions import RedisError
 
 from streams.cache.age import oldest_trusted
 from streams.cache.arguments import Call, Written, call_arguments
-from streams.cache.connection import check_login
+from streams.cache.connection import RedisUnusable, check_login
 from streams.cache.keys import CacheKeys
 from streams.cache.repair import Repair, Repaired
 from streams.cache.score import (
@@ -23,7 +23,7 @@ from streams.cache.score import (
     supersedes,
 )
 from streams.cache.scripts import Script
-from streams.cache.server import ServerFacts, server_facts
+from streams.cache.server import ServerFacts, owned_text, server_facts
 
 T = TypeVar("T")
 Newest = TypeVar("Newest", bound=Item)
@@ -285,8 +285,10 @@ class ScoreCache:
 
         Writers are refused meanwhile (an outage to a CacheWriter, which waits). A clear that is
         interrupted leaves them refused, since totals would be wrong: run it again. One at a time:
-        the first to end lets writers in.
+        the first to end lets writers in. Errors: RedisUnusable where it is another service's.
         """
+        if self.app_id and (owner := await self.owner()) not in (None, self.app_id):
+            raise RedisUnusable(f"the cache is not cleared: {owned_text(owner, self)}")
         await self._redis.set(self._keys.clearing, b"1")
         # Without marks, whatever happens now, running workers fill the cache again.
         await self._redis.delete(self._keys.marks)

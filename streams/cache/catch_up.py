@@ -94,6 +94,8 @@ class KafkaCursor:
 
     async def partitions(self) -> int:
         """Return how many partitions the topic has; to be asked once something was read."""
+        if self._partitions is not None:
+            return self._partitions
         known = self._consumer.partitions_for_topic(self._at.topic)
         if not known:
             raise UpdatesUnavailable(f"{self._at.topic}: the broker does not tell its partitions")

@@ -11,6 +11,8 @@ from streams.clients import started
 from streams.connection import Broker
 from streams.ends import log_ends
 from streams.recording.format import RecordedTopic
+from streams.recording.live import live_slice
+from streams.recording.merge import Place
 from streams.topics import TopicPlan, create_missing
 
 _CONFIG = {
@@ -66,16 +68,26 @@ def _check_counts(target: Sequence[RecordedTopic]) -> None:
 
 
 async def check_empty(broker: Broker, target: Sequence[RecordedTopic]) -> None:
-    """Raise TargetUnusable where one of these topics, which exist, ever had a record."""
+    """Raise TargetUnusable where one of these topics, which exist, ever had a record.
+
+    Claims of a worker that is there already do not count.
+    """
     client = AIOKafkaConsumer(**broker.client_options(), enable_auto_commit=False)
     tps = [
         TopicPartition(topic.name, number) for topic in target for number in range(topic.partitions)
     ]
     async with started(client) as consumer:
         ends = await log_ends(consumer, tps)
+    models = {topic.name: topic for topic in target if topic.role == "models"}
     for tp, end in ends.items():
-        if end:
+        if end and not (tp.topic in models and await _has_claims_only(broker, models[tp.topic])):
             raise TargetUnusable(
                 f"{tp.topic}[{tp.partition}] has {end} records already; replay to another prefix, "
                 "or go on where an interrupted replay ended: --resume"
             )
+
+
+async def _has_claims_only(broker: Broker, models: RecordedTopic) -> bool:
+    """Say whether nothing is in the topic of the parameters but claims, which are never shown."""
+    async with live_slice(broker, [models]) as shown:
+        return await shown.next(Place(0, 0)) is None

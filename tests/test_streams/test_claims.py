@@ -21,6 +21,9 @@ from streams.clients import started
 from streams.connection import Broker
 from streams.embedded import EmbeddedBroker, EmbeddedRedis
 from streams.parameters import ParameterFeed, publish_parameters
+from streams.recording.format import RecordedTopic
+from streams.recording.live import live_slice
+from streams.recording.target import TargetUnusable, check_empty
 from streams.settings import Settings, Topics
 from streams.topics import prepare_topics
 from tests.test_models.parameters import PARAMETERS
@@ -144,6 +147,19 @@ async def test_claims_are_no_parameters(broker, topics):
     assert not [entry for entry in logged if entry["log_level"] != "info"]
 
 
+async def test_claims_are_neither_recorded_nor_in_the_way_of_a_replay(broker, topics):
+    settings = service("first", broker, topics)
+    await claim(settings)
+    models = RecordedTopic("models", topics.models, 1)
+    await check_empty(Broker.of(settings), [models])
+    await publish_parameters(Broker.of(settings), topics.models, PARAMETERS)
+    await release_outputs(settings, Broker.of(settings), "first")
+    async with live_slice(Broker.of(settings), [models]) as shown:
+        assert [record.key async for record in shown.records()] == [PARAMETERS.model.encode()]
+    with pytest.raises(TargetUnusable, match="records already"):
+        await check_empty(Broker.of(settings), [models])
+
+
 async def test_workers_of_another_service_end_and_say_why_until_the_first_is_released(tmp_path):
     async with cluster(tmp_path) as running:
         first = running.settings
@@ -195,6 +211,8 @@ async def test_a_clear_leaves_the_cache_to_whose_it_is(client):
     await cache.put([CachedScore("c1", 1, 1.0, (), b"{}")])
     await cache.clear()
     assert await client.keys() == [b"clv:owner"]
+    with pytest.raises(RedisUnusable, match="'first'"):
+        await ScoreCache(client, owner="second").clear()
     assert not await cache.release("second")
     assert await cache.release("first")
     assert await cache.owner() is None
