@@ -18,7 +18,7 @@ PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --progre
 PIP_PROGRESS := awk '/^Collecting/ { print "  " $$2; fflush() } \
 	/^(Building|Installing)/ { print "  " $$1 " ..."; fflush() }'
 
-.PHONY: help demo test lint bench faults soak clean
+.PHONY: help demo test lint bench faults soak chaos clean
 
 help:
 	@echo 'make demo   the whole service on this machine, with nothing to install first'
@@ -27,6 +27,7 @@ help:
 	@echo 'make bench  the benchmarks'
 	@echo 'make faults break everything, many times   make faults ARGS="--kinds kill --runs 5"'
 	@echo 'make soak   half an hour of load with a break every minute'
+	@echo 'make chaos  five minutes with a worker killed every few seconds'
 	@echo 'make clean  remove the virtual environment and all caches'
 	@echo 'PYTHON=/path/to/python3.12 chooses the interpreter (3.11 or newer).'
 
@@ -50,6 +51,9 @@ faults: $(VENV)/.dev-installed
 
 soak: $(VENV)/.dev-installed
 	@$(BIN)/python -m tests.faults.soak $(ARGS)
+
+chaos: $(VENV)/.dev-installed
+	@$(BIN)/python -m tests.faults.chaos $(ARGS)
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis \

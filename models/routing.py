@@ -39,8 +39,12 @@ class Route(msgspec.Struct, frozen=True):
 
     @property
     def lane(self) -> str:
-        """Records of one lane arrive in the order of their offsets, at first; then again."""
-        return ">".join((self.origin, *self.through))
+        """Records of one lane arrive in the order of their offsets, at first; then again.
+
+        No lane is a topic-partition's name: that is how far the records that were published right
+        there are applied, which come at another time than those sent on from there.
+        """
+        return ">".join((self.origin, *self.through, ""))
 
     @property
     def times(self) -> int:

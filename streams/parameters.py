@@ -10,6 +10,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from pydantic import ValidationError
 
 from models.contracts.parameters import Parameters
+from streams.claims import is_claim
 from streams.clients import started, stop
 from streams.connection import Broker
 
@@ -83,7 +84,7 @@ class ParameterFeed:
     async def _poll(self) -> None:
         fetched = await self._consumer.getmany(timeout_ms=_POLL_MILLISECONDS)
         for record in fetched.get(self._partition, ()):
-            if record.value is not None:
+            if record.value is not None and not is_claim(record.key):
                 self._read(record)
         if fetched:
             async with self._arrived:

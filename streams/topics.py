@@ -23,8 +23,10 @@ TABLE_NAME = "customers"
 KNOWN_WITHIN = 30.0
 KNOWN_POLL = 0.1
 
-# Tombstones stay for a day: whoever keeps a copy for less sees every one of them.
-_COMPACT = {"cleanup.policy": "compact", "delete.retention.ms": str(24 * 3600 * 1000)}
+TOMBSTONES_STAY_MS = 24 * 3600 * 1000
+"""Whoever goes on reading before they have passed sees every tombstone."""
+
+_COMPACT = {"cleanup.policy": "compact", "delete.retention.ms": str(TOMBSTONES_STAY_MS)}
 _KEEP = {"cleanup.policy": "delete", "retention.ms": "-1"}
 _MONTH = {"cleanup.policy": "delete", "retention.ms": str(30 * 24 * 3600 * 1000)}
 _LARGE = {"max.message.bytes": str(4 * 1024 * 1024)}

@@ -17,7 +17,8 @@ from streams.app import build_app
 from streams.basis.findings import LOST, BasisLost
 from streams.basis.logs import kafka_logs
 from streams.basis.start import check_start
-from streams.cache import CacheWriter, KafkaUpdates, ScoreCache, check_login, connect
+from streams.cache import CacheWriter, KafkaUpdates, ScoreCache, check_server, connect
+from streams.claims import claim_outputs
 from streams.connection import Broker
 from streams.health import (
     STALLED,
@@ -71,9 +72,11 @@ async def running_app(
         logs = await stack.enter_async_context(kafka_logs(broker, settings.app_id))
         has_basis = await check_start(settings, logs)
         partitions = await prepare_topics(settings, broker)
+        await claim_outputs(settings, broker)
         redis = connect(redis_url, settings.redis_security)
         stack.push_async_callback(redis.aclose)
-        await check_login(redis, settings.redis_prefix, redis_url)
+        cached = ScoreCache(redis, settings.redis_prefix, settings.app_id)
+        await check_server(cached, redis_url)
         feed = await stack.enter_async_context(
             ParameterFeed(
                 settings.topics.models, settings.economics.currency, **broker.client_options()
@@ -81,8 +84,10 @@ async def running_app(
         )
         cache = await stack.enter_async_context(
             CacheWriter(
-                ScoreCache(redis, settings.redis_prefix),
-                KafkaUpdates(settings.topics.updates, **broker.client_options()),
+                cached,
+                KafkaUpdates(
+                    settings.topics.updates, partitions=partitions, **broker.client_options()
+                ),
             )
         )
         app, pipeline = build_app(

@@ -181,6 +181,11 @@ def is_customer(key: bytes) -> bool:
     return not key.startswith(_OTHER)
 
 
+def is_forgotten(key: bytes) -> bool:
+    """Whether a key of the table is an erased customer's fingerprint."""
+    return key.startswith(_FORGOTTEN)
+
+
 def customers(states: Mapping[bytes, bytes]) -> Iterator[tuple[bytes, CustomerRecord]]:
     """The customers of a table with their records, without those merged into others."""
     for key, data in states.items():

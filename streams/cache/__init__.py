@@ -2,8 +2,10 @@
 
 from streams.cache.cache import ScoreCache
 from streams.cache.catch_up import KafkaUpdates
-from streams.cache.connection import RedisUnusable, check_login, connect, is_outage
+from streams.cache.connection import RedisUnusable, connect, is_outage
 from streams.cache.rebuild import Rebuilt, rebuild
+from streams.cache.refill import Replaced
+from streams.cache.repair import Repairing
 from streams.cache.replay import AnotherLog
 from streams.cache.score import (
     MAX_CLV,
@@ -13,6 +15,7 @@ from streams.cache.score import (
     SegmentTotals,
     published_score,
 )
+from streams.cache.server import check_server
 from streams.cache.updates import UpdatesUnavailable
 from streams.cache.writer import CacheWriter
 
@@ -26,10 +29,12 @@ __all__ = [
     "Rebuilt",
     "RedisUnusable",
     "Removal",
+    "Repairing",
+    "Replaced",
     "ScoreCache",
     "SegmentTotals",
     "UpdatesUnavailable",
-    "check_login",
+    "check_server",
     "connect",
     "is_outage",
     "published_score",

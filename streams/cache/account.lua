@@ -1,15 +1,32 @@
 -- The first of four files that make one script: account, remove, put, mark.
--- KEYS[1] is the ranking. ARGV: prefix; partition, from and to of a mark to move (see mark.lua);
+-- KEYS[1] is the ranking. ARGV: prefix; partition, from, to and time of a mark to move (mark.lua);
 -- removals (remove.lua); what to put (put.lua). A customer occurs once in a call.
+-- The last of ARGV: the service that writes; '' not to look whose the cache is.
 -- The effects on segments are collected, and applied by settle().
 
 local call, floor, format = redis.call, math.floor, string.format
 local tonumber, unpack = tonumber, unpack
 local ranking, prefix = KEYS[1], ARGV[1]
 
-if call('EXISTS', prefix .. ':clearing') == 1 then
-  return redis.error_reply('CLEARING the cache under ' .. prefix .. ' is being cleared; if a clear '
-    .. 'was interrupted, run it again')
+if call('EXISTS', prefix .. ':clearing', prefix .. ':repairing') > 0 then
+  if call('EXISTS', prefix .. ':clearing') == 1 then
+    return redis.error_reply('CLEARING the cache under ' .. prefix .. ' is being cleared; if a clear '
+      .. 'was interrupted, run it again')
+  end
+  return redis.error_reply('REPAIRING ranking, segments and totals under ' .. prefix
+    .. ' are being counted anew; this ends by itself')
+end
+
+local writer = ARGV[#ARGV]
+if writer ~= '' then
+  local owner = call('GET', prefix .. ':owner')
+  if not owner then
+    call('SET', prefix .. ':owner', writer)
+  elseif owner ~= writer then
+    return redis.error_reply('OWNED the keys ' .. prefix .. ':... are written by the service with '
+      .. 'CLV_APP_ID ' .. owner .. ', not ' .. writer .. ': set another CLV_REDIS_PREFIX, or, if it was '
+      .. 'given up on purpose, run clv claims release ' .. owner)
+  end
 end
 
 -- Sums leave for Redis at 2^52, so that with one more customer they stay whole numbers of a double.

@@ -20,25 +20,30 @@ _pack = msgspec.msgpack.Encoder().encode
 
 
 class MarkMove(NamedTuple):
-    """A partition's mark and what becomes of it; nothing does if Redis holds another than `held`.
+    """A mark and what becomes of it; nothing does if Redis holds another than `held`.
 
-    An empty mark is none.
+    An empty mark is none. partition: or the name of the mark that a reading has of its own. time:
+    that the mark can be trusted since then (see age.py), in milliseconds; None leaves what is
+    stored.
     """
 
-    partition: int
+    partition: int | str
     held: str
     next: str
+    time: int | None = None
 
 
 class Call(NamedTuple):
     """Customers that are written or removed all at once, each of them once; and a mark to move.
 
-    Without any of it the call finds out whether Redis takes writes.
+    Without any of it the call finds out whether Redis takes writes. correct: a score that is held
+    from the same position, and differs, is written too.
     """
 
     scores: Sequence[CachedScore] = ()
     removals: Sequence[Removal] = ()
     mark: MarkMove | None = None
+    correct: bool = False
 
 
 class Written(NamedTuple):
@@ -49,12 +54,13 @@ class Written(NamedTuple):
     mark: str
 
 
-def call_arguments(prefix: str, call: Call) -> list[Argument]:
+def call_arguments(prefix: str, call: Call, owner: str = "") -> list[Argument]:
     """Return what the script reads, as account.lua and its followers have it.
 
+    owner: the service that writes; empty not to look whose the cache is.
     Errors: ValueError for a score that cannot be compared or added exactly.
     """
-    partition, held, following = call.mark or ("", "", "")
+    partition, held, following, time = call.mark or ("", "", "", None)
     kinds: dict[Segments, int] = {}
     customers: list[str | int] = []
     for score in call.scores:
@@ -64,12 +70,13 @@ def call_arguments(prefix: str, call: Call) -> list[Argument]:
         kind = kinds.setdefault(segments, len(kinds) + 1)
         customers += (customer_id, str(position), repr(float(clv)), kind, update.decode())
     arguments: list[Argument] = [
-        prefix, partition, held, following, _removals(call.removals), len(kinds)
+        prefix, partition, held, following, "" if time is None else time,
+        _removals(call.removals), int(call.correct), len(kinds),
     ]  # fmt: skip
     for segments in kinds:
         arguments += segment_arguments(segments)
     # One argument for all customers: to pack five each costs the client more than all the rest.
-    arguments.append(_pack(customers))
+    arguments += (_pack(customers), owner)
     return arguments
 
 

@@ -1,15 +1,17 @@
 """The catch-up: partitions whose mark lags are read again from the updates, in the background."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import aclosing
 
 import structlog
 from redis.exceptions import RedisError
 
+from streams.cache.age import is_trusted
 from streams.cache.cache import ScoreCache
 from streams.cache.partition import Mode, PartitionQueue
-from streams.cache.replay import AnotherLog, Progress, replay
+from streams.cache.refill import Refill, Replaced, sweep
+from streams.cache.replay import AnotherLog, Progress, TooOld, replay
 from streams.cache.updates import Cursor, Updates, UpdatesUnavailable
 
 log = structlog.get_logger(__name__)
@@ -36,7 +38,11 @@ class CatchUp:
         queues: Mapping[int, PartitionQueue],
         well: asyncio.Event,
         note: Callable[[RedisError], None],
+        *,
+        clock: Callable[[], int],
     ) -> None:
+        self._clock = clock
+        self._told_of: tuple[int, str] | None = None
         self._cache = cache
         self._updates = updates
         self._queues = queues
@@ -70,10 +76,15 @@ class CatchUp:
             try:
                 async with self._updates.open() as cursor:
                     while (queue := self._next()) is not None:
-                        await self._bring_up(cursor, queue)
+                        try:
+                            await self._bring_up(cursor, queue)
+                        except TooOld as error:
+                            await self._refill(cursor, error)
                         delay, told = FIRST_DELAY_SECONDS, False
             except RedisError as error:
                 self._note(error)
+            except Replaced as error:
+                log.warning("cache_refill_begins_again", error=str(error))
             except (UpdatesUnavailable, AnotherLog) as error:
                 if isinstance(error, UpdatesUnavailable):
                     log.warning("cache_catch_up_waits", error=str(error), seconds=delay)
@@ -91,12 +102,55 @@ class CatchUp:
         self._wanted.clear()
         return None
 
+    async def _refill(self, cursor: Cursor, why: TooOld) -> None:
+        """Read all that is too old from the beginning, and remove whom the log no longer has."""
+        loop = asyncio.get_running_loop()
+        began, records = loop.time(), 0
+        done: list[Refill] = []
+        if self._told_of != (why.partition, why.standing.mark):
+            self._told_of = why.partition, why.standing.mark
+            log.warning(
+                "cache_too_old",
+                error=str(why),
+                do="nothing: all is read again, and who is no longer published is removed",
+            )
+        while (queue := await self._next_too_old({each.partition for each in done})) is not None:
+            refill = Refill(self._cache, queue.partition, self._clock())
+            async with aclosing(refill.read(cursor)) as steps:
+                async for step in steps:
+                    if queue.mode is Mode.FOREIGN:
+                        break
+                    records += step.records
+                    queue.left = step.left
+                else:
+                    done.append(refill)
+        if not done:
+            return
+        removed = await sweep(self._cache, done, await cursor.partitions())
+        for refill in done:
+            await refill.finish(self._clock())
+        log.info(
+            "cache_refilled",
+            partitions=[refill.partition for refill in done],
+            records=records,
+            removed=removed,
+            seconds=round(loop.time() - began, 3),
+        )
+
+    async def _next_too_old(self, but: Collection[int]) -> PartitionQueue | None:
+        for queue in list(self._queues.values()):
+            if queue.mode is Mode.BEHIND and queue.partition not in but:
+                now = self._clock()
+                if not is_trusted((await self._cache.standing(queue.partition, now)).since, now):
+                    return queue
+        return None
+
     async def _bring_up(self, cursor: Cursor, queue: PartitionQueue) -> None:
         loop = asyncio.get_running_loop()
         began, records, falls = loop.time(), 0, queue.falls
         hold = _Hold(queue, self._released)
         try:
-            async with aclosing(replay(self._cache, cursor, queue.partition)) as steps:
+            async with aclosing(replay(self._cache, cursor, queue.partition, self._clock)) as steps:
                 async for step in steps:
                     if queue.mode is Mode.FOREIGN or queue.falls != falls:
                         return
@@ -104,6 +158,7 @@ class CatchUp:
                     queue.left = step.left
                     if hold.covers(step):
                         queue.mode, queue.known, queue.left = Mode.CURRENT, step.mark, None
+                        queue.stamped = False
                         break
                     hold.update(step, loop.time())
         finally:

@@ -4,13 +4,16 @@ import json
 from collections import defaultdict
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from itertools import islice
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from streams.cache.age import oldest_trusted
 from streams.cache.arguments import Call, Written, call_arguments
+from streams.cache.connection import check_login
 from streams.cache.keys import CacheKeys
+from streams.cache.repair import Repair, Repaired
 from streams.cache.score import (
     CachedScore,
     Item,
@@ -20,6 +23,7 @@ from streams.cache.score import (
     supersedes,
 )
 from streams.cache.scripts import Script
+from streams.cache.server import ServerFacts, server_facts
 
 T = TypeVar("T")
 Newest = TypeVar("Newest", bound=Item)
@@ -32,19 +36,36 @@ WALK = 1_000
 SCAN_COUNT = 1_000
 
 
+class Standing(NamedTuple):
+    """A partition's mark, empty for none, and since when it can be trusted, see age.py.
+
+    Without a mark: since when everybody in this Redis was in the log. None: nobody knows.
+    """
+
+    mark: str
+    since: int | None
+
+
 class ScoreCache:
     """The cache under one prefix; any number of writers and readers may share it.
+
+    owner: the app id of the service that writes: what another one owns is not written. Without one
+    nobody looks whose it is.
 
     Errors: RedisError from every method that talks to Redis, see `is_outage`.
     """
 
-    def __init__(self, redis: Redis, prefix: str = "clv") -> None:
+    def __init__(self, redis: Redis, prefix: str = "clv", owner: str = "") -> None:
         if redis.connection_pool.connection_kwargs.get("decode_responses"):
             raise ValueError("the cache holds bytes: use a Redis client without decode_responses")
         self._redis = redis
         self._keys = CacheKeys(prefix)
+        self.prefix = prefix
+        self.app_id = owner
         self._write = Script("account.lua", "remove.lua", "put.lua", "mark.lua")
         self._members = Script("members.lua")
+        self._standing = Script("standing.lua")
+        self._finish = Script("finish.lua")
 
     async def put(self, scores: Sequence[CachedScore]) -> int:
         """Write the scores published after those held, in one round trip; return how many were.
@@ -72,7 +93,7 @@ class ScoreCache:
         """
         if not calls:
             return []
-        arguments = [call_arguments(self._keys.prefix, call) for call in calls]
+        arguments = [call_arguments(self._keys.prefix, call, self.app_id) for call in calls]
         replies = await self._write.run(self._redis, [self._keys.ranking], arguments)
         return [
             reply
@@ -87,6 +108,93 @@ class ScoreCache:
             return []
         held: Any = await self._redis.hmget(self._keys.marks, [str(p) for p in partitions])
         return ["" if mark is None else mark.decode() for mark in held]
+
+    async def standing(self, partition: int, now: int) -> Standing:
+        """Return how a partition stands; a Redis without customers is noted as such.
+
+        now: in milliseconds, as all times.
+        """
+        mark, since = await self._run(self._standing, partition, now, oldest_trusted(now))
+        return Standing(mark.decode(), int(since) if since else None)
+
+    async def finish(self, partition: int, own: tuple[str, str], end: int, since: int) -> bool:
+        """Set a partition's mark after all of it was read, and since when it can be trusted.
+
+        own: name and value of the mark that the reading had for itself; False: Redis holds another,
+        so that some of what was written may be lost.
+        """
+        return bool(
+            await self._run(self._finish, partition, *own, str(end), since, oldest_trusted(since))
+        )
+
+    async def _run(self, script: Script, *arguments: str | int) -> Any:
+        given = [self._keys.prefix, *arguments]
+        [reply] = await script.run(self._redis, [self._keys.ranking], [given])
+        if isinstance(reply, RedisError):
+            raise reply
+        return reply
+
+    async def check_login(self, url: str) -> None:
+        """Raise RedisUnusable where Redis does not let us in; do nothing when it is only away."""
+        await check_login(self._redis, self.prefix, url)
+
+    async def owner(self) -> str | None:
+        """Return the app id of the service that writes this cache; None before one has begun."""
+        held: Any = await self._redis.get(self._keys.owner)
+        return None if held is None else str(held.decode())
+
+    async def own(self) -> str:
+        """Make the cache this service's, if it is nobody's; return whose it is then."""
+        await self._redis.set(self._keys.owner, self.app_id, nx=True)
+        return await self.owner() or self.app_id
+
+    async def release(self, app_id: str) -> bool:
+        """Make it nobody's if it is this service's; return whether it was."""
+        if await self.owner() != app_id:
+            return False
+        await self._redis.delete(self._keys.owner)
+        return True
+
+    async def facts(self) -> ServerFacts:
+        """Return what the server tells of itself."""
+        return await server_facts(self._redis)
+
+    async def check_whole(self, facts: ServerFacts) -> bool:
+        """Say whether nothing was evicted since the cache was last known to be whole.
+
+        A cache without customers is whole. Remembered is what makes the next check compare.
+        """
+        stamp = await self.whole_stamp()
+        if stamp == facts.stamp:
+            return True
+        if facts.evicted_since(stamp) and await self._redis.exists(
+            self._keys.ranking, self._keys.marks
+        ):
+            return False
+        await self._redis.set(self._keys.whole, facts.stamp)
+        return True
+
+    async def whole_stamp(self) -> str | None:
+        """Return the server's stamp, see server.py, of when the cache was known to be whole."""
+        held: Any = await self._redis.get(self._keys.whole)
+        return None if held is None else str(held.decode())
+
+    async def repair(self, facts: ServerFacts) -> Repaired:
+        """Count ranking, segments and totals anew from the customers, and drop the marks.
+
+        Writers are refused meanwhile (an outage to a CacheWriter). Errors: Repairing.
+        """
+        return await Repair(self._redis, self._keys).run(facts.stamp)
+
+    async def scan_customers(self) -> AsyncIterator[list[str]]:
+        """Yield the ids of those who are in throughout, and perhaps of others; some come twice."""
+        cursor = -1
+        while cursor:
+            keys: Any
+            cursor, keys = await self._redis.scan(
+                max(cursor, 0), match=self._keys.customer_pattern, count=SCAN_COUNT
+            )
+            yield [key.removeprefix(self._keys.customers).decode() for key in keys]
 
     async def get(self, customer_id: str) -> CachedScore | None:
         """Return a customer's score, or None when the cache has none."""
@@ -173,7 +281,7 @@ class ScoreCache:
         return int(await self._redis.zcard(self._keys.ranking))
 
     async def clear(self) -> int:
-        """Delete this cache's keys and no others; return how many there were.
+        """Delete this cache's keys and no others, but for whose it is; return how many there were.
 
         Writers are refused meanwhile (an outage to a CacheWriter, which waits). A clear that is
         interrupted leaves them refused, since totals would be wrong: run it again. One at a time:

@@ -10,6 +10,7 @@ from aiokafka.errors import KafkaError
 
 from streams.cache.updates import Fetched, UpdatesUnavailable, item_of_record
 from streams.clients import stop
+from streams.topics import home_partition
 
 FETCH_RECORDS = 2_000
 FETCH_MILLISECONDS = 50
@@ -19,10 +20,16 @@ REQUEST_SECONDS = 10.0
 
 
 class KafkaUpdates:
-    """The topic of value updates; `options` are those of every aiokafka client."""
+    """The topic of value updates; `options` are those of every aiokafka client.
 
-    def __init__(self, topic: str, **options: Any) -> None:
+    partitions: how many the topic has; then what a partition holds of customers who are at home in
+    another is passed over. They were moved when the partitions became more, and positions of two
+    partitions do not compare. None: everything counts.
+    """
+
+    def __init__(self, topic: str, *, partitions: int | None = None, **options: Any) -> None:
         self._topic = topic
+        self._partitions = partitions
         self._options = options
 
     @asynccontextmanager
@@ -40,16 +47,19 @@ class KafkaUpdates:
                 await consumer.start()
             except (KafkaError, OSError) as error:
                 raise UpdatesUnavailable(f"{self._topic}: {error!r}") from error
-            yield KafkaCursor(consumer, self._topic)
+            yield KafkaCursor(consumer, self._topic, self._partitions)
         finally:
             await stop(consumer)
 
 
 class KafkaCursor:
-    """A place in one partition of the updates."""
+    """A place in one partition of the updates; partitions: as in `KafkaUpdates`."""
 
-    def __init__(self, consumer: AIOKafkaConsumer, topic: str) -> None:
+    def __init__(
+        self, consumer: AIOKafkaConsumer, topic: str, partitions: int | None = None
+    ) -> None:
         self._consumer = consumer
+        self._partitions = partitions
         self._at = TopicPartition(topic, 0)
 
     async def seek(self, partition: int, offset: int | None) -> None:
@@ -75,10 +85,25 @@ class KafkaCursor:
             raise self._unavailable(error) from error
         items = []
         for record in fetched.get(self._at, ()):
+            if not self._is_home(record.key):
+                continue
             item = item_of_record(self._partition, record.offset, record.key, record.value)
             if item is not None:
                 items.append(item)
         return Fetched(items, position, self._consumer.highwater(self._at))
+
+    async def partitions(self) -> int:
+        """Return how many partitions the topic has; to be asked once something was read."""
+        known = self._consumer.partitions_for_topic(self._at.topic)
+        if not known:
+            raise UpdatesUnavailable(f"{self._at.topic}: the broker does not tell its partitions")
+        return len(known)
+
+    def _is_home(self, key: bytes | None) -> bool:
+        if key is None or self._partitions is None:
+            return True
+        number: int = self._at.partition
+        return home_partition(key, self._partitions) == number
 
     @property
     def _partition(self) -> str:

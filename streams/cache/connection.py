@@ -35,8 +35,8 @@ _OUTAGES = (
 )
 _REFUSED_LOGIN = (AuthenticationError, AuthorizationError)
 # Replies that redis-py has no class for: a script runs too long, the disk is full, replicas are
-# missing, a clear of this cache is under way.
-_OUTAGE_REPLIES = ("BUSY ", "MISCONF ", "NOREPLICAS ", "CLEARING ")
+# missing, a clear or a repair of this cache is under way.
+_OUTAGE_REPLIES = ("BUSY ", "MISCONF ", "NOREPLICAS ", "CLEARING ", "REPAIRING ")
 
 OPEN = RedisSecurity()
 """No login but the URL's, and the system's certificates."""

@@ -14,16 +14,22 @@ class CacheKeys:
         self.prefix = prefix
         self.ranking = f"{prefix}:ranking"
         self.marks = f"{prefix}:marks"
+        self.times = f"{prefix}:times"
+        self.owner = f"{prefix}:owner"
+        self.whole = f"{prefix}:whole"
         self.clearing = f"{prefix}:clearing"
+        self.repairing = f"{prefix}:repairing"
+        self.repair = f"{prefix}:repair"
+        self.customers = self.customer("").encode()
         self.pattern = _GLOB.sub(r"\\\1", prefix) + ":*"
+        self.customer_pattern = _GLOB.sub(r"\\\1", prefix) + ":customer:*"
         self._families = tuple(
             f"{prefix}:{family}:".encode()
-            for family in ("customer", "segment", "totals", "forgotten")
+            for family in ("customer", "segment", "totals", "forgotten", "repair")
         )
-
-        self._single = tuple(
-            each.encode() for each in (self.ranking, self.marks, f"{prefix}:forgotten")
-        )
+        single = (self.ranking, self.marks, self.times, self.whole, f"{prefix}:forgotten")
+        self._single = tuple(each.encode() for each in single)
+        self._derived = tuple(f"{prefix}:{family}:".encode() for family in ("segment", "totals"))
 
     def customer(self, customer_id: str) -> str:
         """Return the key of a customer's hash."""
@@ -40,3 +46,7 @@ class CacheKeys:
     def owns_data(self, key: bytes) -> bool:
         """Say whether a key that matched `pattern` holds this cache's data."""
         return key in self._single or key.startswith(self._families)
+
+    def is_derived(self, key: bytes) -> bool:
+        """Say whether a key holds what follows from the customers: members or totals."""
+        return key.startswith(self._derived)

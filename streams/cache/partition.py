@@ -32,7 +32,8 @@ class PartitionQueue:
     """The newest item of each customer that waits, and the mark.
 
     end: offset after the last record submitted; known: the mark in Redis, while CURRENT; left: how
-    many offsets a catch-up still has to read, None while unknown; falls: how often it fell behind.
+    many offsets a catch-up still has to read, None while unknown; falls: how often it fell behind;
+    stamped: False to have the mark's time set anew.
     """
 
     def __init__(self, partition: int) -> None:
@@ -44,6 +45,7 @@ class PartitionQueue:
         self.left: int | None = None
         self.falls = 0
         self.held_from: int | None = None
+        self.stamped = True
 
     def submit(self, start: int | None, end: int | None, items: Iterable[Item]) -> bool:
         """Take what was published; say whether it follows what is known of the partition.
@@ -74,14 +76,21 @@ class PartitionQueue:
     @property
     def idle(self) -> bool:
         """Whether there is nothing to write now."""
-        return self.mode is Mode.HELD or not (self.waiting or self._mark_lags)
+        return self.mode is Mode.HELD or not (self.waiting or self._mark_lags or self._unstamped)
+
+    @property
+    def _unstamped(self) -> bool:
+        return self.mode is Mode.CURRENT and not self.stamped
 
     @property
     def _mark_lags(self) -> bool:
         return self.mode is Mode.CURRENT and self.end > (mark_offset(self.known) or 0)
 
-    def calls(self, most: int) -> Iterator[Call]:
-        """Yield the calls that write what waits, `most` customers of it."""
+    def calls(self, most: int, now: int) -> Iterator[Call]:
+        """Yield the calls that write what waits, `most` customers of it.
+
+        now: the time of the mark, in milliseconds, once nothing waits any more.
+        """
         if self.idle:
             return
         items = list(islice(self.waiting.values(), most))
@@ -93,7 +102,11 @@ class PartitionQueue:
                 last = number == len(parts) and len(items) == len(self.waiting)
                 # A name of its own for each step: the next follows this one or not at all.
                 step = f"{mark_offset(known) or 0}~{_UNIQUE}.{next(_STEPS)}"
-                mark = MarkMove(self.partition, known, self._final if last else step)
+                mark = (
+                    MarkMove(self.partition, known, self._final, now)
+                    if last
+                    else MarkMove(self.partition, known, step)
+                )
                 known = mark.next
             yield item_call(part, mark)
 
@@ -107,6 +120,8 @@ class PartitionQueue:
         for item in items:
             if self.waiting.get(item.customer_id) is item:
                 del self.waiting[item.customer_id]
+        if call.mark is not None and call.mark.time is not None:
+            self.stamped = True
 
     def fall_behind(self) -> None:
         """Leave the mark to a catch-up that begins after this."""
@@ -115,13 +130,15 @@ class PartitionQueue:
             self.mode, self.left = Mode.BEHIND, None
 
 
-def rounds(queues: Iterable[PartitionQueue], most: int) -> list[tuple[PartitionQueue, Call]]:
-    """Return the calls of one round trip, of about `most` customers."""
+def rounds(
+    queues: Iterable[PartitionQueue], most: int, now: int
+) -> list[tuple[PartitionQueue, Call]]:
+    """Return the calls of one round trip, of about `most` customers; now: the time of the marks."""
     chosen: list[tuple[PartitionQueue, Call]] = []
     for queue in queues:
         if most <= 0:
             break
-        for call in queue.calls(max(most, CHUNK)):
+        for call in queue.calls(max(most, CHUNK), now):
             chosen.append((queue, call))
             most -= len(call.scores) + len(call.removals)
     return chosen

@@ -1,10 +1,12 @@
--- Writes the scores published after those held, and after the removal of their customer.
--- ARGV from 6: number of kinds; for each kind (a combination of segments) its segments as JSON,
--- the number of dimensions, and each dimension with its segment; then, as one MessagePack array,
--- for each customer: id, position, clv, kind, update.
+-- Writes the scores published after those held, and after the removal of their customer; if told to
+-- correct, also those published where the held one says it was, if anything of it is different.
+-- ARGV from 7: '1' to correct; number of kinds; for each kind (a combination of segments) its
+-- segments as JSON, the number of dimensions, and each dimension with its segment; then, as one
+-- MessagePack array, for each customer: id, position, clv, kind, update.
 
-local kinds, at = {}, 7
-for number = 1, tonumber(ARGV[6]) do
+local correcting = ARGV[7] == '1'
+local kinds, at = {}, 9
+for number = 1, tonumber(ARGV[8]) do
   local kind = { json = ARGV[at], segments = {} }
   local last = at + 1 + 2 * tonumber(ARGV[at + 1])
   for i = at + 2, last, 2 do
@@ -40,6 +42,10 @@ local function forgotten(id, position)
   return noted and tonumber(noted) >= tonumber(position)
 end
 
+local function differs(key, held, kind, clv, update)
+  return held[2] ~= clv or held[3] ~= kind.json or call('HGET', key, 'update') ~= update
+end
+
 local ranked = {}
 local customers = cmsgpack.unpack(ARGV[at])
 for i = 1, #customers, 5 do
@@ -47,14 +53,15 @@ for i = 1, #customers, 5 do
   local key = customer_prefix .. id
   local held = call('HMGET', key, 'position', 'clv', 'segments')
   local held_position = held[1]
+  local kind = kinds[customers[i + 3]]
   local newer
   if held_position then
     newer = tonumber(held_position) < tonumber(position)
+      or correcting and held_position == position and differs(key, held, kind, clv, update)
   else
     newer = not forgotten(id, position)
   end
   if newer then
-    local kind = kinds[customers[i + 3]]
     local value = cents(clv)
     if held[3] == kind.json then
       local growth = value - cents(held[2])

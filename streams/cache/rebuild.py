@@ -1,21 +1,28 @@
-"""Filling the cache from the updates, without a worker."""
+"""Making the cache what the updates say, without a worker."""
 
 from collections.abc import Callable, Iterable
 from contextlib import aclosing
 from dataclasses import dataclass
 
+from streams.cache.age import now_ms
 from streams.cache.cache import ScoreCache
-from streams.cache.replay import replay, rewrite
-from streams.cache.updates import Updates
+from streams.cache.refill import Refill, sweep
+from streams.cache.replay import check_log
+from streams.cache.updates import Cursor, Updates
 
 
 @dataclass(slots=True)
 class Rebuilt:
-    """What a rebuild read, and what was newer than the cache had it."""
+    """What a rebuild read, and what it changed.
+
+    removed: customers who were in the cache and are not published; deleted: hashes that were no
+    scores.
+    """
 
     records: int = 0
     written: int = 0
     removed: int = 0
+    deleted: int = 0
 
 
 async def rebuild(
@@ -23,28 +30,41 @@ async def rebuild(
     updates: Updates,
     partitions: Iterable[int],
     report: Callable[[int, int, int], None] = lambda _partition, _position, _end: None,
+    clock: Callable[[], int] = now_ms,
 ) -> Rebuilt:
-    """Write everything that is published, and leave what is newer; safe while workers write.
+    """Write everything that is published, remove everybody else, and count everything anew.
 
-    A partition without a mark gets one; the others' marks are their workers'. report: called with
-    partition, position and end. Errors: RedisError, UpdatesUnavailable, AnotherLog.
+    Safe while workers write: what is newer stays. partitions: all of them. report: called with
+    partition, position and end. Errors: RedisError, UpdatesUnavailable, AnotherLog, Repairing,
+    Replaced.
     """
     done = Rebuilt()
+    wanted = list(partitions)
     async with updates.open() as cursor:
-        for partition in partitions:
-            [mark] = await cache.marks([partition])
-            way = (
-                rewrite(cache, cursor, partition, mark)
-                if mark
-                else replay(cache, cursor, partition)
-            )
-            async with aclosing(way) as steps:
+        # A cache of another log is left as it is.
+        for partition, mark in zip(wanted, await cache.marks(wanted), strict=True):
+            if mark:
+                check_log(partition, mark, await _end(cursor, partition))
+        done.deleted = (await cache.repair(await cache.facts())).broken
+        refills = []
+        for partition in wanted:
+            refill = Refill(cache, partition, clock())
+            async with aclosing(refill.read(cursor)) as steps:
                 async for step in steps:
                     done.records += step.records
                     done.written += step.scores
                     done.removed += step.removals
                     if step.end is not None:
                         report(partition, step.position, step.end)
-                    if step.at_end:
-                        break
+            refills.append(refill)
+        done.removed += await sweep(cache, refills, len(wanted))
+        for refill in refills:
+            await refill.finish(clock())
     return done
+
+
+async def _end(cursor: Cursor, partition: int) -> int:
+    await cursor.seek(partition, None)
+    while True:
+        if (end := (await cursor.read()).end) is not None:
+            return end

@@ -1,5 +1,5 @@
 -- Takes customers out who were published before the removal.
--- ARGV[5]: MessagePack array of id and position of each, or empty.
+-- ARGV[6]: MessagePack array of id and position of each, or empty.
 -- A note of the id's digest stays for a while, and refuses scores from before the removal. It is
 -- written after the deletion, which a full Redis allows.
 
@@ -7,8 +7,8 @@ local NOTE_MILLISECONDS = 7 * 24 * 3600 * 1000
 local note_prefix = prefix .. ':forgotten:'
 local gone = {}
 
-if ARGV[5] ~= '' then
-  local removals = cmsgpack.unpack(ARGV[5])
+if ARGV[6] ~= '' then
+  local removals = cmsgpack.unpack(ARGV[6])
   for i = 1, #removals, 2 do
     local id, position = removals[i], removals[i + 1]
     local key = customer_prefix .. id

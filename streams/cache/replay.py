@@ -1,12 +1,13 @@
 """Writing what was published of a partition, from a mark on, and moving the mark along."""
 
-from collections.abc import AsyncGenerator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from typing import NamedTuple
 
 from redis.exceptions import RedisError
 
+from streams.cache.age import is_trusted, now_ms
 from streams.cache.arguments import Call, MarkMove, Written
-from streams.cache.cache import ScoreCache, chunks, newest
+from streams.cache.cache import ScoreCache, Standing, chunks, newest
 from streams.cache.score import CachedScore, Item, Removal
 from streams.cache.updates import Cursor
 
@@ -16,6 +17,19 @@ class AnotherLog(Exception):
 
     Its scores are of another log, and their positions do not compare with those of this one.
     """
+
+
+class TooOld(Exception):
+    """Redis' mark may lie before tombstones that are gone from the log, or its age is unknown."""
+
+    def __init__(self, partition: int, standing: Standing, now: int) -> None:
+        self.partition, self.standing = partition, standing
+        since = standing.since
+        age = "of unknown age" if since is None else f"{(now - since) / 3_600_000:.1f} h old"
+        super().__init__(
+            f"what Redis has of partition {partition} of the updates, up to offset "
+            f"{standing.mark or 'nobody knows'}, is {age}"
+        )
 
 
 class Progress(NamedTuple):
@@ -70,41 +84,36 @@ def item_call(items: Sequence[Item], mark: MarkMove | None) -> Call:
 
 
 async def replay(
-    cache: ScoreCache, cursor: Cursor, partition: int
+    cache: ScoreCache, cursor: Cursor, partition: int, clock: Callable[[], int] = now_ms
 ) -> AsyncGenerator[Progress, None]:
     """Write a partition from Redis' own mark on; tells after each fetch how far it is, for ever.
 
     Where another writer moves the mark, or Redis goes back, it goes on from the mark found.
-    Errors: RedisError, UpdatesUnavailable, AnotherLog.
+    Errors: RedisError, UpdatesUnavailable, AnotherLog, TooOld.
     """
-    [mark] = await cache.marks([partition])
+    mark, since = await _trusted(cache, partition, clock())
     await cursor.seek(partition, mark_offset(mark))
     while True:
         items, position, end = await cursor.read()
         check_log(partition, mark, end)
-        calls = list(_calls(partition, mark, items, position))
+        calls = list(_calls(partition, mark, since, items, position))
         written = checked(await cache.write(calls))
         if calls:
             expected = calls[-1].mark.next if calls[-1].mark else ""
             mark = written[-1].mark
             if mark != expected:
+                mark, since = await _trusted(cache, partition, clock())
                 position = mark_offset(mark) or 0
                 await cursor.seek(partition, mark_offset(mark))
                 end = None
         yield _progress(position, end, mark, items, written)
 
 
-async def rewrite(
-    cache: ScoreCache, cursor: Cursor, partition: int, mark: str
-) -> AsyncGenerator[Progress, None]:
-    """Write a partition from its beginning on, and leave its mark alone; else as `replay`."""
-    await cursor.seek(partition, None)
-    while True:
-        items, position, end = await cursor.read()
-        check_log(partition, mark, end)
-        calls = [_call(part, None) for part in chunks(items)]
-        written = checked(await cache.write(calls))
-        yield _progress(position, end, mark, items, written)
+async def _trusted(cache: ScoreCache, partition: int, now: int) -> Standing:
+    standing = await cache.standing(partition, now)
+    if not is_trusted(standing.since, now):
+        raise TooOld(partition, standing, now)
+    return standing
 
 
 def _progress(
@@ -124,16 +133,21 @@ def _progress(
     )
 
 
-def _calls(partition: int, mark: str, items: Sequence[Item], position: int) -> Iterator[Call]:
+def _calls(
+    partition: int, mark: str, since: int | None, items: Sequence[Item], position: int
+) -> Iterator[Call]:
     parts = list(chunks(items))
     for number, part in enumerate(parts, 1):
         following = str(position if number == len(parts) else part[-1].position + 1)
-        yield _call(part, MarkMove(partition, mark, following))
+        # On the way the mark is as old as where the reading began: later tombstones are to come.
+        move = MarkMove(partition, mark, following, None if mark else since)
+        yield item_call(newest_items(part), move)
         mark = following
 
 
-def _call(items: Sequence[Item], mark: MarkMove | None) -> Call:
-    return item_call(list(newest(items).values()), mark)
+def newest_items(items: Sequence[Item]) -> list[Item]:
+    """Return the last item of each customer."""
+    return list(newest(items).values())
 
 
 def checked(replies: Sequence[Written | RedisError]) -> list[Written]:

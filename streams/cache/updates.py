@@ -35,6 +35,9 @@ class Cursor(Protocol):
     async def read(self) -> Fetched:
         """Read on, waiting a moment where nothing is left."""
 
+    async def partitions(self) -> int:
+        """Return how many partitions the topic has; to be asked once something was read."""
+
 
 class Updates(Protocol):
     """The topic of value updates; its methods and its cursors' raise UpdatesUnavailable."""

@@ -1,16 +1,18 @@
 """The stream's way into the cache: it goes on while Redis is away, and nothing is missed after."""
 
 import asyncio
-from collections.abc import Coroutine, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from typing import Any, Self
 
 import structlog
 from redis.exceptions import RedisError
 
+from streams.cache.age import now_ms
 from streams.cache.arguments import Call
 from streams.cache.behind import CatchUp
 from streams.cache.cache import ScoreCache
 from streams.cache.connection import is_outage
+from streams.cache.eviction import EvictionWatch
 from streams.cache.partition import Mode, PartitionQueue, rounds
 from streams.cache.score import CachedScore, Removal
 from streams.cache.updates import Updates
@@ -22,6 +24,9 @@ ROUND_TRIP = 2_000
 # Customers that wait in an outage, at some two kilobytes each; beyond, a catch-up reads them again.
 MOST_WAITING = 20_000
 CHECK_SECONDS = 2.0
+# Between two looks at whether Redis evicts, and between two times that a mark is given.
+LOOK_SECONDS = 10.0
+STAMP_SECONDS = 60.0
 FIRST_DELAY_SECONDS = 0.1
 LONGEST_DELAY_SECONDS = 5.0
 CANCEL_SECONDS = 1.0
@@ -36,9 +41,18 @@ class CacheWriter:
     """
 
     def __init__(
-        self, cache: ScoreCache, updates: Updates | None = None, *, stop_seconds: float = 5.0
+        self,
+        cache: ScoreCache,
+        updates: Updates | None = None,
+        *,
+        stop_seconds: float = 5.0,
+        clock: Callable[[], int] = now_ms,
     ) -> None:
         self._cache = cache
+        self._clock = clock
+        self._eviction = EvictionWatch(cache)
+        self._look_at = 0.0
+        self._stamp_at = 0.0
         self._stop_seconds = stop_seconds
         self._queues: dict[int, PartitionQueue] = {}
         self._writing = asyncio.Lock()
@@ -47,7 +61,9 @@ class CacheWriter:
         self._well.set()
         self._catch_up: CatchUp | None = None
         if updates is not None:
-            self._catch_up = CatchUp(cache, updates, self._queues, self._well, self._note)
+            self._catch_up = CatchUp(
+                cache, updates, self._queues, self._well, self._note, clock=clock
+            )
         self._tasks: list[asyncio.Task[None]] = []
 
     @property
@@ -59,6 +75,11 @@ class CacheWriter:
     def pending(self) -> int:
         """How many customers wait to be written or removed."""
         return sum(len(queue.waiting) for queue in self._queues.values())
+
+    @property
+    def problem(self) -> str | None:
+        """Why what Redis holds may be wrong, and what to do; None when it is not."""
+        return self._eviction.problem
 
     @property
     def catching_up(self) -> dict[int, int | None]:
@@ -201,16 +222,35 @@ class CacheWriter:
             async with self._writing:
                 await self._write_until_done()
             log.info("cache_recovered", seconds=round(loop.time() - began, 1))
+            # It may be another Redis, or the same with another configuration.
+            self._look_at = 0.0
 
     async def _check(self) -> None:
-        """Ask Redis for the marks now and then: it may have come back empty, or older."""
+        """Ask Redis now and then: it may have come back empty, or older, or evict keys."""
+        loop = asyncio.get_running_loop()
         while True:
-            await asyncio.sleep(CHECK_SECONDS)
-            if not self.healthy:
-                continue
+            await self._well.wait()
+            if self._catch_up is not None and loop.time() >= self._look_at:
+                self._look_at = loop.time() + LOOK_SECONDS
+                await self._look()
             async with self._writing:
+                self._stamp(loop.time())
                 if self.healthy and await self._try_write():
                     await self._compare_marks()
+            await asyncio.sleep(CHECK_SECONDS)
+
+    async def _look(self) -> None:
+        try:
+            await self._eviction.look()
+        except RedisError as error:
+            self._note(error)
+
+    def _stamp(self, now: float) -> None:
+        """Have the times of the marks set anew, also where nothing happens."""
+        if now >= self._stamp_at:
+            self._stamp_at = now + STAMP_SECONDS
+            for queue in self._queues.values():
+                queue.stamped = False
 
     async def _compare_marks(self) -> None:
         known = {
@@ -278,7 +318,7 @@ class CacheWriter:
         return True
 
     def _round(self) -> list[tuple[PartitionQueue | None, Call]]:
-        return [*rounds(self._queues.values(), ROUND_TRIP)]
+        return [*rounds(self._queues.values(), ROUND_TRIP, self._clock())]
 
     async def _send(self, batch: Sequence[tuple[PartitionQueue | None, Call]]) -> None:
         replies = await self._cache.write([call for _, call in batch])

@@ -13,8 +13,10 @@ from redis.exceptions import RedisError
 from models.btyd import FitError
 from streams.basis.findings import BasisLost
 from streams.cache import RedisUnusable
+from streams.claims import OutputsClaimed
 from streams.cli.accept_loss import accept_loss
 from streams.cli.backfill import backfill
+from streams.cli.claims import claims
 from streams.cli.console import CommandError, err
 from streams.cli.dead_letters import dead_letters
 from streams.cli.demo import demo
@@ -23,6 +25,7 @@ from streams.cli.doctor import doctor
 from streams.cli.fit import fit
 from streams.cli.load import load
 from streams.cli.logs import configure_logging
+from streams.cli.partitions import partitions
 from streams.cli.rebuild_cache import rebuild_cache
 from streams.cli.record import record
 from streams.cli.replay import replay
@@ -35,6 +38,7 @@ from streams.connection import BrokerUnusable, SecurityUnusable, shown_url
 from streams.datasets import DatasetMissingError
 from streams.embedded import EmbeddedServerError
 from streams.files import InputFileError
+from streams.growing import GrowthRefused
 from streams.recording import RecordingUnusable, RecordTooLarge, ReplayFailed, TopicsSilent
 from streams.recording.kept import KeptUnusable
 from streams.topics import TopicsUnusable
@@ -67,6 +71,8 @@ for command in (
 ):
     app.command()(command)
 app.add_typer(dead_letters, name="dead-letters")
+app.add_typer(claims, name="claims")
+app.add_typer(partitions, name="partitions")
 
 INTERRUPTED = 130
 """Exit status after SIGINT, as shells have it."""
@@ -77,6 +83,7 @@ _SPEAKING = (
     DatasetMissingError,
     EmbeddedServerError,
     TopicsUnusable,
+    OutputsClaimed,
     BasisLost,
     SecurityUnusable,
     BrokerUnusable,
@@ -87,6 +94,7 @@ _SPEAKING = (
     RecordTooLarge,
     TopicsSilent,
     ReplayFailed,
+    GrowthRefused,
 )
 """Errors whose text says everything."""
 

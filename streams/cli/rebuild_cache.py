@@ -11,11 +11,14 @@ from streams.cache import (
     AnotherLog,
     KafkaUpdates,
     Rebuilt,
+    Repairing,
+    Replaced,
     ScoreCache,
     UpdatesUnavailable,
+    check_server,
     rebuild,
 )
-from streams.cli.configuration import load_settings, need_broker
+from streams.cli.configuration import load_settings, need_broker, need_redis
 from streams.cli.console import CommandError, print_json, progress_bars, say
 from streams.cli.options import AsJson
 from streams.cli.running import run
@@ -33,7 +36,10 @@ def rebuild_cache(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Fill the cache in Redis from what is published; safe while workers run, and to repeat."""
+    """Make the cache in Redis what is published; safe while workers run, and to repeat.
+
+    Who is no longer published is removed; ranking, segments and totals are counted anew.
+    """
     settings = load_settings()
     done = run(_rebuild(settings, clear=clear))
     if as_json:
@@ -41,16 +47,20 @@ def rebuild_cache(
     else:
         say(
             f"{done['records']} updates read in {done['seconds']} s: {done['written']} written, "
-            f"{done['removed']} removed; the cache holds {done['customers']} customers"
+            f"{done['removed']} removed, {done['deleted']} that were no scores deleted; the cache "
+            f"holds {done['customers']} customers"
         )
 
 
 async def _rebuild(settings: Settings, *, clear: bool) -> dict[str, Any]:
     broker = need_broker(settings)
     partitions = await prepare_topics(settings, broker)
-    updates = KafkaUpdates(settings.topics.updates, **broker.client_options())
+    updates = KafkaUpdates(
+        settings.topics.updates, partitions=partitions, **broker.client_options()
+    )
     began = time.monotonic()
     async with reading(settings) as cache:
+        await check_server(cache, need_redis(settings))
         if clear:
             await cache.clear()
         done = await _filled(cache, updates, partitions)
@@ -61,6 +71,7 @@ async def _rebuild(settings: Settings, *, clear: bool) -> dict[str, Any]:
         "records": done.records,
         "written": done.written,
         "removed": done.removed,
+        "deleted": done.deleted,
         "customers": customers,
         "seconds": round(time.monotonic() - began, 1),
     }
@@ -87,5 +98,7 @@ async def _filled(cache: ScoreCache, updates: KafkaUpdates, partitions: int) -> 
             raise CommandError(
                 f"the updates cannot be read: {error}; run the command again, it may be repeated"
             ) from error
-        except AnotherLog as error:
+        except Replaced as error:
+            raise CommandError(f"{error}; run the command again, it may be repeated") from error
+        except (AnotherLog, Repairing) as error:
             raise CommandError(str(error)) from error

@@ -83,14 +83,14 @@ async def _segments(settings: Settings) -> Totals:
 
 @asynccontextmanager
 async def reading(settings: Settings) -> AsyncIterator[ScoreCache]:
-    """The cache of the configured Redis."""
+    """The cache of the configured Redis, as the configured service's."""
     url = need_redis(settings)
     try:
         redis = connect(url, settings.redis_security)
     except ValueError as error:
         raise CommandError(f"CLV_REDIS is {shown_url(url)!r}: {error}") from error
     try:
-        yield ScoreCache(redis, settings.redis_prefix)
+        yield ScoreCache(redis, settings.redis_prefix, settings.app_id)
     finally:
         await redis.aclose()
 

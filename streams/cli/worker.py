@@ -15,6 +15,7 @@ from aiokafka.errors import (
 )
 
 from streams.cache import RedisUnusable
+from streams.claims import OutputsClaimed
 from streams.cli.configuration import load_settings, need_broker, need_redis
 from streams.cli.console import CommandError
 from streams.cli.logs import configure_logging
@@ -66,7 +67,7 @@ async def _work(settings: Settings, embedded: bool, verbose: bool) -> None:
             broker, redis = need_broker(settings), need_redis(settings)
         try:
             await run_worker(settings, broker, redis)
-        except (TopicsUnusable, BrokerUnusable, RedisUnusable, SecurityUnusable):
+        except (TopicsUnusable, OutputsClaimed, BrokerUnusable, RedisUnusable, SecurityUnusable):
             raise
         except Exception as error:
             if verbose:

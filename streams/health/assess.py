@@ -38,11 +38,13 @@ class CacheState:
 
     away: seconds since writes fail, None while they do not. pending: customers that wait.
     catching_up: partitions of which Redis lacks updates, and how many; None: not known yet.
+    problem: why what Redis holds may be wrong, and what to do.
     """
 
     away: float | None = None
     pending: int = 0
     catching_up: Mapping[int, int | None] = field(default_factory=dict)
+    problem: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +135,8 @@ def assess(seen: Observation) -> Health:
             f"Redis cannot be written since {seen.cache.away:.0f} s; "
             f"{seen.cache.pending:,} customers wait"
         )
+    if seen.cache.problem is not None:
+        reasons.append(f"Redis: {seen.cache.problem}")
     if seen.cache.catching_up:
         left = seen.cache.catching_up.values()
         known = sum(each for each in left if each is not None)

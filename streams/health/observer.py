@@ -173,7 +173,7 @@ class Observer:
         elif self._cache_away is None:
             self._cache_away = now
         away = None if self._cache_away is None else now - self._cache_away
-        return CacheState(away, cache.pending, cache.catching_up)
+        return CacheState(away, cache.pending, cache.catching_up, cache.problem)
 
     @staticmethod
     def _parameters(feed: ParameterFeed) -> str | None:

@@ -76,6 +76,7 @@ def report(seen: Observation, health: Health) -> dict[str, object]:
         "cache": {
             "away_seconds": None if seen.cache.away is None else round(seen.cache.away, 1),
             "pending": seen.cache.pending,
+            "problem": seen.cache.problem,
             "catching_up": {str(number): left for number, left in seen.cache.catching_up.items()},
         },
         "parameters": seen.parameters,

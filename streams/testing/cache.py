@@ -11,6 +11,10 @@ from redis.exceptions import RedisError
 
 from streams.cache import CachedScore, RankedCustomer, Removal, SegmentTotals
 from streams.cache.arguments import Call, Written, call_arguments
+from streams.cache.cache import Standing
+from streams.cache.server import ServerFacts
+
+CLEAN = "clean"
 
 
 class MemoryScoreCache:
@@ -21,9 +25,11 @@ class MemoryScoreCache:
 
     def __init__(self) -> None:
         self.out = False
+        self.app_id = ""
         self._scores: dict[str, CachedScore] = {}
         self._removed: dict[str, int] = {}
-        self._marks: dict[int, str] = {}
+        self._marks: dict[int | str, str] = {}
+        self._times: dict[int | str, int] = {}
 
     async def write(self, calls: Sequence[Call]) -> list[Written | RedisError]:
         """Make the calls in order; return what came of each."""
@@ -34,6 +40,25 @@ class MemoryScoreCache:
         """The mark of each partition; empty: none."""
         self._check()
         return [self._marks.get(partition, "") for partition in partitions]
+
+    async def standing(self, partition: int, now: int) -> Standing:
+        """How a partition stands; a cache without customers is noted as such."""
+        self._check()
+        if mark := self._marks.get(partition, ""):
+            return Standing(mark, self._times.get(partition))
+        if not self._scores and not self._marks:
+            self._times[CLEAN] = now
+        return Standing(mark, self._times.get(CLEAN))
+
+    async def facts(self) -> ServerFacts:
+        """A server that never evicts."""
+        self._check()
+        return ServerFacts("noeviction", 0, "memory")
+
+    async def check_whole(self, facts: ServerFacts) -> bool:
+        """Whether nothing was evicted."""
+        self._check()
+        return not facts.evicted
 
     async def get(self, customer_id: str) -> CachedScore | None:
         """A customer's score; None when there is none."""
@@ -83,23 +108,28 @@ class MemoryScoreCache:
         self._scores.clear()
         self._removed.clear()
         self._marks.clear()
+        self._times.clear()
 
     def _write(self, call: Call) -> Written:
         call_arguments("", call)  # for what it refuses
         removed = sum(self._remove(removal) for removal in call.removals)
-        written = sum(self._put(score) for score in call.scores)
+        written = sum(self._put(score, correct=call.correct) for score in call.scores)
         mark = ""
         if call.mark is not None:
-            partition, held, following = call.mark
+            partition, held, following, time = call.mark
             mark = self._marks.get(partition, "")
-            if mark == held and mark != following:
-                mark = self._marks[partition] = following
+            if mark == held:
+                if mark != following:
+                    mark = self._marks[partition] = following
+                if time is not None:
+                    self._times[partition] = time
         return Written(written, removed, mark)
 
-    def _put(self, score: CachedScore) -> bool:
+    def _put(self, score: CachedScore, *, correct: bool) -> bool:
         held = self._scores.get(score.customer_id)
         before = self._removed.get(score.customer_id, -1) if held is None else held.position
-        if score.position <= before:
+        wrong = correct and held is not None and score.position == before and score != held
+        if score.position <= before and not wrong:
             return False
         self._scores[score.customer_id] = score
         return True

@@ -27,7 +27,11 @@ def arguments() -> argparse.Namespace:
         "goes back, or is wrong.",
         epilog="kinds: " + ", ".join(BREAKS),
     )
-    parser.add_argument("--kinds", help="names separated by commas; default: all")
+    parser.add_argument(
+        "--kinds",
+        help="names separated by commas, of kinds or of families (worker, broker, redis, input, "
+        "disk, clock), or cheap; default: all",
+    )
     parser.add_argument("--runs", type=int, default=20, help="of each kind (default: %(default)s)")
     parser.add_argument("--seed", type=int, help="of the first run of each kind; default: any")
     parser.add_argument("--broker", choices=["kafka", "embedded"], default="kafka")
@@ -64,7 +68,26 @@ async def run_all(options: argparse.Namespace) -> list[RunResult]:
         async for result in runner.run(kinds, options.runs):
             print(result.line(), flush=True)
             results.append(result)
+            # What was found stays, also if somebody ends it.
+            write(options, results)
     return results
+
+
+def write(options: argparse.Namespace, results: list[RunResult]) -> None:
+    """Write the results to a file, if that is asked for."""
+    if options.json is None:
+        return
+    document = {
+        "seed": options.seed,
+        "broker": options.broker,
+        "transport": options.transport,
+        "identities": options.identities,
+        "kinds": summary(results),
+        "runs": [result.as_json() for result in results],
+    }
+    draft = options.json.with_suffix(".draft")
+    draft.write_text(json.dumps(document, indent=1) + "\n")
+    draft.rename(options.json)
 
 
 def main() -> None:
@@ -81,19 +104,8 @@ def main() -> None:
         results = asyncio.run(run_all(options))
     except ValueError as error:
         sys.exit(str(error))
-    rows = summary(results)
     print()
-    print(table(rows))
-    if options.json is not None:
-        document = {
-            "seed": options.seed,
-            "broker": options.broker,
-            "transport": options.transport,
-            "identities": options.identities,
-            "kinds": rows,
-            "runs": [result.as_json() for result in results],
-        }
-        options.json.write_text(json.dumps(document, indent=1) + "\n")
+    print(table(summary(results)))
     sys.exit(0 if results and all(result.ok for result in results) else 1)
 
 

@@ -117,8 +117,6 @@ class Slot:
 
     async def _keep_running(self) -> None:
         environment = {**self.environment, TRAP_FILE: str(self._trap_file)}
-        if "CLV_STATE_DIR" in environment:
-            environment["CLV_STATE_DIR"] += f"/{self.number}"
         life = 0
         while True:
             await self.may_start.wait()
@@ -149,10 +147,18 @@ class Slot:
 class Fleet:
     """So many workers of one group."""
 
-    def __init__(self, directory: Path, environment: Mapping[str, str], command: list[str]) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        environment: Mapping[str, str],
+        command: list[str],
+        *,
+        shared_state: bool = False,
+    ) -> None:
         self.directory = directory
         self.environment = dict(environment)
         self.command = command
+        self.shared_state = shared_state
         self.slots: list[Slot] = []
         self.ended: list[Ended] = []
         self._waiting: defaultdict[int, list[asyncio.Future[Ended]]] = defaultdict(list)
@@ -160,9 +166,10 @@ class Fleet:
     def resize(self, count: int) -> Callable[[], Awaitable[object]]:
         """Have so many workers; returns what waits for those that are too many to have ended."""
         while len(self.slots) < count:
-            slot = Slot(
-                len(self.slots), self.directory, self.environment, self.command, self._on_end
-            )
+            number, environment = len(self.slots), dict(self.environment)
+            if "CLV_STATE_DIR" in environment and not self.shared_state:
+                environment["CLV_STATE_DIR"] += f"/{number}"
+            slot = Slot(number, self.directory, environment, self.command, self._on_end)
             self.slots.append(slot)
             slot.start()
         surplus = [self.slots.pop() for _ in range(len(self.slots) - count)]
@@ -238,6 +245,11 @@ class Fleet:
     def memory(self) -> int:
         """Bytes that all workers hold together."""
         return sum(slot.process.memory() for slot in self.slots if slot.process is not None)
+
+    def peak(self) -> int:
+        """Bytes that the largest of the running workers has held at most."""
+        running = [slot.process for slot in self.slots if slot.process is not None]
+        return max((process.peak() for process in running), default=0)
 
     def tails(self, lines: int = 15) -> str:
         """The ends of the workers' logs."""

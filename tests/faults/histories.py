@@ -7,13 +7,23 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable
 
 from models.aggregate.record import decode_record, is_customer
+from streams.topics import home_partition
 from tests.faults.reckoner import Expected
 from tests.faults.verdict import KafkaRecord, Verdict, where
 
 
-def in_order(records: Iterable[KafkaRecord]) -> list[KafkaRecord]:
-    """The records by partition and offset."""
-    return sorted(records, key=lambda record: (record.partition, record.offset))
+def in_order(records: Iterable[KafkaRecord], partitions: int | None = None) -> list[KafkaRecord]:
+    """The records by partition and offset.
+
+    partitions: how many there are since they have grown; what is in a key's home then comes after
+    what was in its former one.
+    """
+
+    def place(record: KafkaRecord) -> tuple[bool, int, int]:
+        home = partitions and record.key and home_partition(record.key, partitions)
+        return home == record.partition, record.partition, record.offset
+
+    return sorted(records, key=place)
 
 
 def last_records(
@@ -23,20 +33,24 @@ def last_records(
     verdict: Verdict,
     *,
     is_told: bool = False,
+    partitions: int | None = None,
 ) -> dict[bytes, bytes]:
     """The value of each key that has one; notes what went back since the key's last tombstone.
 
-    is_told: two records of one version must be the same to the last byte.
+    is_told: two records of one version must be the same to the last byte, unless they were valued
+    with different parameters. partitions: as in `in_order`.
     """
     last: dict[bytes, bytes] = {}
     newest: dict[bytes, int] = {}
     before: defaultdict[bytes, dict[int, set[bytes]]] = defaultdict(lambda: defaultdict(set))
-    partitions: dict[bytes, int] = {}
-    for record in in_order(records):
+    held_in: dict[bytes, int] = {}
+    for record in in_order(records, partitions):
         key = record.key
         if key is None or not is_customer(key):
             continue
-        if partitions.setdefault(key, record.partition) != record.partition:
+        if partitions and home_partition(key, partitions) == record.partition:
+            held_in[key] = record.partition
+        if held_in.setdefault(key, record.partition) != record.partition:
             verdict.note("wrong", f"{store} {key!r}: in two partitions, {where(record)}")
         if record.value is None:
             for known in (last, newest, before):
@@ -48,7 +62,7 @@ def last_records(
         elif version < newest.get(key, -1):
             text = f"{store} {key!r} {where(record)}: version {version} after {newest[key]}"
             verdict.note("went_back", text)
-        elif is_told and before[key][version]:
+        elif is_told and any(_model(each) == _model(record.value) for each in before[key][version]):
             text = f"{store} {key!r} {where(record)}: another version {version} was there"
             verdict.note("contradicted", text)
         before[key][version].add(record.value)
@@ -90,3 +104,8 @@ def changelog_version(value: bytes) -> int:
 def update_version(value: bytes) -> int:
     """The version that a value update says."""
     return int(json.loads(value)["data"]["version"])
+
+
+def _model(value: bytes) -> object:
+    """The model by which an update was valued, and the version of its parameters."""
+    return json.loads(value)["data"]["model"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
@@ -51,16 +51,23 @@ def judge(
     dead_letters: Iterable[KafkaRecord],
     *,
     ticked_until: datetime | None = None,
+    sealed: Sequence[bytes] = (),
+    new_parameters: bool = False,
+    partitions: int | None = None,
 ) -> Verdict:
     """Compare three stores with what was reckoned and with each other, and both logs beside them.
 
     The records are all of their topics; the service has worked on everything. ticked_until: the
-    latest tick that was sent, if any.
+    latest tick that was sent, if any. sealed: batches of which nothing may be read.
+    new_parameters: others were published meanwhile, so that what is told again may have new values.
+    partitions: how many there are, if they have grown.
     """
     verdict = Verdict(customers=len(expected.customers))
-    changelog, updates = in_order(changelog), in_order(updates)
-    stored = last_records(changelog, changelog_version, "changelog", verdict)
-    published = last_records(updates, update_version, "updates", verdict, is_told=True)
+    changelog, updates = in_order(changelog, partitions), in_order(updates, partitions)
+    stored = last_records(changelog, changelog_version, "changelog", verdict, partitions=partitions)
+    published = last_records(
+        updates, update_version, "updates", verdict, is_told=True, partitions=partitions
+    )
     find_untrue(expected, changelog, updates, verdict)
     offsets = {record.key: record.offset for record in updates}
     stores = {
@@ -77,8 +84,14 @@ def judge(
     _agree(stores, published, offsets, redis, verdict)
     check_redis(redis, verdict)
     current = {c: seen.segments for c, seen in stores["changelog"].items()}
-    check_chains(expected, in_order(segment_changes), current, verdict)
-    check_letters(expected, dead_letters, verdict)
+    check_chains(
+        expected,
+        in_order(segment_changes, partitions),
+        current,
+        verdict,
+        new_parameters=new_parameters,
+    )
+    check_letters(expected, dead_letters, verdict, sealed)
     marks = {r.key: r.value or b"" for r in changelog if r.key and not is_customer(r.key)}
     _find_traces(expected, stored | marks, published, redis, verdict)
     return verdict
@@ -123,21 +136,27 @@ def compare(
     """
     for customer, reckoning in expected.customers.items():
         lost, doubled = [0], [0]
+        said: defaultdict[str, list[str]] = defaultdict(list)
         for store, held in stores.items():
             seen = held.get(customer)
             if seen is None:
-                missing, surplus = {"all": reckoning.events}, {}
+                missing, surplus, wrong = {"all": reckoning.events}, {}, []
             else:
                 missing, surplus = _differences(reckoning, seen, names)
-                _check_values(store, customer, reckoning, seen, verdict, names, ticked)
+                wrong = _wrong_values(reckoning, seen, names, ticked)
             lost.append(sum(missing.values()))
             doubled.append(sum(surplus.values()))
             verdict.by_store[store] += Counter(lost=lost[-1], doubled=doubled[-1])
-            if missing or surplus:
-                text = f"{store} {customer}: missing {missing}, surplus {surplus}"
-                verdict.note("lost" if missing else "doubled", text, 0)
+            verdict.wrong += len(wrong)
+            told = [f"missing {missing}"] if missing else []
+            told += [f"surplus {surplus}"] if surplus else []
+            if told := "; ".join(told + wrong):
+                said[told].append(store)
         verdict.lost += max(lost)
         verdict.doubled += max(doubled)
+        long = ", whose history is long" if customer in expected.long else ""
+        for told, where in said.items():
+            verdict.tell(f"{customer}{long}, in {', '.join(where)}: {told}")
     for store, held in stores.items():
         for customer in held.keys() - expected.customers.keys():
             if customer not in expected.merged.values():
@@ -152,27 +171,25 @@ def _differences(
     return missing, {name: count for name, count in more.items() if count > 0}
 
 
-def _check_values(
-    store: str,
-    customer: str,
-    reckoning: Reckoning,
-    seen: Seen,
-    verdict: Verdict,
-    names: Sequence[str],
-    ticked: int | None,
-) -> None:
-    for name in names:
-        right, found = getattr(reckoning, name), seen.numbers[name]
-        if name not in COUNTS and found != right:
-            verdict.note("wrong", f"{store} {customer}: {name} is {found}, should be {right}")
+def _wrong_values(
+    reckoning: Reckoning, seen: Seen, names: Sequence[str], ticked: int | None
+) -> list[str]:
+    """What is wrong beside the counts, in words."""
+    wrong = [
+        f"{name} is {_plainly(seen.numbers[name])}, should be {_plainly(right)}"
+        for name in names
+        if name not in COUNTS and seen.numbers[name] != (right := getattr(reckoning, name))
+    ]
     if seen.as_of is None or ticked is None:
-        return
+        return wrong
     latest = max(reckoning.latest_event, ticked)
     if not reckoning.last_event <= seen.as_of <= latest:
-        verdict.note(
-            "wrong",
-            f"{store} {customer}: as of {seen.as_of}, not {reckoning.last_event} to {latest}",
-        )
+        wrong.append(f"as of {seen.as_of}, should be {reckoning.last_event} to {latest}")
+    return wrong
+
+
+def _plainly(number: Decimal | int) -> str:
+    return f"{Decimal(number).normalize():f}"
 
 
 def _own(expected: Expected, values: Mapping[bytes, bytes]) -> list[tuple[str, bytes]]:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
+from streams.topics import home_partition
 from tests.faults.limits import at_most, within
 
 READ_SECONDS = 60.0
@@ -40,12 +41,21 @@ class Logs:
     ) -> None:
         self.address = address
         self.kept = kept
+        self.topics = topics
+        self.count = partitions
         self.partitions = [TopicPartition(t, n) for t in topics for n in range(partitions)]
         self.updates = updates
         self.ends: dict[TopicPartition, int] = dict.fromkeys(self.partitions, 0)
         self.records: defaultdict[str, list[Any]] = defaultdict(list)
         self.latest: dict[str, Latest] = {}
         self._reading = asyncio.Lock()
+
+    def grow(self, partitions: int) -> None:
+        """Read so many partitions of each topic from now on."""
+        more = [TopicPartition(t, n) for t in self.topics for n in range(self.count, partitions)]
+        self.count = partitions
+        self.partitions += more
+        self.ends |= dict.fromkeys(more, 0)
 
     def forget(self) -> None:
         """Drop the records read so far."""
@@ -83,6 +93,9 @@ class Logs:
                 self.ends[tp] = records[-1].offset + 1
                 if tp.topic == self.updates:
                     for record in records:
+                        if home_partition(record.key, self.count) != tp.partition:
+                            # Of a customer who has moved.
+                            continue
                         name = record.key.decode()
                         self.latest[name] = Latest(record.offset, record.value is None)
             for tp in list(unfinished):

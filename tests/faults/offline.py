@@ -78,45 +78,68 @@ class Logs:
             self.add("dead_letters", partition, told.key, told.value, headers)
 
 
-def run(items, batch: int = 50) -> Logs:
-    """The engine with logs in place of a broker; one partition list per topic."""
-    logs, states = Logs(), defaultdict(dict)
-    waiting = defaultdict(list)
-    offsets = Counter()
-    now = round(NOW.timestamp() * 1000)
+def run(items, batch: int = 50, at_once: int = 200) -> Logs:
+    """The engine with logs in place of a broker; one partition list per topic.
 
-    def publish(topic, partition, key, value, headers) -> None:
-        offset = offsets[topic, partition]
-        offsets[topic, partition] += 1
-        waiting[topic, partition].append(Logged(partition, offset, key, value, tuple(headers), now))
+    at_once: so many items are published before all of them are worked on, so that topics keep pace.
+    """
+    service = _Service(batch)
+    for start in range(0, len(items), at_once):
+        for made, partition in items[start : start + at_once]:
+            home = home_partition(made.key or b"", PARTITIONS) if partition is None else partition
+            service.publish(made.topic, home, made.key, made.value, made.headers)
+        service.work()
+    return service.logs
 
-    for made, partition in items:
-        home = home_partition(made.key or b"", PARTITIONS) if partition is None else partition
-        publish(made.topic, home, made.key, made.value, made.headers)
-    while any(waiting.values()):
-        for (topic, number), records in list(waiting.items()):
-            part, waiting[topic, number] = records[:batch], records[batch:]
-            origin = f"{topic}/{number}"
-            if topic == IDENTITY:
-                outputs = exchange(states[number], origin, part, CONTEXT)
+
+class _Service:
+    """The topics, and the states of each partition's customers."""
+
+    def __init__(self, batch: int) -> None:
+        self.batch = batch
+        self.logs = Logs()
+        self.states = defaultdict(dict)
+        self.waiting = defaultdict(list)
+        self.offsets = Counter()
+        self.now = round(NOW.timestamp() * 1000)
+
+    def publish(self, topic, partition, key, value, headers) -> None:
+        offset = self.offsets[topic, partition]
+        self.offsets[topic, partition] += 1
+        record = Logged(partition, offset, key, value, tuple(headers), self.now)
+        self.waiting[topic, partition].append(record)
+
+    def work(self) -> None:
+        """Go on until nothing waits."""
+        while any(self.waiting.values()):
+            for (topic, number), records in list(self.waiting.items()):
+                part, self.waiting[topic, number] = records[: self.batch], records[self.batch :]
+                while part:
+                    part = part[self._work_on(topic, number, part) :]
+
+    def _work_on(self, topic: str, number: int, part: list[Logged]) -> int:
+        """Returns how many of the records were worked on."""
+        origin, states = f"{topic}/{number}", self.states[number]
+        if topic == IDENTITY:
+            outputs = exchange(states, origin, part, CONTEXT)
+        else:
+            outputs = process(
+                states, origin, part, CONTEXT, now=self.now, rerouted=topic == REROUTED,
+                at_home=lambda key: home_partition(key, PARTITIONS) == number,
+            )  # fmt: skip
+        for key, record, route in outputs.rerouted:
+            headers = [*without_route(record.headers), route_header(route)]
+            home = home_partition(key, PARTITIONS)
+            self.publish(REROUTED, home, key, record.value, headers)
+        for key, message in (*outputs.messages, *outputs.handovers):
+            self.publish(IDENTITY, home_partition(key, PARTITIONS), key, message, ())
+        self.logs.take(outputs, topic, number)
+        for key, data in outputs.records.items():
+            if data is None:
+                states.pop(key, None)
             else:
-                outputs = process(
-                    states[number], origin, part, CONTEXT, now=now,
-                    rerouted=topic == REROUTED,
-                    at_home=lambda key, at=number: home_partition(key, PARTITIONS) == at,
-                )  # fmt: skip
-            for key, record, route in outputs.rerouted:
-                headers = [*without_route(record.headers), route_header(route)]
-                publish(REROUTED, home_partition(key, PARTITIONS), key, record.value, headers)
-            for key, message in (*outputs.messages, *outputs.handovers):
-                publish(IDENTITY, home_partition(key, PARTITIONS), key, message, ())
-            logs.take(outputs, topic, number)
-            for key, data in outputs.records.items():
-                if data is None:
-                    states[number].pop(key, None)
-                else:
-                    states[number][key] = data
-    return logs
+                states[key] = data
+        return outputs.taken
 
 
 async def cache(scores) -> RedisState:

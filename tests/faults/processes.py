@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import sys
@@ -71,7 +72,9 @@ class Process:
     def signal(self, number: int) -> None:
         """Send a signal, if it still runs."""
         if self.status is None:
-            self.process.send_signal(number)
+            # Not Popen's: that asks for the status too, and whoever waits for it would get none.
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, number)
 
     def freeze(self) -> None:
         """Stop it in mid-work, without its knowing."""
@@ -100,12 +103,19 @@ class Process:
 
     def memory(self) -> int:
         """Bytes of memory it holds; 0 when it has ended."""
+        return self._of_status("VmRSS:")
+
+    def peak(self) -> int:
+        """Bytes of memory that it has held at most; 0 when it has ended."""
+        return self._of_status("VmHWM:")
+
+    def _of_status(self, name: str) -> int:
         try:
             status = Path(f"/proc/{self.pid}/status").read_text()
         except OSError:
             return 0
         for line in status.splitlines():
-            if line.startswith("VmRSS:"):
+            if line.startswith(name):
                 return int(line.split()[1]) * 1024
         return 0
 

@@ -30,12 +30,14 @@ class Published:
 class ExactPublisher:
     """Publishes at a steady pace and keeps on until everything is acknowledged.
 
-    It asks past the proxies. topics: the real name of each logical topic.
+    It asks past the proxies. topics: the real name of each logical topic. idempotent: whether the
+    broker can tell a repeated batch; the embedded one cannot.
     """
 
-    def __init__(self, address: str, topics: Mapping[str, str]) -> None:
+    def __init__(self, address: str, topics: Mapping[str, str], *, idempotent: bool = True) -> None:
         self._address = address
         self._topics = topics
+        self._idempotent = idempotent
 
     async def publish(self, items: Sequence[Item], seconds: float) -> Published:
         """Publish evenly over so many seconds; returns when all are acknowledged."""
@@ -53,7 +55,7 @@ class ExactPublisher:
         """Publish with one producer; returns what failed."""
         producer = AIOKafkaProducer(
             bootstrap_servers=self._address,
-            enable_idempotence=True,
+            enable_idempotence=self._idempotent,
             acks="all",
             request_timeout_ms=PATIENCE_MILLISECONDS,
             max_request_size=REQUEST_BYTES,

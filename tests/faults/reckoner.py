@@ -1,7 +1,8 @@
 """What every customer must come to, from the published bytes alone.
 
 Written anew from the documented rules, as sets of events with no stream in sight, without a line of
-the program that it is compared with: two mistakes would have to be the same to go unseen.
+the program that it is compared with: two mistakes would have to be the same to go unseen. Only of
+histories longer than what is remembered does the order count, in which they were published.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import ROUND_FLOOR, ROUND_HALF_EVEN, Decimal
-from typing import Any
+from typing import Any, NamedTuple
 
 from tests.faults.published import (
     CHANNELS,
@@ -26,11 +27,18 @@ from tests.faults.published import (
     milliseconds,
     read_event,
 )
+from tests.faults.remembered import Outcome, is_long, sift
 
 NOTHING = Decimal(-1)
 """Stands for an amount that was not told: less than any that was."""
 
-REKEYED = "clv.rekeyed-from"
+BEYOND_MEMORY = "beyond-memory"
+
+KEPT_HEADERS = 10_000
+"""That a dead letter keeps of a record."""
+
+LARGEST_SENT_ON = 1_000_000
+"""Bytes of a record under another key than its customer's."""
 
 
 @dataclass
@@ -64,15 +72,19 @@ class Reckoning:
 class Expected:
     """What must be found after everything published was worked on.
 
-    refused: how many times each refusal must be found at least. erased: ids that must be found
-    nowhere. merged: ids that went into another, and must have no value of their own.
+    refused: how many times each refusal must be found at least. optional: refusals that may be
+    found or not. accepted: values of which no other refusal may be found. erased: ids that must be
+    found nowhere. merged: ids that went into another, and must have no value of their own. long:
+    customers with more of a kind than is remembered.
     """
 
     terms: Terms
     run_id: str = ""
     customers: dict[str, Reckoning] = field(default_factory=dict)
     refused: Counter[Refusal] = field(default_factory=Counter)
+    optional: set[Refusal] = field(default_factory=set)
     accepted: set[bytes] = field(default_factory=set)
+    long: set[str] = field(default_factory=set)
     erased: set[str] = field(default_factory=set)
     forgotten: set[str] = field(default_factory=set)
     """Erased at some time, whether or not they came back."""
@@ -84,34 +96,85 @@ class Expected:
         return f"{self.run_id}-" if self.run_id else ""
 
 
+class _Accepted(NamedTuple):
+    """An event that can be accepted, and how it would look among the dead letters."""
+
+    event: Event
+    refusal: Refusal
+
+
 def reckon(
     records: Iterable[PublishedRecord], terms: Terms, now: datetime, run_id: str = ""
 ) -> Expected:
     """What these records must lead to.
 
-    now: when they arrive, within an hour or so; it decides only which ones lie in the future.
+    records: in the order in which they were published; it counts for customers with long histories
+    only. now: when they arrive, within an hour or so; it decides only which ones lie in the future.
     run_id: what all customers of these records begin with, where others share the service.
-    Records that the service sent again under another key are left out.
+
+    Raises
+    ------
+    Undecided
+        for a long history of which the documented rules do not say what it comes to.
+    ValueError
+        for merges in a circle, and for a long history of somebody who is merged or erased.
     """
     expected = Expected(terms, run_id)
-    events: list[Event] = []
+    accepted: list[_Accepted] = []
     latest = milliseconds(now) + DAY_MS
     for record in records:
-        if any(name == REKEYED for name, _ in record.headers):
-            continue
         value = record.value or b""
-        key = record.key
+        key, headers = record.key, tuple(record.headers[:KEPT_HEADERS])
         try:
             event = read_event(key, value, record.headers)
+            if key != event.customer.encode() and _size(record) > LARGEST_SENT_ON:
+                raise Refused("too-large")
             key = event.customer.encode()
             check_acceptable(event, terms, latest)
         except Refused as refused:
-            expected.refused[Refusal(key, value, tuple(record.headers), str(refused))] += 1
+            expected.refused[Refusal(key, value, headers, str(refused))] += 1
         else:
-            expected.accepted.add(value)
-            events.append(event)
+            accepted.append(_Accepted(event, Refusal(key, value, headers, BEYOND_MEMORY)))
+    events = _remembered(expected, accepted)
     _settle_identities(expected, events)
     return expected
+
+
+def _size(record: PublishedRecord) -> int:
+    """Bytes of a record as it is encoded, but for some of its head; a header has two lengths."""
+    headers = sum(2 + len(name) + len(content or b"") for name, content in record.headers)
+    return len(record.key or b"") + len(record.value or b"") + headers
+
+
+def _remembered(expected: Expected, accepted: list[_Accepted]) -> list[Event]:
+    """The events without those of long histories that are not counted, which are noted."""
+    by_customer: defaultdict[str, list[_Accepted]] = defaultdict(list)
+    for each in accepted:
+        by_customer[each.event.customer].append(each)
+    events: list[Event] = []
+    counted: set[Refusal] = set()
+    for customer, those in by_customer.items():
+        own = [each.event for each in those]
+        if is_long(own):
+            expected.long.add(customer)
+            outcomes = sift(own)
+        else:
+            outcomes = [Outcome.ACCEPTED] * len(own)
+        for (event, refusal), outcome in zip(those, outcomes, strict=True):
+            if outcome is Outcome.ACCEPTED:
+                events.append(event)
+                counted.add(refusal)
+                expected.accepted.add(refusal.value)
+            elif outcome is Outcome.REFUSED:
+                expected.refused[refusal] += 1
+            else:
+                expected.optional.add(refusal)
+    if unclear := expected.optional & counted:
+        raise ValueError(
+            f"{min(unclear).value!r} is published again as it was when it is no longer remembered: "
+            "nothing would tell its letter from one for what was accepted"
+        )
+    return events
 
 
 def _settle_identities(expected: Expected, events: list[Event]) -> None:
@@ -125,16 +188,22 @@ def _settle_identities(expected: Expected, events: list[Event]) -> None:
             erased_at[person] = max(erased_at.get(person, -1), event.time)
     lives: defaultdict[str, list[Event]] = defaultdict(list)
     latest: dict[str, int] = {}
+    long: set[str] = {_resolve(name, into) for name in expected.long}
     for event in events:
         person = _resolve(event.customer, into)
         latest[person] = max(latest.get(person, 0), event.time)
         if event.kind.startswith("customer.") and event.kind != "customer.acquired":
+            if person in long:
+                raise ValueError(f"{person} has a long history, and is merged or erased")
             continue
         if event.time > erased_at.get(person, -1):
             lives[person].append(event)
     expected.customers = {person: tally(life, expected.terms) for person, life in lives.items()}
     for person, reckoning in expected.customers.items():
         reckoning.latest_event = latest[person]
+    for person in set(into.values()) & lives.keys():
+        if is_long(lives[person]):
+            raise ValueError(f"{person} has a long history together with those who were merged")
     members = {name: _resolve(name, into) for name in (*into, *erased_at)}
     expected.forgotten = {name for name, person in members.items() if person in erased_at}
     expected.erased = {name for name in expected.forgotten if members[name] not in lives}

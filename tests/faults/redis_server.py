@@ -20,6 +20,9 @@ from tests.faults.processes import Process
 from tests.servers.node import free_ports
 
 START_SECONDS = 15.0
+EVICT_SECONDS = 20.0
+EVICT_STEP = 20_000
+"""Bytes by which it must hold less each time."""
 
 
 class RedisServer:
@@ -102,12 +105,36 @@ class RedisServer:
         shutil.copy(copy, self._dump)
 
     async def limit_memory(self, more: int | None) -> None:
-        """Let it take so many bytes more than it holds now; none: no limit."""
+        """Let it take so many bytes more than it holds now, and evict nothing; none: no limit."""
         async with self.client() as client:
+            await client.config_set("maxmemory-policy", "noeviction")
             limit = 0
             if more is not None:
                 limit = int((await client.info("memory"))["used_memory"]) + more
             await client.config_set("maxmemory", limit)
+
+    async def evict(self, keys: int) -> None:
+        """Have it evict so many keys, any of them, and go on evicting.
+
+        Raises
+        ------
+        AssertionError
+            if it has not so many, or evicts none.
+        """
+        deadline = time.monotonic() + EVICT_SECONDS
+        async with self.client() as client:
+            await client.config_set("maxmemory-policy", "allkeys-random")
+            before = await self._evicted(client)
+            while (evicted := await self._evicted(client) - before) < keys:
+                if time.monotonic() > deadline:
+                    raise AssertionError(f"Redis was to evict {keys} keys, and evicted {evicted}")
+                used = int((await client.info("memory"))["used_memory"])
+                await client.config_set("maxmemory", used - EVICT_STEP)
+                await asyncio.sleep(0.01)
+
+    @staticmethod
+    async def _evicted(client: Redis) -> int:
+        return int((await client.info("stats"))["evicted_keys"])
 
     @property
     def _dump(self) -> Path:

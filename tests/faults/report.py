@@ -24,7 +24,8 @@ class RunResult:
     seconds: from the end of the break until all that was published by then is committed and in
     Redis; none, if that never came. went_back_in_redis: versions that fell. exits: statuses of
     workers that ended, negative for signals. ends: those that nobody asked for, a line for each
-    kind. failure: why the run could not be judged.
+    kind. peak: MiB that a worker held at most; most_memory: that it may. failure: why the run could
+    not be judged. again: the command that runs it once more.
     """
 
     kind: str
@@ -37,7 +38,10 @@ class RunResult:
     went_back_in_redis: list[str] = field(default_factory=list)
     exits: list[int] = field(default_factory=list)
     ends: list[str] = field(default_factory=list)
+    peak: float = 0.0
+    most_memory: float | None = None
     failure: str = ""
+    again: str = ""
 
     def note_ends(self, ends: Sequence[Ended]) -> None:
         """Take note of workers that ended."""
@@ -53,7 +57,13 @@ class RunResult:
     def ok(self) -> bool:
         """Whether everything that must be zero is."""
         judged = self.verdict is not None and self.verdict.ok
-        return judged and not self.went_back_in_redis and not self.failure and not self.hung
+        clean = judged and not self.went_back_in_redis and not self.failure
+        return clean and not self.hung and not self.is_too_large
+
+    @property
+    def is_too_large(self) -> bool:
+        """Whether a worker held more memory than it may."""
+        return self.most_memory is not None and self.peak > self.most_memory
 
     def counts(self) -> dict[str, int]:
         """Lost, doubled, gone back in a log and in Redis, and wrong in any other way."""
@@ -63,6 +73,7 @@ class RunResult:
             "went_back_in_redis": len(self.went_back_in_redis),
             "wrong": sum(count for name, count in faults.items() if name not in BESIDES),
             "hung": self.hung,
+            "too_large": int(self.is_too_large),
         }
 
     def line(self) -> str:
@@ -81,8 +92,12 @@ class RunResult:
             lines.append(str(self.verdict))
         if self.hung:
             lines.append(f"workers that stood still until their watchdog ended them: {self.hung}")
+        if self.is_too_large:
+            lines.append(f"a worker held {self.peak:.0f} MiB, more than {self.most_memory:.0f}")
         if self.went_back_in_redis:
             lines.append(f"went back in Redis: {self.went_back_in_redis[:10]}")
+        if not self.ok and self.again:
+            lines.append(f"once more: {self.again}")
         return "\n    ".join("\n".join(lines).splitlines())
 
     def as_json(self) -> dict[str, Any]:
@@ -97,7 +112,9 @@ class RunResult:
             "worker_exits": self.exits,
             "ended_by_themselves": self.ends,
             **self.counts(),
+            "peak_mib": round(self.peak, 1),
             "failure": self.failure,
+            "again": self.again,
             "details": [] if self.verdict is None else self.verdict.details,
             "republished": 0 if self.verdict is None else self.verdict.republished,
         }
@@ -127,6 +144,7 @@ def _row(kind: str, runs: Sequence[RunResult]) -> dict[str, Any]:
         "clean": sum(run.ok for run in runs),
         "events": sum(run.events for run in runs),
         **{name: sum(count[name] for count in counts) for name in counts[0]},
+        "peak_mib": round(max(run.peak for run in runs), 1),
         "worker_exits": sum(len(run.exits) for run in runs),
         "median_seconds": statistics.median(seconds) if seconds else None,
         "max_seconds": max(seconds, default=None),

@@ -8,9 +8,12 @@ import random
 import shutil
 import tempfile
 import time
+from binascii import crc32
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import AsyncExitStack
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 
 from aiokafka.errors import KafkaError
@@ -25,10 +28,14 @@ from tests.faults.reckoner import reckon
 from tests.faults.report import RunResult
 from tests.faults.verdict import Verdict
 from tests.faults.workload import Workload
-from tests.faults.world import Setup, World, world
+from tests.faults.world import PARTITIONS, SHORT_SESSION, Setup, World, world
 
-EVENTS = 2_000
+EVENTS = 1_600
+"""Of ordinary customers; the others have half as many more."""
+
 CUSTOMERS = 100
+LONG_HISTORIES = 3
+ERASED_MIDWAY = 5
 EARLY_SECONDS = 3.0
 """It breaks in the first half of them."""
 
@@ -36,6 +43,8 @@ PATIENCE = 90.0
 """Seconds after the end of a break in which all must be well again."""
 
 START_PATIENCE = 60.0
+MIB = 1024 * 1024
+LOOK_SECONDS = 0.25
 BREAK_SECONDS = 90.0
 """The longest that a break may last."""
 
@@ -55,6 +64,7 @@ class Runner:
         self.seed = seed
         self.keep = keep
         self._number = 0
+        self._done: Counter[str] = Counter()
         self._world: World | None = None
         self._stack = AsyncExitStack()
 
@@ -79,7 +89,7 @@ class Runner:
         """Run a kind once. before_judging: called when the service is done."""
         began = time.monotonic()
         self._number += 1
-        result = RunResult(kind.name, seed, EVENTS)
+        result = RunResult(kind.name, seed, EVENTS, again=repeat_command(kind, seed, self.setup))
         ended = 0
         try:
             here = await self.world_for(kind)
@@ -87,20 +97,25 @@ class Runner:
             workload = await self._run(here, kind, result)
             if before_judging is not None:
                 await before_judging()
-            result.verdict = await judge_run(here, workload)
+            result.verdict = await _judge_mended(here, workload, kind.mends)
         except FAILURES as error:
             result.failure = f"{type(error).__name__}: {error}"
         result.took = time.monotonic() - began
         if self._world is not None:
             result.note_ends(self._world.fleet.ended[ended:])
-        if result.failure or (result.verdict is not None and result.verdict.redis_faults):
-            # What is broken for good would be found again in the next run.
+        bad_redis = result.verdict is not None and result.verdict.redis_faults
+        # What is broken for good would be found again in the next run.
+        if result.failure or bad_redis or kind.leaves_another_world:
             await self._leave()
         return result
 
     async def world_for(self, kind: Break) -> World:
         """The world in which the next run of a kind takes place."""
-        setup = replace(self.setup, durable=self.setup.durable or kind.durable)
+        setup = replace(
+            self.setup,
+            durable=self.setup.durable or kind.durable,
+            environment=kind.environment,
+        )
         if self._world is not None and self._world.setup != setup:
             await self._leave()
         if self._world is None:
@@ -115,6 +130,15 @@ class Runner:
         self._world = None
         await self._stack.aclose()
 
+    def _run_id(self, kind: Break, seed: int) -> str:
+        """What the customers' ids begin with: the same for the same kind and seed.
+
+        They decide the partitions. The same run once more in one world has others.
+        """
+        name = f"{kind.name} {seed}"
+        self._done[name] += 1
+        return f"{crc32(f'{name} {self._done[name]}'.encode()):08x}"
+
     def _keep_logs(self, former: World) -> None:
         if self.keep is not None:
             copy_logs(former.directory, self.keep, f"{self._number:04d}-")
@@ -125,21 +149,37 @@ class Runner:
             result.seed,
             CUSTOMERS,
             EVENTS,
-            f"run{self._number:04d}",
+            self._run_id(kind, result.seed),
             partitions=here.settings.partitions,
             plain=self.setup.transport == "stock",
             identity=kind.identities,
             too_large=kind.too_large,
+            long_histories=LONG_HISTORIES,
+            erased_midway=ERASED_MIDWAY,
         )
+        if kind.more is not None:
+            workload.add(kind.more(workload, dice))
         result.events = len(workload.items)
+        result.most_memory = kind.most_memory
         await here.ready(kind.workers, START_PATIENCE)
         here.logs.forget()
+        here.sealed.clear()
+        here.run_id = workload.run_id
+        if kind.backlog:
+            await here.fleet.resize(0)()
+            publishing_all = here.publisher.publish(workload.items, 0.0)
+            published = await within(PATIENCE, "the backlog to be published", publishing_all)
+            result.repeated = published.repeated
+            here.fleet.resize(kind.workers)
         order = "version" if self.setup.transport == "stock" else "position"
-        async with RedisObserver(here.redis_url, workload.customers, order=order) as observer:
+        watched = [*workload.customers, *workload.long]
+        async with RedisObserver(here.redis_url, watched, order=order) as observer:
             here.observer = observer
+            left = [] if kind.backlog else workload.items
             publishing = asyncio.create_task(
-                here.publisher.publish(workload.items, kind.load), name="publishing"
+                here.publisher.publish(left, kind.load), name="publishing"
             )
+            watching = asyncio.create_task(_watch_memory(here, result), name="memory")
             try:
                 await asyncio.sleep(dice.uniform(0.1, 0.6) * EARLY_SECONDS)
                 await within(BREAK_SECONDS, f"{kind.name} to end", kind.happen(here, dice))
@@ -148,16 +188,46 @@ class Runner:
                 await here.catch_up(PATIENCE)
                 result.seconds = time.monotonic() - healed
                 published = await within(PATIENCE, "everything to be published", publishing)
-                result.repeated = published.repeated
+                result.repeated += published.repeated
                 await here.settle(PATIENCE)
             finally:
                 publishing.cancel()
-                await asyncio.gather(publishing, return_exceptions=True)
+                watching.cancel()
+                await asyncio.gather(publishing, watching, return_exceptions=True)
                 here.observer = None
-        result.went_back_in_redis = [
-            f"{d.customer} {d.before}>{d.after}" for d in observer.decreases
-        ]
+        if kind.watched:
+            result.went_back_in_redis = [
+                f"{d.customer} {d.before}>{d.after}" for d in observer.decreases
+            ]
         return workload
+
+
+async def _judge_mended(here: World, workload: Workload, seconds: float) -> Verdict:
+    """The verdict; the last of several, where it takes Redis some seconds to be right again."""
+    deadline = time.monotonic() + seconds
+    while True:
+        verdict = await judge_run(here, workload)
+        if verdict.ok or time.monotonic() >= deadline:
+            return verdict
+        await asyncio.sleep(1.0)
+
+
+async def _watch_memory(here: World, result: RunResult) -> None:
+    """Note the most that a worker ever held."""
+    while True:
+        result.peak = max(result.peak, here.fleet.peak() / MIB)
+        await asyncio.sleep(LOOK_SECONDS)
+
+
+def repeat_command(kind: Break, seed: int, setup: Setup) -> str:
+    """What runs a kind with this seed once more."""
+    options = [f"--kinds {kind.name} --seed {seed} --runs 1"]
+    options += ["--broker embedded"] if setup.broker == "embedded" else []
+    options += ["--transport stock"] if setup.transport == "stock" else []
+    options += ["--durable"] if setup.durable else []
+    options += ["--identities"] if kind.identities else []
+    options += [f"--session {setup.session:g}"] if setup.session != SHORT_SESSION else []
+    return f'make faults ARGS="{" ".join(options)}"'
 
 
 def copy_logs(directory: Path, to: Path, prefix: str = "") -> None:
@@ -170,8 +240,17 @@ def copy_logs(directory: Path, to: Path, prefix: str = "") -> None:
         shutil.copy(log, to / (prefix + "-".join(log.relative_to(directory).parts)))
 
 
-async def judge_run(here: World, workload: Workload) -> Verdict:
-    """Compare all that is stored and was published since the logs were forgotten."""
+async def judge_run(
+    here: World,
+    workload: Workload,
+    *,
+    ticked_until: datetime | None = None,
+    new_parameters: bool = False,
+) -> Verdict:
+    """Compare all that is stored and was published since the logs were forgotten.
+
+    ticked_until, new_parameters: as in `judge`.
+    """
     topics, records = here.settings.topics, here.logs.records
     expected = reckon(workload.events, here.terms, workload.now, workload.run_id)
     redis = await read_redis(here.redis_url, here.settings.redis_prefix)
@@ -179,11 +258,18 @@ async def judge_run(here: World, workload: Workload) -> Verdict:
     if here.setup.transport == "stock":
         return judge_plain(expected, changelog, updates, redis)
     changes, letters = records[topics.segment_changes], records[topics.dead_letters]
-    return judge(expected, changelog, updates, redis, changes, letters)
+    return judge(
+        expected, changelog, updates, redis, changes, letters, sealed=here.sealed,
+        ticked_until=ticked_until, new_parameters=new_parameters,
+        partitions=None if here.settings.partitions == PARTITIONS else here.settings.partitions,
+    )  # fmt: skip
 
 
 def chosen(names: str | None, setup: Setup) -> list[Break]:
     """The kinds that are named, separated by commas, or all that this world can have.
+
+    A name may be that of a family, such as "redis", or "cheap": those of them that this world can
+    have.
 
     Raises
     ------
@@ -192,8 +278,14 @@ def chosen(names: str | None, setup: Setup) -> list[Break]:
     """
     if names is None:
         return [kind for kind in BREAKS.values() if why_not(kind, setup) is None]
-    result = []
+    result: list[Break] = []
     for name in names.split(","):
+        group = [kind for kind in BREAKS.values() if name == kind.family]
+        if name == "cheap":
+            group = [kind for kind in BREAKS.values() if kind.cheap]
+        if group and name not in BREAKS:
+            result += [kind for kind in group if why_not(kind, setup) is None]
+            continue
         kind = BREAKS.get(name)
         if kind is None:
             raise ValueError(f"there is no kind {name!r}; there are {', '.join(BREAKS)}")

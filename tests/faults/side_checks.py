@@ -5,20 +5,22 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
-from models.contracts.dead_letters import (
-    CUT,
-    CUT_PARTS,
-    EXCEPTION,
-    OFFSET,
-    PARTITION,
-    PREFIX,
-    TOPIC,
-)
+from models.contracts.dead_letters import EXCEPTION, MESSAGE, OFFSET, PARTITION, PREFIX, TOPIC
+from models.routing import ROUTE
 from tests.faults.observer import RedisState
-from tests.faults.reckoner import REKEYED, Expected, Refusal
+from tests.faults.packing import SET_BY_THE_BROKER
+from tests.faults.reckoner import Expected, Refusal
 from tests.faults.verdict import KafkaRecord, Verdict, where
+
+OWN = "clv."
+"""What the names of headers begin with that the service writes, and publishers leave alone."""
+
+TOO_LARGE = b"clv.refused.too-large"
+
+EXCERPT = 300
+"""Bytes of a record that are told of."""
 
 
 def check_redis(redis: RedisState, verdict: Verdict) -> None:
@@ -55,26 +57,76 @@ def check_redis(redis: RedisState, verdict: Verdict) -> None:
 
 
 def check_letters(
-    expected: Expected, dead_letters: Iterable[KafkaRecord], verdict: Verdict
+    expected: Expected,
+    dead_letters: Iterable[KafkaRecord],
+    verdict: Verdict,
+    sealed: Sequence[bytes] = (),
 ) -> None:
-    """Whether every refusal has its letters, byte for byte, and nothing else has one."""
+    """Whether every refusal has its letters, byte for byte, and nothing else has one.
+
+    sealed: batches that were not read; each must be the value of a letter.
+    """
+    dead_letters = list(dead_letters)
+    _check_sealed(sealed, dead_letters, verdict)
     origins: defaultdict[Refusal, set[tuple[bytes, ...]]] = defaultdict(set)
+    wrong: defaultdict[tuple[str, str], list[str]] = defaultdict(list)
     for letter in dead_letters:
         refusal, origin = _read_letter(letter)
         if refusal in expected.refused:
             if origin in origins[refusal]:
                 verdict.letters_again += 1
             origins[refusal].add(origin)
+        elif refusal in expected.optional:
+            verdict.optional_letters += 1
         elif refusal.value in expected.accepted:
-            verdict.note("wrong_letters", f"{where(letter)}: {refusal.reason}, but acceptable")
+            what = f"{refusal.reason}, but acceptable"
+            wrong[_whose(refusal), what].append(f"{where(letter)} {_told(letter)}")
         elif _is_of(expected, refusal):
-            text = f"{where(letter)}: {refusal.reason} is not expected of {refusal.value[:80]!r}"
-            verdict.note("wrong_letters", text)
+            what = f"{refusal.reason} is not expected"
+            wrong[_whose(refusal), what].append(f"{where(letter)} {_told(letter)}")
+    for (whose, what), those in wrong.items():
+        verdict.note("wrong_letters", f"{whose}: {what}: {_some(those)}", len(those))
+    missing: defaultdict[tuple[str, str], list[str]] = defaultdict(list)
     for refusal, count in expected.refused.items():
-        missing = count - len(origins[refusal])
-        if missing > 0:
-            text = f"{missing} letters of {refusal.reason} for {refusal.value[:80]!r}"
-            verdict.note("missing_letters", text, missing)
+        lacking = max(count - len(origins[refusal]), 0)
+        text = repr(refusal.value[:EXCERPT])
+        missing[_whose(refusal), refusal.reason] += [text] * lacking
+    for (whose, reason), those in missing.items():
+        if those:
+            text = f"{whose}: no letter says {reason}: {_some(those)}"
+            verdict.note("missing_letters", text, len(those))
+
+
+def _check_sealed(
+    sealed: Sequence[bytes], dead_letters: Iterable[KafkaRecord], verdict: Verdict
+) -> None:
+    found = {
+        (letter.value or b"")[SET_BY_THE_BROKER:]
+        for letter in dead_letters
+        if dict(letter.headers).get(EXCEPTION) == TOO_LARGE
+    }
+    for batch in sealed:
+        if batch[SET_BY_THE_BROKER:] not in found:
+            text = f"a batch of {len(batch)} bytes that unpacks too far: no letter says too-large"
+            verdict.note("missing_letters", text)
+
+
+def _whose(refusal: Refusal) -> str:
+    return "nobody's" if refusal.key is None else refusal.key.decode(errors="replace")
+
+
+def _some(those: list[str]) -> str:
+    return f"{len(those)}, as {those[0]}" if len(those) > 1 else those[0]
+
+
+def _told(letter: KafkaRecord) -> str:
+    """What the letter says, and of which event."""
+    added = dict(letter.headers)
+    message, value = added.get(MESSAGE, b"").decode(errors="replace"), letter.value or b""
+    came_from = added.get(ROUTE, b"").decode(errors="replace")
+    return f"{message!r} for {value[:EXCERPT]!r}" + (
+        f", sent on from {came_from}" if came_from else ""
+    )
 
 
 def _is_of(expected: Expected, refusal: Refusal) -> bool:
@@ -87,9 +139,7 @@ def _is_of(expected: Expected, refusal: Refusal) -> bool:
 def _read_letter(letter: KafkaRecord) -> tuple[Refusal, tuple[bytes, ...]]:
     added = dict(letter.headers)
     original = tuple(
-        (name, value)
-        for name, value in letter.headers
-        if not name.startswith(PREFIX) and name not in (REKEYED, CUT, CUT_PARTS)
+        (name, value) for name, value in letter.headers if not name.startswith((PREFIX, OWN))
     )
     reason = added.get(EXCEPTION, b"").decode().removeprefix("clv.refused.")
     refusal = Refusal(letter.key, letter.value or b"", original, reason)

@@ -24,7 +24,9 @@ from tests.faults.observer import RedisObserver
 from tests.faults.report import RunResult
 from tests.faults.runner import (
     BREAK_SECONDS,
+    ERASED_MIDWAY,
     FAILURES,
+    LONG_HISTORIES,
     PATIENCE,
     START_PATIENCE,
     chosen,
@@ -66,6 +68,8 @@ async def soak(
         events,
         "soak",
         partitions=here.settings.partitions,
+        long_histories=LONG_HISTORIES,
+        erased_midway=ERASED_MIDWAY,
     )
     found.events = len(workload.items)
     found.result = RunResult("soak", seed, found.events)
@@ -73,7 +77,7 @@ async def soak(
     here.logs.forget()
     _spare_the_proxies()
     began = found.began = time.monotonic()
-    async with RedisObserver(here.redis_url, workload.customers) as observer:
+    async with RedisObserver(here.redis_url, [*workload.customers, *workload.long]) as observer:
         here.observer = observer
         tasks = [
             asyncio.create_task(here.publisher.publish(workload.items, seconds), name="load"),
@@ -193,7 +197,7 @@ async def _run(options: argparse.Namespace) -> Soak:
     kinds = [
         kind
         for kind in chosen(options.kinds, setup)
-        if kind.family not in ("none", "input") and (setup.durable or not kind.durable)
+        if kind.fits_a_soak and (setup.durable or not kind.durable)
     ]
     directory = Path(tempfile.mkdtemp(prefix="clv-soak-"))
     clean = False

@@ -7,13 +7,20 @@ from dataclasses import replace
 from decimal import Decimal
 
 import pytest
+from aiokafka.record.memory_records import MemoryRecords
 
 from models.aggregate.record import decode_record
 from models.contracts.dead_letters import EXCEPTION
+from streams.topics import home_partition
+from tests.faults.histories import in_order, last_records
 from tests.faults.judge import judge, judge_plain
+from tests.faults.long_histories import ATTEMPT
 from tests.faults.observer import RedisState
 from tests.faults.offline import NOW, TERMS, Logged, Logs, cache, run, workload
+from tests.faults.packing import Packed, gzip_batch
 from tests.faults.reckoner import Expected, reckon
+from tests.faults.side_checks import check_letters
+from tests.faults.verdict import Verdict
 
 MADE = workload(events=800, customers=30)
 EXPECTED = reckon(MADE.events, TERMS, NOW, "run1")
@@ -57,6 +64,35 @@ def test_the_judge_finds_nothing_where_customers_are_merged_and_erased(changed):
     assert expected.erased
     assert expected.forgotten - expected.erased
     assert len(expected.merged) > len(set(expected.merged.values()))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_judge_finds_nothing_in_long_histories_and_erasures_between_events(seed: int):
+    made = workload(seed, events=400, customers=30, long_histories=3, erased_midway=10)
+    logs = run(made.items)
+    expected = reckon(made.events, TERMS, NOW, "run1")
+    verdict = verdict_on(logs, asyncio.run(cache(logs.scores)), expected)
+    assert verdict.ok, str(verdict)
+    assert expected.long
+    assert verdict.optional_letters
+
+
+def test_a_letter_for_what_counts_is_found_among_those_that_may_be():
+    """The letter of a duplicate is no fault, and that of the first is one."""
+    made = workload(events=100, long_histories=1)
+    expected = reckon(made.events, TERMS, NOW, "run1")
+    logs = run(made.items)
+    redis = asyncio.run(cache(logs.scores))
+    letter = next(r for r in logs.dead_letters if EXCEPTION in dict(r.headers))
+    again = min(r for r in expected.optional if r.headers[-1][0] == ATTEMPT)
+    first = again._replace(headers=again.headers[:-1])
+    for refusal, faults in ((again, {}), (first, {"wrong_letters": 1})):
+        added = [*refusal.headers, (EXCEPTION, b"clv.refused.beyond-memory")]
+        forged = letter._replace(
+            offset=10_000, key=refusal.key, value=refusal.value, headers=tuple(added)
+        )
+        more = replace(logs, dead_letters=[*logs.dead_letters, forged])
+        assert verdict_on(more, redis, expected).faults == faults
 
 
 def test_a_merged_customer_who_is_still_there_is_found(changed):
@@ -161,6 +197,65 @@ def test_two_updates_of_one_version_that_say_different_things_are_found(world):
     other = logs.updates[last]._replace(value=json.dumps(changed).encode())
     logs.updates.insert(last, other)
     assert verdict_on(logs, redis).faults == {"contradicted": 1}
+
+
+def test_two_updates_of_one_version_may_differ_by_their_parameters(world):
+    logs, redis = world
+    last, _ = versions(logs.updates)
+    changed = json.loads(logs.updates[last].value)
+    changed["data"]["clv"] += 1
+    changed["data"]["model"]["version"] = "fitted since"
+    other = logs.updates[last]._replace(value=json.dumps(changed).encode())
+    logs.updates.insert(last, other)
+    assert verdict_on(logs, redis).ok
+
+
+def test_a_change_told_again_with_other_parameters_has_the_same_segments(world):
+    logs, redis = world
+    change = next(r for r in logs.segment_changes if b'"clv.segment-changed"' in r.value)
+    for name, other, ok in (("clv_after", 1.5, True), ("current", "active again", False)):
+        told = json.loads(change.value)
+        told["data"][name] = other
+        again = change._replace(offset=10_000, value=json.dumps(told).encode())
+        changes = [*logs.segment_changes, again]
+        found = judge(
+            EXPECTED, logs.changelog, logs.updates, redis, changes, logs.dead_letters,
+            new_parameters=True,
+        )  # fmt: skip
+        assert found.ok == ok, str(found)
+        assert verdict_on(replace(logs, segment_changes=changes), redis).broken_chains == 1
+
+
+def test_what_is_at_home_comes_after_what_was_in_the_former_partition():
+    moved = next(key for key in (b"%d" % n for n in range(99)) if home_partition(key, 8) == 4)
+    at_home, before = Logged(4, 0, moved, b"b"), Logged(0, 7, moved, b"a")
+    tombstone = Logged(0, 8, moved, None)
+    assert in_order([tombstone, at_home, before], 8) == [before, tombstone, at_home]
+    found = last_records(
+        [tombstone, at_home, before], len, "log", verdict := Verdict(), partitions=8
+    )
+    assert found == {moved: b"b"}
+    assert verdict.ok
+    last_records([before, at_home], len, "log", verdict)
+    assert verdict.wrong == 1
+
+
+def test_a_batch_that_was_not_read_must_come_back_whole(world):
+    logs, _ = world
+    batch = gzip_batch([Packed(b"x", b" " * 1_000_000)] * 50)
+    letter = logs.dead_letters[0]._replace(
+        key=None, value=b"moved" + batch[5:], headers=((EXCEPTION, b"clv.refused.too-large"),)
+    )
+    for letters, faults in ((logs.dead_letters, {"missing_letters": 1}), ([letter], {})):
+        verdict = Verdict()
+        check_letters(Expected(TERMS), letters, verdict, [batch])
+        assert {n: c for n, c in verdict.faults.items() if n == "missing_letters"} == faults
+
+
+def test_a_batch_made_by_hand_is_one_that_a_consumer_reads():
+    records = MemoryRecords(gzip_batch([Packed(b"k", b"v", 3), Packed(None, b"w")]))
+    read = [(r.offset, r.key, r.value, len(r.headers)) for r in records.next_batch()]
+    assert read == [(0, b"k", b"v", 3), (1, None, b"w", 0)]
 
 
 def test_an_update_that_was_never_stored_is_found(world):

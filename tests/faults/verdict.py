@@ -22,7 +22,7 @@ class KafkaRecord(Protocol):
 
 @dataclass
 class Verdict:
-    """What was found; everything but the last three counts must be zero.
+    """What was found; everything but the last four counts must be zero.
 
     lost, doubled: orders, refunds and contacts that are missing or too many, by the worst store.
     wrong: values that differ though the counts are right, customers where none should be, times.
@@ -35,7 +35,7 @@ class Verdict:
     broken_chains: segment changes that do not follow each other, or that change under one id.
     traces: places where an erased customer is still found.
     republished, changes_again, letters_again: updates, changes and letters that were sent again as
-    they were.
+    they were. optional_letters: letters of what may be refused or recognised as a duplicate.
     """
 
     customers: int = 0
@@ -54,6 +54,7 @@ class Verdict:
     republished: int = 0
     changes_again: int = 0
     letters_again: int = 0
+    optional_letters: int = 0
     by_store: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
     details: list[str] = field(default_factory=list)
 
@@ -75,8 +76,12 @@ class Verdict:
     def note(self, what: str, text: str, count: int = 1) -> None:
         """Count a fault, and say where; the first of them are kept in words."""
         setattr(self, what, getattr(self, what) + count)
+        self.tell(f"{what}: {text}")
+
+    def tell(self, text: str) -> None:
+        """Say what is wrong; the first of them are kept."""
         if len(self.details) < DETAILS:
-            self.details.append(f"{what}: {text}")
+            self.details.append(text)
 
     def __str__(self) -> str:
         found = self.faults or "nothing lost, nothing counted twice, nothing wrong"

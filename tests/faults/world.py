@@ -6,6 +6,7 @@ import asyncio
 import errno
 import os
 import subprocess
+import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
@@ -27,6 +28,8 @@ from tests.faults.fleet import Fleet
 from tests.faults.limits import Hang, at_most, within
 from tests.faults.logs import Latest, Logs
 from tests.faults.observer import RedisObserver
+from tests.faults.packing import publish_batch
+from tests.faults.processes import Process
 from tests.faults.proxy import HOST, Proxy
 from tests.faults.publishing import ExactPublisher
 from tests.faults.reckoner import Terms
@@ -42,6 +45,7 @@ REQUEST_MILLISECONDS = 5_000
 POLL_SECONDS = 0.2
 HEAL_SECONDS = 60.0
 START_SECONDS = 150.0
+GROW_SECONDS = 80.0
 CLOSE_SECONDS = 5.0
 ATTEMPT_SECONDS = 20.0
 
@@ -63,13 +67,16 @@ class Setup:
     """What a world is made of.
 
     durable: workers keep a copy of their tables on disk. session: seconds after which the group
-    gives up a worker that it has not heard of.
+    gives up a worker that it has not heard of. environment: of the workers, beside the usual.
+    shared_state: all workers keep their copies in one directory, which they must not.
     """
 
     broker: Literal["kafka", "embedded"] = "kafka"
     transport: Literal["ours", "stock"] = "ours"
     durable: bool = False
     session: float = SHORT_SESSION
+    environment: tuple[tuple[str, str], ...] = ()
+    shared_state: bool = False
 
 
 @dataclass
@@ -90,6 +97,10 @@ class World:
     terms: Terms = field(default_factory=Terms)
     observer: RedisObserver | None = None
     """Who watches Redis now."""
+    run_id: str = ""
+    """What the ids of the present run's customers begin with."""
+    sealed: list[bytes] = field(default_factory=list)
+    """Batches that were published as they are, and must each come back whole as a dead letter."""
     _altered: set[str] = field(default_factory=set)
 
     @property
@@ -181,6 +192,33 @@ class World:
                 [ConfigResource(ConfigResourceType.TOPIC, topic, configs=configs)]
             )
 
+    async def grow(self, partitions: int, seconds: float | None = None) -> int | None:
+        """Run `clv partitions grow`, while no worker runs; returns its exit status.
+
+        seconds: after which it is killed, and returns none.
+        """
+        log = self.directory / "grow.log"
+        command = [sys.executable, "-m", "streams.cli", "partitions", "grow", str(partitions)]
+        process = await Process.start(command, log, self.fleet.environment)
+        try:
+            status = await asyncio.wait_for(process.process.wait(), seconds or GROW_SECONDS)
+        except TimeoutError:
+            await process.kill()
+            if seconds is None:
+                raise AssertionError(
+                    f"it grows for {GROW_SECONDS:g} s:\n{process.tail()}"
+                ) from None
+            return None
+        if status == 0:
+            self.settings = self.settings.model_copy(update={"partitions": partitions})
+            self.logs.grow(partitions)
+        return status
+
+    async def publish_sealed(self, topic: str, partition: int, batch: bytes) -> None:
+        """Publish a batch of which nothing may be read."""
+        self.sealed.append(batch)
+        await publish_batch(self.direct, topic, partition, batch)
+
     @asynccontextmanager
     async def admin(self) -> AsyncIterator[AIOKafkaAdminClient]:
         """An admin client that asks past the proxies."""
@@ -225,6 +263,10 @@ class World:
         async def settled(admin: AIOKafkaAdminClient) -> bool:
             if await self.lag(admin):
                 return False
+            # What is sent on, and messages between customers, come while others are looked at.
+            before = dict(self.logs.ends)
+            if await self.lag(admin) or before != self.logs.ends:
+                return False
             # Stock Faust promises nothing of what Redis holds.
             return self.setup.transport == "stock" or not await self.behind_in_redis()
 
@@ -264,7 +306,7 @@ class World:
         ends = self.logs.ends if ends is None else ends
         topics = {*self.settings.topics.inputs, self.settings.topics.clock}
         if self.setup.transport == "ours":
-            topics.add(self.settings.topics.identity)
+            topics |= between_workers(self.settings)
         ends = {tp: end for tp, end in ends.items() if tp.topic in topics and end}
         # Asked by partition: the embedded broker's answer for all of them is cut short.
         committed = await admin.list_consumer_group_offsets(
@@ -366,6 +408,11 @@ class World:
         )
 
 
+def between_workers(settings: Settings) -> set[str]:
+    """The topics by which workers send each other messages and misrouted records."""
+    return {settings.topics.identity, settings.topics.rerouted}
+
+
 @asynccontextmanager
 async def world(directory: Path, setup: Setup) -> AsyncIterator[World]:
     """A world with its topics, and no worker yet."""
@@ -389,7 +436,10 @@ async def world(directory: Path, setup: Setup) -> AsyncIterator[World]:
         read = [topic.name for topic in plan(settings) if topic.name != topics.models]
         terms = Terms()
         fleet = Fleet(
-            directory, _environment(settings, terms, setup, directory), WORKERS[setup.transport]
+            directory,
+            _environment(settings, terms, setup, directory),
+            WORKERS[setup.transport],
+            shared_state=setup.shared_state,
         )
         stack.push_async_callback(fleet.stop)
         yield World(
@@ -402,10 +452,17 @@ async def world(directory: Path, setup: Setup) -> AsyncIterator[World]:
             redis,
             redis_proxy,
             fleet,
-            Logs(direct, read, PARTITIONS, topics.updates, set(read) - {*topics.inputs}),
+            Logs(
+                direct,
+                read,
+                PARTITIONS,
+                topics.updates,
+                set(read) - {*topics.inputs, *between_workers(settings)},
+            ),
             ExactPublisher(
                 direct,
                 {"orders": topics.orders, "support": topics.support, "customers": topics.customers},
+                idempotent=setup.broker == "kafka",
             ),
             terms,
         )
@@ -427,7 +484,7 @@ def _environment(settings: Settings, terms: Terms, setup: Setup, directory: Path
     }
     if setup.durable:
         environment["CLV_STATE_DIR"] = str(directory / STATE)
-    return environment
+    return environment | dict(setup.environment)
 
 
 def _small_disk(mounted: Path, stack: AsyncExitStack) -> None:

@@ -31,7 +31,9 @@ PARTITIONS = 2
 SOON = 60.0
 """Seconds; a command's imports alone take some on a busy machine."""
 
-OPERATIONS = {"Read": 3, "Write": 4, "Create": 5, "Describe": 8, "DescribeConfigs": 10}
+OPERATIONS = {
+    "Read": 3, "Write": 4, "Create": 5, "Alter": 7, "Describe": 8, "DescribeConfigs": 10,
+}  # fmt: skip
 RESOURCES = {"topic": 2, "group": 3}
 LITERAL, PREFIXED = 3, 4
 ANY_HOST, ALLOW = "*", 3
@@ -41,6 +43,7 @@ USERS = {
     "publisher": ["publisher"],
     "worker": ["worker"],
     "operator": ["operator"],
+    "grower": ["grower"],
     "recorder": ["recorder"],
     "replayer": ["replayer"],
     "subscriber": ["subscriber"],
@@ -210,11 +213,17 @@ class Worker:
 
     def __init__(self, variables: dict[str, str], log: Path) -> None:
         self.log = log
-        with log.open("wb") as file:
+        self._variables = variables
+        self.process = self.begin()
+
+    def begin(self) -> subprocess.Popen[bytes]:
+        """Start it, once more too: the log is that of the last time."""
+        with self.log.open("wb") as file:
             self.process = subprocess.Popen(
-                [*CLV, "worker"], env=environment(**variables), stdout=file,
+                [*CLV, "worker"], env=environment(**self._variables), stdout=file,
                 stderr=file,
             )  # fmt: skip
+        return self.process
 
     def said(self) -> str:
         return self.log.read_text()
@@ -465,6 +474,20 @@ def test_a_command_that_is_not_granted_says_what_was_refused(case, server, servi
     user, words, named = REFUSALS[case]
     line = refused(server.variables(user), *(word.replace("F/", f"{files}/") for word in words))
     assert named in line
+
+
+def test_a_grower_gives_the_topics_more_partitions_and_nobody_else_can(server, service):
+    """The last that is done with this service: it has other partitions then."""
+    assert service.stop() == 0, service.said()[-3_000:]
+    try:
+        words = ["partitions", "grow", PARTITIONS + 1, "--json"]
+        assert "group clv" in refused(server.variables("operator"), *words)
+        done = clv(*words, **server.variables("grower"))
+        assert done.returncode == 0, done.stderr
+        assert json.loads(done.stdout)["partitions"] == PARTITIONS + 1
+    finally:
+        service.begin()
+    service.wait_for('"worker started"')
 
 
 @pytest.fixture(scope="module")

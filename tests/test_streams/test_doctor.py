@@ -13,7 +13,7 @@ import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic, RecordsToDelete
 
-from streams.cache import connect
+from streams.cache import CachedScore, ScoreCache, connect
 from streams.cli.checks import servers, state_directory
 from streams.cli.checks.redis import version_check
 from streams.cli.checks.security import security
@@ -337,7 +337,7 @@ class TestRedis:
     async def test_a_new_one_passes(self, redis):
         settings, _ = redis
         checks = await servers(settings)
-        for name in ("Redis", "Redis version", "Redis memory"):
+        for name in ("Redis", "Redis version", "Redis memory", "Redis eviction"):
             assert one(checks, name).status == "ok"
 
     async def test_one_that_is_full_or_evicts_is_told(self, redis):
@@ -351,8 +351,25 @@ class TestRedis:
         assert (check.status, "writes are refused" in check.advice) == ("fail", True)
         await client.config_set("maxmemory", 0)
         await client.config_set("maxmemory-policy", "allkeys-lru")
-        policy, _ = named(await servers(settings), "Redis memory")
-        assert (policy.status, "noeviction" in policy.advice) == ("warn", True)
+        check = one(await servers(settings), "Redis eviction")
+        assert (check.status, "noeviction" in check.advice) == ("fail", True)
+
+    async def test_one_that_has_evicted_since_the_cache_was_whole_is_told(self, redis):
+        settings, client = redis
+        cache = ScoreCache(client)
+        await cache.put([CachedScore(f"c{i}", 1, 1.0, (), b"x" * 500) for i in range(500)])
+        assert await cache.check_whole(await cache.facts())
+        await client.config_set("maxmemory-policy", "allkeys-random")
+        used = (await client.info("memory"))["used_memory"]
+        await client.config_set("maxmemory", int(used * 0.9))
+        while not (await client.info("stats"))["evicted_keys"]:
+            await client.ping()
+        await client.config_set("maxmemory", 0)
+        await client.config_set("maxmemory-policy", "noeviction")
+        check = one(await servers(settings), "Redis eviction")
+        assert (check.status, "clv rebuild-cache" in check.advice) == ("warn", True)
+        await cache.repair(await cache.facts())
+        assert one(await servers(settings), "Redis eviction").status == "ok"
 
     async def test_a_clear_that_was_interrupted_is_told(self, redis):
         settings, client = redis

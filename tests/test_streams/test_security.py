@@ -320,6 +320,12 @@ async def test_the_documented_redis_users_can_do_their_work_and_nothing_else(cer
                 await reader.hset("clv:customer:anna", "clv", "1000000")
             assert await ScoreCache(worker).remove([Removal("anna", 2)]) == 1
             await ScoreCache(worker).put([score._replace(position=3)])
+            assert await ScoreCache(worker).check_whole(await ScoreCache(worker).facts())
+            repaired = await ScoreCache(worker).repair(await ScoreCache(worker).facts())
+            assert (repaired.customers, repaired.broken) == (1, 0)
+            assert (await ScoreCache(worker).standing(0, 1)).mark == ""
+            assert not await ScoreCache(worker).finish(0, ("0/1.a", "1"), 1, 1)
+            assert [each async for each in ScoreCache(worker).scan_customers()] == [["anna"]]
             assert await ScoreCache(worker).clear() > 0
         finally:
             await worker.aclose()

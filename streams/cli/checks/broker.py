@@ -11,6 +11,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaError
 
+from streams.claims import claimed_text, claims_reader, outputs
 from streams.cli.checks.check import Check
 from streams.cli.checks.group import group_checks
 from streams.cli.checks.parameters import no_parameters, parameters
@@ -65,6 +66,7 @@ async def broker(settings: Settings) -> list[Check]:
     else:
         checks += await _group(settings, address, admin, seen)
         checks.append(await _parameters(settings, address, seen.names))
+        checks.append(await _outputs(settings, address, seen.names))
         return checks
     finally:
         await _close(admin)
@@ -122,6 +124,22 @@ async def _parameters(settings: Settings, address: Broker, known: Collection[str
             return await parameters(settings, address)
     except (KafkaError, TimeoutError) as error:
         return Check("parameters", "fail", f"cannot be read: {describe(error)}", "see the broker")
+
+
+async def _outputs(settings: Settings, address: Broker, known: Collection[str]) -> Check:
+    name = "outputs"
+    if settings.topics.models not in known:
+        return Check(name, "ok", "claimed by nobody yet")
+    try:
+        async with asyncio.timeout(SECONDS), claims_reader(settings, address) as reader:
+            claims = await reader.read()
+    except (KafkaError, TimeoutError) as error:
+        return Check(name, "fail", f"cannot be read: {describe(error)}", "see the broker")
+    if held := claims.held_by_others(settings):
+        found = f"{', '.join(held)}: another service's"
+        return Check(name, "fail", found, f"workers refuse them: {claimed_text(held, settings)}")
+    ours = [topic for topic in outputs(settings) if claims.holder(topic)]
+    return Check(name, "ok", f"claimed by {settings.app_id}" if ours else "claimed by nobody yet")
 
 
 async def topic_facts(admin: AIOKafkaAdminClient, names: Sequence[str]) -> list[TopicFacts]:

@@ -11,6 +11,7 @@ from redis.exceptions import RedisError
 
 from streams.cache import ScoreCache, connect
 from streams.cache.keys import CacheKeys
+from streams.cache.server import owned_text, policy_problem
 from streams.cli.checks.check import Check
 from streams.cli.worker import describe
 from streams.connection import SecurityUnusable, shown_url
@@ -46,7 +47,8 @@ async def redis(settings: Settings) -> list[Check]:
 
 
 async def _answers(client: Redis, settings: Settings, shown: str) -> list[Check]:
-    cached = await ScoreCache(client, settings.redis_prefix).size()
+    cache = ScoreCache(client, settings.redis_prefix, settings.app_id)
+    cached = await cache.size()
     server: dict[str, Any] = await client.info("server")
     memory: dict[str, Any] = await client.info("memory")
     clearing = CacheKeys(settings.redis_prefix).clearing
@@ -55,6 +57,8 @@ async def _answers(client: Redis, settings: Settings, shown: str) -> list[Check]
         Check("Redis", "ok", f"{shown} answers; {cached} customers are cached"),
         version_check(str(server.get("redis_version", "unknown"))),
         *memory_checks(memory),
+        await eviction_check(cache),
+        owner_check(cache, await cache.owner()),
     ]
     if left_behind:
         advice = (
@@ -63,6 +67,37 @@ async def _answers(client: Redis, settings: Settings, shown: str) -> list[Check]
         )
         checks.append(Check("Redis cache", "fail", f"{clearing} is set", advice))
     return checks
+
+
+async def eviction_check(cache: ScoreCache) -> Check:
+    """Judge whether keys are evicted, or were, as a worker does."""
+    name = "Redis eviction"
+    facts = await cache.facts()
+    if facts.policy is None:
+        advice = "see yourself that maxmemory-policy is noeviction, and let this user call INFO"
+        return Check(name, "warn", "Redis does not tell its maxmemory-policy", advice)
+    if problem := policy_problem(facts.policy):
+        return Check(
+            name, "fail", f"maxmemory-policy is {facts.policy}", f"workers refuse it: {problem}"
+        )
+    if facts.evicted_since(await cache.whole_stamp()) and await cache.size():
+        advice = (
+            "start a worker, or run `clv rebuild-cache`: customers may be missing, and totals wrong"
+        )
+        found = f"{facts.evicted:,} keys were evicted since the cache was whole, or it never was"
+        return Check(name, "warn", found, advice)
+    return Check(name, "ok", f"maxmemory-policy is {facts.policy}, nothing was evicted")
+
+
+def owner_check(cache: ScoreCache, owner: str | None) -> Check:
+    """Judge whose the keys are."""
+    name = "Redis owner"
+    if owner is None:
+        return Check(name, "ok", f"keys {cache.prefix}:… are nobody's yet")
+    if owner != cache.app_id:
+        found = f"keys {cache.prefix}:… are written by {owner!r}, not {cache.app_id!r}"
+        return Check(name, "fail", found, f"workers refuse it: {owned_text(owner, cache)}")
+    return Check(name, "ok", f"keys {cache.prefix}:… are written by {owner!r}")
 
 
 def version_check(version: str) -> Check:
@@ -77,10 +112,6 @@ def version_check(version: str) -> Check:
 def memory_checks(memory: dict[str, Any]) -> Iterator[Check]:
     """Judge what INFO memory tells."""
     name = "Redis memory"
-    policy = memory.get("maxmemory_policy", "noeviction")
-    if policy != "noeviction":
-        advice = "set maxmemory-policy noeviction: evicted keys would make totals wrong"
-        yield Check(name, "warn", f"maxmemory-policy is {policy}", advice)
     used, limit = int(memory.get("used_memory", 0)), int(memory.get("maxmemory", 0))
     if not limit:
         yield Check(name, "ok", f"{used / 1024**2:,.0f} MiB used, no limit")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from streams.cli.checks.check import Check
 from streams.settings import Settings
-from streams.topics import TopicPlan, changelog_topic, plan, uneven
+from streams.topics import TOMBSTONES_STAY_MS, TopicPlan, changelog_topic, plan, uneven
 
 SAFE_REPLICATION = 3
 
@@ -43,6 +43,7 @@ def topic_checks(settings: Settings, facts: Sequence[TopicFacts], brokers: int) 
         return
     yield _policies(settings, known)
     yield _retention(known)
+    yield _tombstones(known)
     yield _sizes(known)
     yield from _in_sync(facts)
 
@@ -148,6 +149,22 @@ def _retention(known: Sequence[tuple[TopicPlan, TopicFacts]]) -> Check:
         )
         return Check(name, "warn", "; ".join(short), advice)
     return Check(name, "ok", "events are kept for a computation from the beginning")
+
+
+def _tombstones(known: Sequence[tuple[TopicPlan, TopicFacts]]) -> Check:
+    name = "delete.retention.ms"
+    short = []
+    for planned, topic in known:
+        wanted, found = planned.config.get(name), topic.number(name)
+        if wanted is not None and found is not None and found < int(wanted):
+            short.append(f"{topic.name} keeps tombstones for {found / 3_600_000:g} h")
+    if short:
+        advice = (
+            f"set {name}={TOMBSTONES_STAY_MS}: a Redis that comes back from a copy would keep "
+            "customers who were erased since"
+        )
+        return Check(name, "warn", "; ".join(short), advice)
+    return Check(name, "ok", "tombstones stay for a day")
 
 
 def _sizes(known: Sequence[tuple[TopicPlan, TopicFacts]]) -> Check:

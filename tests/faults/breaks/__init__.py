@@ -1,11 +1,20 @@
 """What can go wrong, by name: `BREAKS`."""
 
-from tests.faults.breaks import brokers, clients, disks, nothing, redis, workers
+from tests.faults.breaks import (
+    backlogs,
+    brokers,
+    clients,
+    disks,
+    hostile,
+    nothing,
+    redis,
+    workers,
+)
 from tests.faults.breaks.kinds import Break
 
 BREAKS: dict[str, Break] = {
     kind.name: kind
-    for family in (nothing, workers, brokers, redis, clients, disks)
+    for family in (nothing, hostile, backlogs, workers, brokers, redis, clients, disks)
     for kind in family.KINDS
 }
 

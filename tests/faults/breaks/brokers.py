@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 from collections.abc import Awaitable, Callable, Sequence
 
@@ -95,6 +96,26 @@ async def too_large(world: World, dice: random.Random) -> None:
     await a_while(dice, 0.5, 3.0)
 
 
+async def partitions_grown(world: World, dice: random.Random) -> None:
+    """Stop the workers, give the topics more partitions, and start them again.
+
+    What gives them is killed once, at any moment, and run again.
+    """
+    workers = len(world.fleet.slots)
+    await a_while(dice, 0.5, 3.0)
+    await world.fleet.resize(0)()
+    partitions = world.settings.partitions + dice.randint(1, 2 * world.settings.partitions)
+    status = await world.grow(partitions, dice.uniform(1.0, 8.0))
+    while status is None:
+        # Its place in the group is free when its session has ended.
+        await asyncio.sleep(world.setup.session)
+        status = await world.grow(partitions)
+    if status != 0:
+        said = (world.directory / "grow.log").read_text(errors="replace")[-2_000:]
+        raise AssertionError(f"clv partitions grow {partitions} ended with {status}:\n{said}")
+    world.fleet.resize(workers)
+
+
 def _nodes(name: str, says: str, happen: Happen, workers: int = 1) -> Break:
     return Break(name, "broker", says, happen, workers, nodes=True)
 
@@ -111,5 +132,16 @@ KINDS = [
     Break("resets", "broker", "connections to Kafka are reset", resets),
     Break("refused", "broker", "connections to Kafka are refused", refused),
     _nodes("too-few-copies", "Kafka refuses outputs: too few copies in sync", too_few_copies),
+    Break(
+        "partitions-grown",
+        "broker",
+        "the partitions grow between two workers' lives, and that is killed once",
+        partitions_grown,
+        2,
+        nodes=True,
+        load=8,
+        watched=False,
+        leaves_another_world=True,
+    ),
     _nodes("too-large", "Kafka refuses outputs: too large", too_large),
 ]

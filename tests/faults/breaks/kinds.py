@@ -7,10 +7,14 @@ import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
+from tests.faults.workload import Placed, Workload
 from tests.faults.world import World
 
 Happen = Callable[[World, random.Random], Awaitable[None]]
 """Breaks something, and waits as long as it is to stay broken."""
+
+More = Callable[[Workload, random.Random], list[Placed]]
+"""Makes events that are published beside the usual ones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,8 +23,12 @@ class Break:
 
     happen: the world is healed after it. workers: how many there are. nodes: it needs Apache
     Kafka's three. durable: it needs workers that keep their tables on disk. root: it mounts a disk.
-    identities, too_large: what the events have beside the usual. load: seconds over which they are
-    published, so that it breaks while they come.
+    identities, too_large, more: what the events have beside the usual. load: seconds over which
+    they are published, so that it breaks while they come. backlog: they are all published before
+    any worker starts. environment: of the workers, beside the usual. most_memory: MiB that no
+    worker may ever hold. mends: seconds after all is done in which Redis must have mended. watched:
+    whether customers in Redis may not go back meanwhile. leaves_another_world: no other run can
+    take place in it.
     """
 
     name: str
@@ -33,7 +41,28 @@ class Break:
     root: bool = False
     identities: bool = False
     too_large: int = 0
+    more: More | None = None
     load: float = 3.0
+    backlog: bool = False
+    environment: tuple[tuple[str, str], ...] = ()
+    most_memory: float | None = None
+    mends: float = 0.0
+    watched: bool = True
+    leaves_another_world: bool = False
+
+    @property
+    def fits_a_soak(self) -> bool:
+        """Whether it can happen at any time in a world that goes on."""
+        needs_a_run = self.family in ("none", "input") or self.leaves_another_world
+        return not needs_a_run and not self.mends
+
+    @property
+    def cheap(self) -> bool:
+        """Whether twenty runs of it are soon done, in one world with others."""
+        own_world = (
+            self.nodes or self.durable or self.root or self.environment or self.leaves_another_world
+        )
+        return not own_world and not self.mends
 
 
 async def a_while(dice: random.Random, shortest: float, longest: float) -> None:

@@ -14,7 +14,7 @@ from streams.cache import ScoreCache, connect
 from streams.connection import Broker
 from streams.embedded import embedded_servers
 from streams.settings import Settings
-from streams.topics import prepare_topics
+from streams.topics import home_partition, prepare_topics
 
 ROOT = Path(__file__).parents[3]
 
@@ -45,9 +45,11 @@ async def test_a_rebuild_fills_repairs_and_clears_and_may_be_repeated() -> None:
             name = f"c{number}"
             data = {"customer_id": name, "version": 1, "clv": 2.5, "segments": {"tier": "gold"}}
             value = json.dumps({"data": data}).encode()
-            await producer.send(settings.topics.updates, value, name.encode(), number % partitions)
+            home = home_partition(name.encode(), partitions)
+            await producer.send(settings.topics.updates, value, name.encode(), home)
         await producer.flush()
-        await producer.send_and_wait(settings.topics.updates, None, b"c0", 0)
+        home = home_partition(b"c0", partitions)
+        await producer.send_and_wait(settings.topics.updates, None, b"c0", home)
         await producer.stop()
         redis = connect(servers.redis.url)
         cache = ScoreCache(redis)

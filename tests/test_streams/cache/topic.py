@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from uuid import uuid4
@@ -13,6 +14,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from streams.cache import CachedScore, CacheWriter, KafkaUpdates, Removal, ScoreCache
 from streams.cache.score import Item
 from streams.cache.updates import Cursor, Fetched
+from streams.topics import home_partition
 from tests.test_streams.cache.support import assert_consistent
 
 PARTITIONS = 2
@@ -34,6 +36,10 @@ def valued(
 
 def removal(customer_id: str) -> Removal:
     return Removal(customer_id, NOWHERE)
+
+
+def home(customer_id: str) -> int:
+    return home_partition(customer_id.encode(), PARTITIONS)
 
 
 def end_of(items: Sequence[Item]) -> int:
@@ -97,6 +103,24 @@ class Topic:
         await writer.flush()
         return end_of(placed)
 
+    async def publish_home(self, items: Iterable[Item]) -> None:
+        """Publish each in the partition of its customer, as the service does."""
+        by_partition: defaultdict[int, list[Item]] = defaultdict(list)
+        for item in items:
+            by_partition[home(item.customer_id)].append(item)
+        for partition, those in by_partition.items():
+            await self.publish(those, partition)
+
+    def without(self, *customers: str) -> "AsShown":
+        """The topic after a compaction that left nothing of these customers."""
+
+        async def compacted(fetched: Fetched) -> Fetched:
+            return fetched._replace(
+                items=[item for item in fetched.items if item.customer_id not in customers]
+            )
+
+        return AsShown(self.updates, compacted)
+
     async def assert_cached(self, cache: ScoreCache, client: redis.asyncio.Redis) -> None:
         assert await cache.size() == len(self.expected)
         for customer_id, expected in self.expected.items():
@@ -123,6 +147,9 @@ class AsShown:
 
     async def read(self) -> Fetched:
         return await self.show(await self.cursor.read())
+
+    async def partitions(self) -> int:
+        return await self.cursor.partitions()
 
 
 async def until_mark(cache: ScoreCache, end: int, partition: int = 0) -> None:

@@ -29,7 +29,7 @@ from streams.files.outgoing import OutgoingEvent
 from streams.parameters import publish_parameters
 from streams.publisher import Publisher
 from streams.settings import Settings, Topics
-from streams.topics import plan, prepare_topics
+from streams.topics import home_partition, plan, prepare_topics
 from tests.servers.broker import Kind, running_broker
 
 ROOT = Path(__file__).parents[3]
@@ -200,6 +200,9 @@ class Cluster:
         """The current value update of every customer, from `clv.updates`."""
         latest: dict[str, dict[str, Any]] = {}
         for record in await self.records(self.settings.topics.updates):
+            if home_partition(record.key, self.partitions) != record.partition:
+                # Left there when the partitions became more.
+                continue
             if record.value is None:
                 latest.pop(record.key.decode(), None)
             else:

@@ -1,0 +1,18 @@
+-- Ends the reading of a whole partition: its mark, and since when that can be trusted.
+-- ARGV: prefix, partition, the reading's own mark and what it must be, the partition's mark to set, its
+-- time, and the oldest time of use. Returns whether Redis is as the reading left it.
+-- A mark that somebody else has brought further meanwhile stays.
+
+local call, tonumber = redis.call, tonumber
+local marks, times = ARGV[1] .. ':marks', ARGV[1] .. ':times'
+if call('HGET', marks, ARGV[3]) ~= ARGV[4] then
+  return 0
+end
+call('HDEL', marks, ARGV[3])
+local held, time = call('HGET', marks, ARGV[2]), call('HGET', times, ARGV[2])
+local trusted = held and time and tonumber(time) >= tonumber(ARGV[7])
+if not (trusted and tonumber(held:match('^%d+')) >= tonumber(ARGV[5])) then
+  call('HSET', marks, ARGV[2], ARGV[5])
+  call('HSET', times, ARGV[2], ARGV[6])
+end
+return 1

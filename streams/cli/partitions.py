@@ -1,0 +1,140 @@
+"""`clv partitions grow`: more partitions, and every customer where it is at home then."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+from redis.exceptions import RedisError
+
+from streams.cache import ScoreCache, UpdatesUnavailable
+from streams.cli.configuration import load_settings, need_broker, need_redis
+from streams.cli.console import CommandError, out, print_json, say
+from streams.cli.options import AsJson
+from streams.cli.running import run
+from streams.cli.show import reading
+from streams.connection import Broker, shown_url
+from streams.growing import (
+    Findings,
+    Grown,
+    Held,
+    Stage,
+    group_held,
+    grow,
+    look,
+)
+from streams.settings import Settings
+
+partitions = typer.Typer(
+    help="The partitions of the topics.", no_args_is_help=True, rich_markup_mode=None
+)
+
+_AGAIN = "run the same command again; it goes on where it was, and workers refuse until it is done"
+
+
+@partitions.callback()
+def _group() -> None:
+    """The partitions of the topics."""
+
+
+@partitions.command("grow")
+def grow_partitions(
+    number: Annotated[int, typer.Argument(metavar="N", min=1, help="How many there are to be.")],
+    *,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Give the topics more partitions and move the customers, while no worker runs.
+
+    Safe to be killed at any moment, and to be repeated.
+    """
+    settings = load_settings()
+    need_broker(settings)
+    document = run(_dry(settings, number) if dry_run else _grow(settings, number))
+    if as_json:
+        print_json(document)
+    elif not dry_run:
+        out().print(_summary(document), markup=False)
+
+
+async def _dry(settings: Settings, number: int) -> dict[str, Any]:
+    broker = need_broker(settings)
+    await broker.check()
+    found = await look(settings, broker, number)
+    _say(found)
+    return plan_document(found)
+
+
+async def _grow(settings: Settings, number: int) -> dict[str, Any]:
+    broker = need_broker(settings)
+    await broker.check()
+    url = need_redis(settings)
+    async with reading(settings) as cache:
+        try:
+            await cache.size()
+        except RedisError as error:
+            raise CommandError(
+                f"Redis at {shown_url(url)} cannot be used: {error}. Nothing was done: the cache "
+                "has to be made anew before workers go on; start it, and run this again"
+            ) from error
+        async with group_held(settings, broker) as held:
+            found = await look(settings, broker, number)
+            _say(found)
+            return (await _carried_out(settings, broker, cache, found, held)).document()
+
+
+async def _carried_out(
+    settings: Settings, broker: Broker, cache: ScoreCache, found: Findings, held: Held
+) -> Grown:
+    try:
+        return await grow(settings, broker, found, cache=cache, held=held, step=say)
+    except UpdatesUnavailable as error:
+        raise CommandError(f"the updates cannot be read: {error}; {_AGAIN}") from error
+    except RedisError as error:
+        raise CommandError(f"Redis cannot be used: {error}; {_AGAIN}") from error
+    except BaseException:
+        say(_AGAIN)
+        raise
+
+
+def plan_document(found: Findings) -> dict[str, Any]:
+    """What a growth would do, for --json."""
+    growth, stage = found.standing
+    moved = stage is Stage.MOVED
+    return {
+        "partitions_before": growth.old,
+        "partitions": growth.new,
+        "stage": stage.value,
+        "topics": [] if moved else sorted(found.smaller),
+        "customers": sum(found.stored.customers.values()),
+        "customers_to_move": 0 if moved else found.moving,
+        "by_partition": {} if moved else dict(found.stored.leaving),
+        "workers": found.workers,
+    }
+
+
+def _say(found: Findings) -> None:
+    growth, stage = found.standing
+    if stage is Stage.MOVED:
+        say(f"all customers have moved; what is left is to say so in {growth.new} partitions")
+        return
+    if stage is Stage.UNFINISHED:
+        say(f"a growth from {growth.old} to {growth.new} partitions was begun; this finishes it")
+    if found.smaller:
+        say(f"{growth.old} to {growth.new} partitions: {', '.join(sorted(found.smaller))}")
+    stored = found.stored
+    say(f"{found.moving:,} of {sum(stored.customers.values()):,} customers move, with their values")
+    for partition, count in sorted(stored.leaving.items()):
+        if count:
+            say(f"  {count:,} of {stored.customers[partition]:,} leave partition {partition}")
+    say("then the cache in Redis is made anew")
+
+
+def _summary(document: dict[str, Any]) -> str:
+    return (
+        f"{document['partitions']} partitions, before {document['partitions_before']}: "
+        f"{document['customers']:,} customers and {document['updates']:,} values moved, "
+        f"{document['cached']:,} customers in Redis, in {document['seconds']} s. Start the workers"
+    )

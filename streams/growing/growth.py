@@ -1,0 +1,232 @@
+"""More partitions: every customer is stored where it is at home then, with the workers stopped.
+
+Safe to be killed at any moment and to be run again. The order of the steps is what makes it so:
+
+1. The changelog gets its new partitions, and each of them a basis that says the old count.
+2. The other topics get theirs. Until the last has them, workers refuse since the counts differ;
+   from then on, since every basis says another count than the topics have.
+3. What is remembered of erased customers is copied to where they may be at home.
+4. Customers are written to their new partition; when that is acknowledged, they are deleted in the
+   old one. The same with their published values.
+5. The cache is made anew: its positions are offsets in the old partitions.
+6. Every basis gets the new count. When one has it, everything before is done.
+
+A step that is done again writes the same once more, as nobody else writes meanwhile.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass
+
+import msgspec
+from aiokafka.admin import AIOKafkaAdminClient
+
+from models.aggregate.record import BASIS_KEY, ERASURE_KEY
+from streams.basis.record import Basis, encode_basis
+from streams.cache import KafkaUpdates, ScoreCache, rebuild
+from streams.clients import started
+from streams.connection import Broker
+from streams.growing.copying import Writer, newest_by_key, strict_writer
+from streams.growing.enlarging import enlarge
+from streams.growing.group import Held
+from streams.growing.moving import inherited, outgoing
+from streams.growing.stage import Stage, heirs_basis
+from streams.growing.survey import Findings
+from streams.outgoing import VERSION_HEADER
+from streams.settings import Settings
+from streams.topics import changelog_topic
+from streams.transport import OutgoingRecord
+from streams.transport.producer import NO_HEADERS
+
+MOVED_VERSION = 0
+"""Version in the tombstone of a value that was moved: lower than any that was published."""
+
+_MOVED = [(VERSION_HEADER, str(MOVED_VERSION).encode())]
+
+
+@dataclass(slots=True)
+class Grown:
+    """What a growth did.
+
+    customers, updates: moved records. remembered: copies of what is remembered of erased customers.
+    cached: customers in Redis afterwards.
+    """
+
+    partitions_before: int
+    partitions: int
+    customers: int = 0
+    updates: int = 0
+    remembered: int = 0
+    cached: int = 0
+    seconds: float = 0.0
+
+    def document(self) -> dict[str, int | float]:
+        """The same for --json."""
+        return asdict(self)
+
+
+async def grow(
+    settings: Settings,
+    broker: Broker,
+    found: Findings,
+    *,
+    cache: ScoreCache,
+    held: Held,
+    step: Callable[[str], None] = lambda _step: None,
+) -> Grown:
+    """Do what was found to be done, while the group is held. step: told before each step.
+
+    Raises
+    ------
+    GrowthRefused
+        when a broker does not make partitions, or the group was lost.
+    KafkaError, RedisError, UpdatesUnavailable
+        when a server is away; run it again.
+    """
+    began = time.monotonic()
+    async with (
+        started(AIOKafkaAdminClient(**broker.client_options())) as admin,
+        strict_writer(broker) as writer,
+    ):
+        growing = _Growing(
+            settings, broker, found, admin=admin, writer=writer, step=_checked(held, step)
+        )
+        if found.standing.stage is not Stage.MOVED:
+            await growing.topics()
+            await growing.erased()
+            await growing.customers()
+            await growing.updates()
+            growing.done.cached = await growing.cache(cache)
+        await growing.basis()
+    growing.done.seconds = round(time.monotonic() - began, 1)
+    return growing.done
+
+
+def _checked(held: Held, step: Callable[[str], None]) -> Callable[[str], None]:
+    def before(what: str) -> None:
+        step(what)
+        held.check()
+
+    return before
+
+
+class _Growing:
+    def __init__(
+        self,
+        settings: Settings,
+        broker: Broker,
+        found: Findings,
+        *,
+        admin: AIOKafkaAdminClient,
+        writer: Writer,
+        step: Callable[[str], None],
+    ) -> None:
+        self._broker = broker
+        self._admin = admin
+        self._writer = writer
+        self._step = step
+        self._growth = found.standing.growth
+        self._smaller = found.smaller
+        self._stored = found.stored
+        self._bases: dict[int, Basis] = dict(found.stored.bases)
+        self._heirs = heirs_basis(self._bases, self._growth.old)
+        self._changelog = changelog_topic(settings)
+        self._updates = settings.topics.updates
+        self.done = Grown(self._growth.old, self._growth.new)
+
+    async def topics(self) -> None:
+        """Give the topics their partitions; the changelog first."""
+        smaller, count = self._smaller, self._growth.new
+        self._step(f"create partitions of {self._changelog}")
+        await enlarge(self._admin, [t for t in smaller if t == self._changelog], count)
+        self._step("say in the new partitions that they are not in use yet")
+        await self._write_bases(self._growth.old, only_missing=True)
+        self._step("create partitions of the other topics")
+        await enlarge(self._admin, [t for t in smaller if t != self._changelog], count)
+
+    async def erased(self) -> None:
+        """Copy what is remembered of erased customers to where they may be at home."""
+        stored = self._stored
+        secret = next(iter(stored.erasure.values()), None)
+        by_partition: dict[int, list[OutgoingRecord]] = {}
+        for partition in range(self._growth.new):
+            rows = inherited(partition, stored.forgotten, self._growth)
+            self.done.remembered += len(rows)
+            if secret is not None and partition not in stored.erasure:
+                rows[ERASURE_KEY] = secret
+            if rows:
+                by_partition[partition] = [(key, data, NO_HEADERS) for key, data in rows.items()]
+        self._step("copy what is remembered of erased customers")
+        await self._writer.write(self._changelog, by_partition)
+
+    async def customers(self) -> None:
+        """Write customers to their new partitions, and delete them in the old ones."""
+        growth = self._growth
+        async for partition, newest in newest_by_key(self._broker, self._changelog, growth.old):
+            held = {key: record.value for key, record in newest.items() if record.value is not None}
+            leaving = outgoing(held, partition, growth)
+            rows: list[OutgoingRecord] = [(key, data, NO_HEADERS) for key, data in leaving.items()]
+            await self._move(self._changelog, partition, rows, NO_HEADERS)
+            self.done.customers += len(rows)
+
+    async def updates(self) -> None:
+        """Write published values to their customers' new partitions, and delete the old ones."""
+        growth = self._growth
+        async for partition, newest in newest_by_key(self._broker, self._updates, growth.old):
+            rows: list[OutgoingRecord] = [
+                (key, record.value, [(name, content or b"") for name, content in record.headers])
+                for key, record in newest.items()
+                if record.value is not None and growth.home(key) != partition
+            ]
+            await self._move(self._updates, partition, rows, _MOVED)
+            self.done.updates += len(rows)
+
+    async def _move(
+        self,
+        topic: str,
+        partition: int,
+        rows: Iterable[OutgoingRecord],
+        headers: list[tuple[str, bytes]],
+    ) -> None:
+        by_home: defaultdict[int, list[OutgoingRecord]] = defaultdict(list)
+        gone: list[OutgoingRecord] = []
+        for row in rows:
+            if row[0] is not None:
+                by_home[self._growth.home(row[0])].append(row)
+                gone.append((row[0], None, headers))
+        self._step(f"copy from {topic}[{partition}]")
+        await self._writer.write(topic, by_home)
+        self._step(f"delete in {topic}[{partition}]")
+        await self._writer.write(topic, {partition: gone})
+
+    async def cache(self, cache: ScoreCache) -> int:
+        """Make the cache anew; returns how many customers it holds."""
+        self._step("clear the cache")
+        await cache.clear()
+        self._step("fill the cache")
+        partitions = self._growth.new
+        updates = KafkaUpdates(
+            self._updates, partitions=partitions, **self._broker.client_options()
+        )
+        await rebuild(cache, updates, range(partitions))
+        return await cache.size()
+
+    async def basis(self) -> None:
+        """Say the new count everywhere; from the first of these on, all else is done."""
+        self._step("say in every partition that it is in use")
+        await self._write_bases(self._growth.new, only_missing=False)
+
+    async def _write_bases(self, count: int, *, only_missing: bool) -> None:
+        if self._heirs is None:
+            return
+        by_partition: dict[int, list[OutgoingRecord]] = {}
+        for partition in range(self._growth.new):
+            if only_missing and partition in self._bases:
+                continue
+            own = self._bases.get(partition, self._heirs)
+            basis = self._bases[partition] = msgspec.structs.replace(own, partitions=count)
+            by_partition[partition] = [(BASIS_KEY, encode_basis(basis), NO_HEADERS)]
+        await self._writer.write(self._changelog, by_partition)
