@@ -153,7 +153,8 @@ class Keeper:
     async def out_of_range(self, positions: Mapping[TP, int]) -> Exception:
         """Say what happened to logs that do not have the offsets to be read next."""
         self._app.may_commit = False
-        stored = {tp.partition: self._bases[tp.partition] for tp in positions}
+        numbers = {tp.partition for tp in positions}
+        stored = {number: basis for number, basis in self._bases.items() if number in numbers}
         found = await patiently(
             lambda: examine_logs(self._logs, list(positions), positions, stored, self._clock)
         )
