@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.errors import KafkaError, KafkaTimeoutError
+from aiokafka.errors import GroupAuthorizationFailedError, KafkaError, KafkaTimeoutError
 from faust.types import TP
 
 from streams.basis.metadata import Described, describe
@@ -108,9 +108,12 @@ class KafkaLogs:
         if not tps:
             return {}
         # Asked by partition: the embedded broker's answer for all of them is cut short.
-        held = await self.admin.list_consumer_group_offsets(
-            self._group, partitions=[TopicPartition(*tp) for tp in tps]
-        )
+        asked = [TopicPartition(*tp) for tp in tps]
+        try:
+            held = await self.admin.list_consumer_group_offsets(self._group, partitions=asked)
+        except GroupAuthorizationFailedError as error:
+            # aiokafka says it in a sentence; whoever tells it expects the name.
+            raise GroupAuthorizationFailedError(self._group) from error
         return {TP(*tp): int(at.offset) for tp, at in held.items() if at.offset > _NO_OFFSET}
 
     async def marks(self, places: Mapping[TP, int]) -> dict[TP, Mark]:

@@ -20,7 +20,7 @@ from streams.cli.checks.security import security
 from streams.connection import Broker
 from streams.embedded import embedded_servers
 from streams.parameters import publish_parameters
-from streams.settings import KafkaSecurity, Settings
+from streams.settings import KafkaSecurity, Settings, Topics
 from streams.topics import changelog_topic, plan, prepare_topics
 from tests.servers.broker import running_broker
 from tests.servers.kafka import KafkaCluster, kafka_missing_reason
@@ -45,11 +45,7 @@ def one(checks, name):
 def own_settings(broker, **changes):
     """Settings whose topics and group nobody else has."""
     mark = f"doctor-{os.getpid()}-{next(numbers)}"
-    topics = {
-        name: f"{mark}.{name.replace('_', '-')}"
-        for name in ("orders", "support", "customers", "updates", "segment_changes",
-                     "dead_letters", "models", "clock", "identity")
-    }  # fmt: skip
+    topics = {name: f"{mark}.{name.replace('_', '-')}" for name in Topics.model_fields}
     return Settings(
         **{"broker": broker, "app_id": mark, "topics": topics, "partitions": 2} | changes
     )
