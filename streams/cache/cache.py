@@ -162,14 +162,13 @@ class ScoreCache:
     async def check_whole(self, facts: ServerFacts) -> bool:
         """Say whether nothing was evicted since the cache was last known to be whole.
 
-        A cache without customers is whole. Remembered is what makes the next check compare.
+        That it holds nothing says nothing: ranking and marks may be what was evicted. What the
+        server tells is remembered where all is well, for the next check.
         """
         stamp = await self.whole_stamp()
         if stamp == facts.stamp:
             return True
-        if facts.evicted_since(stamp) and await self._redis.exists(
-            self._keys.ranking, self._keys.marks
-        ):
+        if facts.evicted_since(stamp):
             return False
         await self._redis.set(self._keys.whole, facts.stamp)
         return True

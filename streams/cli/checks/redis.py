@@ -80,7 +80,7 @@ async def eviction_check(cache: ScoreCache) -> Check:
         return Check(
             name, "fail", f"maxmemory-policy is {facts.policy}", f"workers refuse it: {problem}"
         )
-    if facts.evicted_since(await cache.whole_stamp()) and await cache.size():
+    if facts.evicted_since(await cache.whole_stamp()):
         advice = (
             "start a worker, or run `clv rebuild-cache`: customers may be missing, and totals wrong"
         )

@@ -1,7 +1,8 @@
 """A Redis that evicts keys is refused at the start, noticed later, and repaired afterwards."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Any
 
 import pytest
 import redis.asyncio
@@ -35,22 +36,28 @@ async def writer(topic: Topic, cache: ScoreCache) -> AsyncIterator[CacheWriter]:
         yield writer
 
 
-async def until_problem(writer: CacheWriter, *, there: bool) -> None:
+async def until_told(writer: CacheWriter, what: str) -> None:
+    """Until the problem that it tells says this."""
     async with asyncio.timeout(20):
-        while (writer.problem is not None) is not there:  # noqa: ASYNC110
+        while what not in (writer.problem or ""):  # noqa: ASYNC110
             await asyncio.sleep(0.02)
 
 
-async def evict(client: redis.asyncio.Redis, policy: str) -> int:
-    """Let it evict some keys; returns how many."""
+async def until_well(writer: CacheWriter) -> None:
+    async with asyncio.timeout(20):
+        while writer.problem is not None:  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+
+
+async def evict(client: redis.asyncio.Redis, policy: str) -> None:
+    """Let it evict some keys."""
     await client.config_set("maxmemory-policy", policy)
     used = (await client.info("memory"))["used_memory"]
     await client.config_set("maxmemory", int(used * 0.9))
     async with asyncio.timeout(10):
-        while not (evicted := (await client.info("stats"))["evicted_keys"]):
+        while not (await client.info("stats"))["evicted_keys"]:
             await client.ping()
     await client.config_set("maxmemory", 0)
-    return evicted
 
 
 @pytest.mark.parametrize("policy", EVICTING)
@@ -85,11 +92,10 @@ async def test_a_policy_that_is_changed_under_a_running_worker_is_told_and_may_b
 ) -> None:
     with capture_logs() as logged:
         await client.config_set("maxmemory-policy", "allkeys-lru")
-        await until_problem(writer, there=True)
-        assert "allkeys-lru" in str(writer.problem)
+        await until_told(writer, "allkeys-lru")
         assert "maxmemory-policy noeviction" in str(writer.problem)
         await client.config_set("maxmemory-policy", "noeviction")
-        await until_problem(writer, there=False)
+        await until_well(writer)
     assert [e["log_level"] for e in logged if e["event"] == "cache_evicts"] == ["error"]
     assert not [e for e in logged if e["event"] == "cache_repaired"]
 
@@ -98,16 +104,15 @@ async def test_a_policy_that_is_changed_under_a_running_worker_is_told_and_may_b
 async def test_what_was_evicted_is_back_with_exact_totals_once_the_policy_is_right(
     writer: CacheWriter, topic: Topic, cache: ScoreCache, client: redis.asyncio.Redis, policy: str
 ) -> None:
-    evicted = await evict(client, policy)
-    await until_problem(writer, there=True)
-    assert f"{evicted:,} keys evicted" in str(writer.problem)
+    await evict(client, policy)
+    await until_told(writer, "keys evicted since its start")
     await topic.publish_home([valued(each, 2, 3.5, "silver") for each in CUSTOMERS[:100]])
     writer.unsure(0)
     writer.unsure(1)
     await until_written(writer)
     assert writer.problem is not None
     await client.config_set("maxmemory-policy", "noeviction")
-    await until_problem(writer, there=False)
+    await until_well(writer)
     await until_refilled(writer, client)
     await topic.assert_cached(cache, client)
 
@@ -127,10 +132,28 @@ async def test_what_was_evicted_while_no_worker_ran_is_noticed_by_the_next(
     with capture_logs() as logged:
         async with CacheWriter(cache, topic.updates) as writer:
             writer.assigned([0, 1])
-            async with asyncio.timeout(20):
-                while not [e for e in logged if e["event"] == "cache_repaired"]:  # noqa: ASYNC110
-                    await asyncio.sleep(0.02)
+            await until_repaired(logged)
             await until_refilled(writer, client)
+    await topic.assert_cached(cache, client)
+
+
+@pytest.mark.parametrize("lost", [["clv:ranking", "clv:marks"], ["clv:whole", "clv:times"]])
+async def test_whatever_is_evicted_beside_customers_the_cache_is_repaired(
+    writer: CacheWriter,
+    topic: Topic,
+    cache: ScoreCache,
+    client: redis.asyncio.Redis,
+    lost: list[str],
+) -> None:
+    await writer.stop()
+    await evict(client, "allkeys-random")
+    await client.delete(*lost)
+    await client.config_set("maxmemory-policy", "noeviction")
+    with capture_logs() as logged:
+        async with CacheWriter(cache, topic.updates) as following:
+            following.assigned([0, 1])
+            await until_repaired(logged)
+            await until_refilled(following, client)
     await topic.assert_cached(cache, client)
 
 
@@ -143,13 +166,13 @@ async def test_notes_that_were_evicted_let_nobody_back_in_for_good(
     writer.unsure(0)
     await until_written(writer)
     await evict(client, "volatile-random")
-    await until_problem(writer, there=True)
+    await until_told(writer, "keys evicted since its start")
     assert "erased customers" in str(writer.problem)
     # By a writer that was held up for long.
     await client.delete("clv:forgotten")
     assert await cache.put(old) > 0
     await client.config_set("maxmemory-policy", "noeviction")
-    await until_problem(writer, there=False)
+    await until_well(writer)
     await until_refilled(writer, client)
     await topic.assert_cached(cache, client)
 
@@ -164,6 +187,12 @@ def test_evictions_are_told_by_the_count_of_the_same_start() -> None:
     assert facts(6).evicted_since(facts(5).stamp)
     assert facts(1).evicted_since(None)
     assert facts(5, "b").evicted_since(facts(5, "a").stamp)
+
+
+async def until_repaired(logged: Sequence[Mapping[str, Any]]) -> None:
+    async with asyncio.timeout(20):
+        while not [e for e in logged if e["event"] == "cache_repaired"]:  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
 
 
 async def until_refilled(writer: CacheWriter, client: redis.asyncio.Redis) -> None:

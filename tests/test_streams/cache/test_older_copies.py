@@ -264,17 +264,17 @@ async def test_readers_see_the_old_totals_until_the_new_ones_are_there(
     await topic.publish_home([valued(each, 1, 2.5) for each in STAYING])
     await caught_up(cache, topic.updates)
     right = await cache.totals("tier")
-    seen = []
+    seen, repairing = [], True
 
     async def watch() -> None:
-        while True:
+        while repairing:
             seen.append(await cache.totals("tier"))
 
     watching = asyncio.create_task(watch())
     for _ in range(5):
         await cache.repair(await cache.facts())
-    watching.cancel()
-    await asyncio.gather(watching, return_exceptions=True)
+    repairing = False
+    await watching
     assert seen
     assert all(each == right for each in seen)
     await topic.assert_cached(cache, client)
