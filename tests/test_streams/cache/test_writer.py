@@ -140,10 +140,12 @@ async def test_an_error_met_by_the_background_retry_is_raised_by_the_next_call(
 ) -> None:
     writer = CacheWriter(cache)
     await writer.start()
+    # It comes back with this, before anybody can write to it.
+    await client.set("clv:customer:c1", "not a hash")
+    await client.save()
     port = await server.kill()
     await submit_and_flush(writer, [score("c1", 1)])
     await server.restart(port)
-    await client.set("clv:customer:c1", "not a hash")
     with pytest.raises(ResponseError, match="WRONGTYPE"):
         await flush_until_it_raises(writer)
     with pytest.raises(ResponseError, match="WRONGTYPE"):
