@@ -62,8 +62,11 @@ def last_records(
         elif version < newest.get(key, -1):
             text = f"{store} {key!r} {where(record)}: version {version} after {newest[key]}"
             verdict.note("went_back", text)
-        elif is_told and any(_model(each) == _model(record.value) for each in before[key][version]):
-            text = f"{store} {key!r} {where(record)}: another version {version} was there"
+        elif is_told and (others := _of_one_model(record.value, before[key][version])):
+            text = (
+                f"{store} {key!r} {where(record)}: another version {version} was there: "
+                f"{differences(others[0], record.value)}"
+            )
             verdict.note("contradicted", text)
         before[key][version].add(record.value)
         newest[key] = max(newest.get(key, -1), version)
@@ -104,6 +107,31 @@ def changelog_version(value: bytes) -> int:
 def update_version(value: bytes) -> int:
     """The version that a value update says."""
     return int(json.loads(value)["data"]["version"])
+
+
+def _of_one_model(value: bytes, others: Iterable[bytes]) -> list[bytes]:
+    """Those of the other updates that were valued as this one was."""
+    return [other for other in others if _model(other) == _model(value)]
+
+
+def differences(one: bytes, other: bytes) -> str:
+    """Where two JSON documents differ: each field with what either says."""
+    left, right = _fields(json.loads(one)), _fields(json.loads(other))
+    return ", ".join(
+        f"{name} {left.get(name)!r} and {right.get(name)!r}"
+        for name in sorted(left.keys() | right.keys())
+        if left.get(name) != right.get(name)
+    )
+
+
+def _fields(document: object, path: str = "") -> dict[str, object]:
+    if not isinstance(document, dict):
+        return {path: document}
+    return {
+        name: held
+        for key, each in document.items()
+        for name, held in _fields(each, f"{path}.{key}").items()
+    }
 
 
 def _model(value: bytes) -> object:

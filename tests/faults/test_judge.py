@@ -196,7 +196,10 @@ def test_two_updates_of_one_version_that_say_different_things_are_found(world):
     changed["data"]["clv"] += 1
     other = logs.updates[last]._replace(value=json.dumps(changed).encode())
     logs.updates.insert(last, other)
-    assert verdict_on(logs, redis).faults == {"contradicted": 1}
+    verdict = verdict_on(logs, redis)
+    assert verdict.faults == {"contradicted": 1}
+    clv = changed["data"]["clv"]
+    assert any(f".data.clv {clv!r} and {clv - 1!r}" in text for text in verdict.details)
 
 
 def test_two_updates_of_one_version_may_differ_by_their_parameters(world):
