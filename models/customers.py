@@ -209,12 +209,15 @@ class Batch:
         self._resend(customer)
 
     def _resend(self, customer: Customer) -> None:
-        """Send the customer's current value again, and what was not told, before all else."""
+        """Send the customer's current value again, and what was not told, before all else.
+
+        A replay may come after a new event of the same batch: then that event's value is current.
+        """
         if not customer.resent:
             customer.resent = True
-            if customer.present and customer.stored_row is None:
+            if customer.present and customer.stored_row is None and not customer.steps:
                 customer.stored_row = self._add_row(customer)
-            customer.steps.append(Resend(customer.stored_row))
+            customer.steps.insert(0, Resend(customer.stored_row))
 
     def evaluate(
         self, customer: Customer, as_of: int, at: Position, *, backfill: bool = False

@@ -10,12 +10,14 @@ from models.aggregate.record import decode_record
 from models.aggregate.summary import Summary
 from models.context import Context
 from models.contracts import Refused
+from models.customers import Fate
 from models.economics import Economics
+from models.engine import process
 from models.routing import MOST_LANES, Route, check_lane, route_header, route_of, without_route
 
-from .events import at, body
+from .events import KafkaRecord, at, body
 from .parameters import PARAMETERS
-from .worlds import IDS, MANY, World, check_chains, order
+from .worlds import CONTEXT, IDS, MANY, NOW, World, apply, check_chains, order
 
 SMALL = Context(Economics(remembered=4), PARAMETERS, erasure_key=b"secret")
 
@@ -127,3 +129,29 @@ def test_a_customer_remembers_so_many_lanes_and_no_more():
     check_lane(applied, "shop.orders/3")
     with pytest.raises(Refused, match="murmur2"):
         check_lane(applied, "shop.orders/3>")
+
+
+def rerouted(offset, lane, at_lane, value):
+    route = Route(f"orders/{lane}", at_lane)
+    return KafkaRecord(offset, NOW, b"ann", value, (route_header(route),))
+
+
+def test_a_replay_after_a_new_event_of_the_same_batch_does_not_bring_the_former_value_back():
+    """Lanes are replayed each by itself; what the customer was told before is still on its way."""
+    values = [body("order.placed", {"customer_id": "ann", **order(n, n)}) for n in range(3)]
+    first = [rerouted(0, 1, 7, values[0]), rerouted(1, 2, 7, values[1])]
+    states = {}
+
+    def work(records, fate):
+        outputs = process(
+            states, "rerouted/0", records, CONTEXT, now=NOW, rerouted=True, fates=lambda *_: fate
+        )
+        apply(states, outputs.records)
+        return outputs
+
+    work(first, Fate.TOLD)
+    again = [rerouted(2, 1, 8, values[2]), rerouted(3, 2, 7, values[1])]
+    [update] = work(again, Fate.UNDER_WAY).updates
+    [resent] = work(again, Fate.UNDER_WAY).updates
+    assert update.version == resent.version == 3
+    assert update.document == resent.document
