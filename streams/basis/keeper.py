@@ -135,7 +135,9 @@ class Keeper:
         committed = self._committed()
         stored = self._stored({tp.partition for tp in committed})
         topics = await patiently(lambda: self._logs.describe(self._names))
-        logs = await patiently(lambda: look(self._logs, committed, committed, stored))
+        # A topic that is just being made anew is not assigned to anybody.
+        sources = list({*committed, *self._replaced(topics, {tp.partition for tp in committed})})
+        logs = await patiently(lambda: look(self._logs, sources, committed, stored))
         found = [
             *_once(each for basis in stored.values() for each in judge_shop(basis, self._shop)),
             *judge_growth(self._counts(), _counts(topics)),
@@ -202,8 +204,7 @@ class Keeper:
             replaced = self._other_changelog(self._bases.values(), topics)
             found += replaced or [_changelog_gone(self._changelog)]
             await self._say_in_changelog()
-        others = [tp for tp in committed if self._is_another(tp.topic, topics)]
-        if others:
+        if others := self._replaced(topics, self._bases):
             found += await examine_logs(self._logs, others, committed, self._bases, self._clock)
         if not found:
             self._take_note(topics)
@@ -226,6 +227,11 @@ class Keeper:
     def _is_another(self, topic: str, topics: Mapping[str, Described]) -> bool:
         known, found = self._topics.get(topic), topics.get(topic)
         return bool(known and found and known.id and found.id and known.id != found.id)
+
+    def _replaced(self, topics: Mapping[str, Described], numbers: Iterable[int]) -> list[TP]:
+        """These partitions of the sources that are other topics than they were."""
+        replaced = [topic for topic in self._sources if self._is_another(topic, topics)]
+        return [TP(topic, number) for topic in replaced for number in numbers]
 
     def _take_note(self, topics: Mapping[str, Described]) -> None:
         """Remember ids that were not known, or are others of topics of which nothing was read."""
@@ -283,7 +289,8 @@ class Keeper:
     ) -> None:
         ids = {topic: described.id for topic, described in topics.items()}
         self._bases = {n: adopt(stored.get(n), self._shop, ids, self._names) for n in numbers}
-        self._topics = dict(topics)
+        # What is not there now is still known: it may be on its way to be made anew.
+        self._topics |= topics
         self._written = dict.fromkeys(numbers, monotonic())
         self._app.generations = _generations(self._bases.values())
         deliveries = [

@@ -310,7 +310,7 @@ async def test_a_delivery_that_fails_during_a_rebalance_stops_the_worker(
     reader = Reader(source, broker_commit_interval=60.0)
     source.silent.add("app-counts-changelog")
     async with reader.running():
-        await until(lambda: len(reader.events) == 1)
+        await until(lambda: len(reader.events) == 1 and source.unanswered)
         source.fail_unanswered()
         await reader.consumer.rebalance()
         assert isinstance(reader.app.crash_reason, DeliveryFailed)
