@@ -170,7 +170,7 @@ def _rerouted(
 ) -> Rerouted:
     """A record to be sent on, which is possible for what fits a topic without being compressed."""
     if route is None:
-        route = Route(origin, record.offset, via=via)
+        route = Route(origin, record.offset, record.key, via=via)
     else:
         route = route.further(origin, route.via if via is None else via)
     headers = (*without_route(record.headers), route_header(route))

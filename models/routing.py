@@ -27,13 +27,14 @@ Headers = Sequence[tuple[str, bytes]]
 class Route(msgspec.Struct, frozen=True):
     """Where a rerouted record was published, and what it passed since.
 
-    origin, offset: "topic/partition" and the offset in it. through: partitions of the topic of the
-    rerouted that it passed before this one. via: the merged customers by whom it came, in their
-    order; none where no merge is the reason.
+    origin, offset: "topic/partition" and the offset in it. key: the one it was published under.
+    through: partitions of the topic of the rerouted that it passed before this one. via: the merged
+    customers by whom it came, in their order; none where no merge is the reason.
     """
 
     origin: str
     offset: int
+    key: bytes | None
     through: tuple[str, ...] = ()
     via: tuple[str, ...] | None = None
 
@@ -54,7 +55,7 @@ class Route(msgspec.Struct, frozen=True):
     def further(self, origin: str, via: tuple[str, ...] | None) -> Route:
         """The route of the record when it is sent on from where it is."""
         here = origin.rpartition("/")[2]
-        return Route(self.origin, self.offset, (*self.through, here), via)
+        return Route(self.origin, self.offset, self.key, (*self.through, here), via)
 
 
 _encode = msgspec.json.Encoder().encode

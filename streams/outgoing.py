@@ -63,17 +63,17 @@ def letter_record(batch: RecordBatch, letter: DeadLetter) -> OutgoingRecord:
     """
     record = letter.record
     topic, partition, offset = batch.tp.topic, batch.tp.partition, record.offset
-    published = record.headers
-    if letter.route is not None:
-        topic, partition = topic_partition(letter.route.origin)
-        offset, published = letter.route.offset, without_route(published)
+    full_key, published = record.key, record.headers
+    if (route := letter.route) is not None:
+        topic, partition = topic_partition(route.origin)
+        offset, full_key, published = route.offset, route.key, without_route(published)
     kept = _within(published)
     headers = dead_letter_headers(_in_short(letter.refused), kept, topic, partition, offset)
-    key = record.key and record.key[:LARGEST_KEY]
+    key = full_key and full_key[:LARGEST_KEY]
     value = record.value and record.value[:LARGEST_LETTER]
     parts = (
         ("value", value, record.value, "bytes"),
-        ("key", key, record.key, "bytes"),
+        ("key", key, full_key, "bytes"),
         ("headers", kept, published, "headers"),
     )
     missing = [

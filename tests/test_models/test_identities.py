@@ -225,7 +225,7 @@ def test_a_publishers_header_under_our_name_means_nothing(content):
     record = KafkaRecord(0, NOW, b"bea", order_of_another, ((ROUTE, content),))
     outputs = process({}, "orders/0", [record], CONTEXT, now=NOW)
     [rerouted] = outputs.rerouted
-    assert (rerouted.key, rerouted.route) == (b"ann", Route("orders/0", 0))
+    assert (rerouted.key, rerouted.route) == (b"ann", Route("orders/0", 0, b"bea"))
 
 
 @pytest.mark.parametrize("headers", [(), ((ROUTE, None),), ((ROUTE, b"junk"),)])
@@ -321,7 +321,7 @@ def test_what_follows_a_long_chain_of_merges_ends_as_a_letter_and_nobody_is_lost
     closed = CustomerRecord(folded([placed("o", 1)], ECONOMICS), 2, into="zoe", merged_at=5)
     states = {b"bea": encode_record(closed)}
     if message == "event":
-        route = route_header(Route("orders/0", 1, via=chain))
+        route = route_header(Route("orders/0", 1, b"c0", via=chain))
         value = body("order.placed", {"customer_id": "c0", **order(1, 1)})
         record = KafkaRecord(0, NOW, b"bea", value, (route,))
         outputs = process(states, "rerouted/0", [record], CONTEXT, now=NOW, rerouted=True)

@@ -117,8 +117,8 @@ def test_a_wrong_key_in_the_right_partition_counts_after_later_records():
 
 
 def test_a_route_is_read_as_it_was_written_and_only_the_last_counts():
-    route = Route("shop.orders/3", 7).further("clv.rerouted/1", ("a", "b"))
-    headers = [route_header(Route("shop.orders/9", 1)), ("x", b"1"), route_header(route)]
+    route = Route("shop.orders/3", 7, b"\xff").further("clv.rerouted/1", ("a", "b"))
+    headers = [route_header(Route("shop.orders/9", 1, None)), ("x", b"1"), route_header(route)]
     assert route_of(headers) == route
     assert (route.lane, route.times) == ("shop.orders/3>1>", 2)
     assert without_route(headers) == [("x", b"1")]
@@ -132,7 +132,7 @@ def test_a_customer_remembers_so_many_lanes_and_no_more():
 
 
 def rerouted(offset, lane, at_lane, value):
-    route = Route(f"orders/{lane}", at_lane)
+    route = Route(f"orders/{lane}", at_lane, b"ann")
     return KafkaRecord(offset, NOW, b"ann", value, (route_header(route),))
 
 

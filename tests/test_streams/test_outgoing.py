@@ -133,6 +133,18 @@ def test_a_rerouted_record_fits_its_topic_or_is_a_letter(padding, headers, forei
         assert built(letter_record(a_batch(record), letter)) <= LETTER_TOPIC
 
 
+@pytest.mark.parametrize("key", [b"", b"\xff", b"c2", None])
+def test_the_letter_of_what_was_sent_on_has_the_key_it_was_published_under(key):
+    route = Route("shop.orders/3", 7, key)
+    record = an_order(b"c1", [("x", b"1"), route_header(route)])
+    letter = DeadLetter(record, Refused(Reason.NOT_JSON, None, "it is none"), route)
+    kept, _, headers = letter_record(a_batch(record), letter)
+    parts = split_headers(headers)
+    told = Told.from_headers(list(parts.added.items()))
+    assert (kept, told.topic, told.partition, told.offset) == (key, "shop.orders", 3, 7)
+    assert parts.original == [("x", b"1")]
+
+
 def test_many_empty_headers_are_not_sent_on():
     record = an_order(b"c2", [("", None)] * 530_000)
     outputs = process(
@@ -146,7 +158,7 @@ def test_many_empty_headers_are_not_sent_on():
 
 @pytest.mark.parametrize(("identities", "sent_on"), [(400, True), (600, False)])
 def test_the_route_of_a_record_counts_as_well(identities, sent_on):
-    route = Route("shop.orders/0", 3, ("1",), ("€" * 60,) * identities)
+    route = Route("shop.orders/0", 3, b"c1", ("1",), ("€" * 60,) * identities)
     record = an_order(b"c1", [route_header(route)])
     states = {b"c1": encode_record(CustomerRecord(into="c9", merged_at=5))}
     outputs = process(

@@ -420,7 +420,7 @@ async def test_a_merge_goes_by_way_of_both_partitions(running):
     await turns()
     topic, key, _ = running.broker.sent[-1]
     assert (topic, key) == ("clv.rerouted", b"c2")
-    route = Route("shop.orders/0", 5, via=("c1",))
+    route = Route("shop.orders/0", 5, b"c1", via=("c1",))
     assert running.broker.headers[-1][-1] == route_header(route)
 
 

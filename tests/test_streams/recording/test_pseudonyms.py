@@ -87,7 +87,7 @@ def test_binary_events_and_headers_of_the_service_lose_their_ids_too():
         ("content-type", b"application/json"), ("ce_specversion", b"1.0"), ("ce_id", b"event-9"),
         ("ce_source", b"/shop"), ("ce_type", b"order.placed"), ("ce_subject", b"anna"),
         ("x-trace", b"anna"), (BACKFILL, b"anna"),
-        route_header(Route("orders/0", 1, via=("anna", "bert"))),
+        route_header(Route("orders/0", 1, b"anna", via=("anna", "bert"))),
     )  # fmt: skip
     pseudonyms = Pseudonyms(SECRET)
     record = pseudonyms.record(
