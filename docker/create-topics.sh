@@ -34,6 +34,8 @@ large="max.message.bytes=4194304"
     topic shop.orders "$CLV_PARTITIONS" $keep
     topic shop.support "$CLV_PARTITIONS" $keep
     topic shop.customers "$CLV_PARTITIONS" $keep
+    topic shop.identities "$CLV_PARTITIONS" $keep
+    topic clv.backfill "$CLV_PARTITIONS" $keep
     topic clv.clock "$CLV_PARTITIONS" $hour
     topic clv.identity "$CLV_PARTITIONS" $month $large
     topic clv.rerouted "$CLV_PARTITIONS" $month

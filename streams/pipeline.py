@@ -206,7 +206,7 @@ class Pipeline:
             batch.records,
             self._context(batch),
             now=self.now(),
-            rerouted=batch.tp.topic == self.topics.rerouted,
+            role=self.topics.role(batch.tp.topic),
             at_home=lambda key: self._is_home(key, batch.tp.partition),
             fates=self._fate,
         )

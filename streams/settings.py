@@ -6,6 +6,8 @@ Nested names are joined by two underscores: CLV_ECONOMICS__MARGIN, CLV_TOPICS__O
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -31,6 +33,10 @@ class Topics(BaseModel):
     orders: TopicName = "shop.orders"
     support: TopicName = "shop.support"
     customers: TopicName = "shop.customers"
+    identities: TopicName = "shop.identities"
+    """Who is merged, and who is erased: whoever may write here can take a customer's value away."""
+    backfill: TopicName = "clv.backfill"
+    """History, which only `clv backfill` publishes."""
     updates: TopicName = "clv.updates"
     segment_changes: TopicName = "clv.segment-changes"
     dead_letters: TopicName = "clv.dead-letters"
@@ -42,14 +48,23 @@ class Topics(BaseModel):
     """Between workers: events that were published under another key or to another partition."""
 
     @property
-    def inputs(self) -> tuple[str, str, str]:
-        """The topics that publishers write to."""
-        return self.orders, self.support, self.customers
+    def inputs(self) -> tuple[str, ...]:
+        """The topics to which events are published."""
+        return self.orders, self.support, self.customers, self.identities, self.backfill
 
     @property
     def sources(self) -> tuple[str, ...]:
         """All topics whose records a worker works on."""
         return (*self.inputs, self.rerouted, self.identity, self.clock)
+
+    def role(self, name: str) -> str:
+        """What a topic is for: its field's name. Errors: KeyError for a name that none has."""
+        return self._roles[name]
+
+    @cached_property
+    def _roles(self) -> Mapping[str, str]:
+        names: dict[str, str] = self.model_dump()
+        return {name: role for role, name in names.items()}
 
 
 class KafkaSecurity(BaseModel):

@@ -18,7 +18,7 @@ SERVICES: dict[str, dict[str, Any]] = yaml.safe_load((ROOT / "docker-compose.yml
     "services"
 ]
 
-INPUTS = {"shop.orders", "shop.support", "shop.customers"}
+INPUTS = {"shop.orders", "shop.support", "shop.customers", "shop.identities", "clv.backfill"}
 COMPACTED = {"clv.updates", "clv.models", "clv-customers-changelog"}
 KEPT = {"clv.identity", "clv.rerouted", "clv.segment-changes", "clv.dead-letters", "clv.clock"}
 

@@ -461,7 +461,7 @@ async def world(directory: Path, setup: Setup) -> AsyncIterator[World]:
             ),
             ExactPublisher(
                 direct,
-                {"orders": topics.orders, "support": topics.support, "customers": topics.customers},
+                {topics.role(name): name for name in topics.inputs},
                 idempotent=setup.broker == "kafka",
             ),
             terms,

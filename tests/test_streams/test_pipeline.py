@@ -382,7 +382,7 @@ async def test_a_refused_record_too_large_for_the_topic_is_cut_and_says_so(runni
 
 def said(kind, customer, offset, **data):
     value = body(f"customer.{kind}", {"customer_id": customer, **data})
-    return Event("shop.customers", KafkaRecord(offset, milliseconds(60), customer.encode(), value))
+    return Event("shop.identities", KafkaRecord(offset, milliseconds(60), customer.encode(), value))
 
 
 async def test_an_erased_customer_is_a_tombstone_everywhere_with_its_version(running):

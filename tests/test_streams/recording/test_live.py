@@ -231,7 +231,7 @@ async def test_the_command_leaves_no_group_and_says_what_is_in_the_file(tmp_path
     document = json.loads(out)
     assert document["records"] == 1
     assert document["digest"] == Recording(path).verify().digest.hex()
-    assert [each["records"] for each in document["topics"]] == [0, 1, 0, 0, 0]
+    assert [each["records"] for each in document["topics"]] == [0, 1, 0, 0, 0, 0, 0]
     assert again.returncode == 1
     assert b"exists" in refused
     assert json.loads(hidden_out)["records"] == 0
