@@ -133,7 +133,8 @@ def _configured(path: Path) -> Variant:
     try:
         return Variant(path.name, load_settings(**given))
     except CommandError as error:
-        raise CommandError(f"--compare {path}: {error}") from error
+        first, *more = error.lines
+        raise CommandError(f"--compare {path}: {first}", *more) from error
 
 
 def print_comparison(comparison: Comparison, number: int) -> None:
@@ -152,34 +153,37 @@ def print_comparison(comparison: Comparison, number: int) -> None:
         table.add_row(f"refused, {reason}", *(f"{count:,}" for count in refused))
     console.print(table)
     if not comparison.differs:
-        console.print("\nNothing differs: values, segments and their changes are the same.")
+        console.print()
+        console.print("Nothing differs: values, segments and their changes are the same.")
         return
     if not comparison.differences and comparison.told_differs:
+        console.print()
         console.print(
-            "\nAll values and segments are the same at the end, but not the changes of segment on "
+            "All values and segments are the same at the end, but not the changes of segment on "
             "the way there."
         )
+    console.print()
     console.print(
-        f"\n{len(comparison.differences):,} customers differ, by {comparison.by:+,.2f} {currency} "
+        f"{len(comparison.differences):,} customers differ, by {comparison.by:+,.2f} {currency} "
         f"in all ({comparison.moved:,.2f} whichever way)",
-        markup=False,
     )
     for name, (customers, by) in comparison.components().items():
         adds = "" if by is None else f", {by:+,.2f} {currency}"
-        console.print(f"{name}: {customers:,} customers{adds}", markup=False)
+        console.print(f"{name}: {customers:,} customers{adds}")
     for dimension, a, b, customers, by in comparison.transitions():
         console.print(
             f"{dimension}: {a or 'none'} -> {b or 'none'}  {customers:,} customers, "
             f"{by:+,.2f} {currency}",
-            markup=False,
         )
     for each in comparison.differences[:number]:
-        console.print(_customer(each, currency), markup=False, soft_wrap=True)
+        console.print()
+        for line in _customer(each, currency):
+            console.print(line, soft_wrap=True)
 
 
-def _customer(difference: Difference, currency: str) -> str:
+def _customer(difference: Difference, currency: str) -> list[str]:
     first, second = _money(difference.first), _money(difference.second)
-    lines = [f"\n{difference.customer}: {first} -> {second} {currency}, {difference.by:+,.2f}"]
+    lines = [f"{difference.customer}: {first} -> {second} {currency}, {difference.by:+,.2f}"]
     lines += [
         f"    {name}: {_number(a)} -> {_number(b)}"
         for name, (a, b) in difference.components.items()
@@ -189,7 +193,7 @@ def _customer(difference: Difference, currency: str) -> str:
             f"    {moved.dimension}: {moved.first or 'none'} -> {moved.second or 'none'}, because "
             f"{_evidence(moved.because_first)} -> {_evidence(moved.because_second)}"
         )
-    return "\n".join(lines)
+    return lines
 
 
 def _evidence(values: object) -> str:

@@ -125,11 +125,11 @@ def _print_step(roles: Sequence[str], record: Recorded, lines: Sequence[dict[str
     value = (record.value or b"").decode("utf-8", "backslashreplace")
     console = out()
     where = f"{place['topic']}[{place['partition']}]@{place['offset']}"
-    console.print(f"{place['time']}  {where}  {value}", markup=False, soft_wrap=True)
+    console.print(f"{place['time']}  {where}  {value}", soft_wrap=True)
     for line in lines:
-        console.print("    " + _words(line), markup=False, soft_wrap=True)
+        console.print("    " + _words(line), soft_wrap=True)
     if not lines:
-        console.print("    nothing", markup=False)
+        console.print("    nothing")
 
 
 def _document(came: Came) -> dict[str, Any]:

@@ -173,25 +173,23 @@ def fold_with_progress(source: Source, context: Context, as_of: datetime) -> Bat
             source.events(), context, as_of, lambda number: bars.advance(task, number)
         )
         bars.update(task, total=result.events, completed=result.events)
-    refused = "\n".join(
+    refused = [
         f"  {number} {reason}, such as: {result.refusals[reason]}"
         for reason, number in result.dead_letters.most_common()
-    )
+    ]
     if not result.states:
         if result.left_out:
             raise CommandError(
                 f"{source.name}: all {result.left_out} events are later than {as_of.isoformat()}"
             )
-        what = (
-            f"none of {result.events} events was accepted:\n{refused}" if refused else "no events"
-        )
-        raise CommandError(f"{source.name}: {what}")
+        what = f"none of {result.events} events was accepted:" if refused else "no events"
+        raise CommandError(f"{source.name}: {what}", *refused)
     if result.left_out:
         say(f"{result.left_out} events later than {as_of.isoformat()} are left out")
     if result.duplicates:
         say(f"{result.duplicates} events say what was said before, and count once")
     if refused:
-        warn(f"{result.dead_letters.total()} of {result.events} events were refused:\n{refused}")
+        warn(f"{result.dead_letters.total()} of {result.events} events were refused:", *refused)
     return result
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import binascii
 import gzip
-import json
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,6 +19,7 @@ from streams.dead_letters.documents import full
 from streams.dead_letters.letter import UNKNOWN, Letter
 from streams.dead_letters.reading import Entry
 from streams.dead_letters.selection import split_where
+from streams.text import json_text
 
 NAMES = (".jsonl", ".jsonl.gz")
 _GZIP = b"\x1f\x8b"
@@ -127,7 +127,7 @@ def _new(path: Path, *, compressed: bool) -> IO[str]:
 
 def line_of(entry: Entry) -> str:
     """A letter as a line."""
-    return json.dumps(full(entry), ensure_ascii=False) + "\n"
+    return json_text(full(entry)) + "\n"
 
 
 def read_export(path: Path) -> Iterator[ExportedLine]:
