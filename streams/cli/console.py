@@ -9,7 +9,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from pathlib import Path
+from typing import Any, TextIO
 
 from rich.console import Console
 from rich.progress import (
@@ -38,6 +39,7 @@ __all__ = [
     "out",
     "print_json",
     "progress_bars",
+    "results_to",
     "say",
     "warn",
 ]
@@ -91,6 +93,16 @@ def print_json(document: Any, *, compact: bool = False) -> None:
     """Write a document to stdout; compact: on one line."""
     sys.stdout.write(json_text(document, indent=None if compact else 2) + "\n")
     sys.stdout.flush()
+
+
+@contextmanager
+def results_to(path: Path | None) -> Iterator[TextIO]:
+    """The file that results are written to, or stdout, as they are; errors: OSError."""
+    if path is None:
+        yield sys.stdout
+    else:
+        with path.open("w", encoding="utf-8", newline="") as file:
+            yield file
 
 
 def say(*lines: str, style: str = "") -> None:

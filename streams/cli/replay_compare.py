@@ -6,13 +6,13 @@ import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic import ValidationError
 from rich.table import Table
 
 from models.contracts.parameters import Parameters
 from streams.cli.configuration import load_settings
 from streams.cli.console import CommandError, out, warn
 from streams.cli.replay_source import Asked, repeatable, shown, warn_of_source
+from streams.cli.score import read_parameters
 from streams.recording import FromFile, FromOrders
 from streams.recording.compare import Comparison, Difference, Valued, compared
 from streams.recording.kept import read_kept
@@ -37,22 +37,9 @@ def configured(first: Path, second: Path) -> tuple[Variant, Variant]:
 def with_parameters(settings: Settings, path: Path) -> tuple[Variant, Variant]:
     """The recorded parameters, and those of a file; CommandError."""
     try:
-        parameters = Parameters.model_validate_json(path.read_bytes())
-    except OSError as error:
-        raise CommandError(f"--against-parameters {path}: {error}") from error
-    except ValidationError as error:
-        problem = error.errors(include_url=False)[0]
-        where = ".".join(map(str, problem["loc"]))
-        raise CommandError(
-            f"--against-parameters {path}: {where}: {problem['msg']}; name a file that "
-            "`clv fit --output` wrote"
-        ) from error
-    currency = settings.economics.currency
-    if parameters.currency != currency:
-        raise CommandError(
-            f"--against-parameters {path}: they are in {parameters.currency}, and the shop's "
-            f"currency is {currency}; fit them in that, or set CLV_ECONOMICS__CURRENCY"
-        )
+        parameters = read_parameters(path, settings.economics.currency)
+    except (OSError, CommandError) as error:
+        raise CommandError(f"--against-parameters {error}") from error
     return (
         Variant("as recorded", settings),
         Variant(f"parameters {parameters.version}", settings, parameters),

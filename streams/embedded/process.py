@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
 
+from streams.private import open_private
 from streams.text import ErrorInLines
 
 HOST = "127.0.0.1"
@@ -170,7 +171,7 @@ class EmbeddedServer(ABC):
 
     def _spawn(self, command: Sequence[str], port: int) -> None:
         self._directory = Path(tempfile.mkdtemp(prefix="clv-embedded-"))
-        with (self._directory / "server.log").open("wb") as log:
+        with open_private(self._directory / "server.log", "wb") as log:
             try:
                 self._process = subprocess.Popen(  # noqa: S603 - our own command line
                     _tied_to_this_process(command),
@@ -178,6 +179,7 @@ class EmbeddedServer(ABC):
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=subprocess.STDOUT,
+                    umask=0o077,
                     start_new_session=True,  # Ctrl-C must not stop it before its clients drain
                 )
             except OSError as error:
