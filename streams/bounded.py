@@ -13,7 +13,7 @@ from typing import IO, Final, cast
 
 GZIP: Final = b"\x1f\x8b"
 
-UNPACKED_AT_LEAST: Final = 64 * 1024 * 1024
+UNPACKED_AT_LEAST: Final = 16 * 1024 * 1024
 """Bytes that any file may unpack to."""
 
 UNPACKED_TIMES: Final = 100
