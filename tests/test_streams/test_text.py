@@ -18,14 +18,16 @@ from rich.table import Table
 from models.contracts import Reason, Refused
 from models.contracts.dead_letters import dead_letter_headers
 from streams.cache import CachedScore, ScoreCache, connect
-from streams.cli.console import TextConsole, progress_bars
+from streams.cli.console import TextConsole, print_json, progress_bars
+from streams.cli.dead_letters import export_letters, found_letters, letter_document, send_again
+from streams.cli.dead_letters_report import counts_table, letter_lines, print_letter
 from streams.cli.logs import configure_logging
+from streams.dead_letters import Selection
 from streams.embedded import embedded_servers
 from streams.recording import Head, RecordedTopic, RecordingWriter
 from streams.text import json_text, traceback_lines, visible
 
 from .commands import ROOT, clv
-from .dead_letters.support import clv as dead_letters
 from .dead_letters.support import letters_at
 from .recording.support import Making
 
@@ -312,24 +314,38 @@ def test_a_customer_of_any_name_is_shown_as_text(redis, command, as_json):
         assert visible(FROM_FILES) in done.stdout
 
 
-async def test_dead_letters_are_shown_as_text(tmp_path):
+async def test_dead_letters_are_shown_as_text(tmp_path, capsys):
     refused = Refused(Reason.NOT_JSON, FROM_FILES, FROM_FILES)
     headers = dead_letter_headers(refused, [(FROM_FILES, FROM_FILES.encode())], "shop.orders", 0, 0)
     letter = (0, FROM_FILES.encode(), FROM_FILES.encode(), headers)
     event = json.dumps({"data": {"customer_id": FROM_FILES}, FROM_FILES: FROM_FILES}).encode()
     file = tmp_path / "letters.jsonl"
     async with letters_at(tmp_path, letter, (0, b"k", event, headers)) as service:
-        for command in (
-            ["list"], ["list", "--json"],
-            ["show", "0/0"], ["show", "0/1"], ["show", "0/0", "--json"],
-            ["retry", "--all", "--dry-run"], ["retry", "--all", "--dry-run", "--json"],
-            ["export", str(file)], ["list", "--reason", FROM_FILES], ["show", FROM_FILES],
-        ):  # fmt: skip
-            _, printed, said = await dead_letters(service, *command)
-            assert_text(printed, said)
-            if command[0] == "show" and command[-1] == "0/0":
-                assert visible(FROM_FILES) in printed
-    assert_text(file.read_text())
+        settings = service.settings
+        listed = await found_letters(settings, Selection(), 20, False)
+        letters = [await letter_document(settings, (0, number)) for number in (0, 1)]
+        told = await send_again(settings, Selection(), [], dry=True, force=False)
+        await export_letters(settings, Selection(), file, False)
+    console = TextConsole(highlight=False, width=4_000)
+    console.print(counts_table(listed))
+    for line in letter_lines(listed["letters"], 4_000):
+        console.print(line, soft_wrap=True)
+    for document, content in letters:
+        print_letter(document, content)
+        print_json(document)
+    told.print()
+    print_json(told.document())
+    printed, said = capsys.readouterr()
+    assert_text(printed, said, file.read_text())
+    assert printed.count(visible(FROM_FILES)) > 5
+    assert len(told.named) == len(listed["letters"]) == 2
+
+
+@pytest.mark.parametrize("arguments", [("list", "--reason", ALL), ("show", ALL), ("retry", ALL)])
+def test_what_is_asked_of_dead_letters_is_told_as_text(arguments):
+    done = clv("dead-letters", *arguments, CLV_BROKER="127.0.0.1:1")
+    assert done.returncode == 1
+    assert_text(done.stdout, done.stderr)
 
 
 def sources():
