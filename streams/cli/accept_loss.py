@@ -59,7 +59,7 @@ def accept_loss(
         say("nothing is lost")
     else:
         for step in steps:
-            say(f"{step.finding}\n  -> {step.resolved}")
+            say(str(step.finding), f"  -> {step.resolved}")
         say("accepted; start the workers" if yes else "nothing was changed; --yes does it")
     if steps and not yes:
         raise typer.Exit(1)

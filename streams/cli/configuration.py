@@ -33,7 +33,7 @@ def load_settings(**given: Any) -> Settings:
     try:
         return Settings(**given)
     except ValidationError as error:
-        raise CommandError("the configuration is not valid:\n" + _problems(error)) from error
+        raise CommandError("the configuration is not valid:", *_problems(error)) from error
     except tomllib.TOMLDecodeError as error:
         raise CommandError(f"CLV_CONFIG is {path!r}: not TOML: {error}") from error
     except ZoneInfoNotFoundError as error:
@@ -45,7 +45,7 @@ def load_settings(**given: Any) -> Settings:
         raise CommandError(f"the configuration is not valid: {error}: {error.__cause__}") from error
 
 
-def _problems(error: ValidationError) -> str:
+def _problems(error: ValidationError) -> list[str]:
     lines = []
     for problem in error.errors(include_url=False):
         where = [str(part) for part in problem["loc"]]
@@ -53,7 +53,7 @@ def _problems(error: ValidationError) -> str:
         message = problem["msg"].removeprefix("Value error, ")
         seen = f", got {problem['input']!r}" if _may_be_shown(where) else ""
         lines.append(f"  {'.'.join(where)}: {message}{seen} (see {variable})")
-    return "\n".join(lines)
+    return lines
 
 
 def _may_be_shown(where: list[str]) -> bool:

@@ -25,7 +25,9 @@ def doctor(as_json: AsJson = False) -> None:
     try:
         settings = load_settings()
     except CommandError as error:
-        checks.append(Check("configuration", "fail", str(error), "correct it"))
+        checks.append(
+            Check("configuration", "fail", "; ".join(_stripped(error.lines)), "correct it")
+        )
     else:
         economics = settings.economics
         summary = f"valid; values in {economics.currency}, days in {economics.timezone}"
@@ -39,10 +41,14 @@ def doctor(as_json: AsJson = False) -> None:
         raise typer.Exit(1)
 
 
+def _stripped(lines: Sequence[str]) -> list[str]:
+    return [line.strip() for line in lines]
+
+
 def _print(checks: Sequence[Check]) -> None:
     console = out()
     for check in checks:
         console.print(f"{check.status:>4}", style=STYLES[check.status], end="  ")
-        console.print(f"{check.name}: {check.found}", markup=False, soft_wrap=True)
+        console.print(f"{check.name}: {check.found}", soft_wrap=True)
         if check.advice:
-            console.print(f"      -> {check.advice}", markup=False, soft_wrap=True)
+            console.print(f"      -> {check.advice}", soft_wrap=True)

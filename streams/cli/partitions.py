@@ -56,7 +56,7 @@ def grow_partitions(
     if as_json:
         print_json(document)
     elif not dry_run:
-        out().print(_summary(document), markup=False)
+        out().print(_summary(document))
 
 
 async def _dry(settings: Settings, number: int) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from contextlib import AsyncExitStack
 from typing import Annotated
 
@@ -17,7 +16,7 @@ from aiokafka.errors import (
 from streams.cache import RedisUnusable
 from streams.claims import OutputsClaimed
 from streams.cli.configuration import load_settings, need_broker, need_redis
-from streams.cli.console import CommandError
+from streams.cli.console import CommandError, out
 from streams.cli.logs import configure_logging
 from streams.cli.options import Verbose
 from streams.cli.running import run
@@ -61,8 +60,8 @@ async def _work(settings: Settings, embedded: bool, verbose: bool) -> None:
         if embedded:
             servers = await stack.enter_async_context(embedded_servers())
             broker, redis = Broker(servers.broker.address), servers.redis.url
-            sys.stdout.write(f"CLV_BROKER={broker}\nCLV_REDIS={redis}\n")
-            sys.stdout.flush()
+            for line in (f"CLV_BROKER={broker}", f"CLV_REDIS={redis}"):
+                out().print(line, soft_wrap=True)
         else:
             broker, redis = need_broker(settings), need_redis(settings)
         try:

@@ -11,12 +11,13 @@ from __future__ import annotations
 import os
 import time
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import IO, Any, BinaryIO, NamedTuple, cast
 
 import msgspec
 import structlog
 
-from streams.transport.frames import Changes, Mark, apply, decode_frame, framed, frames, next_frame
+from streams.private import make_private_directory, new_private, open_private
+from streams.transport.frames import Changes, Mark, apply, framed, frames, next_frame, read_frame
 
 log = structlog.get_logger(__name__)
 
@@ -76,8 +77,8 @@ class CopyFile:
         CopyUnusable
             when another process keeps it.
         """
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._lock = self.path.with_suffix(".lock").open("ab")
+        make_private_directory(self.path.parent)
+        self._lock = cast("BinaryIO", open_private(self.path.with_suffix(".lock"), "ab"))
         try:
             _lock_file(self._lock, wait_seconds)
         except BlockingIOError:
@@ -96,7 +97,7 @@ class CopyFile:
             when the file is something else, or was written by a newer version.
         """
         state, at = self._read()
-        if self.mark is not None and abs(time.time() - at) > MAX_AGE_SECONDS:
+        if self.mark is not None and not abs(time.time() - at) <= MAX_AGE_SECONDS:
             log.info("the copy of a table is too old to be used", file=str(self.path))
             self.mark = None
         return Contents(self.mark, state if self.mark is not None else {})
@@ -105,7 +106,8 @@ class CopyFile:
         """State and age of what the file holds; its mark is in `mark`."""
         self._close_file()
         self.mark = None
-        file = self._file = self.path.open("r+b" if self.path.exists() else "w+b", buffering=0)
+        mode = "r+b" if self.path.exists() else "w+b"
+        file = self._file = cast("BinaryIO", open_private(self.path, mode, buffering=0))
         size = file.seek(0, os.SEEK_END)
         file.seek(0)
         if size == 0 or not self._is_ours(file, size):
@@ -127,7 +129,7 @@ class CopyFile:
     def rewrite(self, state: Changes, mark: Mark, at: float) -> None:
         """Replace the whole copy; at: as in `Frame`."""
         beside = self.path.with_suffix(".new")
-        with beside.open("wb", buffering=0) as file:
+        with new_private(beside, "wb", buffering=0) as file:
             _write_all(file, _MAGIC + b"%04d\n" % _VERSION)
             _write_all(file, framed(_encode(self._identity)))
             for data in frames(state.items(), mark, at):
@@ -165,7 +167,7 @@ class CopyFile:
             )
         try:
             found = _decode_identity(next_frame(file, size) or b"")
-        except msgspec.MsgspecError:
+        except (msgspec.MsgspecError, RecursionError):
             found = None
         if found != self._identity:
             log.warning(
@@ -182,9 +184,8 @@ class CopyFile:
         waiting: list[dict[bytes, bytes | None]] = []
         end, at = file.tell(), 0.0
         while (data := next_frame(file, size)) is not None:
-            try:
-                frame = decode_frame(data)
-            except msgspec.MsgspecError:
+            frame = read_frame(data)
+            if frame is None:
                 break
             waiting.append(frame.changes)
             if frame.mark is None:
@@ -218,7 +219,7 @@ class CopyFile:
             self._file = None
 
 
-def _write_all(file: BinaryIO, data: bytes) -> None:
+def _write_all(file: IO[Any], data: bytes) -> None:
     view = memoryview(data)
     while view:
         view = view[file.write(view) :]
