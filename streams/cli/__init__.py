@@ -41,6 +41,7 @@ from streams.files import InputFileError
 from streams.growing import GrowthRefused
 from streams.recording import RecordingUnusable, RecordTooLarge, ReplayFailed, TopicsSilent
 from streams.recording.kept import KeptUnusable
+from streams.settings import ErasureKeyMissing
 from streams.topics import TopicsUnusable
 
 app = typer.Typer(
@@ -95,6 +96,7 @@ _SPEAKING = (
     TopicsSilent,
     ReplayFailed,
     GrowthRefused,
+    ErasureKeyMissing,
 )
 """Errors whose text says everything."""
 

@@ -20,7 +20,11 @@ CLV = [sys.executable, "-m", "streams.cli"]
 
 def environment(**variables: str) -> dict[str, str]:
     """The environment without any configuration of ours but these variables."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("CLV_")}
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if name == "CLV_ERASURE_KEY" or not name.startswith("CLV_")
+    }
     if "CLV_DATA_DIR" in os.environ:
         kept["CLV_DATA_DIR"] = os.environ["CLV_DATA_DIR"]
     return {**kept, "PYTHONPATH": str(ROOT), **variables}
