@@ -403,6 +403,8 @@ class Pipeline:
                 stored = self.table.send_items(work.partition, work.outputs.records)
             async with lane.tell:
                 await self._arrived(stored)
+                if work.outputs.erased:
+                    self.table.erased(work.partition)
                 values, others = self._tell(work)
             async with lane.cache:
                 written = await self._arrived(values)

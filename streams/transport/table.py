@@ -263,6 +263,11 @@ class PartitionedTable(faust.Table):  # type: ignore[misc]
         copy: DurableStore | None = self.data.durable
         return copy
 
+    def erased(self, number: int) -> None:
+        """Former values of a partition, as acknowledged by now, must not stay in its copy."""
+        if self.durable is not None:
+            self.durable.erased(number)
+
     def partition(self, number: int) -> Mapping[bytes, bytes]:
         """Keys and values of one partition of this worker."""
         view: Mapping[bytes, bytes] = self.data.partition(number)

@@ -77,6 +77,7 @@ class Table:
 
     def __init__(self, broker):
         self.broker = broker
+        self.of_erased = []
         self.states = {
             ERASURE_KEY: erasure_fingerprint(TESTING_ERASURE_KEY.get_secret_value().encode())
         }
@@ -90,6 +91,9 @@ class Table:
                 self.states.pop(key, None)
             else:
                 self.states[key] = value
+
+    def erased(self, partition):
+        self.of_erased.append(partition)
 
     def send_items(self, partition, items):
         return self.broker.send_records(
