@@ -113,7 +113,7 @@ async def examine(settings: Settings, logs: Logs, group: Group) -> list[Finding]
         here.committed,
         bases,
         settings.topics.clock,
-        None if key is None else settings.erasure_secret,
+        secret=None if key is None else settings.erasure_secret,
     )
     # What holds for the topics is found once for each partition.
     return list(dict.fromkeys(found))
@@ -203,6 +203,7 @@ async def examine_logs(
     committed: Mapping[TP, int],
     bases: Mapping[int, Basis],
     clock: str,
+    *,
     secret: bytes | None,
 ) -> list[Finding]:
     """What these logs have lost; clock: as in `judge_logs`, secret: as in `look`; KafkaError."""

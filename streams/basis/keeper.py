@@ -174,7 +174,7 @@ class Keeper:
         stored = {number: basis for number, basis in self._bases.items() if number in numbers}
         found = await patiently(
             lambda: examine_logs(
-                self._logs, list(positions), positions, stored, self._clock, self._secret
+                self._logs, list(positions), positions, stored, self._clock, secret=self._secret
             )
         )
         if found:
@@ -224,7 +224,7 @@ class Keeper:
             await self._say_in_changelog()
         if others := self._replaced(topics, self._bases):
             found += await examine_logs(
-                self._logs, others, committed, self._bases, self._clock, self._secret
+                self._logs, others, committed, self._bases, self._clock, secret=self._secret
             )
         if not found:
             self._take_note(topics)

@@ -22,6 +22,7 @@ from streams.cli.dead_letters import dead_letters
 from streams.cli.demo import demo
 from streams.cli.digest import digest
 from streams.cli.doctor import doctor
+from streams.cli.erase import erase
 from streams.cli.fit import fit
 from streams.cli.load import load
 from streams.cli.logs import configure_logging
@@ -65,6 +66,7 @@ for command in (
     segments,
     doctor,
     accept_loss,
+    erase,
     rebuild_cache,
     record,
     replay,

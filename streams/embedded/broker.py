@@ -38,7 +38,7 @@ class EmbeddedBroker(EmbeddedServer):
 
         In the broker's directory, for its owner alone, so that a worker that comes later has it.
         """
-        path = self.directory / "erasure.key"
+        path = self.private_directory / "erasure.key"
         if not path.exists():
             with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
                 file.write(secrets.token_hex(ERASURE_KEY_BYTES))

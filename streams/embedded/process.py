@@ -111,7 +111,7 @@ class EmbeddedServer(ABC):
         return self._require_running().pid
 
     @property
-    def directory(self) -> Path:
+    def private_directory(self) -> Path:
         """Where the server runs, for its owner alone, gone when it stops; EmbeddedServerError."""
         self._require_running()
         assert self._directory is not None  # noqa: S101 - it is made before the process

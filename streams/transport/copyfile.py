@@ -3,8 +3,8 @@
 The file is a line that says what it is, then frames: a length, a checksum, and changes of keys with
 the mark of the changelog as of which they make the copy complete. A frame counts as a whole or not
 at all, so that whatever breaks off leaves an older copy that is complete as well. When the frames
-are twice what they say, or hold what was erased, they are written anew into another file, which takes
-the place of this one.
+are twice what they say, or hold what was deleted, they are written anew into another file, which
+takes the place of this one.
 """
 
 from __future__ import annotations

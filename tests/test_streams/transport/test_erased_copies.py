@@ -1,6 +1,5 @@
 """What was erased goes from the copies on disk, byte for byte, within a bounded time."""
 
-import asyncio
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +12,8 @@ from streams.transport.copyfile import CopyFile
 from streams.transport.durable import DurableStore
 from streams.transport.frames import Mark, record_digest
 from streams.transport.lease import Term
+
+from . import apps
 
 DEADLINE_SECONDS = 60.0
 TERM = Term()
@@ -29,9 +30,7 @@ def holds(directory: Path, what: bytes) -> bool:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(DEADLINE_SECONDS):
-        while not condition():
-            await asyncio.sleep(0.01)
+    await apps.until(condition, DEADLINE_SECONDS)
 
 
 async def with_customer(directory: Path) -> DurableStore:
