@@ -58,6 +58,7 @@ async def prove(
             await asyncio.sleep(_POLL_SECONDS)
             beside = await _beside(settings, stores, seeker, proof)
         proof.traces += beside
+        proof.at = _now()
         if not (until_gone and proof.traces) or time.monotonic() >= until:
             break
         await asyncio.sleep(_POLL_SECONDS)
@@ -75,11 +76,14 @@ async def _beside(settings: Settings, stores: Stores, seeker: Seeker, proof: Pro
     if stores.redis is None:
         proof.skipped.append("Redis: none is configured, set CLV_REDIS")
     else:
-        now = time.time_ns() // 1_000_000
-        traces += await in_redis(stores.redis, settings.redis_prefix, seeker, now)
+        traces += await in_redis(stores.redis, settings.redis_prefix, seeker, _now())
         looked.append(f"Redis: keys {settings.redis_prefix}:…")
     for directory in stores.state_dirs:
         traces += in_directory(directory, seeker)
         looked.append(f"directory {directory}")
     proof.looked = looked
     return traces
+
+
+def _now() -> int:
+    return time.time_ns() // 1_000_000

@@ -39,14 +39,15 @@ class Proof:
     """Everything that was looked into for a customer, and what is left.
 
     ids: the customer's own first, then those merged with it. looked: the stores, in words.
-    remembered: whether late events are known to be of somebody erased. skipped: what could not be
-    looked into, and why.
+    remembered: whether late events are known to be of somebody erased. at: when the last look was,
+    in milliseconds since 1970. skipped: what could not be looked into, and why.
     """
 
     ids: Sequence[str]
     looked: list[str] = field(default_factory=list)
     traces: list[Trace] = field(default_factory=list)
     remembered: bool = False
+    at: int = 0
     skipped: list[str] = field(default_factory=list)
 
     @property
@@ -65,7 +66,7 @@ class Proof:
         if self.skipped:
             return "not proven: not everything could be looked into"
         if not self.traces:
-            return "gone"
+            return f"gone: nothing was left at {moment(self.at)}"
         if self.stays:
             return f"not gone: {len(self.stays)} of {len(self.traces)} traces stay"
         last = max(trace.until.at or 0 for trace in self.traces)
@@ -76,6 +77,7 @@ class Proof:
         return {
             "ids": list(self.ids),
             "verdict": self.verdict,
+            "at": moment(self.at),
             "clean": self.is_clean,
             "remembered": self.remembered,
             "looked_into": self.looked,
