@@ -72,9 +72,11 @@ def erase(
         typer.Option(metavar="FILE", help="A recording or an export to look into."),
     ] = None,
     within: Annotated[
-        float,
-        typer.Option(metavar="SECONDS", min=0, help="How long to wait for the workers."),
-    ] = WITHIN_SECONDS,
+        float | None,
+        typer.Option(
+            metavar="SECONDS", min=0, help="How long to wait for the workers; --look does not wait."
+        ),
+    ] = None,
     until_gone: Annotated[
         bool,
         typer.Option(
@@ -91,8 +93,9 @@ def erase(
     need_broker(settings)
     need_erasure_key(settings)
     erased_at = _moment(settings, customer, as_of, look=look)
-    if look and not proving:
-        proving = True
+    proving = proving or look
+    if within is None:
+        within = 0.0 if look and not until_gone else WITHIN_SECONDS
     asked = _Asked(
         [customer, *(also or [])],
         erased_at,

@@ -18,8 +18,11 @@ ROOT = Path(__file__).parents[2]
 CLV = [sys.executable, "-m", "streams.cli"]
 
 
-def environment(**variables: str) -> dict[str, str]:
-    """The environment without any configuration of ours but these variables."""
+def environment(**variables: str | None) -> dict[str, str]:
+    """The environment without any configuration of ours but these variables, and an erasure key.
+
+    None takes a variable away.
+    """
     kept = {
         name: value
         for name, value in os.environ.items()
@@ -27,7 +30,8 @@ def environment(**variables: str) -> dict[str, str]:
     }
     if "CLV_DATA_DIR" in os.environ:
         kept["CLV_DATA_DIR"] = os.environ["CLV_DATA_DIR"]
-    return {**kept, "PYTHONPATH": str(ROOT), **variables}
+    given = {**kept, "PYTHONPATH": str(ROOT), **variables}
+    return {name: value for name, value in given.items() if value is not None}
 
 
 def started(*arguments: object, **variables: str) -> subprocess.CompletedProcess[str]:

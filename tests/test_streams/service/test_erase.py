@@ -77,7 +77,8 @@ async def clv(service, *arguments):
 
 
 async def erased(service, *arguments):
-    status, printed, said = await clv(service, "erase", *arguments, "--json", "--within", WITHIN)
+    given = [] if "--look" in arguments else ["--within", WITHIN]
+    status, printed, said = await clv(service, "erase", *arguments, "--json", *given)
     assert printed, said
     return status, json.loads(printed)
 
@@ -147,7 +148,7 @@ async def test_the_proof_names_every_trace_and_says_what_stays(tmp_path, monkeyp
         assert (await service.cached([OTHER])).keys() == {OTHER}
 
         # Whoever is not erased is said to be there.
-        status, proof = await erased(service, OTHER, "--look", "--within", "0")
+        status, proof = await erased(service, OTHER, "--look")
         there = [each["what"] for each in proof["traces"] if each["until"] is None]
         assert (status, there.count("a customer who is there")) == (3, 2)
         assert not proof["remembered"]
@@ -214,7 +215,16 @@ async def test_nothing_of_the_erased_is_left_once_kafka_has_compacted(tmp_path, 
         ticking = asyncio.create_task(tick_on(service))
         try:
             status, proof = await erased(
-                service, ERASED, "--look", "--also", SECOND, "--until-gone", "--state-dir", state
+                service,
+                ERASED,
+                "--look",
+                "--also",
+                SECOND,
+                "--until-gone",
+                "--within",
+                WITHIN,
+                "--state-dir",
+                state,
             )
         finally:
             ticking.cancel()
