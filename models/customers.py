@@ -19,6 +19,7 @@ from models.aggregate.record import (
     decode_record,
     encode_record,
     forgotten_key,
+    former_key,
 )
 from models.aggregate.state import Aggregate
 from models.aggregate.summary import Summary
@@ -186,7 +187,10 @@ class Batch:
 
     def _remembered(self, key: bytes) -> CustomerRecord:
         """The record of somebody who is not there: new, or what an erasure left."""
-        left = self.states.get(forgotten_key(key, self.context.erasure_key))
+        secret = self.context.erasure_key
+        left = self.states.get(forgotten_key(key, secret)) or self.states.get(
+            former_key(key, secret)
+        )
         if left is None:
             return CustomerRecord(version=self.context.first_version)
         forgotten = decode_forgotten(left)

@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -21,8 +21,17 @@ from pydantic_settings import (
 
 from models.economics import Economics
 
+ERASURE_KEY_BYTES = 32
+"""Least length of the erasure key: that of 32 random bytes, shorter than their hex or base64."""
+
+MAKE_ERASURE_KEY = "python -c 'import secrets; print(secrets.token_hex(32))'"
+
 TopicName = Annotated[str, Field(pattern=r"^[a-zA-Z0-9][a-zA-Z0-9.-]{0,200}$")]
 """Dots and hyphens only: dots and underscores collide in metric names."""
+
+
+class ErasureKeyMissing(Exception):
+    """No erasure key is configured: set CLV_ERASURE_KEY, the same for all workers and for ever."""
 
 
 class Topics(BaseModel):
@@ -137,8 +146,31 @@ class Settings(BaseSettings):
     stall_timeout: Annotated[float, Field(gt=0, le=86_400)] = 120.0
     """Seconds without progress, while records wait, after which a worker ends to be restarted."""
     erasure_key: SecretStr | None = None
-    """Keys the fingerprints by which erased customers are remembered; the same in all workers."""
+    """Keys the fingerprints by which erased customers are remembered: any text of at least 32
+    bytes, the same in all workers, for ever."""
     economics: Economics = Economics()
+
+    @field_validator("erasure_key")
+    @classmethod
+    def _long_enough(cls, key: SecretStr | None) -> SecretStr | None:
+        if key is not None and (size := len(key.get_secret_value().encode())) < ERASURE_KEY_BYTES:
+            raise ValueError(
+                f"it has {size} bytes, and needs {ERASURE_KEY_BYTES} or more that nobody can "
+                f"guess; make one by: {MAKE_ERASURE_KEY}"
+            )
+        return key
+
+    @property
+    def erasure_secret(self) -> bytes:
+        """The erasure key as bytes; raises ErasureKeyMissing."""
+        if self.erasure_key is None:
+            raise ErasureKeyMissing(
+                "no erasure key is configured: erased customers are remembered by fingerprints, "
+                "and without a key everybody can tell whose they are. Set CLV_ERASURE_KEY to a "
+                f"text of at least {ERASURE_KEY_BYTES} bytes, the same for all workers and for "
+                f"ever; make one by: {MAKE_ERASURE_KEY}"
+            )
+        return self.erasure_key.get_secret_value().encode()
 
     @classmethod
     def settings_customise_sources(

@@ -25,6 +25,7 @@ from streams.cli.dead_letters import dead_letters
 from streams.cli.demo import demo
 from streams.cli.digest import digest
 from streams.cli.doctor import doctor
+from streams.cli.erase import erase
 from streams.cli.fit import fit
 from streams.cli.load import load
 from streams.cli.logs import configure_logging
@@ -44,6 +45,7 @@ from streams.files import InputFileError
 from streams.growing import GrowthRefused
 from streams.recording import RecordingUnusable, RecordTooLarge, ReplayFailed, TopicsSilent
 from streams.recording.kept import KeptUnusable
+from streams.settings import ErasureKeyMissing
 from streams.text import lines_of, traceback_lines, visible
 from streams.topics import TopicsUnusable
 
@@ -68,6 +70,7 @@ for command in (
     segments,
     doctor,
     accept_loss,
+    erase,
     rebuild_cache,
     record,
     replay,
@@ -99,6 +102,7 @@ _SPEAKING = (
     TopicsSilent,
     ReplayFailed,
     GrowthRefused,
+    ErasureKeyMissing,
 )
 """Errors whose text says everything."""
 

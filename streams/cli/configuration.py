@@ -13,7 +13,7 @@ from pydantic_settings import SettingsError
 
 from streams.cli.console import CommandError
 from streams.connection import Broker, shown_url
-from streams.settings import Settings
+from streams.settings import ErasureKeyMissing, Settings
 
 _WITH_SECRETS = frozenset({"broker", "redis", "kafka_security", "redis_security", "erasure_key"})
 _NO_SECRETS = frozenset({"protocol", "mechanism", "ca_file", "certificate_file", "key_file"})
@@ -77,6 +77,14 @@ def need_broker(settings: Settings) -> Broker:
                 f"CLV_BROKER is {shown_url(settings.broker)!r}: write host:port,host:port"
             )
     return Broker.of(settings)
+
+
+def need_erasure_key(settings: Settings) -> None:
+    """CommandError when no erasure key is configured."""
+    try:
+        _ = settings.erasure_secret
+    except ErasureKeyMissing as error:
+        raise CommandError(str(error)) from error
 
 
 def need_redis(settings: Settings) -> str:

@@ -12,6 +12,7 @@ from enum import StrEnum
 from typing import Annotated
 
 import typer
+from pydantic import SecretStr
 
 from models.context import Context
 from models.contracts.parameters import Parameters
@@ -131,6 +132,9 @@ async def _settings(economics: Economics) -> AsyncIterator[Settings]:
             changes["redis"] = servers.redis.url
         else:
             changes["redis_prefix"] = own
+        if configured.erasure_key is None:
+            # Nothing of a demo is gone on with: nobody needs the key again.
+            changes["erasure_key"] = SecretStr(secrets.token_hex(32))
         yield configured.model_copy(update=changes)
 
 

@@ -7,7 +7,7 @@ from dataclasses import asdict
 
 import typer
 
-from streams.cli.checks import Check, Status, installation, servers, state_directory
+from streams.cli.checks import Check, Status, erasure_key, installation, servers, state_directory
 from streams.cli.configuration import load_settings
 from streams.cli.console import CommandError, out, print_json
 from streams.cli.options import AsJson
@@ -32,6 +32,7 @@ def doctor(as_json: AsJson = False) -> None:
         economics = settings.economics
         summary = f"valid; values in {economics.currency}, days in {economics.timezone}"
         checks += [Check("configuration", "ok", summary), *state_directory(settings)]
+        checks += erasure_key(settings)
         checks += run(servers(settings))
     if as_json:
         print_json([asdict(check) for check in checks])

@@ -8,7 +8,7 @@ import typer
 from redis.exceptions import RedisError
 
 from streams.cache import ScoreCache, UpdatesUnavailable
-from streams.cli.configuration import load_settings, need_broker, need_redis
+from streams.cli.configuration import load_settings, need_broker, need_erasure_key, need_redis
 from streams.cli.console import CommandError, out, print_json, say
 from streams.cli.options import AsJson
 from streams.cli.running import run
@@ -52,6 +52,7 @@ def grow_partitions(
     """
     settings = load_settings()
     need_broker(settings)
+    need_erasure_key(settings)
     document = run(_dry(settings, number) if dry_run else _grow(settings, number))
     if as_json:
         print_json(document)

@@ -12,10 +12,11 @@ from aiokafka.errors import (
     GroupAuthorizationFailedError,
     TopicAuthorizationFailedError,
 )
+from pydantic import SecretStr
 
 from streams.cache import RedisUnusable
 from streams.claims import OutputsClaimed
-from streams.cli.configuration import load_settings, need_broker, need_redis
+from streams.cli.configuration import load_settings, need_broker, need_erasure_key, need_redis
 from streams.cli.console import CommandError, out
 from streams.cli.logs import configure_logging
 from streams.cli.options import Verbose
@@ -41,7 +42,8 @@ def worker(
     embedded: Annotated[
         bool,
         typer.Option(
-            "--embedded", help="Start a broker and a Redis in memory, and print their addresses."
+            "--embedded",
+            help="Start a broker and a Redis in memory, and print their addresses and a key.",
         ),
     ] = False,
     verbose: Verbose = False,
@@ -52,6 +54,7 @@ def worker(
     if not embedded:
         need_broker(settings)
         need_redis(settings)
+        need_erasure_key(settings)
     run(_work(settings, embedded, verbose))
 
 
@@ -60,7 +63,12 @@ async def _work(settings: Settings, embedded: bool, verbose: bool) -> None:
         if embedded:
             servers = await stack.enter_async_context(embedded_servers())
             broker, redis = Broker(servers.broker.address), servers.redis.url
-            for line in (f"CLV_BROKER={broker}", f"CLV_REDIS={redis}"):
+            lines = [f"CLV_BROKER={broker}", f"CLV_REDIS={redis}"]
+            if settings.erasure_key is None:
+                key = servers.broker.erasure_key
+                settings = settings.model_copy(update={"erasure_key": SecretStr(key)})
+                lines.append(f"CLV_ERASURE_KEY={key}")
+            for line in lines:
                 out().print(line, soft_wrap=True)
         else:
             broker, redis = need_broker(settings), need_redis(settings)

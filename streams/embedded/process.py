@@ -114,6 +114,13 @@ class EmbeddedServer(ABC):
         return self._require_running().pid
 
     @property
+    def private_directory(self) -> Path:
+        """Where the server runs, for its owner alone, gone when it stops; EmbeddedServerError."""
+        self._require_running()
+        assert self._directory is not None  # noqa: S101 - it is made before the process
+        return self._directory
+
+    @property
     def log_path(self) -> Path | None:
         """Where the server writes its log while it runs."""
         return self._directory / "server.log" if self._directory else None

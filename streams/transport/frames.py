@@ -14,6 +14,8 @@ from typing import BinaryIO, NamedTuple
 
 import msgspec
 
+from models.fingerprints import COPY_MARK, fingerprint
+
 _FRAME = struct.Struct(">II")
 _FRAME_KEYS = 8_192
 _FRAME_BYTES = 4 * 1024 * 1024
@@ -41,12 +43,15 @@ class Mark(NamedTuple):
     digest: bytes = b""
 
 
-def record_digest(key: bytes, value: bytes | None) -> bytes:
-    """A digest by which a record of the changelog is known again."""
+def record_digest(key: bytes, value: bytes | None, secret: bytes = b"") -> bytes:
+    """A digest by which a record of the changelog is known again.
+
+    secret: without it nobody can test whether it is the digest of some key that was deleted.
+    """
     seen = blake2b(len(key).to_bytes(4, "big"), digest_size=16)
     seen.update(key)
     seen.update(b"-" if value is None else b"+" + value)
-    return seen.digest()
+    return fingerprint(seen.digest(), secret, COPY_MARK)
 
 
 class Frame(msgspec.Struct, array_like=True):

@@ -128,6 +128,7 @@ class Server:
         topics = settings.topics.model_dump()
         return {
             "CLV_BROKER": self.kafka.address,
+            "CLV_ERASURE_KEY": Settings().erasure_secret.decode(),
             "CLV_REDIS": self.redis,
             "CLV_KAFKA_SECURITY__PROTOCOL": "SASL_PLAINTEXT",
             "CLV_KAFKA_SECURITY__MECHANISM": "PLAIN",

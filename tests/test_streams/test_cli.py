@@ -314,18 +314,18 @@ def until(condition, seconds: float = 60.0) -> None:
 
 @pytest.fixture
 def worker(tmp_path: Path) -> Iterator[dict[str, str]]:
-    """`clv worker --embedded`, and the variables that name its servers."""
+    """`clv worker --embedded`, and the variables that name its servers and its key."""
     with (tmp_path / "log").open("w") as log:
         process = subprocess.Popen(
             [*CLV, "worker", "--embedded"],
             stdout=subprocess.PIPE,
             stderr=log,
             text=True,
-            env=environment(),
+            env=environment(CLV_ERASURE_KEY=None),
         )
     with process:
         try:
-            lines = [process.stdout.readline().strip() for _ in range(2)]
+            lines = [process.stdout.readline().strip() for _ in range(3)]
             yield dict(line.split("=", 1) for line in lines)
             process.send_signal(signal.SIGTERM)
             assert process.wait(timeout=30) == 0
