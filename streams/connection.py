@@ -1,9 +1,8 @@
-"""How clients reach Kafka: addresses, TLS, a login; how addresses are shown without secrets."""
+"""How clients reach Kafka: addresses, TLS, a login."""
 
 from __future__ import annotations
 
 import asyncio
-import re
 import ssl
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,12 +22,8 @@ from aiokafka.protocol.metadata import MetadataRequest
 from faust import SASLCredentials, SSLCredentials
 from yarl import URL
 
+from streams.addresses import shown_url
 from streams.settings import KafkaSecurity, Settings
-
-HIDDEN = "***"
-
-_USERINFO = re.compile(r"^((?:[^:/@]*://)?)(.*)@", re.DOTALL)
-_SECRET_OPTION = re.compile(r"(password=)[^&#]*", re.IGNORECASE)
 
 OPEN = KafkaSecurity()
 """No TLS, no login."""
@@ -112,7 +107,8 @@ class Broker:
                     finally:
                         connection.close()
             except (OSError, KafkaError) as error:
-                reasons.append(f"{host}:{port} {_reason(error, self.security, seconds)}")
+                reason = _reason(error, self.security, seconds)
+                reasons.append(f"{shown_url(f'{host}:{port}')} {reason}")
             else:
                 return
         raise BrokerUnusable("no broker can be used: " + "; ".join(reasons))
@@ -192,13 +188,3 @@ def readable(section: str, field: str, path: Path) -> str:
 
 def _no_passphrase() -> str:
     raise ValueError("the key asks for a passphrase")
-
-
-def shown_url(url: str) -> str:
-    """A URL or address for logs and messages: with the user's name, without the password."""
-
-    def hide(found: re.Match[str]) -> str:
-        user, colon, _password = found[2].partition(":")
-        return f"{found[1]}{user}:{HIDDEN}@" if colon else f"{found[1]}{HIDDEN}@"
-
-    return _SECRET_OPTION.sub(rf"\g<1>{HIDDEN}", _USERINFO.sub(hide, url))

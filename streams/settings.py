@@ -1,15 +1,17 @@
 """Configuration of the service: environment variables `CLV_…`, or a TOML file named by CLV_CONFIG.
 
-Nested names are joined by two underscores: CLV_ECONOMICS__MARGIN, CLV_TOPICS__ORDERS.
+Nested names are joined by two underscores: CLV_ECONOMICS__MARGIN, CLV_TOPICS__ORDERS. A name that
+is no setting is refused, in the environment and in the file.
 """
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
+from pydantic.fields import FieldInfo
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -18,6 +20,8 @@ from pydantic_settings import (
 )
 
 from models.economics import Economics
+from streams.addresses import broker_address, redis_address
+from streams.variables import unknown_variables
 
 TopicName = Annotated[str, Field(pattern=r"^[a-zA-Z0-9][a-zA-Z0-9.-]{0,200}$")]
 """Dots and hyphens only: dots and underscores collide in metric names."""
@@ -55,7 +59,7 @@ class Topics(BaseModel):
 class KafkaSecurity(BaseModel):
     """How clients prove who they are to Kafka, and it to them."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
     protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
     mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "SCRAM-SHA-512"
@@ -79,7 +83,7 @@ class KafkaSecurity(BaseModel):
 class RedisSecurity(BaseModel):
     """How clients prove who they are to Redis; TLS itself is asked for by a rediss:// URL."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
     username: str | None = None
     password: SecretStr | None = None
@@ -88,11 +92,32 @@ class RedisSecurity(BaseModel):
     key_file: Path | None = None
 
 
+class _UnknownVariables(PydanticBaseSettingsSource):
+    """The variables that nothing would read, each as a field that there is not, to be refused.
+
+    pydantic-settings passes over them, and with them over a misspelt CLV_KAFKA_SECURITY__PROTOCOL.
+    """
+
+    def get_field_value(
+        self,
+        field: FieldInfo,  # noqa: ARG002 - pydantic-settings passes it
+        field_name: str,
+    ) -> tuple[Any, str, bool]:
+        return None, field_name, False
+
+    def __call__(self) -> dict[str, Any]:
+        return dict.fromkeys(unknown_variables(self.settings_cls, os.environ))
+
+
 class Settings(BaseSettings):
     """Everything that can be configured, with defaults that work on one machine."""
 
     model_config = SettingsConfigDict(
-        env_prefix="CLV_", env_nested_delimiter="__", extra="ignore", frozen=True
+        env_prefix="CLV_",
+        env_nested_delimiter="__",
+        extra="forbid",
+        frozen=True,
+        hide_input_in_errors=True,
     )
 
     broker: str | None = None
@@ -125,6 +150,16 @@ class Settings(BaseSettings):
     """Keys the fingerprints by which erased customers are remembered; the same in all workers."""
     economics: Economics = Economics()
 
+    @field_validator("broker")
+    @classmethod
+    def _without_login(cls, servers: str | None) -> str | None:
+        return None if servers is None else broker_address(servers)
+
+    @field_validator("redis")
+    @classmethod
+    def _a_url(cls, url: str | None) -> str | None:
+        return None if url is None else redis_address(url)
+
     @classmethod
     def settings_customise_sources(
         cls,
@@ -135,7 +170,7 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Arguments first, then the environment, then the file that CLV_CONFIG names."""
-        sources = [init_settings, env_settings]
+        sources = [init_settings, env_settings, _UnknownVariables(settings_cls)]
         if path := os.environ.get("CLV_CONFIG"):
             sources.append(TomlConfigSettingsSource(settings_cls, toml_file=path))
         return tuple(sources)

@@ -21,8 +21,9 @@ from redis.exceptions import (
     TryAgainError,
 )
 
+from streams.addresses import shown_url
 from streams.cache.keys import CacheKeys
-from streams.connection import SecurityUnusable, shown_url, tls_context
+from streams.connection import SecurityUnusable, tls_context
 from streams.settings import RedisSecurity
 
 _OUTAGES = (

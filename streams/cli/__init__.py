@@ -11,6 +11,7 @@ from aiokafka.errors import KafkaError
 from redis.exceptions import RedisError
 
 from models.btyd import FitError
+from streams.addresses import shown_url, without_logins
 from streams.basis.findings import BasisLost
 from streams.cache import RedisUnusable
 from streams.claims import OutputsClaimed
@@ -34,7 +35,7 @@ from streams.cli.score import score
 from streams.cli.show import segments, show, top
 from streams.cli.tick import tick
 from streams.cli.worker import REFUSALS, describe, worker
-from streams.connection import BrokerUnusable, SecurityUnusable, shown_url
+from streams.connection import BrokerUnusable, SecurityUnusable
 from streams.datasets import DatasetMissingError
 from streams.embedded import EmbeddedServerError
 from streams.files import InputFileError
@@ -135,5 +136,5 @@ def _shown(variable: str) -> str:
 
 
 def _fail(message: str) -> None:
-    err.print(f"error: {message}", style="red", markup=False, soft_wrap=True)
+    err.print(f"error: {without_logins(message)}", style="red", markup=False, soft_wrap=True)
     sys.exit(1)

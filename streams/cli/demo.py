@@ -15,6 +15,7 @@ import typer
 from models.context import Context
 from models.contracts.parameters import Parameters
 from models.economics import Economics
+from streams.addresses import shown_url
 from streams.batch import fit_states
 from streams.cli.configuration import load_settings
 from streams.cli.console import CommandError, err, out, print_json, say
@@ -25,7 +26,6 @@ from streams.cli.options import AsJson, Seed, Verbose
 from streams.cli.running import run
 from streams.cli.score import fold_with_progress
 from streams.cli.sources import SIMULATED_NOTE, Source, open_source
-from streams.connection import shown_url
 from streams.datasets import DATASETS
 from streams.embedded import embedded_servers
 from streams.settings import Settings, Topics

@@ -7,6 +7,7 @@ import sys
 
 import structlog
 
+from streams.addresses import without_logins
 from streams.cli.repeats import BoundedHandler
 
 _LIBRARIES = ("aiokafka", "faust", "mode", "kafka", "asyncio", "redis")
@@ -18,6 +19,13 @@ class _Logins(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         parts = record.args if isinstance(record.args, tuple) else ()
         return not any(type(part).__name__.startswith("SaslAuthenticate") for part in parts)
+
+
+class _Formatter(structlog.stdlib.ProcessorFormatter):
+    """Hides the passwords of URLs and options in whatever a library has to say."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return without_logins(super().format(record))
 
 
 class _Chatter(logging.Filter):
@@ -67,7 +75,7 @@ def configure_logging(*, level: int = logging.INFO, verbose: bool = False) -> No
     )
     handler = logging.StreamHandler(sys.stderr) if verbose else BoundedHandler(sys.stderr)
     handler.setFormatter(
-        structlog.stdlib.ProcessorFormatter(
+        _Formatter(
             foreign_pre_chain=shared,
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *renderer],
         )
