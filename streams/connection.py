@@ -23,7 +23,7 @@ from faust import SASLCredentials, SSLCredentials
 from yarl import URL
 
 from streams.addresses import shown_url
-from streams.settings import KafkaSecurity, Settings
+from streams.settings import KafkaSecurity, RedisSecurity, Settings
 
 OPEN = KafkaSecurity()
 """No TLS, no login."""
@@ -114,8 +114,7 @@ class Broker:
         raise BrokerUnusable("no broker can be used: " + "; ".join(reasons))
 
     def _password(self) -> str | None:
-        password = self.security.password
-        return None if password is None else password.get_secret_value()
+        return login_password("kafka_security", self.security)
 
     def _tls(self) -> ssl.SSLContext | None:
         security = self.security
@@ -150,6 +149,32 @@ def _reason(error: OSError | KafkaError, security: KafkaSecurity, seconds: float
     else:
         text = f"cannot be reached: {error}"
     return text
+
+
+def login_password(section: str, security: KafkaSecurity | RedisSecurity) -> str | None:
+    """The password that is configured, or that the configured file holds, or none.
+
+    section: of the configuration, for errors. Raises SecurityUnusable.
+    """
+    if security.password is not None:
+        return security.password.get_secret_value()
+    path = security.password_file
+    if path is None:
+        return None
+    try:
+        password = path.read_text(encoding="utf-8").removesuffix("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        # What cannot be decoded is part of the password.
+        why = error.strerror if isinstance(error, OSError) else "it is no UTF-8"
+        raise SecurityUnusable(
+            f"{section}.password_file {path}: {why}; name a file that this user may read"
+        ) from None
+    if not password or "\n" in password:
+        raise SecurityUnusable(
+            f"{section}.password_file {path}: it must hold the password on one line, and nothing "
+            "else"
+        )
+    return password
 
 
 def tls_context(

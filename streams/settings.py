@@ -65,6 +65,8 @@ class KafkaSecurity(BaseModel):
     mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "SCRAM-SHA-512"
     username: str | None = None
     password: SecretStr | None = None
+    password_file: Path | None = None
+    """A file that holds the password, in place of it."""
     ca_file: Path | None = None
     """Certificates that are trusted, PEM; none: those of the system."""
     certificate_file: Path | None = None
@@ -73,7 +75,8 @@ class KafkaSecurity(BaseModel):
 
     @model_validator(mode="after")
     def _complete(self) -> Self:
-        if self.protocol.startswith("SASL") and (self.username is None or self.password is None):
+        password = _one_password(self.password, self.password_file)
+        if self.protocol.startswith("SASL") and (self.username is None or not password):
             raise ValueError(f"protocol {self.protocol} needs username and password")
         if (self.certificate_file is None) != (self.key_file is None):
             raise ValueError("certificate_file and key_file go together")
@@ -87,9 +90,22 @@ class RedisSecurity(BaseModel):
 
     username: str | None = None
     password: SecretStr | None = None
+    password_file: Path | None = None
     ca_file: Path | None = None
     certificate_file: Path | None = None
     key_file: Path | None = None
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        _one_password(self.password, self.password_file)
+        return self
+
+
+def _one_password(password: SecretStr | None, file: Path | None) -> bool:
+    """Whether there is a password; ValueError where it is given in two ways."""
+    if password is not None and file is not None:
+        raise ValueError("give password or password_file, not both")
+    return password is not None or file is not None
 
 
 class _UnknownVariables(PydanticBaseSettingsSource):

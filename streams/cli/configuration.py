@@ -20,7 +20,9 @@ from streams.settings import Settings
 from streams.variables import forms, meant, not_json
 
 _WITH_SECRETS = frozenset({"broker", "redis", "kafka_security", "redis_security", "erasure_key"})
-_NO_SECRETS = frozenset({"protocol", "mechanism", "ca_file", "certificate_file", "key_file"})
+_NO_SECRETS = frozenset(
+    {"protocol", "mechanism", "password_file", "ca_file", "certificate_file", "key_file"}
+)
 
 FORMS = forms(Settings)
 """Every variable, and a value as it may be written."""

@@ -21,9 +21,9 @@ from streams.cli.console import CommandError
 from streams.cli.logs import configure_logging
 from streams.cli.options import Verbose
 from streams.cli.running import run
-from streams.connection import Broker, BrokerUnusable, SecurityUnusable
+from streams.connection import OPEN, Broker, BrokerUnusable, SecurityUnusable
 from streams.embedded import embedded_servers
-from streams.settings import Settings
+from streams.settings import RedisSecurity, Settings
 from streams.topics import TopicsUnusable
 from streams.worker import run_worker
 
@@ -61,7 +61,14 @@ async def _work(settings: Settings, embedded: bool, verbose: bool) -> None:
         if embedded:
             servers = await stack.enter_async_context(embedded_servers())
             broker, redis = Broker(servers.broker.address), servers.redis.url
-            sys.stdout.write(f"CLV_BROKER={broker}\nCLV_REDIS={redis}\n")
+            # What is configured is about other servers.
+            settings = settings.model_copy(
+                update={"kafka_security": OPEN, "redis_security": RedisSecurity()}
+            )
+            sys.stdout.write(
+                f"CLV_BROKER={broker}\nCLV_REDIS={servers.redis.address}\n"
+                f"CLV_REDIS_SECURITY__PASSWORD_FILE={servers.redis.password_file}\n"
+            )
             sys.stdout.flush()
         else:
             broker, redis = need_broker(settings), need_redis(settings)
