@@ -21,7 +21,9 @@ OTHER_VARIABLES: Mapping[str, str] = {
     "CLV_DATA_DIR": "streams/datasets/dataset.py",
     "CLV_PSEUDONYM_SECRET": "streams/cli/record.py",
     "CLV_REDIS_MEMORY": "docker-compose.yml",
+    "CLV_REDIS_MEMORY_LIMIT": "docker-compose.yml",
     "CLV_TESTING_CLOCK": "streams/testing/worker_process.py",
+    "CLV_WORKER_MEMORY_LIMIT": "docker-compose.yml",
 }
 """Variables that are no settings, and who reads them; any other that is no setting is refused."""
 
