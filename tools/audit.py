@@ -18,6 +18,8 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
+from packaging.utils import canonicalize_name
+
 ROOT = Path(__file__).parent.parent
 EXCEPTIONS = ROOT / "tools" / "audit-exceptions.toml"
 AUDITED = (ROOT / "constraints.txt", ROOT / "docker" / "requirements.txt")
@@ -36,6 +38,10 @@ class Exemption:
     package: str
     reason: str
     until: date
+
+    def is_about(self, name: str) -> bool:
+        """Whether the package is this one, whose name is normalised."""
+        return canonicalize_name(self.package) == name
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +72,7 @@ def exemptions(text: str) -> list[Exemption]:
 def judge(document: Mapping[str, Any], exempted: Sequence[Exemption], today: date) -> Verdict:
     """What pip-audit's JSON document means, given the exceptions."""
     # A version stands in both files, and is asked about twice.
-    asked = {each["name"].lower(): each for each in document["dependencies"]}
+    asked = {canonicalize_name(each["name"]): each for each in document["dependencies"]}
     answered = {name: each for name, each in asked.items() if "skip_reason" not in each}
     if not answered:
         line = "audit: the vulnerability service knows none of the packages; nothing was audited"
@@ -77,7 +83,7 @@ def judge(document: Mapping[str, Any], exempted: Sequence[Exemption], today: dat
             names = {vulnerability["id"], *vulnerability.get("aliases", [])}
             what = f"{name} {each['version']}: {', '.join(sorted(names))}"
             fixed = ", ".join(vulnerability.get("fix_versions", [])) or "no version"
-            match = next((e for e in exempted if e.id in names and e.package.lower() == name), None)
+            match = next((e for e in exempted if e.id in names and e.is_about(name)), None)
             if match is not None:
                 used.add(match)
             if match is None:
