@@ -18,7 +18,7 @@ PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --progre
 PIP_PROGRESS := awk '/^Collecting/ { print "  " $$2; fflush() } \
 	/^(Building|Installing)/ { print "  " $$1 " ..."; fflush() }'
 
-.PHONY: help demo test lint bench faults soak chaos clean
+.PHONY: help demo test lint bench faults soak chaos lock audit sbom clean
 
 help:
 	@echo 'make demo   the whole service on this machine, with nothing to install first'
@@ -28,6 +28,9 @@ help:
 	@echo 'make faults break everything, many times   make faults ARGS="--kinds kill --runs 5"'
 	@echo 'make soak   half an hour of load with a break every minute'
 	@echo 'make chaos  five minutes with a worker killed every few seconds'
+	@echo 'make lock   write docker/requirements.txt: what the image installs, with hashes'
+	@echo 'make audit  ask whether the parts have known vulnerabilities'
+	@echo 'make sbom   list the parts of the image and of this environment (CycloneDX)'
 	@echo 'make clean  remove the virtual environment and all caches'
 	@echo 'PYTHON=/path/to/python3.12 chooses the interpreter (3.11 or newer).'
 
@@ -54,6 +57,19 @@ soak: $(VENV)/.dev-installed
 
 chaos: $(VENV)/.dev-installed
 	@$(BIN)/python -m tests.faults.chaos $(ARGS)
+
+lock: $(VENV)/.dev-installed
+	$(BIN)/python -m tools.lock
+
+audit: $(VENV)/.dev-installed
+	@$(BIN)/python -m tools.audit
+
+sbom: $(VENV)/.dev-installed
+	@mkdir -p build
+	$(BIN)/python -m cyclonedx_py requirements --output-reproducible --pyproject pyproject.toml \
+		--output-file build/sbom-image.cdx.json docker/requirements.txt
+	$(BIN)/python -m cyclonedx_py environment --output-reproducible --pyproject pyproject.toml \
+		--output-file build/sbom-environment.cdx.json $(BIN)/python
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis \

@@ -14,7 +14,7 @@ from models.contracts.parameters import (
 )
 from streams.connection import Broker
 from streams.parameters import publish_parameters
-from streams.settings import Settings
+from streams.settings import Settings, Topics
 from streams.testing.settings import TESTING_ERASURE_KEY
 from streams.topics import prepare_topics
 
@@ -35,13 +35,18 @@ PARAMETERS = Parameters(
 def environment(run: Run) -> dict[str, str]:
     """Return the run's settings in the names of our own configuration."""
     told = {
+        "CLV_BROKER": run.broker,
+        "CLV_REDIS": run.redis,
+        "CLV_APP_ID": run.app_id,
+        "CLV_PARTITIONS": str(run.partitions),
+        "CLV_COMMIT_INTERVAL": str(run.commit_interval),
         "CLV_SESSION_TIMEOUT": str(run.broker_session_timeout),
         "CLV_HEARTBEAT_INTERVAL": str(run.broker_heartbeat_interval),
         "CLV_ECONOMICS__CURRENCY": PARAMETERS.currency,
         "CLV_ERASURE_KEY": TESTING_ERASURE_KEY.get_secret_value(),
     }
-    for name, value in run.environ().items():
-        told[name.replace("CLV_TOPICS_", "CLV_TOPICS__")] = value
+    for name in Topics.model_fields:
+        told[f"CLV_TOPICS__{name.upper()}"] = getattr(run, f"topics_{name}")
     return told
 
 

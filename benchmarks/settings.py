@@ -3,6 +3,9 @@
 import os
 from dataclasses import asdict, dataclass
 
+PREFIX = "BENCH_"
+"""Not CLV_: what begins so and is no setting is refused by the service."""
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -50,12 +53,12 @@ class Settings:
 
     def environ(self) -> dict[str, str]:
         """Return the settings as environment variables."""
-        return {f"CLV_{name.upper()}": str(value) for name, value in asdict(self).items()}
+        return {f"{PREFIX}{name.upper()}": str(value) for name, value in asdict(self).items()}
 
     @classmethod
     def from_environ(cls) -> "Settings":
         """Read what `environ` wrote."""
-        texts = {name: os.environ[f"CLV_{name.upper()}"] for name in cls.__dataclass_fields__}
+        texts = {name: os.environ[f"{PREFIX}{name.upper()}"] for name in cls.__dataclass_fields__}
         numbers = {
             name: float(texts.pop(name))
             for name in ("commit_interval", "broker_session_timeout", "broker_heartbeat_interval")

@@ -1,9 +1,8 @@
-"""How clients reach Kafka: addresses, TLS, a login; how addresses are shown without secrets."""
+"""How clients reach Kafka: addresses, TLS, a login."""
 
 from __future__ import annotations
 
 import asyncio
-import re
 import ssl
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,12 +22,8 @@ from aiokafka.protocol.metadata import MetadataRequest
 from faust import SASLCredentials, SSLCredentials
 from yarl import URL
 
-from streams.settings import KafkaSecurity, Settings
-
-HIDDEN = "***"
-
-_USERINFO = re.compile(r"^((?:[^:/@]*://)?)(.*)@", re.DOTALL)
-_SECRET_OPTION = re.compile(r"(password=)[^&#]*", re.IGNORECASE)
+from streams.addresses import shown_url
+from streams.settings import KafkaSecurity, RedisSecurity, Settings
 
 OPEN = KafkaSecurity()
 """No TLS, no login."""
@@ -112,14 +107,14 @@ class Broker:
                     finally:
                         connection.close()
             except (OSError, KafkaError) as error:
-                reasons.append(f"{host}:{port} {_reason(error, self.security, seconds)}")
+                reason = _reason(error, self.security, seconds)
+                reasons.append(f"{shown_url(f'{host}:{port}')} {reason}")
             else:
                 return
         raise BrokerUnusable("no broker can be used: " + "; ".join(reasons))
 
     def _password(self) -> str | None:
-        password = self.security.password
-        return None if password is None else password.get_secret_value()
+        return login_password("kafka_security", self.security)
 
     def _tls(self) -> ssl.SSLContext | None:
         security = self.security
@@ -154,6 +149,32 @@ def _reason(error: OSError | KafkaError, security: KafkaSecurity, seconds: float
     else:
         text = f"cannot be reached: {error}"
     return text
+
+
+def login_password(section: str, security: KafkaSecurity | RedisSecurity) -> str | None:
+    """The password that is configured, or that the configured file holds, or none.
+
+    section: of the configuration, for errors. Raises SecurityUnusable.
+    """
+    if security.password is not None:
+        return security.password.get_secret_value()
+    path = security.password_file
+    if path is None:
+        return None
+    try:
+        password = path.read_text(encoding="utf-8").removesuffix("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        # What cannot be decoded is part of the password.
+        why = error.strerror if isinstance(error, OSError) else "it is no UTF-8"
+        raise SecurityUnusable(
+            f"{section}.password_file {path}: {why}; name a file that this user may read"
+        ) from None
+    if not password or "\n" in password:
+        raise SecurityUnusable(
+            f"{section}.password_file {path}: it must hold the password on one line, and nothing "
+            "else"
+        )
+    return password
 
 
 def tls_context(
@@ -192,13 +213,3 @@ def readable(section: str, field: str, path: Path) -> str:
 
 def _no_passphrase() -> str:
     raise ValueError("the key asks for a passphrase")
-
-
-def shown_url(url: str) -> str:
-    """A URL or address for logs and messages: with the user's name, without the password."""
-
-    def hide(found: re.Match[str]) -> str:
-        user, colon, _password = found[2].partition(":")
-        return f"{found[1]}{user}:{HIDDEN}@" if colon else f"{found[1]}{HIDDEN}@"
-
-    return _SECRET_OPTION.sub(rf"\g<1>{HIDDEN}", _USERINFO.sub(hide, url))

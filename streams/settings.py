@@ -1,6 +1,7 @@
 """Configuration of the service: environment variables `CLV_…`, or a TOML file named by CLV_CONFIG.
 
-Nested names are joined by two underscores: CLV_ECONOMICS__MARGIN, CLV_TOPICS__ORDERS.
+Nested names are joined by two underscores: CLV_ECONOMICS__MARGIN, CLV_TOPICS__ORDERS. A name that
+is no setting is refused, in the environment and in the file.
 """
 
 from __future__ import annotations
@@ -9,9 +10,10 @@ import os
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
+from pydantic.fields import FieldInfo
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -20,6 +22,8 @@ from pydantic_settings import (
 )
 
 from models.economics import Economics
+from streams.addresses import broker_address, redis_address
+from streams.variables import unknown_variables
 
 ERASURE_KEY_BYTES = 32
 """Least length of the erasure key: that of 32 random bytes, shorter than their hex or base64."""
@@ -79,12 +83,14 @@ class Topics(BaseModel):
 class KafkaSecurity(BaseModel):
     """How clients prove who they are to Kafka, and it to them."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
     protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
     mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "SCRAM-SHA-512"
     username: str | None = None
     password: SecretStr | None = None
+    password_file: Path | None = None
+    """A file that holds the password, in place of it."""
     ca_file: Path | None = None
     """Certificates that are trusted, PEM; none: those of the system."""
     certificate_file: Path | None = None
@@ -93,7 +99,8 @@ class KafkaSecurity(BaseModel):
 
     @model_validator(mode="after")
     def _complete(self) -> Self:
-        if self.protocol.startswith("SASL") and (self.username is None or self.password is None):
+        password = _one_password(self.password, self.password_file)
+        if self.protocol.startswith("SASL") and (self.username is None or not password):
             raise ValueError(f"protocol {self.protocol} needs username and password")
         if (self.certificate_file is None) != (self.key_file is None):
             raise ValueError("certificate_file and key_file go together")
@@ -103,20 +110,54 @@ class KafkaSecurity(BaseModel):
 class RedisSecurity(BaseModel):
     """How clients prove who they are to Redis; TLS itself is asked for by a rediss:// URL."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
     username: str | None = None
     password: SecretStr | None = None
+    password_file: Path | None = None
     ca_file: Path | None = None
     certificate_file: Path | None = None
     key_file: Path | None = None
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        _one_password(self.password, self.password_file)
+        return self
+
+
+def _one_password(password: SecretStr | None, file: Path | None) -> bool:
+    """Whether there is a password; ValueError where it is given in two ways."""
+    if password is not None and file is not None:
+        raise ValueError("give password or password_file, not both")
+    return password is not None or file is not None
+
+
+class _UnknownVariables(PydanticBaseSettingsSource):
+    """The variables that nothing would read, each as a field that there is not, to be refused.
+
+    pydantic-settings passes over them, and with them over a misspelt CLV_KAFKA_SECURITY__PROTOCOL.
+    """
+
+    def get_field_value(
+        self,
+        field: FieldInfo,  # noqa: ARG002 - pydantic-settings passes it
+        field_name: str,
+    ) -> tuple[Any, str, bool]:
+        return None, field_name, False
+
+    def __call__(self) -> dict[str, Any]:
+        return dict.fromkeys(unknown_variables(self.settings_cls, os.environ))
 
 
 class Settings(BaseSettings):
     """Everything that can be configured, with defaults that work on one machine."""
 
     model_config = SettingsConfigDict(
-        env_prefix="CLV_", env_nested_delimiter="__", extra="ignore", frozen=True
+        env_prefix="CLV_",
+        env_nested_delimiter="__",
+        extra="forbid",
+        frozen=True,
+        hide_input_in_errors=True,
     )
 
     broker: str | None = None
@@ -172,6 +213,16 @@ class Settings(BaseSettings):
             )
         return self.erasure_key.get_secret_value().encode()
 
+    @field_validator("broker")
+    @classmethod
+    def _without_login(cls, servers: str | None) -> str | None:
+        return None if servers is None else broker_address(servers)
+
+    @field_validator("redis")
+    @classmethod
+    def _a_url(cls, url: str | None) -> str | None:
+        return None if url is None else redis_address(url)
+
     @classmethod
     def settings_customise_sources(
         cls,
@@ -182,7 +233,7 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Arguments first, then the environment, then the file that CLV_CONFIG names."""
-        sources = [init_settings, env_settings]
+        sources = [init_settings, env_settings, _UnknownVariables(settings_cls)]
         if path := os.environ.get("CLV_CONFIG"):
             sources.append(TomlConfigSettingsSource(settings_cls, toml_file=path))
         return tuple(sources)

@@ -12,14 +12,17 @@ from typing import Any
 import pytest
 import yaml
 
+from streams.cli.configuration import FORMS
 from streams.settings import Settings
 from streams.topics import plan
+from streams.variables import OTHER_VARIABLES
 
 ROOT = Path(__file__).parent.parent
 SCRIPT = ROOT / "docker" / "create-topics.sh"
-SERVICES: dict[str, dict[str, Any]] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())[
-    "services"
-]
+DOCKERFILE = (ROOT / "docker/Dockerfile").read_text()
+COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
+SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
+EACH = pytest.mark.parametrize("name", SERVICES)
 
 INPUTS = {"shop.orders", "shop.support", "shop.customers", "shop.identities", "clv.backfill"}
 COMPACTED = {"clv.updates", "clv.models", "clv-customers-changelog"}
@@ -76,12 +79,87 @@ def test_docker_compose_itself_accepts_the_file():
     )
 
 
-def test_every_image_is_pinned_to_a_version():
-    images = [service["image"] for service in SERVICES.values()]
-    images += re.findall(r"^FROM (\S+)", (ROOT / "docker/Dockerfile").read_text(), re.MULTILINE)
-    assert len(images) > len(SERVICES)
-    for image in images:
-        assert re.search(r":v?\d+\.\d+\.\d+[\w.-]*$", image), image
+def images() -> list[str]:
+    """Every image of others, as it is named."""
+    ours = SERVICES["worker"]["image"]
+    used = [service["image"] for service in SERVICES.values() if service["image"] != ours]
+    return used + re.findall(r"^FROM (\S+)", DOCKERFILE, re.MULTILINE)
+
+
+def test_every_image_of_others_is_pinned_to_a_version_and_a_digest():
+    assert len(images()) == len(SERVICES) - 1 + 2
+    for image in images():
+        assert re.search(r":v?\d+\.\d+\.\d+[\w.-]*@sha256:[0-9a-f]{64}$", image), image
+    assert re.search(r":\d+\.\d+\.\d+$", SERVICES["worker"]["image"])
+
+
+def test_an_image_that_is_used_twice_is_the_same_both_times():
+    by_name: dict[str, set[str]] = {}
+    for image in images():
+        by_name.setdefault(image.partition(":")[0], set()).add(image)
+    assert [each for each in by_name.values() if len(each) > 1] == []
+
+
+@EACH
+def test_no_service_has_rights_of_roots_or_may_get_them(name: str):
+    service = SERVICES[name]
+    assert service["cap_drop"] == ["ALL"]
+    assert "cap_add" not in service
+    assert "privileged" not in service
+    assert "no-new-privileges:true" in service["security_opt"]
+    assert service["user"] not in ("root", "0")
+
+
+@EACH
+def test_no_service_writes_to_its_image_and_its_temporary_files_are_bounded(name: str):
+    service = SERVICES[name]
+    assert service["read_only"] is True
+    mounts = dict(mount.partition(":")[::2] for mount in service["tmpfs"])
+    assert all("size=" in options for options in mounts.values())
+    for volume in service.get("volumes", []):
+        source, target, *mode = volume.split(":")
+        assert source in COMPOSE["volumes"] or mode == ["ro"], volume
+        assert target not in mounts
+
+
+@EACH
+def test_no_service_can_take_all_memory_or_all_processes(name: str):
+    service = SERVICES[name]
+    assert re.search(r"\d+[mg]\}?$", service["mem_limit"])
+    assert 0 < service["pids_limit"] <= 512
+
+
+@EACH
+def test_every_service_that_stays_up_has_a_health_check_or_nobody_waits_for_it(name: str):
+    awaited = {each for service in SERVICES.values() for each in service.get("depends_on", {})}
+    if name in awaited - {"topics"} or name == "worker":
+        assert {"test", "interval", "timeout", "retries"} <= SERVICES[name]["healthcheck"].keys()
+
+
+def test_redis_has_more_memory_than_it_may_keep():
+    def megabytes(text: str) -> int:
+        [number, unit] = re.findall(r"(\d+)([mg])b?\}?$", text)[0]
+        return int(number) * {"m": 1, "g": 1024}[unit]
+
+    redis = SERVICES["redis"]
+    kept = redis["command"][redis["command"].index("--maxmemory") + 1]
+    assert megabytes(redis["mem_limit"]) > megabytes(kept)
+
+
+def test_every_setting_reaches_the_worker_and_the_addresses_of_the_file_come_first():
+    worker = SERVICES["worker"]
+    assert worker["env_file"] == [{"path": ".env", "required": False}]
+    assert {"CLV_BROKER", "CLV_REDIS"} <= worker["environment"].keys()
+    assert ".env" in (ROOT / ".gitignore").read_text().splitlines()
+
+
+def test_variables_that_the_file_itself_reads_are_no_unknown_settings_to_a_worker():
+    """A worker gets all of `.env`, and refuses what is neither a setting nor listed."""
+    read = set(re.findall(r"\$\{(CLV_\w+)", (ROOT / "docker-compose.yml").read_text()))
+    assert read
+    assert read <= OTHER_VARIABLES.keys() | FORMS.keys()
+    given = {name for service in SERVICES.values() for name in service.get("environment", {})}
+    assert {name for name in given if name.startswith("CLV_")} <= FORMS.keys()
 
 
 def test_every_dependency_is_a_service_and_can_meet_its_condition():
@@ -188,11 +266,19 @@ def test_topic_names_use_no_underscore_because_it_collides_with_the_dot_in_metri
         assert re.fullmatch(r"[a-z.-]+", name), name
 
 
-def test_the_container_runs_without_root_and_with_the_constrained_versions():
-    dockerfile = (ROOT / "docker/Dockerfile").read_text()
-    final_stage = dockerfile.rsplit("FROM ", 1)[1]
+def test_the_container_runs_without_root():
+    final_stage = DOCKERFILE.rsplit("FROM ", 1)[1]
     assert re.search(r"^USER (?!root)\w+", final_stage, re.MULTILINE)
-    assert "--constraint constraints.txt" in dockerfile
+    assert "pip install" not in final_stage
+
+
+def test_nothing_is_installed_whose_hash_was_not_compared():
+    text = DOCKERFILE.replace("\\\n", " ")
+    installs = re.findall(r"pip install (.*?)(?=&&|\n)", text)
+    locked, ours = (set(each.split()) for each in installs)
+    assert {"--require-hashes", "--no-deps", "--only-binary", "docker/requirements.txt"} <= locked
+    assert {"--no-deps", "--no-build-isolation", "."} <= ours
+    assert not re.search(r"\b(apt-get|curl|wget|ADD)\b", DOCKERFILE)
 
 
 def test_the_build_context_holds_what_the_dockerfile_copies():

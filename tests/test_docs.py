@@ -17,6 +17,7 @@ from typer.core import TyperGroup
 from models.contracts import Reason
 from streams.cli import app
 from streams.settings import Settings
+from streams.variables import OTHER_VARIABLES
 from tests.faults.breaks import BREAKS
 
 ROOT = Path(__file__).parent.parent
@@ -33,15 +34,6 @@ DOCUMENTS = sorted(
 )
 FOLDERS = (ROOT, ROOT / "models", ROOT / "streams", ROOT / "tests")
 """What paths in the documents begin at, beside the document's own folder."""
-
-NO_SETTINGS = {
-    "CLV_CI": "tests/conftest.py",
-    "CLV_CONFIG": "streams/settings.py",
-    "CLV_DATA_DIR": "streams/datasets/dataset.py",
-    "CLV_PSEUDONYM_SECRET": "streams/cli/record.py",
-    "CLV_REDIS_MEMORY": "docker-compose.yml",
-}
-"""Variables that are not of `Settings`, and who reads them."""
 
 FORMER_REASONS = {"not-supported", "unknown"}
 """Reasons of letters that an earlier version wrote, or no worker."""
@@ -191,14 +183,14 @@ def test_files_exist(document: Path):
 
 
 def test_variables_are_settings(document: Path):
-    known = {*variables(Settings, "CLV_"), *NO_SETTINGS}
+    known = {*variables(Settings, "CLV_"), *OTHER_VARIABLES}
     groups = {name.rpartition("__")[0] + "__…" for name in known if "__" in name}
     named = {found[0] for found in VARIABLE.finditer(document.read_text())}
     assert named <= known | groups
 
 
 def test_variables_that_are_no_settings_are_read_where_it_is_said():
-    for variable, path in NO_SETTINGS.items():
+    for variable, path in OTHER_VARIABLES.items():
         assert variable in (ROOT / path).read_text(), path
 
 

@@ -21,8 +21,9 @@ from redis.exceptions import (
     TryAgainError,
 )
 
+from streams.addresses import shown_url
 from streams.cache.keys import CacheKeys
-from streams.connection import SecurityUnusable, shown_url, tls_context
+from streams.connection import SecurityUnusable, login_password, tls_context
 from streams.settings import RedisSecurity
 
 _OUTAGES = (
@@ -51,7 +52,8 @@ def connect(url: str, security: RedisSecurity = OPEN, *, timeout_seconds: float 
 
     Longer waits are the CacheWriter's business, so that the stream never stands still for them.
     The login of `security` is used where the URL has none; rediss:// asks for TLS. Errors:
-    ValueError for a URL that is none, SecurityUnusable for certificates that cannot be used.
+    ValueError for a URL that is none, SecurityUnusable for certificates, or a file of a
+    password, that cannot be used.
     """
     try:
         given = {**urlsplit(url)._asdict(), **parse_url(url)}
@@ -72,9 +74,10 @@ def connect(url: str, security: RedisSecurity = OPEN, *, timeout_seconds: float 
 
 
 def _login(given: Mapping[str, Any], security: RedisSecurity) -> dict[str, Any]:
-    if given.get("username") or given.get("password") or security.password is None:
+    if given.get("username") or given.get("password"):
         return {}
-    return {"username": security.username, "password": security.password.get_secret_value()}
+    password = login_password("redis_security", security)
+    return {} if password is None else {"username": security.username, "password": password}
 
 
 def _tls(scheme: str, security: RedisSecurity) -> dict[str, Any]:

@@ -9,8 +9,8 @@ import structlog
 from redis.asyncio import Redis
 from redis.exceptions import NoPermissionError, RedisError
 
+from streams.addresses import shown_url
 from streams.cache.connection import RedisUnusable, is_outage
-from streams.connection import shown_url
 
 if TYPE_CHECKING:
     from streams.cache.cache import ScoreCache

@@ -14,6 +14,7 @@ from redis.exceptions import RedisError
 from typer.exceptions import TyperException
 
 from models.btyd import FitError
+from streams.addresses import shown_url, without_logins
 from streams.basis.findings import BasisLost
 from streams.cache import RedisUnusable
 from streams.claims import OutputsClaimed
@@ -38,7 +39,7 @@ from streams.cli.score import score
 from streams.cli.show import segments, show, top
 from streams.cli.tick import tick
 from streams.cli.worker import REFUSALS, describe, worker
-from streams.connection import BrokerUnusable, SecurityUnusable, shown_url
+from streams.connection import BrokerUnusable, SecurityUnusable
 from streams.datasets import DatasetMissingError
 from streams.embedded import EmbeddedServerError
 from streams.files import InputFileError
@@ -148,7 +149,7 @@ def _shown(variable: str) -> str:
 
 
 def _fail(*lines: str) -> NoReturn:
-    fail(*lines)
+    fail(*map(without_logins, lines))
     sys.exit(1)
 
 

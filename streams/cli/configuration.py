@@ -4,19 +4,28 @@ from __future__ import annotations
 
 import os
 import tomllib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfoNotFoundError
 
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 from pydantic_settings import SettingsError
 
+from streams.addresses import shown_url
 from streams.cli.console import CommandError
-from streams.connection import Broker, shown_url
+from streams.connection import Broker
 from streams.settings import ErasureKeyMissing, Settings
+from streams.variables import forms, meant, not_json
 
 _WITH_SECRETS = frozenset({"broker", "redis", "kafka_security", "redis_security", "erasure_key"})
-_NO_SECRETS = frozenset({"protocol", "mechanism", "ca_file", "certificate_file", "key_file"})
+_NO_SECRETS = frozenset(
+    {"protocol", "mechanism", "password_file", "ca_file", "certificate_file", "key_file"}
+)
+
+FORMS = forms(Settings)
+"""Every variable, and a value as it may be written."""
 
 
 def load_settings(**given: Any) -> Settings:
@@ -25,7 +34,8 @@ def load_settings(**given: Any) -> Settings:
     Raises
     ------
     CommandError
-        naming each wrong field, the value seen, and where it can be set.
+        naming each wrong setting, the value seen unless it may be a secret, the variable, and a
+        value as it may be written.
     """
     path = os.environ.get("CLV_CONFIG")
     if path and not Path(path).is_file():
@@ -33,30 +43,39 @@ def load_settings(**given: Any) -> Settings:
     try:
         return Settings(**given)
     except ValidationError as error:
-        raise CommandError("the configuration is not valid:", *_problems(error)) from error
-    except tomllib.TOMLDecodeError as error:
-        raise CommandError(f"CLV_CONFIG is {path!r}: not TOML: {error}") from error
+        problems = (f"  {_problem(each)}" for each in error.errors(include_url=False))
+        raise CommandError("the configuration is not valid:", *problems) from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise CommandError(f"CLV_CONFIG is {path!r}: not TOML: {error}") from None
     except ZoneInfoNotFoundError as error:
         raise CommandError(
             f"the configuration is not valid: economics.timezone: {error.args[0]}; "
-            "name one such as Europe/Berlin"
+            "write CLV_ECONOMICS__TIMEZONE=Europe/Berlin"
         ) from error
     except SettingsError as error:
-        raise CommandError(f"the configuration is not valid: {error}: {error.__cause__}") from error
+        found = "; ".join(not_json(Settings, os.environ)) or str(error)
+        raise CommandError(f"the configuration is not valid: {found}") from None
 
 
-def _problems(error: ValidationError) -> list[str]:
-    lines = []
-    for problem in error.errors(include_url=False):
-        where = [str(part) for part in problem["loc"]]
-        variable = "CLV_" + "__".join(part.upper() for part in where)
-        message = problem["msg"].removeprefix("Value error, ")
-        seen = f", got {problem['input']!r}" if _may_be_shown(where) else ""
-        lines.append(f"  {'.'.join(where)}: {message}{seen} (see {variable})")
-    return lines
+def _problem(problem: ErrorDetails) -> str:
+    where = [str(part) for part in problem["loc"]]
+    if problem["type"] == "extra_forbidden":
+        return f"{'.'.join(where)} is no setting: {meant(Settings, where)}"
+    message = problem["msg"].removeprefix("Value error, ")
+    seen = f", got {problem['input']!r}" if _may_be_shown(where) else ""
+    variable = next(
+        (name for end in range(len(where), 0, -1) if (name := _variable(where[:end])) in FORMS),
+        _variable(where[:1]),
+    )
+    form = f"write {variable}={FORMS[variable]}" if variable in FORMS else f"see {variable}__…"
+    return f"{'.'.join(where)}: {message}{seen} ({form})"
 
 
-def _may_be_shown(where: list[str]) -> bool:
+def _variable(where: Sequence[str]) -> str:
+    return "CLV_" + "__".join(where).upper()
+
+
+def _may_be_shown(where: Sequence[str]) -> bool:
     """Whether what stands there is no secret, nor may be one under a misspelt name."""
     if not where or where[0] not in _WITH_SECRETS:
         return True

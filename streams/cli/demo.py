@@ -17,6 +17,7 @@ from pydantic import SecretStr
 from models.context import Context
 from models.contracts.parameters import Parameters
 from models.economics import Economics
+from streams.addresses import shown_url
 from streams.batch import fit_states
 from streams.cli.configuration import load_settings
 from streams.cli.console import CommandError, fail, out, print_json, say
@@ -27,10 +28,9 @@ from streams.cli.options import AsJson, Seed, Verbose
 from streams.cli.running import run
 from streams.cli.score import fold_with_progress
 from streams.cli.sources import SIMULATED_NOTE, Source, open_source
-from streams.connection import shown_url
 from streams.datasets import DATASETS
 from streams.embedded import embedded_servers
-from streams.settings import Settings, Topics
+from streams.settings import KafkaSecurity, RedisSecurity, Settings, Topics
 
 
 class DatasetName(StrEnum):
@@ -122,6 +122,7 @@ async def _settings(economics: Economics) -> AsyncIterator[Settings]:
             # Nobody else is in the group: the join need not wait for anyone.
             changes |= {
                 "broker": servers.broker.address,
+                "kafka_security": KafkaSecurity(),
                 "session_timeout": 2.0,
                 "heartbeat_interval": 0.5,
             }
@@ -129,7 +130,10 @@ async def _settings(economics: Economics) -> AsyncIterator[Settings]:
             names = {name: f"{own}.{topic}" for name, topic in configured.topics}
             changes |= {"app_id": own, "topics": Topics(**names)}
         if configured.redis is None:
-            changes["redis"] = servers.redis.url
+            changes |= {
+                "redis": servers.redis.address,
+                "redis_security": RedisSecurity(password_file=servers.redis.password_file),
+            }
         else:
             changes["redis_prefix"] = own
         if configured.erasure_key is None:
@@ -139,10 +143,13 @@ async def _settings(economics: Economics) -> AsyncIterator[Settings]:
 
 
 def _say_where(settings: Settings, report: Report) -> None:
-    prefix = ""
-    if "CLV_REDIS" in os.environ:
-        prefix = f" CLV_REDIS_PREFIX={settings.redis_prefix}"
     redis = shown_url(settings.redis or "")
+    variables = [f"CLV_REDIS={redis}"]
+    if "CLV_REDIS" in os.environ:
+        variables.append(f"CLV_REDIS_PREFIX={settings.redis_prefix}")
+    if path := settings.redis_security.password_file:
+        variables.append(f"CLV_REDIS_SECURITY__PASSWORD_FILE={path}")
+    command = " ".join([*variables, "clv"])
     example = report.top[0]["customer_id"] if report.top else "ID"
     topics = settings.topics
     say(
@@ -151,7 +158,7 @@ def _say_where(settings: Settings, report: Report) -> None:
         f"Topics in: {', '.join(topics.inputs)}; "
         f"out: {topics.updates}, {topics.segment_changes}, {topics.dead_letters}.",
         "In another terminal:",
-        f"  CLV_REDIS={redis}{prefix} clv show {shlex.quote(example)}",
-        f"  CLV_REDIS={redis}{prefix} clv top",
+        f"  {command} show {shlex.quote(example)}",
+        f"  {command} top",
         "Ctrl-C ends it, and what is in memory with it.",
     )

@@ -14,6 +14,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from models.contracts.clock import Tick
 from models.contracts.parameters import Parameters
+from streams.addresses import shown_url
 from streams.cli.console import CommandError, Progress, TaskID, progress_bars, say
 from streams.cli.demo_report import Report
 from streams.cli.progress import caught_up
@@ -21,7 +22,7 @@ from streams.cli.show import all_totals, reading, top_customers
 from streams.cli.sources import Source
 from streams.cli.worker import describe
 from streams.clients import started
-from streams.connection import Broker, shown_url
+from streams.connection import Broker
 from streams.counts import Counts
 from streams.parameters import publish_parameters
 from streams.pipeline import Pipeline

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import typer
 
+from streams.addresses import without_logins
 from streams.cli.checks import Check, Status, erasure_key, installation, servers, state_directory
 from streams.cli.configuration import load_settings
 from streams.cli.console import CommandError, out, print_json
@@ -34,6 +35,7 @@ def doctor(as_json: AsJson = False) -> None:
         checks += [Check("configuration", "ok", summary), *state_directory(settings)]
         checks += erasure_key(settings)
         checks += run(servers(settings))
+    checks = [_shown(check) for check in checks]
     if as_json:
         print_json([asdict(check) for check in checks])
     else:
@@ -44,6 +46,10 @@ def doctor(as_json: AsJson = False) -> None:
 
 def _stripped(lines: Sequence[str]) -> list[str]:
     return [line.strip() for line in lines]
+
+
+def _shown(check: Check) -> Check:
+    return replace(check, found=without_logins(check.found), advice=without_logins(check.advice))
 
 
 def _print(checks: Sequence[Check]) -> None:

@@ -8,6 +8,7 @@ from typing import TextIO
 
 import structlog
 
+from streams.addresses import without_logins
 from streams.cli.repeats import BoundedHandler
 from streams.text import traceback_lines, visible
 
@@ -20,6 +21,13 @@ class _Logins(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         parts = record.args if isinstance(record.args, tuple) else ()
         return not any(type(part).__name__.startswith("SaslAuthenticate") for part in parts)
+
+
+class _Formatter(structlog.stdlib.ProcessorFormatter):
+    """Hides the passwords of URLs and options in whatever a library has to say."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return without_logins(super().format(record))
 
 
 class _Chatter(logging.Filter):
@@ -86,7 +94,7 @@ def configure_logging(*, level: int = logging.INFO, verbose: bool = False) -> No
     )
     handler = logging.StreamHandler(sys.stderr) if verbose else BoundedHandler(sys.stderr)
     handler.setFormatter(
-        structlog.stdlib.ProcessorFormatter(
+        _Formatter(
             foreign_pre_chain=shared,
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *renderer],
         )

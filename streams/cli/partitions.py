@@ -7,13 +7,14 @@ from typing import Annotated, Any
 import typer
 from redis.exceptions import RedisError
 
+from streams.addresses import shown_url
 from streams.cache import ScoreCache, UpdatesUnavailable
 from streams.cli.configuration import load_settings, need_broker, need_erasure_key, need_redis
 from streams.cli.console import CommandError, out, print_json, say
 from streams.cli.options import AsJson
 from streams.cli.running import run
 from streams.cli.show import reading
-from streams.connection import Broker, shown_url
+from streams.connection import Broker
 from streams.growing import (
     Findings,
     Grown,

@@ -114,9 +114,6 @@ def _configured(path: Path) -> Variant:
         raise CommandError(f"--compare {path}: {error}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise CommandError(f"--compare {path}: not TOML: {error}") from error
-    unknown = sorted(set(given) - set(Settings.model_fields))
-    if unknown:
-        raise CommandError(f"--compare {path}: there is no setting {', '.join(unknown)}")
     try:
         return Variant(path.name, load_settings(**given))
     except CommandError as error:

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from pydantic import SecretStr, ValidationError
 
+from streams.addresses import shown_url
 from streams.cli.configuration import need_broker, need_erasure_key, need_redis
 from streams.cli.console import CommandError, print_json
 from streams.cli.digest import print_result, published_result, warn_of
@@ -18,7 +19,6 @@ from streams.cli.replay_topics import Into, Turns, forbid_own, publish_all, want
 from streams.cli.show import reading
 from streams.cli.worker import describe
 from streams.clients import started
-from streams.connection import shown_url
 from streams.recording import Pace, RecordedTopic, Source
 from streams.recording.publish import Published
 from streams.recording.target import TargetUnusable, check_empty, prepare_target

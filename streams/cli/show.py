@@ -10,6 +10,7 @@ import msgspec
 import typer
 
 from models.segments import DEFAULT_DIMENSIONS
+from streams.addresses import shown_url
 from streams.cache import CachedScore, ScoreCache, connect
 from streams.cli.configuration import load_settings, need_redis
 from streams.cli.console import CommandError, out, print_json
@@ -22,7 +23,6 @@ from streams.cli.tables import (
     segments_table,
     top_table,
 )
-from streams.connection import shown_url
 from streams.settings import Settings
 
 

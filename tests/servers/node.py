@@ -22,7 +22,7 @@ from pathlib import Path
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
-from streams.embedded.process import DIE_WITH_PARENT, HOST
+from streams.embedded.process import DIE_WITH_PARENT, HOST, server_environment
 
 from .jars import java, kafka_jars
 
@@ -132,7 +132,10 @@ class KafkaNode:
             options=[f"-Dlog4j2.configurationFile={self.directory / 'log4j2.properties'}"],
         )  # fmt: skip
         process = await asyncio.create_subprocess_exec(
-            *command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
+            *command,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+            env=server_environment(),
         )
         said, _ = await process.communicate()
         if process.returncode:
@@ -163,8 +166,8 @@ class KafkaNode:
             command = [*tie, *command]
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                command, cwd=self.directory, stdin=subprocess.DEVNULL, stdout=log,
-                stderr=subprocess.STDOUT, start_new_session=True,
+                command, cwd=self.directory, env=server_environment(), stdin=subprocess.DEVNULL,
+                stdout=log, stderr=subprocess.STDOUT, start_new_session=True,
             )  # fmt: skip
         atexit.register(self.kill)
 

@@ -19,11 +19,12 @@ from aiokafka.protocol.admin import SaslAuthenticateRequest_v1
 from pydantic import ValidationError
 
 from models.contracts.decode import Reason, Refused, decode
+from streams.addresses import shown_url
 from streams.cache import CachedScore, Removal, ScoreCache, connect
 from streams.cli.configuration import load_settings, need_broker
 from streams.cli.console import CommandError
 from streams.cli.logs import configure_logging
-from streams.connection import Broker, SecurityUnusable, shown_url
+from streams.connection import Broker, SecurityUnusable
 from streams.embedded import embedded_servers
 from streams.settings import KafkaSecurity, RedisSecurity, Settings
 from tests.servers.certificates import Certificates

@@ -10,7 +10,7 @@ from platform import python_version
 from packaging.requirements import Requirement
 
 from streams.cli.checks.check import Check
-from streams.embedded import ServerNotInstalledError
+from streams.embedded import ProgramAlteredError, ServerNotInstalledError
 from streams.embedded.broker import broker_program
 from streams.embedded.redis import redis_program
 
@@ -28,6 +28,8 @@ def installation() -> Iterator[Check]:
         redis_program()
     except ServerNotInstalledError as error:
         yield Check("embedded servers", "warn", "not installed", str(error))
+    except ProgramAlteredError as error:
+        yield Check("embedded servers", "fail", "a program is not its wheel's", str(error))
     else:
         yield Check("embedded servers", "ok", "a broker and a Redis can be started by `clv demo`")
 

@@ -9,12 +9,13 @@ from typing import Any
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from streams.addresses import shown_url
 from streams.cache import ScoreCache, connect
 from streams.cache.keys import CacheKeys
 from streams.cache.server import owned_text, policy_problem
 from streams.cli.checks.check import Check
 from streams.cli.worker import describe
-from streams.connection import SecurityUnusable, shown_url
+from streams.connection import SecurityUnusable
 from streams.settings import Settings
 
 SECONDS = 10.0

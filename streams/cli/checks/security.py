@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
+from streams.addresses import shown_url
 from streams.cli.checks.check import Check
 from streams.settings import Settings
 
@@ -20,8 +21,8 @@ def security(settings: Settings) -> Iterator[Check]:
             yield Check(
                 NAME,
                 "warn",
-                f"the way to Kafka at {', '.join(far)} is not encrypted: everybody on it can read "
-                "customers' data",
+                f"the way to Kafka at {shown_url(', '.join(far))} is not encrypted: everybody on "
+                "it can read customers' data",
                 "set CLV_KAFKA_SECURITY__PROTOCOL=SSL or SASL_SSL where the network is not yours "
                 "alone",
             )

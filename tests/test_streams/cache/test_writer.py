@@ -154,9 +154,8 @@ async def test_an_error_met_by_the_background_retry_is_raised_by_the_next_call(
         await writer.stop()
 
 
-async def test_a_refused_login_is_raised(server: Server, client: redis.asyncio.Redis) -> None:
-    await client.config_set("requirepass", "right")
-    wrong = connect(server.url.replace("redis://", "redis://:wrong@"))
+async def test_a_refused_login_is_raised(server: Server) -> None:
+    wrong = connect(server.address.replace("redis://", "redis://:wrong@"))
     writer = CacheWriter(ScoreCache(wrong))
     await writer.start()
     writer.submit(0, None, [score("c1", 1)])

@@ -1,0 +1,264 @@
+"""Settings: a name that is none is refused, and says what was meant; no message has a login."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from streams.addresses import without_logins
+from streams.cli.configuration import FORMS, load_settings
+from streams.cli.console import CommandError
+from streams.cli.logs import configure_logging
+from streams.settings import Settings
+from streams.variables import OTHER_VARIABLES, PREFIX
+
+from .commands import ROOT, clv, refused
+
+SECRET = "Pa55word"
+"""What no message may have."""
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_configured(monkeypatch: pytest.MonkeyPatch):
+
+    for name in [name for name in os.environ if name.startswith(PREFIX)]:
+        monkeypatch.delenv(name)
+
+
+def problem(monkeypatch: pytest.MonkeyPatch, **variables: str) -> str:
+    """What is said of variables that are refused."""
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(CommandError) as refusal:
+        load_settings()
+    return str(refusal.value)
+
+
+MISSPELT = {
+    "CLV_CURRENCY": "CLV_ECONOMICS__CURRENCY=USD",
+    "CLV_ECONOMICS_MARGIN": "CLV_ECONOMICS__MARGIN=0.3",
+    "CLV_ECONOMIC__MARGIN": "CLV_ECONOMICS__MARGIN=0.3",
+    "CLV_ECONOMICS__MARGN": "CLV_ECONOMICS__MARGIN=0.3",
+    "CLV_KAFKA_SECURTY__PROTOCOL": "CLV_KAFKA_SECURITY__PROTOCOL=SASL_SSL",
+    "CLV_KAFKA_SECURITY_PROTOCOL": "CLV_KAFKA_SECURITY__PROTOCOL=SASL_SSL",
+    "CLV_KAFKA_SECURITY__PROTOCL": "CLV_KAFKA_SECURITY__PROTOCOL=SASL_SSL",
+    "CLV_KAFKA__SECURITY__PROTOCOL": "CLV_KAFKA_SECURITY__PROTOCOL=SASL_SSL",
+    "CLV_REDIS_SECURTY__CA_FILE": "CLV_REDIS_SECURITY__CA_FILE=/path/to/ca_file",
+    "CLV_ERASUREKEY": "CLV_ERASURE_KEY=SECRET",
+    "CLV_BROKERS": "CLV_BROKER=localhost:9092",
+    "CLV_PARTITIONS__ORDERS": "CLV_",
+    "CLV_XYZZY": "docs/cli.md",
+    "clv_brokr": "CLV_BROKER=localhost:9092",
+}
+
+
+@pytest.mark.parametrize("name", MISSPELT)
+def test_a_variable_that_is_no_setting_is_refused_and_says_what_was_meant(name, monkeypatch):
+    said = problem(monkeypatch, **{name: SECRET})
+    assert "is no setting: " in said
+    assert MISSPELT[name] in said
+    assert SECRET not in said
+
+
+FILES = {
+    "[economic]\nmargin = 0.3\n": "economics (in the file [economics]; CLV_ECONOMICS__…)",
+    'currency = "EUR"\n': "economics.currency (CLV_ECONOMICS__CURRENCY=USD)",
+    "[economics]\nmargn = 0.3\n": "economics.margin (CLV_ECONOMICS__MARGIN=0.3)",
+    '[kafka-security]\nprotocol = "SSL"\n': "[kafka_security]",
+    '[kafka_security]\nprotcol = "SSL"\n': "CLV_KAFKA_SECURITY__PROTOCOL=SASL_SSL",
+    'kafka_securty.protocol = "SSL"\n': "[kafka_security]",
+    'broker.host = "a"\n': "CLV_BROKER=localhost:9092",
+}
+
+
+@pytest.mark.parametrize("text", FILES, ids=repr)
+def test_a_name_in_the_file_that_is_no_setting_is_refused_too(text, monkeypatch, tmp_path):
+    file = tmp_path / "clv.toml"
+    file.write_text(text)
+    assert FILES[text] in problem(monkeypatch, CLV_CONFIG=str(file))
+
+
+def test_a_file_of_a_comparison_is_held_to_the_same(tmp_path):
+    good, bad = tmp_path / "good.toml", tmp_path / "bad.toml"
+    good.write_text("")
+    bad.write_text("[economic]\nmargin = 0.3\n")
+    said = refused("replay", "cdnow", "--compare", f"{good}", f"{bad}")
+    assert "bad.toml" in said
+    assert "[economics]" in said
+
+
+def test_all_that_is_wrong_is_said_at_once(monkeypatch):
+    said = problem(monkeypatch, CLV_CURRENCY="EUR", CLV_PARTITIONS="few", CLV_TOPICS__ORDRES="o")
+    assert {"CLV_CURRENCY", "CLV_PARTITIONS=4", "CLV_TOPICS__ORDERS"} <= set(
+        re.findall(r"CLV_\w+(?:=4)?", said)
+    )
+
+
+@pytest.mark.parametrize("name", OTHER_VARIABLES)
+def test_variables_that_are_no_settings_but_are_read_elsewhere_are_let_be(name, monkeypatch):
+    if name != "CLV_CONFIG":
+        monkeypatch.setenv(name, "1")
+    assert load_settings().app_id == "clv"
+
+
+def test_every_variable_has_a_form_that_is_accepted(monkeypatch, tmp_path):
+    for name, form in FORMS.items():
+        monkeypatch.setenv(name, form)
+    settings = load_settings()
+    assert settings.broker == "localhost:9092"
+    assert str(settings.economics.exchange_rates["EUR"]) == "1.08"
+
+
+WRONG = {
+    "CLV_PARTITIONS": ("few", "CLV_PARTITIONS=4"),
+    "CLV_HEALTH_PORT": ("99999", "CLV_HEALTH_PORT=8077"),
+    "CLV_ECONOMICS__MARGIN": ("2", "CLV_ECONOMICS__MARGIN=0.3"),
+    "CLV_ECONOMICS__EXCHANGE_RATES": ("{", """='{"EUR": "1.08"}'"""),
+    "CLV_ECONOMICS__CONTACT_COSTS": ('{"phone": -1}', "CLV_ECONOMICS__CONTACT_COSTS={"),
+    "CLV_ECONOMICS__COMPLAINT_TOPICS": ("complaint", """='["complaint"]'"""),
+    "CLV_ECONOMICS__TIMEZONE": ("Mars", "CLV_ECONOMICS__TIMEZONE=Europe/Berlin"),
+    "CLV_KAFKA_SECURITY__PROTOCOL": ("TLS", "CLV_KAFKA_SECURITY__PROTOCOL=SASL_SSL"),
+    "CLV_TOPICS": ("orders", """CLV_TOPICS='{"orders": "shop.orders"}'"""),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_a_wrong_value_is_named_with_its_variable_and_the_form_of_it(name, monkeypatch):
+    value, form = WRONG[name]
+    said = problem(monkeypatch, **{name: value})
+    assert name in said
+    assert form in said
+
+
+def test_a_file_that_is_no_text_is_one_message(monkeypatch, tmp_path):
+    file = tmp_path / "clv.toml"
+    file.write_bytes(b"\xff\xfe")
+    assert "not TOML" in problem(monkeypatch, CLV_CONFIG=str(file))
+
+
+LOGINS = (
+    f"clv:{SECRET}@127.0.0.1:1",
+    f"{SECRET}@127.0.0.1:1",
+    f"kafka://clv:{SECRET}@127.0.0.1:1",
+    f"127.0.0.1:1,clv:a,{SECRET}@127.0.0.1:1",
+)
+
+
+@pytest.mark.parametrize("address", LOGINS)
+@pytest.mark.parametrize("command", [("doctor",), ("doctor", "--json"), ("tick",), ("worker",)])
+def test_a_login_in_the_brokers_address_is_refused_and_not_shown(command, address):
+    done = clv(*command, CLV_BROKER=address, CLV_REDIS="redis://127.0.0.1:1/0")
+    assert done.returncode == 1
+    said = done.stdout + done.stderr
+    assert "CLV_KAFKA_SECURITY__USERNAME" in said
+    assert "CLV_KAFKA_SECURITY__PASSWORD" in said
+    assert SECRET not in said
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        f"redis://clv:12/{SECRET}@127.0.0.1:1/0",
+        f"redis://clv:12#{SECRET}@127.0.0.1:1/0",
+        f"redis://clv:12?{SECRET}@127.0.0.1:1/0",
+        f"redis://[clv:{SECRET}@127.0.0.1:1/0",
+        f"redis://clv:{SECRET}\N{FULLWIDTH COMMERCIAL AT}@127.0.0.1:1/0",
+        f"redis://127.0.0.1:{SECRET}/0",
+        f"http://clv:{SECRET}@127.0.0.1:1/0",
+    ],
+)
+@pytest.mark.parametrize("command", [("doctor",), ("top",)])
+def test_a_redis_url_that_would_be_misread_is_refused_and_not_shown(command, url):
+    done = clv(*command, CLV_REDIS=url)
+    assert done.returncode == 1
+    said = done.stdout + done.stderr
+    assert "redis://host:port/0" in said
+    assert "Traceback" not in said
+    assert SECRET not in said
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"broker": f"clv:{SECRET}@a:1"},
+        {"redis": f"http://clv:{SECRET}@a:1"},
+        {"kafka_security": {"password": [SECRET]}},
+        {"redis_security": {"pasword": SECRET}},
+        {"erasure_key": [SECRET]},
+    ],
+    ids=repr,
+)
+def test_the_error_itself_has_no_secret_where_nobody_words_it_anew(values: dict[str, Any]):
+    with pytest.raises(ValidationError) as refusal:
+        Settings(**values)
+    assert SECRET not in str(refusal.value)
+    assert SECRET not in repr(refusal.value)
+
+
+TEXTS = {
+    f"Error 111 connecting to redis://clv:{SECRET}@h:6379/0": (
+        "Error 111 connecting to redis://clv:***@h:6379/0"
+    ),
+    f"from redis://:{SECRET}@a/0 to rediss://{SECRET}@b/0.": (
+        "from redis://:***@a/0 to rediss://***@b/0."
+    ),
+    f"kafka://clv:{SECRET}/@#?x@h:1": "kafka://clv:***@h:1",
+    f"Connection(password={SECRET})": "Connection(password=***",
+    f'{{"event": "redis://h/0?password={SECRET}&db=1", "n": 1}}': (
+        '{"event": "redis://h/0?password=***&db=1", "n": 1}'
+    ),
+    f"{{'username': 'clv', 'password': '{SECRET}', 'db': 0}}": (
+        "{'username': 'clv', 'password': ***, 'db': 0}"
+    ),
+    f"{{'sasl_plain_password': b'{SECRET}'}}": "{'sasl_plain_password': ***}",
+    "mail to anna@example.com of clv.updates[0]@17": (
+        "mail to anna@example.com of clv.updates[0]@17"
+    ),
+    "see redis://host:port/0": "see redis://host:port/0",
+}
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_a_text_of_a_library_is_shown_without_the_logins_in_it(text):
+    assert without_logins(text) == TEXTS[text]
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_no_log_line_has_the_login_of_a_url(terminal, capsys, monkeypatch):
+    monkeypatch.setattr("sys.stderr.isatty", lambda: terminal)
+    root = logging.getLogger()
+    handlers, level = root.handlers, root.level
+    url = f"redis://clv:{SECRET}@h:1/0"
+    try:
+        configure_logging(verbose=True)
+        log = logging.getLogger("redis")
+        log.debug("connecting to %s", url)
+        log.debug("with %r", {"password": SECRET})
+        try:
+            raise OSError(f"cannot reach {url}")
+        except OSError:
+            log.exception("failed")
+    finally:
+        root.handlers = handlers
+        root.setLevel(level)
+    said = capsys.readouterr().err
+    assert said.count("redis://clv:***@h:1/0") == 2
+    assert SECRET not in said
+
+
+def test_nobody_shows_an_address_but_by_way_of_the_one_function():
+    """What is configured as an address is interpolated into no text as it stands."""
+    raw = re.compile(r"\{[^{}]*\b(?:settings|configured)\.(?:broker|redis)\b[^{}]*\}")
+    found = [
+        f"{path.relative_to(ROOT)}: {line.strip()}"
+        for path in sorted(Path(ROOT / "streams").rglob("*.py"))
+        for line in path.read_text().splitlines()
+        if raw.search(line) and "shown_url(" not in line
+    ]
+    assert found == []

@@ -1,0 +1,1 @@
+"""What is done to the project and is no part of the service: locks and audits of its parts."""
