@@ -25,7 +25,7 @@ from models.identity import (
 )
 from models.routing import Route
 
-MOST_GUESTS: Final = 10_000
+MOST_GUESTS: Final = 1_000
 """Customers that may be merged into one."""
 
 MOST_GUEST_BYTES: Final = 768 * 1024

@@ -30,6 +30,7 @@ OTHER_VARIABLES: Mapping[str, str] = {
 EXAMPLES: Mapping[str, str] = {
     "broker": "localhost:9092",
     "redis": "redis://localhost:6379/0",
+    "erasure_key": """"$(python -c 'import secrets; print(secrets.token_hex(32))')\"""",
     "state_dir": "/var/lib/clv",
     "health_port": "8077",
     "protocol": "SASL_SSL",
