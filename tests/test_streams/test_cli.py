@@ -325,7 +325,7 @@ def worker(tmp_path: Path) -> Iterator[dict[str, str]]:
         )
     with process:
         try:
-            lines = [process.stdout.readline().strip() for _ in range(3)]
+            lines = [process.stdout.readline().strip() for _ in range(4)]
             yield dict(line.split("=", 1) for line in lines)
             process.send_signal(signal.SIGTERM)
             assert process.wait(timeout=30) == 0
