@@ -15,6 +15,7 @@ from models.contracts.parameters import (
 from streams.connection import Broker
 from streams.parameters import publish_parameters
 from streams.settings import Settings, Topics
+from streams.testing.settings import TESTING_ERASURE_KEY
 from streams.topics import prepare_topics
 
 # As fitted on CDNOW, so that scoring costs what it costs in use.
@@ -42,6 +43,7 @@ def environment(run: Run) -> dict[str, str]:
         "CLV_SESSION_TIMEOUT": str(run.broker_session_timeout),
         "CLV_HEARTBEAT_INTERVAL": str(run.broker_heartbeat_interval),
         "CLV_ECONOMICS__CURRENCY": PARAMETERS.currency,
+        "CLV_ERASURE_KEY": TESTING_ERASURE_KEY.get_secret_value(),
     }
     for name in Topics.model_fields:
         told[f"CLV_TOPICS__{name.upper()}"] = getattr(run, f"topics_{name}")

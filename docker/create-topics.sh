@@ -21,9 +21,10 @@ topic() {
 
 keep="cleanup.policy=delete retention.ms=-1"
 # The newest segment is never compacted: small segments bound what a recovery reads.
-latest="cleanup.policy=compact segment.bytes=67108864 delete.retention.ms=86400000"
+# What is erased is compacted away a day later.
+latest="cleanup.policy=compact segment.bytes=67108864 delete.retention.ms=86400000 max.compaction.lag.ms=86400000"
 # Thirty days from the writing: an event's own time may be years back in a replay.
-month="cleanup.policy=delete retention.ms=2592000000 message.timestamp.type=LogAppendTime"
+month="cleanup.policy=delete retention.ms=2592000000 segment.ms=86400000 message.timestamp.type=LogAppendTime"
 hour="cleanup.policy=delete retention.ms=3600000 message.timestamp.type=LogAppendTime"
 
 # A record that was refused has its reason in more headers; a customer's record may be large.
@@ -34,12 +35,14 @@ large="max.message.bytes=4194304"
     topic shop.orders "$CLV_PARTITIONS" $keep
     topic shop.support "$CLV_PARTITIONS" $keep
     topic shop.customers "$CLV_PARTITIONS" $keep
+    topic shop.identities "$CLV_PARTITIONS" $keep
+    topic clv.backfill "$CLV_PARTITIONS" $keep
     topic clv.clock "$CLV_PARTITIONS" $hour
     topic clv.identity "$CLV_PARTITIONS" $month $large
     topic clv.rerouted "$CLV_PARTITIONS" $month
     topic clv-customers-changelog "$CLV_PARTITIONS" $latest $large
     topic clv.updates "$CLV_PARTITIONS" $latest
     topic clv.segment-changes "$CLV_PARTITIONS" $month
-    topic clv.dead-letters "$CLV_PARTITIONS" $keep $large
+    topic clv.dead-letters "$CLV_PARTITIONS" $month $large
     topic clv.models 1 $latest
 }

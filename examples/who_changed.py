@@ -17,6 +17,7 @@ import structlog
 from models.economics import Economics
 from streams.recording import Recording
 from streams.testing import replayed, shop_settings
+from streams.text import visible
 
 RECORDING = Path(sys.argv[1])
 CURRENCY = sys.argv[2]
@@ -27,7 +28,7 @@ structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(50))
 recording = Recording(RECORDING)
 end = recording.verify()
 for topic, count in zip(recording.head.topics, end.by_topic, strict=True):
-    print(f"{topic.role}: {count:,} records")
+    print(f"{visible(topic.role)}: {count:,} records")
 for stamp in (end.first, end.last):
     print(datetime.fromtimestamp((stamp or 0) / 1000, UTC).date())
 
@@ -49,12 +50,13 @@ for (dimension, before, after), times in moves.most_common(10):
 # %% 4. Who fell silent, the most valuable first
 silent = {c["customer"]: c["as_of"] for c in changes if c["to"] == "at risk"}
 for customer in sorted(silent, key=lambda name: (-values.get(name, 0), name))[:10]:
-    print(f"{customer}, worth {values.get(customer, 0):,.2f}, since {silent[customer][:10]}")
+    since, value = silent[customer][:10], values.get(customer, 0)
+    print(f"{visible(customer)}, worth {value:,.2f}, since {since}")
 
 # %% 5. The story of the one who changed most often
 restless = Counter(change["customer"] for change in changes).most_common(1)
 for customer, times in restless:
-    print(f"{customer} changed {times} times:")
+    print(f"{visible(customer)} changed {times} times:")
     for change in facts[customer]:
         if "change" in change:
             print(f"  {change['as_of'][:10]} {change['change']}: {change['to']}")
@@ -63,4 +65,4 @@ for customer, times in restless:
 richer = shop_settings(economics=Economics(currency=CURRENCY, margin=0.4))
 others = asyncio.run(replayed(RECORDING, richer)).facts()
 for name in sorted(values, key=lambda name: (-values[name], name))[:10]:
-    print(f"{name}: {values[name]:,.2f} -> {others[name][0]['value']:,.2f}")
+    print(f"{visible(name)}: {values[name]:,.2f} -> {others[name][0]['value']:,.2f}")

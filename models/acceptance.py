@@ -23,6 +23,9 @@ from models.economics import MILLISECONDS_A_DAY, MONEY_SCALE, Economics
 FUTURE_TOLERANCE = MILLISECONDS_A_DAY
 """How far ahead of its arrival an event may claim to have happened: clocks differ."""
 
+ERASURE_TOLERANCE = 60_000
+"""How far ahead of its arrival an erasure may be dated, in milliseconds; it reaches no further."""
+
 LARGEST_AMOUNT = 10_000_000_000
 """In the reporting currency, after conversion; sums of such amounts stay within 64 bits."""
 
@@ -30,7 +33,7 @@ _MONEY_FIELDS = ("total", "cost_of_goods", "amount", "cost_recovered", "cost")
 
 
 def check_acceptable(event: Envelope, arrived: int, now: int, config: Economics) -> int:
-    """When the event happened, in milliseconds since 1970.
+    """When the event happened, in milliseconds since 1970; an erasure, at the latest on arrival.
 
     arrived: timestamp of the record; now: of the clock, for records that carry none.
 
@@ -41,14 +44,19 @@ def check_acceptable(event: Envelope, arrived: int, now: int, config: Economics)
     """
     data: EventData = event.data
     occurred = milliseconds(data.occurred_at)
-    latest = (min(arrived, now) if arrived > 0 else now) + FUTURE_TOLERANCE
-    if occurred > latest:
+    latest = min(arrived, now) if arrived > 0 else now
+    erasure = event.type == "customer.erased"
+    if occurred > latest + (ERASURE_TOLERANCE if erasure else FUTURE_TOLERANCE):
         raise Refused(
             Reason.FUTURE,
             f"data.{data.time_field}",
-            f"data.{data.time_field} is {data.occurred_at.isoformat()}, more than a day after the "
-            "event arrived; set the clock or the time zone right and send it again",
+            f"data.{data.time_field} is {data.occurred_at.isoformat()}, more than a "
+            f"{'minute' if erasure else 'day'} after the event arrived; set the clock or the time "
+            "zone right and send it again",
         )
+    if erasure:
+        # What happens from now on happens to a new customer.
+        return min(occurred, latest)
     currency = getattr(data, "currency", None)
     if currency is not None and currency != config.currency:
         _check_convertible(data, currency, config)

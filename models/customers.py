@@ -19,6 +19,7 @@ from models.aggregate.record import (
     decode_record,
     encode_record,
     forgotten_key,
+    former_key,
 )
 from models.aggregate.state import Aggregate
 from models.aggregate.summary import Summary
@@ -61,6 +62,8 @@ class Position(NamedTuple):
     here: int
     """Of the record in the partition that the batch is of."""
     route: Route | None = None
+    backfill: bool = False
+    """Whether it was published as history."""
 
 
 Told = tuple[Notice, tuple[Evidence, ...]]
@@ -70,8 +73,8 @@ Told = tuple[Notice, tuple[Evidence, ...]]
 OUTBOX_BYTES: Final = 200 * 1024
 """What may be pending of a customer before a batch has to wait.
 
-After a crash each of the six topics may have left so much in a record, which with the aggregate and
-the merged customers must fit the changelog's 4 MiB.
+After a crash each of the eight topics may have left so much in a record, which with the aggregate
+and the merged customers must fit the changelog's 4 MiB.
 """
 
 
@@ -184,7 +187,10 @@ class Batch:
 
     def _remembered(self, key: bytes) -> CustomerRecord:
         """The record of somebody who is not there: new, or what an erasure left."""
-        left = self.states.get(forgotten_key(key, self.context.erasure_key))
+        secret = self.context.erasure_key
+        left = self.states.get(forgotten_key(key, secret)) or self.states.get(
+            former_key(key, secret)
+        )
         if left is None:
             return CustomerRecord(version=self.context.first_version)
         forgotten = decode_forgotten(left)
@@ -219,9 +225,7 @@ class Batch:
                 customer.stored_row = self._add_row(customer)
             customer.steps.insert(0, Resend(customer.stored_row))
 
-    def evaluate(
-        self, customer: Customer, as_of: int, at: Position, *, backfill: bool = False
-    ) -> None:
+    def evaluate(self, customer: Customer, as_of: int, at: Position) -> None:
         """Score the customer as of a time, as the next version of its record."""
         record = customer.record
         if not customer.present:
@@ -231,7 +235,7 @@ class Batch:
         record.as_of = max(record.as_of, as_of)
         record.applied[at.lane] = at.offset
         row = self._add_row(customer)
-        customer.steps.append(Evaluation(row, record.version, record.as_of, at.here, backfill))
+        customer.steps.append(Evaluation(row, record.version, record.as_of, at.here, at.backfill))
         customer.pending += 1
 
     def remove(

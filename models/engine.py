@@ -17,8 +17,16 @@ from models.acceptance import check_acceptable, too_old
 from models.aggregate.fold import Effect
 from models.aggregate.record import is_customer
 from models.context import Context
-from models.contracts import Envelope, Reason, Refused, customer_of, decode, key_as_customer
-from models.contracts.backfill import is_backfill
+from models.contracts import (
+    Envelope,
+    Reason,
+    Refused,
+    check_topic,
+    customer_of,
+    decode,
+    key_as_customer,
+)
+from models.contracts.intake import BACKFILL
 from models.customers import Batch, Customer, Fates, Position, all_told
 from models.identities import (
     ask_for,
@@ -43,6 +51,9 @@ from models.oversized import check_unpacked
 from models.routing import Route, check_lane, route_header, route_of, without_route
 from models.sizes import record_size
 
+REROUTED = "rerouted"
+"""Role of the topic of records that were sent on."""
+
 LARGEST_STRAY = 1_000_000
 """Bytes of a record that is sent on, encoded; Kafka takes 1,048,588 unless told otherwise."""
 
@@ -54,7 +65,7 @@ def process(
     context: Context,
     *,
     now: int,
-    rerouted: bool = False,
+    role: str | None = None,
     at_home: Callable[[bytes], bool] = lambda _key: True,
     fates: Fates = all_told,
 ) -> Outputs:
@@ -64,8 +75,9 @@ def process(
 
     states: encoded customer records by key; it is read, never written: the new records are in
     the outputs. origin: "topic/partition" of the records. now: milliseconds since 1970; events
-    that claim to be later than a day after it, or after their arrival, are refused. rerouted: these
-    are records that a worker sent on, each with its route. at_home: says of a new customer's key
+    that claim to be later than a day after it, or after their arrival, are refused. role: of their
+    topic: a key of `TYPES_OF_TOPIC`, or REROUTED for records that a worker sent on, each with its
+    route; None for events of all types that are no history. at_home: says of a new customer's key
     whether it belongs to this partition; publishers may partition by another rule, and a customer's
     events must all be in one place. fates: says what became of the notices of stored records; what
     may not have been told is told again, and kept until it was.
@@ -78,16 +90,18 @@ def process(
     outputs = Outputs()
     batch = Batch(states, origin, context, outputs, fates)
     for number, record in enumerate(records):
-        at = Position(origin, record.offset, record.offset)
+        at = Position(origin, record.offset, record.offset, backfill=role == BACKFILL)
         try:
             check_unpacked(record.value, origin)
-            if rerouted:
+            if role == REROUTED:
                 route = route_of(record.headers)
-                at = Position(route.lane, route.offset, record.offset, route)
+                at = Position(route.lane, route.offset, record.offset, route, route.backfill)
             event = decode(record.key, record.value, record.headers)
+            if role is not None and role != REROUTED:
+                check_topic(event, role)
             key = _addressee(event, record, at.route)
             if key != record.key or (not batch.knows(key) and not at_home(key)):
-                outputs.rerouted.append(_rerouted(key, record, origin, at.route))
+                outputs.rerouted.append(_rerouted(key, record, origin, at))
                 continue
             customer = batch.customer(key)
             if batch.is_full(customer):
@@ -123,7 +137,7 @@ def _apply(
         return
     if (way := elsewhere(customer, at.route)) is not None:
         whose, via = way
-        outputs.rerouted.append(_rerouted(whose.encode(), record, batch.origin, at.route, via))
+        outputs.rerouted.append(_rerouted(whose.encode(), record, batch.origin, at, via))
         return
     check_lane(known.applied, at.lane)
     if event.type == "customer.erased":
@@ -139,7 +153,7 @@ def _apply(
         outputs.duplicates += 1
         return
     outputs.accepted += 1
-    batch.evaluate(customer, occurred, at, backfill=is_backfill(record.headers))
+    batch.evaluate(customer, occurred, at)
 
 
 def _addressee(event: Envelope, record: Record, route: Route | None) -> bytes:
@@ -165,14 +179,14 @@ def _rerouted(
     key: bytes,
     record: Record,
     origin: str,
-    route: Route | None,
+    at: Position,
     via: tuple[str, ...] | None = None,
 ) -> Rerouted:
     """A record to be sent on, which is possible for what fits a topic without being compressed."""
-    if route is None:
-        route = Route(origin, record.offset, record.key, via=via)
+    if at.route is None:
+        route = Route(origin, record.offset, record.key, via=via, backfill=at.backfill)
     else:
-        route = route.further(origin, route.via if via is None else via)
+        route = at.route.further(origin, at.route.via if via is None else via)
     headers = (*without_route(record.headers), route_header(route))
     size = record_size(key, record.value, headers)
     if size > LARGEST_STRAY:

@@ -98,6 +98,7 @@ def erase(batch: Batch, customer: Customer, until: int, at: Position, *, undo: b
         outputs.duplicates += 1
         return
     outputs.accepted += 1
+    outputs.erased += 1
     record.erased_at = until
     left = without(record.aggregate, until)
     lives = not is_empty(left) or _joined_after(record, until)

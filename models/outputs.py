@@ -86,6 +86,7 @@ class Outputs:
     records: to be stored by key; None takes a key away. segment_changes: documents by customer's
     key, in their order; among them the notices of customers who are gone. messages, handovers: for
     other customers' partitions, by customer's key. forgotten: events of before an erasure.
+    erased: customers of whom something was erased, accepted events among them.
 
     Messages and dead letters must be sent before the records are stored, since a replay does not
     give them again. All else comes of the records, and is sent after them; rerouted records that
@@ -105,6 +106,7 @@ class Outputs:
     duplicates: int = 0
     replayed: int = 0
     forgotten: int = 0
+    erased: int = 0
     new_customers: int = 0
 
     def reasons(self) -> Counter[str]:

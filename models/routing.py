@@ -13,7 +13,7 @@ from typing import Final
 
 import msgspec
 
-from models.contracts import Reason, Refused
+from models.contracts import Reason, Refused, key_as_customer
 
 ROUTE: Final = "clv.route"
 """Header of a rerouted record; believed only in the topic of the rerouted."""
@@ -29,7 +29,8 @@ class Route(msgspec.Struct, frozen=True):
 
     origin, offset: "topic/partition" and the offset in it. key: the one it was published under.
     through: partitions of the topic of the rerouted that it passed before this one. via: the merged
-    customers by whom it came, in their order; none where no merge is the reason.
+    customers by whom it came, in their order; none where no merge is the reason. backfill: whether
+    it was published as history.
     """
 
     origin: str
@@ -37,6 +38,7 @@ class Route(msgspec.Struct, frozen=True):
     key: bytes | None
     through: tuple[str, ...] = ()
     via: tuple[str, ...] | None = None
+    backfill: bool = False
 
     @property
     def lane(self) -> str:
@@ -55,7 +57,7 @@ class Route(msgspec.Struct, frozen=True):
     def further(self, origin: str, via: tuple[str, ...] | None) -> Route:
         """The route of the record when it is sent on from where it is."""
         here = origin.rpartition("/")[2]
-        return Route(self.origin, self.offset, self.key, (*self.through, here), via)
+        return msgspec.structs.replace(self, through=(*self.through, here), via=via)
 
 
 _encode = msgspec.json.Encoder().encode
@@ -73,11 +75,11 @@ def route_of(headers: Headers) -> Route:
     Raises
     ------
     Refused
-        when it has none that can be read: no worker has written it.
+        when it has none that can be read, or one that names no customers: no worker has written it.
     """
     content = next((content for name, content in reversed(headers) if name == ROUTE), b"")
     try:
-        return _decode(content or b"")
+        route = _decode(content or b"")
     except (msgspec.MsgspecError, UnicodeDecodeError):
         raise Refused(
             Reason.INVALID_FIELD,
@@ -85,6 +87,9 @@ def route_of(headers: Headers) -> Route:
             f"the header {ROUTE} does not say where the record was published; only workers write "
             "to this topic: publish the event to a topic of the shop",
         ) from None
+    for customer in route.via or ():
+        key_as_customer(customer.encode("utf-8", "surrogatepass"))
+    return route
 
 
 def without_route(headers: Headers) -> list[tuple[str, bytes]]:

@@ -48,6 +48,7 @@ def build_app(
         topic_allow_declare=False,
         topic_disable_leader=True,
         state_dir=settings.state_dir,
+        digest_key=settings.erasure_secret,
     )
     app.one_by_one = frozenset({settings.topics.clock})
     table = app.Table(TABLE_NAME, partitions=partitions)

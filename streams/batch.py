@@ -15,7 +15,7 @@ from models.aggregate.summary import Summary
 from models.context import Context
 from models.contracts.parameters import Parameters
 from models.economics import Economics
-from models.engine import advance, exchange, process
+from models.engine import REROUTED, advance, exchange, process
 from models.fitting import Fitted, TimeUnit, fit_population
 from models.outputs import Outputs, Update
 from models.routing import route_header, without_route
@@ -32,9 +32,6 @@ CLOCK = "clock/0"
 
 IDENTITY = "identity"
 """Origin of what merged and erased customers tell each other."""
-
-REROUTED = "rerouted"
-"""Origin of what was under a wrong key."""
 
 Item = TypeVar("Item")
 Progress = Callable[[int], None]
@@ -151,7 +148,7 @@ class _Folding:
         self._offsets: Counter[str] = Counter()
         self.result = BatchResult()
 
-    def fold(self, topic: str, messages: Sequence[Message], *, rerouted: bool = False) -> None:
+    def fold(self, topic: str, messages: Sequence[Message]) -> None:
         """Fold messages of one topic; what is under a wrong key comes again under the right one."""
         records = [BatchRecord(self._next(topic), self._now, *message) for message in messages]
         while records:
@@ -161,11 +158,11 @@ class _Folding:
                 records,
                 self._context,
                 now=self._now,
-                rerouted=rerouted,
+                role=topic,
             )
             records = records[outputs.taken :]
             self._take(outputs)
-            self.fold(REROUTED, list(_sent_on(outputs)), rerouted=True)
+            self.fold(REROUTED, list(_sent_on(outputs)))
 
     def _take(self, outputs: Outputs) -> None:
         self.result.add(outputs)

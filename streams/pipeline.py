@@ -38,6 +38,7 @@ from models.oversized import check_unpacked
 from streams.basis.keeper import Keeper
 from streams.cache import CacheWriter
 from streams.counts import Counts
+from streams.erasing.key import check_key
 from streams.outgoing import (
     cached,
     change_records,
@@ -69,10 +70,6 @@ SWEEP = 2_000
 
 PARAMETERS_SECONDS = 20.0
 """How long a tick waits for the parameters it asks for: a rebalance must not wait much longer."""
-
-
-class ErasureKeyChanged(Exception):
-    """The secret under which erased customers are remembered is not the one it was."""
 
 
 class _Lane:
@@ -148,8 +145,7 @@ class Pipeline:
         """Calls of the engine whose deliveries are awaited."""
         self.last_done = time.monotonic()
         """When outputs were last seen through, by the monotonic clock."""
-        key = settings.erasure_key
-        self._erasure_key = b"" if key is None else key.get_secret_value().encode()
+        self._erasure_key = settings.erasure_secret
         self._poison = Poison(table, self._committed_to, settings.topics.identity)
         self._slots = asyncio.Semaphore(IN_WORK)
         self._failure: BaseException | None = None
@@ -206,7 +202,7 @@ class Pipeline:
             batch.records,
             self._context(batch),
             now=self.now(),
-            rerouted=batch.tp.topic == self.topics.rerouted,
+            role=self.topics.role(batch.tp.topic),
             at_home=lambda key: self._is_home(key, batch.tp.partition),
             fates=self._fate,
         )
@@ -309,13 +305,7 @@ class Pipeline:
             when they were written under another one.
         """
         states = self.table.partition(partition)
-        held = states.get(ERASURE_KEY)
-        if held is not None and held != erasure_fingerprint(self._erasure_key):
-            raise ErasureKeyChanged(
-                f"CLV_ERASURE_KEY is not the one under which the erased customers of partition "
-                f"{partition} are remembered: late events would bring them back. Give all workers "
-                "the former one"
-            )
+        check_key(states, partition, self._erasure_key)
         return states
 
     def _fate(self, origin: str, offset: int) -> Fate:
@@ -346,11 +336,13 @@ class Pipeline:
         the partition's former one: the changelog gets a customer's records in their order.
         """
         partition = batch.tp.partition
-        if outputs.records and ERASURE_KEY not in self.table.partition(partition):
-            outputs.records[ERASURE_KEY] = erasure_fingerprint(self._erasure_key)
         basis = None if self.keeper is None else self.keeper.refreshed(batch)
         if basis is not None:
             outputs.records[BASIS_KEY] = basis
+        # Beside each basis, so that both are found near the end of the changelog.
+        unsaid = outputs.records and ERASURE_KEY not in self.table.partition(partition)
+        if unsaid or basis is not None:
+            outputs.records[ERASURE_KEY] = erasure_fingerprint(self._erasure_key)
         self.table.update_partition(partition, outputs.records)
         progress = self._progress[batch.origin]
         if end is not None:
@@ -411,6 +403,8 @@ class Pipeline:
                 stored = self.table.send_items(work.partition, work.outputs.records)
             async with lane.tell:
                 await self._arrived(stored)
+                if work.outputs.erased:
+                    self.table.erased(work.partition)
                 values, others = self._tell(work)
             async with lane.cache:
                 written = await self._arrived(values)

@@ -12,7 +12,7 @@ from aiokafka import AIOKafkaProducer
 from models.contracts.clock import Tick
 from streams.clients import stop
 from streams.connection import Broker
-from streams.files.outgoing import OutgoingEvent, Topic
+from streams.files.outgoing import OutgoingEvent
 from streams.settings import Topics
 from streams.topics import home_partition
 
@@ -27,11 +27,7 @@ class Publisher:
 
     def __init__(self, broker: Broker, topics: Topics, partitions: int) -> None:
         self._partitions = partitions
-        self._names: dict[Topic, str] = {
-            "orders": topics.orders,
-            "support": topics.support,
-            "customers": topics.customers,
-        }
+        self._names: dict[str, str] = topics.model_dump()
         self._clock = topics.clock
         self._producer = AIOKafkaProducer(
             **broker.client_options(), acks="all", max_batch_size=512 * 1024

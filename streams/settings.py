@@ -7,6 +7,8 @@ is no setting is refused, in the environment and in the file.
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -23,8 +25,17 @@ from models.economics import Economics
 from streams.addresses import broker_address, redis_address
 from streams.variables import unknown_variables
 
+ERASURE_KEY_BYTES = 32
+"""Least length of the erasure key: that of 32 random bytes, shorter than their hex or base64."""
+
+MAKE_ERASURE_KEY = "python -c 'import secrets; print(secrets.token_hex(32))'"
+
 TopicName = Annotated[str, Field(pattern=r"^[a-zA-Z0-9][a-zA-Z0-9.-]{0,200}$")]
 """Dots and hyphens only: dots and underscores collide in metric names."""
+
+
+class ErasureKeyMissing(Exception):
+    """No erasure key is configured: set CLV_ERASURE_KEY, the same for all workers and for ever."""
 
 
 class Topics(BaseModel):
@@ -35,6 +46,10 @@ class Topics(BaseModel):
     orders: TopicName = "shop.orders"
     support: TopicName = "shop.support"
     customers: TopicName = "shop.customers"
+    identities: TopicName = "shop.identities"
+    """Who is merged, and who is erased: whoever may write here can take a customer's value away."""
+    backfill: TopicName = "clv.backfill"
+    """History, which only `clv backfill` publishes."""
     updates: TopicName = "clv.updates"
     segment_changes: TopicName = "clv.segment-changes"
     dead_letters: TopicName = "clv.dead-letters"
@@ -46,14 +61,23 @@ class Topics(BaseModel):
     """Between workers: events that were published under another key or to another partition."""
 
     @property
-    def inputs(self) -> tuple[str, str, str]:
-        """The topics that publishers write to."""
-        return self.orders, self.support, self.customers
+    def inputs(self) -> tuple[str, ...]:
+        """The topics to which events are published."""
+        return self.orders, self.support, self.customers, self.identities, self.backfill
 
     @property
     def sources(self) -> tuple[str, ...]:
         """All topics whose records a worker works on."""
         return (*self.inputs, self.rerouted, self.identity, self.clock)
+
+    def role(self, name: str) -> str:
+        """What a topic is for: its field's name. Errors: KeyError for a name that none has."""
+        return self._roles[name]
+
+    @cached_property
+    def _roles(self) -> Mapping[str, str]:
+        names: dict[str, str] = self.model_dump()
+        return {name: role for role, name in names.items()}
 
 
 class KafkaSecurity(BaseModel):
@@ -163,7 +187,8 @@ class Settings(BaseSettings):
     stall_timeout: Annotated[float, Field(gt=0, le=86_400)] = 120.0
     """Seconds without progress, while records wait, after which a worker ends to be restarted."""
     erasure_key: SecretStr | None = None
-    """Keys the fingerprints by which erased customers are remembered; the same in all workers."""
+    """Keys the fingerprints by which erased customers are remembered: any text of at least 32
+    bytes, the same in all workers, for ever."""
     economics: Economics = Economics()
 
     @field_validator("broker")
@@ -175,6 +200,28 @@ class Settings(BaseSettings):
     @classmethod
     def _a_url(cls, url: str | None) -> str | None:
         return None if url is None else redis_address(url)
+
+    @field_validator("erasure_key")
+    @classmethod
+    def _long_enough(cls, key: SecretStr | None) -> SecretStr | None:
+        if key is not None and (size := len(key.get_secret_value().encode())) < ERASURE_KEY_BYTES:
+            raise ValueError(
+                f"it has {size} bytes, and needs {ERASURE_KEY_BYTES} or more that nobody can "
+                f"guess; make one by: {MAKE_ERASURE_KEY}"
+            )
+        return key
+
+    @property
+    def erasure_secret(self) -> bytes:
+        """The erasure key as bytes; raises ErasureKeyMissing."""
+        if self.erasure_key is None:
+            raise ErasureKeyMissing(
+                "no erasure key is configured: erased customers are remembered by fingerprints, "
+                "and without a key everybody can tell whose they are. Set CLV_ERASURE_KEY to a "
+                f"text of at least {ERASURE_KEY_BYTES} bytes, the same for all workers and for "
+                f"ever; make one by: {MAKE_ERASURE_KEY}"
+            )
+        return self.erasure_key.get_secret_value().encode()
 
     @classmethod
     def settings_customise_sources(

@@ -26,9 +26,24 @@ KNOWN_POLL = 0.1
 TOMBSTONES_STAY_MS = 24 * 3600 * 1000
 """Whoever goes on reading before they have passed sees every tombstone."""
 
-_COMPACT = {"cleanup.policy": "compact", "delete.retention.ms": str(TOMBSTONES_STAY_MS)}
+COMPACTED_WITHIN_MS = 24 * 3600 * 1000
+"""What is replaced or deleted is compacted away after so long, once the partition is written to
+again: without a limit an erased customer's record may stay for ever."""
+
+SEGMENT_MS = 24 * 3600 * 1000
+"""Retention takes whole segments: so much longer may a record stay than the retention says."""
+
+_COMPACT = {
+    "cleanup.policy": "compact",
+    "delete.retention.ms": str(TOMBSTONES_STAY_MS),
+    "max.compaction.lag.ms": str(COMPACTED_WITHIN_MS),
+}
 _KEEP = {"cleanup.policy": "delete", "retention.ms": "-1"}
-_MONTH = {"cleanup.policy": "delete", "retention.ms": str(30 * 24 * 3600 * 1000)}
+_MONTH = {
+    "cleanup.policy": "delete",
+    "retention.ms": str(30 * 24 * 3600 * 1000),
+    "segment.ms": str(SEGMENT_MS),
+}
 _LARGE = {"max.message.bytes": str(4 * 1024 * 1024)}
 
 
@@ -64,9 +79,10 @@ def plan(settings: Settings) -> list[TopicPlan]:
         TopicPlan(topics.identity, count, _MONTH | _LARGE),
         TopicPlan(topics.rerouted, count, _MONTH),
         TopicPlan(topics.updates, count, _COMPACT),
-        TopicPlan(topics.segment_changes, count, {}),
-        # A dead letter is a whole record and the headers that say why.
-        TopicPlan(topics.dead_letters, count, _KEEP | _LARGE),
+        TopicPlan(topics.segment_changes, count, _MONTH),
+        # A dead letter is a whole record and the headers that say why: no longer than it takes to
+        # put right what it was refused for, since it holds whatever was published.
+        TopicPlan(topics.dead_letters, count, _MONTH | _LARGE),
         TopicPlan(changelog_topic(settings), count, _COMPACT | _LARGE),
         TopicPlan(topics.models, 1, _COMPACT),
     ]

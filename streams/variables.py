@@ -34,6 +34,7 @@ EXAMPLES: Mapping[str, str] = {
     "health_port": "8077",
     "protocol": "SASL_SSL",
     "username": "clv-worker",
+    "erasure_key": "a-secret-of-at-least-32-random-bytes",
     "exchange_rates": '{"EUR": "1.08"}',
 }
 """How fields are written whose default says nothing about it."""

@@ -75,7 +75,7 @@ async def running_app(
         await claim_outputs(settings, broker)
         redis = connect(redis_url, settings.redis_security)
         stack.push_async_callback(redis.aclose)
-        cached = ScoreCache(redis, settings.redis_prefix, settings.app_id)
+        cached = ScoreCache(redis, settings.redis_prefix, settings.app_id, settings.erasure_secret)
         await check_server(cached, redis_url)
         feed = await stack.enter_async_context(
             ParameterFeed(

@@ -7,11 +7,16 @@ import os
 import pytest
 from hypothesis import settings
 
+from streams.testing.settings import TESTING_ERASURE_KEY
+
 # No deadline: on a busy machine any example may take long. On CI the same examples each time, so
 # that what is found there is found again.
 settings.register_profile("here", deadline=None)
 settings.register_profile("ci", deadline=None, derandomize=True)
 settings.load_profile("ci" if os.environ.get("CLV_CI") else "here")
+
+# Workers do not start without one; a test of that takes it away.
+os.environ["CLV_ERASURE_KEY"] = TESTING_ERASURE_KEY.get_secret_value()
 
 ALLOWED_SKIPS = ("docker has no compose plugin", "docker is not installed")
 """Beginnings of reasons that CI accepts: its machines have no Docker engine."""

@@ -13,6 +13,8 @@ import pytest
 import yaml
 
 from streams.cli.configuration import FORMS
+from streams.settings import Settings
+from streams.topics import plan
 from streams.variables import OTHER_VARIABLES
 
 ROOT = Path(__file__).parent.parent
@@ -22,7 +24,7 @@ COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 EACH = pytest.mark.parametrize("name", SERVICES)
 
-INPUTS = {"shop.orders", "shop.support", "shop.customers"}
+INPUTS = {"shop.orders", "shop.support", "shop.customers", "shop.identities", "clv.backfill"}
 COMPACTED = {"clv.updates", "clv.models", "clv-customers-changelog"}
 KEPT = {"clv.identity", "clv.rerouted", "clv.segment-changes", "clv.dead-letters", "clv.clock"}
 
@@ -218,6 +220,7 @@ def test_ports_are_open_to_this_machine_only():
 def test_redis_refuses_writes_rather_than_dropping_customers_when_it_is_full():
     command = SERVICES["redis"]["command"]
     assert command[command.index("--maxmemory-policy") + 1] == "noeviction"
+    assert SERVICES["worker"]["environment"]["CLV_ERASURE_KEY"].startswith("${CLV_ERASURE_KEY:?")
     assert SERVICES["worker"]["environment"]["CLV_REDIS"] == "redis://redis:6379/0"
 
 
@@ -237,8 +240,23 @@ def test_topics_of_latest_values_are_compacted_and_the_others_keep_their_history
     for name, topic in topics.items():
         policy = topic["config"]["cleanup.policy"]
         assert policy == ("compact" if name in COMPACTED else "delete"), name
-    for name in [*INPUTS, "clv.dead-letters"]:
+    for name in INPUTS:
         assert topics[name]["config"]["retention.ms"] == "-1", name
+
+
+def test_the_script_configures_the_topics_as_a_worker_does(topics: dict[str, dict[str, Any]]):
+    for planned in plan(Settings()):
+        config = topics[planned.name]["config"]
+        assert planned.config.items() <= config.items(), planned.name
+
+
+def test_what_the_service_writes_of_a_customer_goes_within_a_bounded_time(
+    topics: dict[str, dict[str, Any]],
+):
+    for name in COMPACTED:
+        assert topics[name]["config"]["max.compaction.lag.ms"] == "86400000", name
+    for name in KEPT:
+        assert 0 < int(topics[name]["config"]["retention.ms"]) <= 30 * 86_400_000, name
 
 
 def test_topic_names_use_no_underscore_because_it_collides_with_the_dot_in_metric_names(

@@ -9,13 +9,16 @@ from typing import Any, Final
 import msgspec
 
 from models.aggregate.state import Aggregate
+from models.fingerprints import DIGEST_BYTES, ERASED, KEY_CHECK, fingerprint
 
 SCHEMA_VERSION: Final = 2
 """2: erasure, merges and outbox. Records of version 1 are read."""
 
 _OTHER: Final = b"\0"
 """Customer ids have no control characters, so this is the beginning of none."""
-_FORGOTTEN: Final = _OTHER + b"forgotten/"
+_FORGOTTEN: Final = _OTHER + b"erased/"
+_FORMER: Final = _OTHER + b"forgotten/"
+"""Of versions that had no key, or used it for fingerprints of every purpose."""
 
 ERASURE_KEY: Final = _OTHER + b"erasure-key"
 """Key of the record that says by which secret a partition's forgotten customers are remembered."""
@@ -162,13 +165,55 @@ def _decode(data: bytes, decoder: Any) -> Any:
 
 def forgotten_key(key: bytes, secret: bytes) -> bytes:
     """The key under which an erased customer is remembered; only the secret lets one test ids."""
-    digest = blake2b(key, digest_size=16, key=secret[:64]).hexdigest()
-    return _FORGOTTEN + digest.encode()
+    return _forgotten(_plain(key), secret)
+
+
+def former_key(key: bytes, secret: bytes) -> bytes:
+    """The key under which a former version remembered an erased customer by the same secret."""
+    digest = blake2b(key, digest_size=DIGEST_BYTES, key=secret[:64]).hexdigest()
+    return _FORMER + digest.encode()
+
+
+def _forgotten(plain: bytes, secret: bytes) -> bytes:
+    return _FORGOTTEN + fingerprint(plain, secret, ERASED).hex().encode()
+
+
+def _plain(key: bytes) -> bytes:
+    """What a version without a key remembered of an id: from it today's key can be made."""
+    return blake2b(key, digest_size=DIGEST_BYTES).digest()
 
 
 def erasure_fingerprint(secret: bytes) -> bytes:
     """What `ERASURE_KEY` holds: by it a worker with another secret is recognised."""
-    return _PREFIX + blake2b(b"erasure key", digest_size=16, key=secret[:64]).digest()
+    return _PREFIX + fingerprint(b"", secret, KEY_CHECK)
+
+
+def _former_fingerprint(secret: bytes) -> bytes:
+    return _PREFIX + blake2b(b"erasure key", digest_size=DIGEST_BYTES, key=secret[:64]).digest()
+
+
+def knows_key(held: bytes | None, secret: bytes) -> bool:
+    """Whether what `ERASURE_KEY` holds is of this secret, or of a version that had none."""
+    known = (erasure_fingerprint(secret), _former_fingerprint(secret), _former_fingerprint(b""))
+    return held is None or held in known
+
+
+def rekeyed(states: Mapping[bytes, bytes], secret: bytes) -> dict[bytes, bytes | None]:
+    """What to change in a partition whose fingerprints are of a former version; {} for nothing.
+
+    Those that had no key get one. Those that had are found under `former_key`.
+    """
+    held = states.get(ERASURE_KEY)
+    if held is None or held == erasure_fingerprint(secret) or not knows_key(held, secret):
+        return {}
+    changes: dict[bytes, bytes | None] = {ERASURE_KEY: erasure_fingerprint(secret)}
+    if held == _former_fingerprint(b""):
+        for key, data in states.items():
+            if key.startswith(_FORMER):
+                plain = bytes.fromhex(key.removeprefix(_FORMER).decode())
+                changes[_forgotten(plain, secret)] = data
+                changes[key] = None
+    return changes
 
 
 def strikes_key(origin: str) -> bytes:
@@ -183,7 +228,7 @@ def is_customer(key: bytes) -> bool:
 
 def is_forgotten(key: bytes) -> bool:
     """Whether a key of the table is an erased customer's fingerprint."""
-    return key.startswith(_FORGOTTEN)
+    return key.startswith((_FORGOTTEN, _FORMER))
 
 
 def customers(states: Mapping[bytes, bytes]) -> Iterator[tuple[bytes, CustomerRecord]]:

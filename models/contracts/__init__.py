@@ -3,6 +3,7 @@
 from models.contracts.currencies import CURRENCIES
 from models.contracts.customers import CustomerAcquired, CustomerErased, CustomerMerged
 from models.contracts.decode import (
+    MAX_HEADERS,
     MAX_VALUE_BYTES,
     Reason,
     Refused,
@@ -37,6 +38,7 @@ from models.contracts.fields import (
     Time,
     money_units,
 )
+from models.contracts.intake import TOPIC_OF_TYPE, TYPES_OF_TOPIC, check_topic
 from models.contracts.orders import OrderCancelled, OrderItem, OrderPlaced, OrderRefunded
 from models.contracts.support import (
     Scale,
@@ -51,7 +53,10 @@ __all__ = [
     "ENVELOPES",
     "EVENT",
     "EVENT_TYPES",
+    "MAX_HEADERS",
     "MAX_VALUE_BYTES",
+    "TOPIC_OF_TYPE",
+    "TYPES_OF_TOPIC",
     "CurrencyCode",
     "CustomerAcquired",
     "CustomerAcquiredEvent",
@@ -84,6 +89,7 @@ __all__ = [
     "TicketResolved",
     "TicketResolvedEvent",
     "Time",
+    "check_topic",
     "customer_of",
     "decode",
     "json_schemas",

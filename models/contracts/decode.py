@@ -13,6 +13,7 @@ from models.contracts.envelope import ENVELOPES, EVENT, EVENT_TYPES, Envelope
 from models.contracts.fields import Id
 
 MAX_VALUE_BYTES = 1_048_576
+MAX_HEADERS = 1_000
 
 _STRUCTURED_PREFIX = b"application/cloudevents"
 _STRUCTURED = frozenset({_STRUCTURED_PREFIX, b"application/cloudevents+json"})
@@ -56,6 +57,8 @@ class Reason(StrEnum):
     """It claims to have happened well after it arrived."""
     NO_EXCHANGE_RATE = "no-exchange-rate"
     """A currency that cannot be converted to the shop's."""
+    WRONG_TOPIC = "wrong-topic"
+    """An event of a type that this topic does not take."""
     BEYOND_MEMORY = "beyond-memory"
     """Older than what is remembered one by one: it could be a duplicate."""
     POISON = "poison"
@@ -97,6 +100,12 @@ def decode(
 
     Source: CloudEvents 1.0, Kafka protocol binding, sections 3.1 to 3.3.
     """
+    if len(headers) > MAX_HEADERS:
+        raise Refused(
+            Reason.TOO_LARGE,
+            None,
+            f"the record has {len(headers)} headers; allowed: at most {MAX_HEADERS}",
+        )
     if not value:
         raise Refused(Reason.EMPTY, None, "the record has no value; send a CloudEvent in JSON")
     if len(value) > max_bytes:

@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
 from faust.types import TP
+from msgspec.structs import replace
 
 from models.aggregate.record import BASIS_KEY
 from streams.basis.findings import Finding
@@ -22,7 +23,7 @@ from streams.basis.judge import (
 )
 from streams.basis.logs import Bounds, Logs
 from streams.basis.metadata import Described
-from streams.basis.record import Basis, decode_basis
+from streams.basis.record import Basis, Mark, decode_basis, sealed
 from streams.settings import Settings
 from streams.topics import changelog_topic
 
@@ -105,7 +106,15 @@ async def examine(settings: Settings, logs: Logs, group: Group) -> list[Finding]
             begun = _begun(settings, here, number)
             found += _some(judge_partition(TP(changelog_topic(settings), number), begun))
     sources = here.sources(settings)
-    found += await examine_logs(logs, sources, here.committed, bases, settings.topics.clock)
+    key = settings.erasure_key
+    found += await examine_logs(
+        logs,
+        sources,
+        here.committed,
+        bases,
+        settings.topics.clock,
+        secret=None if key is None else settings.erasure_secret,
+    )
     # What holds for the topics is found once for each partition.
     return list(dict.fromkeys(found))
 
@@ -152,20 +161,26 @@ async def look(
     sources: Collection[TP],
     committed: Mapping[TP, int],
     bases: Mapping[int, Basis],
+    secret: bytes | None,
 ) -> list[Log]:
-    """Ask for these logs what `judge_log` is about; those that do not exist are left out."""
+    """Ask for these logs what `judge_log` is about; those that do not exist are left out.
+
+    secret: the erasure key, by which marks are compared; none: by offset and timestamp alone.
+    """
     topics = await logs.describe(sorted({tp.topic for tp in sources}))
     existing = [
         tp for tp in sources if tp.topic in topics and tp.partition < topics[tp.topic].partitions
     ]
     bounds = await logs.bounds(existing)
-    marked, unread = {}, {}
+    marked: dict[TP, int] = {}
+    unread: dict[TP, int] = {}
+    stored: dict[TP, Mark] = {}
     for tp in existing:
         begin, end = bounds[tp]
         basis = bases.get(tp.partition)
         mark = None if basis is None else basis.marks.get(origin_key(tp))
         if mark is not None and begin <= mark.offset < end:
-            marked[tp] = mark.offset
+            marked[tp], stored[tp] = mark.offset, mark
         if begin < end and 0 < committed.get(tp, 0) < begin:
             unread[tp] = begin
     at_marks, firsts = await logs.marks(marked), await logs.marks(unread)
@@ -175,7 +190,7 @@ async def look(
             topics[tp.topic].id,
             *bounds[tp],
             committed=committed.get(tp),
-            at_mark=at_marks.get(tp),
+            at_mark=_as_stored(at_marks.get(tp), stored.get(tp), secret),
             first_at=firsts[tp].timestamp if tp in firsts else None,
         )
         for tp in existing
@@ -188,6 +203,17 @@ async def examine_logs(
     committed: Mapping[TP, int],
     bases: Mapping[int, Basis],
     clock: str,
+    *,
+    secret: bytes | None,
 ) -> list[Finding]:
-    """What these logs have lost; clock: as in `judge_logs`; errors: KafkaError."""
-    return judge_logs(await look(logs, sources, committed, bases), bases, clock)
+    """What these logs have lost; clock: as in `judge_logs`, secret: as in `look`; KafkaError."""
+    return judge_logs(await look(logs, sources, committed, bases, secret), bases, clock)
+
+
+def _as_stored(found: Mark | None, stored: Mark | None, secret: bytes | None) -> Mark | None:
+    """The mark of a record that was found, in the form of the one that is stored."""
+    if found is None or stored is None or not stored.is_sealed:
+        return found
+    if secret is not None:
+        return sealed(found, secret)
+    return replace(found, digest=stored.digest)

@@ -12,7 +12,7 @@ import structlog
 from aiokafka.errors import KafkaError
 from faust.types import TP
 
-from models.aggregate.record import BASIS_KEY
+from models.aggregate.record import BASIS_KEY, ERASURE_KEY, erasure_fingerprint
 from models.oversized import OversizedBatch
 from streams.basis.examine import examine_logs, look
 from streams.basis.findings import BasisLost, Finding, Kind, place
@@ -30,7 +30,8 @@ from streams.basis.judge import (
 )
 from streams.basis.logs import Logs, is_passing, mark_of, patiently
 from streams.basis.metadata import Described
-from streams.basis.record import Basis, decode_basis, encode_basis
+from streams.basis.record import Basis, decode_basis, encode_basis, sealed
+from streams.erasing.key import adopted
 from streams.settings import Settings
 from streams.topics import changelog_topic
 from streams.transport import OutOfRange, PartitionedTable, RecordBatch
@@ -72,6 +73,7 @@ class Keeper:
         self._clock = settings.topics.clock
         self._changelog = changelog_topic(settings)
         economics = settings.economics
+        self._secret = settings.erasure_secret
         self._shop = Shop(partitions, economics.currency, economics.timezone)
         self._has_basis = has_basis
         self._bases: dict[int, Basis] = {}
@@ -117,7 +119,7 @@ class Keeper:
 
     def _with_marks(self, number: int, basis: Basis) -> Basis:
         for tp in [tp for tp in self._last if tp.partition == number]:
-            basis.marks[origin_key(tp)] = mark_of(self._last.pop(tp))
+            basis.marks[origin_key(tp)] = sealed(mark_of(self._last.pop(tp)), self._secret)
         self._written[number] = monotonic()
         return basis
 
@@ -130,14 +132,17 @@ class Keeper:
         ------
         BasisLost
             when something is lost or changed.
+        ErasureKeyChanged
+            when erased customers are remembered by another key than ours.
         """
         self._last.clear()
         committed = self._committed()
+        await self._take_key({tp.partition for tp in committed})
         stored = self._stored({tp.partition for tp in committed})
         topics = await patiently(lambda: self._logs.describe(self._names))
         # A topic that is just being made anew is not assigned to anybody.
         sources = list({*committed, *self._replaced(topics, {tp.partition for tp in committed})})
-        logs = await patiently(lambda: look(self._logs, sources, committed, stored))
+        logs = await patiently(lambda: look(self._logs, sources, committed, stored, self._secret))
         found = [
             *_once(each for basis in stored.values() for each in judge_shop(basis, self._shop)),
             *judge_growth(self._counts(), _counts(topics)),
@@ -152,13 +157,25 @@ class Keeper:
             if each.tp.topic == self._clock and (each.committed or 0) < each.begin:
                 await self._app.consumer.go_on_from(each.tp, each.begin)
 
+    async def _take_key(self, numbers: Iterable[int]) -> None:
+        """Give the fingerprints that a former version wrote without a key the one we have."""
+        deliveries = [
+            delivery
+            for number in numbers
+            if (changes := adopted(self._table.partition(number), number, self._secret))
+            for delivery in self._table.put(number, changes)
+        ]
+        await asyncio.gather(*deliveries)
+
     async def out_of_range(self, positions: Mapping[TP, int]) -> Exception:
         """Say what happened to logs that do not have the offsets to be read next."""
         self._app.may_commit = False
         numbers = {tp.partition for tp in positions}
         stored = {number: basis for number, basis in self._bases.items() if number in numbers}
         found = await patiently(
-            lambda: examine_logs(self._logs, list(positions), positions, stored, self._clock)
+            lambda: examine_logs(
+                self._logs, list(positions), positions, stored, self._clock, secret=self._secret
+            )
         )
         if found:
             return BasisLost(found)
@@ -171,7 +188,8 @@ class Keeper:
             return
         for number in {tp.partition for tp in self._last} & self._bases.keys():
             basis = self._with_marks(number, self._bases[number])
-            self._table.put(number, {BASIS_KEY: encode_basis(basis)})
+            key = erasure_fingerprint(self._secret)
+            self._table.put(number, {BASIS_KEY: encode_basis(basis), ERASURE_KEY: key})
 
     # What goes on beside.
 
@@ -205,7 +223,9 @@ class Keeper:
             found += replaced or [_changelog_gone(self._changelog)]
             await self._say_in_changelog()
         if others := self._replaced(topics, self._bases):
-            found += await examine_logs(self._logs, others, committed, self._bases, self._clock)
+            found += await examine_logs(
+                self._logs, others, committed, self._bases, self._clock, secret=self._secret
+            )
         if not found:
             self._take_note(topics)
         return found

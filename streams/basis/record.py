@@ -7,19 +7,35 @@ from typing import Final
 import msgspec
 
 from models.aggregate.record import UnreadableRecord
+from models.fingerprints import DIGEST_BYTES, LOG_MARK, fingerprint
 
 SCHEMA_VERSION: Final = 1
+
+_SEALED: Final = b"keyed:"
+"""A plain digest has 16 bytes, and a keyed one these before its own 16."""
 
 
 class Mark(msgspec.Struct, array_like=True, frozen=True):
     """A record that was processed: by it the log it came from is recognised.
 
-    timestamp: milliseconds since 1970, as the broker gave it. digest: of its key and value.
+    timestamp: milliseconds since 1970, as the broker gave it. digest: of its key and value; what
+    is stored is keyed, see `sealed`.
     """
 
     offset: int
     timestamp: int
     digest: bytes
+
+    @property
+    def is_sealed(self) -> bool:
+        """Whether its digest is keyed; those of former versions are not."""
+        return len(self.digest) > DIGEST_BYTES
+
+
+def sealed(mark: Mark, secret: bytes) -> Mark:
+    """The mark as it is stored: nobody without the erasure key can test whose record it is."""
+    digest = _SEALED + fingerprint(mark.digest, secret, LOG_MARK)
+    return msgspec.structs.replace(mark, digest=digest)
 
 
 class Accepted(msgspec.Struct, array_like=True, frozen=True):

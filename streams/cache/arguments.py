@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from models.fingerprints import CACHE_NOTE, fingerprint
 from streams.cache.score import (
     MAX_CLV,
     MAX_POSITION,
@@ -54,10 +55,16 @@ class Written(NamedTuple):
     mark: str
 
 
-def call_arguments(prefix: str, call: Call, owner: str = "") -> list[Argument]:
+def note_of(customer_id: str, secret: bytes) -> str:
+    """Return the name under which Redis notes that a customer was removed: 32 hex digits."""
+    return fingerprint(customer_id.encode(), secret, CACHE_NOTE).hex()
+
+
+def call_arguments(prefix: str, call: Call, owner: str = "", secret: bytes = b"") -> list[Argument]:
     """Return what the script reads, as account.lua and its followers have it.
 
-    owner: the service that writes; empty not to look whose the cache is.
+    owner: the service that writes; empty not to look whose the cache is. secret: the erasure key,
+    so that the notes of removed customers tell nobody who they were.
     Errors: ValueError for a score that cannot be compared or added exactly.
     """
     partition, held, following, time = call.mark or ("", "", "", None)
@@ -68,24 +75,29 @@ def call_arguments(prefix: str, call: Call, owner: str = "") -> list[Argument]:
         if not (0 <= position <= MAX_POSITION and -MAX_CLV <= clv <= MAX_CLV):
             raise uncacheable(score)
         kind = kinds.setdefault(segments, len(kinds) + 1)
-        customers += (customer_id, str(position), repr(float(clv)), kind, update.decode())
+        note = note_of(customer_id, secret)
+        customers += (customer_id, str(position), repr(float(clv)), kind, update.decode(), note)
     arguments: list[Argument] = [
         prefix, partition, held, following, "" if time is None else time,
-        _removals(call.removals), int(call.correct), len(kinds),
+        _removals(call.removals, secret), int(call.correct), len(kinds),
     ]  # fmt: skip
     for segments in kinds:
         arguments += segment_arguments(segments)
-    # One argument for all customers: to pack five each costs the client more than all the rest.
+    # One argument for all customers: to pack six each costs the client more than all the rest.
     arguments += (_pack(customers), owner)
     return arguments
 
 
-def _removals(removals: Sequence[Removal]) -> bytes:
+def _removals(removals: Sequence[Removal], secret: bytes) -> bytes:
     for customer_id, position in removals:
         if not 0 <= position <= MAX_POSITION:
             raise ValueError(
                 f"customer {customer_id!r}: the cache takes positions from 0 to 2**53-1, got "
                 f"{position} to remove"
             )
-    flat = [part for customer_id, position in removals for part in (customer_id, str(position))]
+    flat = [
+        part
+        for customer_id, position in removals
+        for part in (customer_id, str(position), note_of(customer_id, secret))
+    ]
     return _pack(flat) if flat else b""

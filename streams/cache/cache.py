@@ -50,18 +50,21 @@ class ScoreCache:
     """The cache under one prefix; any number of writers and readers may share it.
 
     owner: the app id of the service that writes: what another one owns is not written. Without one
-    nobody looks whose it is.
+    nobody looks whose it is. secret: the erasure key, which whoever writes must have.
 
     Errors: RedisError from every method that talks to Redis, see `is_outage`.
     """
 
-    def __init__(self, redis: Redis, prefix: str = "clv", owner: str = "") -> None:
+    def __init__(
+        self, redis: Redis, prefix: str = "clv", owner: str = "", secret: bytes = b""
+    ) -> None:
         if redis.connection_pool.connection_kwargs.get("decode_responses"):
             raise ValueError("the cache holds bytes: use a Redis client without decode_responses")
         self._redis = redis
         self._keys = CacheKeys(prefix)
         self.prefix = prefix
         self.app_id = owner
+        self._secret = secret
         self._write = Script("account.lua", "remove.lua", "put.lua", "mark.lua")
         self._members = Script("members.lua")
         self._standing = Script("standing.lua")
@@ -93,7 +96,9 @@ class ScoreCache:
         """
         if not calls:
             return []
-        arguments = [call_arguments(self._keys.prefix, call, self.app_id) for call in calls]
+        arguments = [
+            call_arguments(self._keys.prefix, call, self.app_id, self._secret) for call in calls
+        ]
         replies = await self._write.run(self._redis, [self._keys.ranking], arguments)
         return [
             reply

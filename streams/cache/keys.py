@@ -23,6 +23,7 @@ class CacheKeys:
         self.customers = self.customer("").encode()
         self.pattern = _GLOB.sub(r"\\\1", prefix) + ":*"
         self.customer_pattern = _GLOB.sub(r"\\\1", prefix) + ":customer:*"
+        self.segment_pattern = _GLOB.sub(r"\\\1", prefix) + ":segment:*"
         self._families = tuple(
             f"{prefix}:{family}:".encode()
             for family in ("customer", "segment", "totals", "forgotten", "repair")

@@ -2,7 +2,7 @@
 -- correct, also those published where the held one says it was, if anything of it is different.
 -- ARGV from 7: '1' to correct; number of kinds; for each kind (a combination of segments) its
 -- segments as JSON, the number of dimensions, and each dimension with its segment; then, as one
--- MessagePack array, for each customer: id, position, clv, kind, update.
+-- MessagePack array, for each customer: id, position, clv, kind, update, and the name of its note.
 
 local correcting = ARGV[7] == '1'
 local kinds, at = {}, 9
@@ -37,8 +37,8 @@ end
 
 local notes = call('EXISTS', prefix .. ':forgotten') == 1
 
-local function forgotten(id, position)
-  local noted = notes and call('GET', note_prefix .. redis.sha1hex(id))
+local function forgotten(note, position)
+  local noted = notes and call('GET', note_prefix .. note)
   return noted and tonumber(noted) >= tonumber(position)
 end
 
@@ -48,7 +48,7 @@ end
 
 local ranked = {}
 local customers = cmsgpack.unpack(ARGV[at])
-for i = 1, #customers, 5 do
+for i = 1, #customers, 6 do
   local id, position, clv, update = customers[i], customers[i + 1], customers[i + 2], customers[i + 4]
   local key = customer_prefix .. id
   local held = call('HMGET', key, 'position', 'clv', 'segments')
@@ -59,7 +59,7 @@ for i = 1, #customers, 5 do
     newer = tonumber(held_position) < tonumber(position)
       or correcting and held_position == position and differs(key, held, kind, clv, update)
   else
-    newer = not forgotten(id, position)
+    newer = not forgotten(customers[i + 5], position)
   end
   if newer then
     local value = cents(clv)

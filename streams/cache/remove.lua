@@ -1,7 +1,8 @@
 -- Takes customers out who were published before the removal.
--- ARGV[6]: MessagePack array of id and position of each, or empty.
--- A note of the id's digest stays for a while, and refuses scores from before the removal. It is
--- written after the deletion, which a full Redis allows.
+-- ARGV[6]: MessagePack array of id, position and name of the note of each, or empty.
+-- The note stays for a while, and refuses scores from before the removal. Its name is a keyed
+-- fingerprint, which tells nobody whose it is. It is written after the deletion, which a full Redis
+-- allows.
 
 local NOTE_MILLISECONDS = 7 * 24 * 3600 * 1000
 local note_prefix = prefix .. ':forgotten:'
@@ -9,7 +10,7 @@ local gone = {}
 
 if ARGV[6] ~= '' then
   local removals = cmsgpack.unpack(ARGV[6])
-  for i = 1, #removals, 2 do
+  for i = 1, #removals, 3 do
     local id, position = removals[i], removals[i + 1]
     local key = customer_prefix .. id
     local held = call('HMGET', key, 'position', 'clv', 'segments')
@@ -21,7 +22,7 @@ if ARGV[6] ~= '' then
         call('DEL', key)
         gone[#gone + 1] = id
       end
-      local note = note_prefix .. redis.sha1hex(id)
+      local note = note_prefix .. removals[i + 2]
       local noted = call('GET', note)
       if not noted or tonumber(noted) < tonumber(position) then
         call('SET', note, position, 'PX', NOTE_MILLISECONDS)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 import sys
+from typing import NoReturn
 
 import typer
 from aiokafka.errors import KafkaError
 from redis.exceptions import RedisError
+from typer.exceptions import TyperException
 
 from models.btyd import FitError
 from streams.addresses import shown_url, without_logins
@@ -18,11 +21,12 @@ from streams.claims import OutputsClaimed
 from streams.cli.accept_loss import accept_loss
 from streams.cli.backfill import backfill
 from streams.cli.claims import claims
-from streams.cli.console import CommandError, err
+from streams.cli.console import CommandError, fail, say
 from streams.cli.dead_letters import dead_letters
 from streams.cli.demo import demo
 from streams.cli.digest import digest
 from streams.cli.doctor import doctor
+from streams.cli.erase import erase
 from streams.cli.fit import fit
 from streams.cli.load import load
 from streams.cli.logs import configure_logging
@@ -42,6 +46,8 @@ from streams.files import InputFileError
 from streams.growing import GrowthRefused
 from streams.recording import RecordingUnusable, RecordTooLarge, ReplayFailed, TopicsSilent
 from streams.recording.kept import KeptUnusable
+from streams.settings import ErasureKeyMissing
+from streams.text import lines_of, traceback_lines, visible
 from streams.topics import TopicsUnusable
 
 app = typer.Typer(
@@ -65,6 +71,7 @@ for command in (
     segments,
     doctor,
     accept_loss,
+    erase,
     rebuild_cache,
     record,
     replay,
@@ -96,6 +103,7 @@ _SPEAKING = (
     TopicsSilent,
     ReplayFailed,
     GrowthRefused,
+    ErasureKeyMissing,
 )
 """Errors whose text says everything."""
 
@@ -105,9 +113,11 @@ def main() -> None:
     # What goes wrong is said once, here; the worker opens its own log.
     configure_logging(level=logging.CRITICAL)
     try:
-        app()
+        sys.exit(app(standalone_mode=False) or 0)
+    except TyperException as error:
+        _fail_by_usage(error)
     except _SPEAKING as error:
-        _fail(str(error))
+        _fail(*lines_of(error))
     except REFUSALS as error:
         _fail(f"the broker refuses it: {describe(error)}; docs/security.md lists the ACLs")
     except KafkaError as error:
@@ -127,14 +137,27 @@ def main() -> None:
     except OSError as error:
         _fail(str(error))
     except (KeyboardInterrupt, InterruptedBySignalError):
-        err.print("interrupted")
+        say("interrupted")
         sys.exit(INTERRUPTED)
+    except Exception as error:  # noqa: BLE001 - a fault of ours: its traceback, but as text
+        say(*traceback_lines(error))
+        sys.exit(1)
 
 
 def _shown(variable: str) -> str:
     return shown_url(os.environ.get(variable, "not set"))
 
 
-def _fail(message: str) -> None:
-    err.print(f"error: {without_logins(message)}", style="red", markup=False, soft_wrap=True)
+def _fail(*lines: str) -> NoReturn:
+    fail(*map(without_logins, lines))
     sys.exit(1)
+
+
+def _fail_by_usage(error: TyperException) -> NoReturn:
+    told = io.StringIO()
+    # Without a command it is the help, whose lines are ours; else it quotes what was given.
+    if type(error).__name__ != "NoArgsIsHelpError" and error.message:
+        error.message = visible(error.message)
+    error.show(file=told)  # type: ignore[attr-defined]
+    say(*told.getvalue().removesuffix("\n").split("\n"))
+    sys.exit(error.exit_code)

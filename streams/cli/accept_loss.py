@@ -18,7 +18,7 @@ from streams.basis.logs import Bounds, KafkaLogs, kafka_logs
 from streams.basis.record import Basis, encode_basis
 from streams.basis.versions import greatest_version
 from streams.cli.checks.group import members
-from streams.cli.configuration import load_settings, need_broker
+from streams.cli.configuration import load_settings, need_broker, need_erasure_key
 from streams.cli.console import CommandError, print_json, say
 from streams.cli.options import AsJson
 from streams.cli.running import run
@@ -52,6 +52,7 @@ def accept_loss(
         raise typer.BadParameter("--rebuild and --from-nothing exclude each other")
     state: State | None = "rebuild" if rebuild else "from-nothing" if from_nothing else None
     settings = load_settings()
+    need_erasure_key(settings)
     steps = run(found_losses(settings, need_broker(settings), state, yes=yes))
     if as_json:
         print_json({"accepted": yes and bool(steps), "losses": [_document(s) for s in steps]})
@@ -59,7 +60,7 @@ def accept_loss(
         say("nothing is lost")
     else:
         for step in steps:
-            say(f"{step.finding}\n  -> {step.resolved}")
+            say(str(step.finding), f"  -> {step.resolved}")
         say("accepted; start the workers" if yes else "nothing was changed; --yes does it")
     if steps and not yes:
         raise typer.Exit(1)

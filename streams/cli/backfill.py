@@ -9,8 +9,8 @@ from typing import Annotated
 
 import typer
 
-from models.contracts.backfill import BACKFILL
 from models.contracts.clock import Tick
+from models.contracts.intake import BACKFILL, IDENTITIES
 from streams.cli.configuration import load_settings, need_broker
 from streams.cli.console import CommandError, print_json, progress_bars, say
 from streams.cli.options import (
@@ -111,7 +111,6 @@ async def _backfill(settings: Settings, source: Source, ahead: int) -> int:
 
 
 def marked(source: Source) -> Iterator[OutgoingEvent]:
-    """The events of a source, marked as history."""
-    mark = (BACKFILL, source.name.encode())
+    """The events of a source, on the topic for history where it takes them."""
     for event in source.events():
-        yield event._replace(headers=[*event.headers, mark])
+        yield event if event.topic == IDENTITIES else event._replace(topic=BACKFILL)

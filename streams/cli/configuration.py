@@ -16,7 +16,7 @@ from pydantic_settings import SettingsError
 from streams.addresses import shown_url
 from streams.cli.console import CommandError
 from streams.connection import Broker
-from streams.settings import Settings
+from streams.settings import ErasureKeyMissing, Settings
 from streams.variables import forms, meant, not_json
 
 _WITH_SECRETS = frozenset({"broker", "redis", "kafka_security", "redis_security", "erasure_key"})
@@ -43,7 +43,7 @@ def load_settings(**given: Any) -> Settings:
     try:
         return Settings(**given)
     except ValidationError as error:
-        raise CommandError("the configuration is not valid:\n" + _problems(error)) from None
+        raise CommandError("the configuration is not valid:", *_problems(error)) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise CommandError(f"CLV_CONFIG is {path!r}: not TOML: {error}") from None
     except ZoneInfoNotFoundError as error:
@@ -56,8 +56,8 @@ def load_settings(**given: Any) -> Settings:
         raise CommandError(f"the configuration is not valid: {found}") from None
 
 
-def _problems(error: ValidationError) -> str:
-    return "\n".join(f"  {_problem(each)}" for each in error.errors(include_url=False))
+def _problems(error: ValidationError) -> list[str]:
+    return [f"  {_problem(each)}" for each in error.errors(include_url=False)]
 
 
 def _problem(problem: ErrorDetails) -> str:
@@ -99,6 +99,14 @@ def need_broker(settings: Settings) -> Broker:
                 f"CLV_BROKER is {shown_url(settings.broker)!r}: write host:port,host:port"
             )
     return Broker.of(settings)
+
+
+def need_erasure_key(settings: Settings) -> None:
+    """CommandError when no erasure key is configured."""
+    try:
+        _ = settings.erasure_secret
+    except ErasureKeyMissing as error:
+        raise CommandError(str(error)) from error
 
 
 def need_redis(settings: Settings) -> str:

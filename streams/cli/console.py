@@ -1,12 +1,16 @@
-"""What is printed: results on stdout, everything else on stderr."""
+"""What is printed: results on stdout, everything else on stderr, and all of it as text.
+
+Nothing in `streams` writes to the terminal but through this module and the log: `TextConsole` takes
+every string for a line of text, wherever it stands in what is printed.
+"""
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from pathlib import Path
+from typing import Any, TextIO
 
 from rich.console import Console
 from rich.progress import (
@@ -14,40 +18,107 @@ from rich.progress import (
     MofNCompleteColumn,
     Progress,
     SpinnerColumn,
+    Task,
+    TaskID,
     TextColumn,
     TimeElapsedColumn,
 )
+from rich.style import Style
+from rich.text import Text
+
+from streams.text import ErrorInLines, json_text, visible
+
+__all__ = [
+    "CommandError",
+    "Progress",
+    "TaskID",
+    "TextConsole",
+    "err",
+    "fail",
+    "on_terminal",
+    "out",
+    "print_json",
+    "progress_bars",
+    "results_to",
+    "say",
+    "warn",
+]
 
 WIDTH = 160
 
-err = Console(stderr=True, highlight=False)
+
+class TextConsole(Console):
+    """A console on which a string is one line of text, never markup, a link or a command.
+
+    Rich asks it for every string that it prints, those in the cells of a table too. What does not
+    print is shown escaped, and a line break as well: a text of several lines is printed line by
+    line.
+    """
+
+    def render_str(self, text: str, *, style: str | Style = "", **layout: Any) -> Text:
+        """Return the string as text; of the layout only how it is set counts."""
+        return Text(
+            visible(text),
+            style=style,
+            justify=layout.get("justify"),
+            overflow=layout.get("overflow"),
+        )
 
 
-class CommandError(Exception):
+class _Words(TextColumn):
+    """A column of a progress bar, which may name a file or a customer."""
+
+    def render(self, task: Task) -> Text:
+        return Text(visible(self.text_format.format(task=task)))
+
+
+err = TextConsole(stderr=True, highlight=False)
+
+
+class CommandError(ErrorInLines):
     """A command cannot do what was asked; the text says why and what to do."""
 
 
-def out() -> Console:
+def on_terminal() -> bool:
+    """Whether the results go to a terminal."""
+    return sys.stdout.isatty()
+
+
+def out() -> TextConsole:
     """The console of the results; wide where it is no terminal, so that tables stay whole."""
-    return Console(highlight=False, width=None if sys.stdout.isatty() else WIDTH)
+    return TextConsole(highlight=False, width=None if on_terminal() else WIDTH)
 
 
 def print_json(document: Any, *, compact: bool = False) -> None:
     """Write a document to stdout; compact: on one line."""
-    indent = None if compact else 2
-    text = json.dumps(document, ensure_ascii=False, indent=indent, default=str, allow_nan=False)
-    sys.stdout.write(text + "\n")
+    sys.stdout.write(json_text(document, indent=None if compact else 2) + "\n")
     sys.stdout.flush()
 
 
-def say(text: str) -> None:
+@contextmanager
+def results_to(path: Path | None) -> Iterator[TextIO]:
+    """The file that results are written to, or stdout, as they are; errors: OSError."""
+    if path is None:
+        yield sys.stdout
+    else:
+        with path.open("w", encoding="utf-8", newline="") as file:
+            yield file
+
+
+def say(*lines: str, style: str = "") -> None:
     """Tell the person at the terminal something that is not the result."""
-    err.print(text, markup=False, soft_wrap=True)
+    for line in lines:
+        err.print(line, style=style, soft_wrap=True)
 
 
-def warn(text: str) -> None:
+def warn(first: str, *more: str) -> None:
     """Tell the person at the terminal of something that may be wrong."""
-    err.print(f"warning: {text}", style="yellow", markup=False, soft_wrap=True)
+    say(f"warning: {first}", *more, style="yellow")
+
+
+def fail(first: str, *more: str) -> None:
+    """Tell the person at the terminal what cannot be done."""
+    say(f"error: {first}", *more, style="red")
 
 
 @contextmanager
@@ -55,10 +126,10 @@ def progress_bars() -> Iterator[Progress]:
     """Bars on stderr; where it is no terminal, nothing is drawn."""
     with Progress(
         SpinnerColumn(),
-        TextColumn("{task.description}"),
+        _Words("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
-        TextColumn("{task.fields[note]}"),
+        _Words("{task.fields[note]}"),
         TimeElapsedColumn(),
         console=err,
         disable=not err.is_terminal,

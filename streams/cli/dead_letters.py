@@ -69,7 +69,7 @@ def list_letters(
     if document["letters"]:
         console = out()
         for line in letter_lines(document["letters"], console.width):
-            console.print(line, markup=False, soft_wrap=True)
+            console.print(line, soft_wrap=True)
 
 
 @dead_letters.command()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
@@ -12,6 +11,7 @@ from rich.table import Table
 from streams.cli.console import out, say
 from streams.dead_letters import Outcome, Sent
 from streams.dead_letters.documents import printable
+from streams.text import json_text
 
 TOLD = 20
 """Letters that a retry names one by one; the others are counted."""
@@ -65,11 +65,10 @@ class Told:
             why = printable(each.why)
             console.print(
                 f"{each.letter.id}  {each.letter.reason}  {each.outcome.value}{to}: {why}",
-                markup=False,
                 soft_wrap=True,
             )
         if self.outcomes.total() > len(self.named):
-            console.print(f"… and {self.outcomes.total() - len(self.named)} more", markup=False)
+            console.print(f"… and {self.outcomes.total() - len(self.named)} more")
         say(self.line())
 
 
@@ -126,21 +125,21 @@ def print_letter(document: dict[str, Any], event: Any) -> None:
         "retried", "now",
     ):  # fmt: skip
         said = {True: "yes", False: "no"}.get(document[name], document[name])
-        console.print(f"{name:9} {printable(said)}", markup=False, soft_wrap=True)
+        console.print(f"{name:9} {printable(said)}", soft_wrap=True)
     for name in ("retried_from", "corrected", "refused_again_as"):
         if document[name]:
             told = ", ".join(map(printable, document[name]))
-            console.print(f"{name.replace('_', ' ')}: {told}", markup=False, soft_wrap=True)
+            console.print(f"{name.replace('_', ' ')}: {told}", soft_wrap=True)
     if document["cut_from"] is not None:
         left = document["cut"] or f"only the beginning is left of {document['cut_from']} bytes"
-        console.print(printable(left), markup=False)
-    console.print(f"key       {_content(document['key'])}", markup=False, soft_wrap=True)
+        console.print(printable(left))
+    console.print(f"key       {_content(document['key'])}", soft_wrap=True)
     for header in document["headers"]:
         text = f"header    {printable(header['name'])}: {_content(header['value'])}"
-        console.print(text, markup=False, soft_wrap=True)
-    console.print("value", markup=False)
+        console.print(text, soft_wrap=True)
+    console.print("value")
     if event is None:
-        console.print(_content(document["value"]), markup=False, soft_wrap=True)
+        console.print(_content(document["value"]), soft_wrap=True)
     else:
-        # JSON in ASCII has no characters that a terminal would obey.
-        console.print(json.dumps(event, indent=2), markup=False, soft_wrap=True)
+        for line in json_text(event, indent=2).split("\n"):
+            console.print(line, soft_wrap=True)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import os
 import secrets
+import shlex
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from enum import StrEnum
 from typing import Annotated
 
 import typer
+from pydantic import SecretStr
 
 from models.context import Context
 from models.contracts.parameters import Parameters
@@ -18,7 +20,7 @@ from models.economics import Economics
 from streams.addresses import shown_url
 from streams.batch import fit_states
 from streams.cli.configuration import load_settings
-from streams.cli.console import CommandError, err, out, print_json, say
+from streams.cli.console import CommandError, fail, out, print_json, say
 from streams.cli.demo_report import Report, report_tables
 from streams.cli.demo_run import run_through
 from streams.cli.logs import configure_logging
@@ -91,11 +93,11 @@ async def _demo(source: Source, parameters: Parameters, *, once: bool, as_json: 
         if as_json:
             print_json(report.document(), compact=True)
         else:
-            for renderable in report_tables(report):
-                out().print(renderable)
+            for table in report_tables(report):
+                out().print(table)
         problems = report.problems()
         for problem in problems:
-            err.print(f"error: {problem}", style="red", markup=False)
+            fail(problem)
         if once or problems:
             return 1 if problems else 0
         _say_where(settings, report)
@@ -134,6 +136,9 @@ async def _settings(economics: Economics) -> AsyncIterator[Settings]:
             }
         else:
             changes["redis_prefix"] = own
+        if configured.erasure_key is None:
+            # Nothing of a demo is gone on with: nobody needs the key again.
+            changes["erasure_key"] = SecretStr(secrets.token_hex(32))
         yield configured.model_copy(update=changes)
 
 
@@ -148,11 +153,12 @@ def _say_where(settings: Settings, report: Report) -> None:
     example = report.top[0]["customer_id"] if report.top else "ID"
     topics = settings.topics
     say(
-        f"\nThe service is running. Broker {shown_url(settings.broker or '')}, Redis {redis}.\n"
+        "",
+        f"The service is running. Broker {shown_url(settings.broker or '')}, Redis {redis}.",
         f"Topics in: {', '.join(topics.inputs)}; "
-        f"out: {topics.updates}, {topics.segment_changes}, {topics.dead_letters}.\n"
-        "In another terminal:\n"
-        f"  {command} show {example}\n"
-        f"  {command} top\n"
-        "Ctrl-C ends it, and what is in memory with it."
+        f"out: {topics.updates}, {topics.segment_changes}, {topics.dead_letters}.",
+        "In another terminal:",
+        f"  {command} show {shlex.quote(example)}",
+        f"  {command} top",
+        "Ctrl-C ends it, and what is in memory with it.",
     )

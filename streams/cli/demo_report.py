@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rich.console import RenderableType
 from rich.table import Table
 
 from models.contracts.parameters import Parameters
@@ -89,7 +88,7 @@ class Report:
         }
 
 
-def report_tables(report: Report) -> Iterator[RenderableType]:
+def report_tables(report: Report) -> Iterator[Table]:
     """The report for people."""
     note = f"Only the orders are real: {SIMULATED_NOTE}." if report.simulated else ""
     yield segments_table(report.totals, report.currency, note)

@@ -11,12 +11,11 @@ from typing import Any
 import faust
 import msgspec
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from rich.progress import Progress, TaskID
 
 from models.contracts.clock import Tick
 from models.contracts.parameters import Parameters
 from streams.addresses import shown_url
-from streams.cli.console import CommandError, progress_bars, say
+from streams.cli.console import CommandError, Progress, TaskID, progress_bars, say
 from streams.cli.demo_report import Report
 from streams.cli.progress import caught_up
 from streams.cli.show import all_totals, reading, top_customers

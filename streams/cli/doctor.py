@@ -8,7 +8,7 @@ from dataclasses import asdict, replace
 import typer
 
 from streams.addresses import without_logins
-from streams.cli.checks import Check, Status, installation, servers, state_directory
+from streams.cli.checks import Check, Status, erasure_key, installation, servers, state_directory
 from streams.cli.configuration import load_settings
 from streams.cli.console import CommandError, out, print_json
 from streams.cli.options import AsJson
@@ -26,11 +26,14 @@ def doctor(as_json: AsJson = False) -> None:
     try:
         settings = load_settings()
     except CommandError as error:
-        checks.append(Check("configuration", "fail", str(error), "correct it"))
+        checks.append(
+            Check("configuration", "fail", "; ".join(_stripped(error.lines)), "correct it")
+        )
     else:
         economics = settings.economics
         summary = f"valid; values in {economics.currency}, days in {economics.timezone}"
         checks += [Check("configuration", "ok", summary), *state_directory(settings)]
+        checks += erasure_key(settings)
         checks += run(servers(settings))
     checks = [_shown(check) for check in checks]
     if as_json:
@@ -45,10 +48,14 @@ def _shown(check: Check) -> Check:
     return replace(check, found=without_logins(check.found), advice=without_logins(check.advice))
 
 
+def _stripped(lines: Sequence[str]) -> list[str]:
+    return [line.strip() for line in lines]
+
+
 def _print(checks: Sequence[Check]) -> None:
     console = out()
     for check in checks:
         console.print(f"{check.status:>4}", style=STYLES[check.status], end="  ")
-        console.print(f"{check.name}: {check.found}", markup=False, soft_wrap=True)
+        console.print(f"{check.name}: {check.found}", soft_wrap=True)
         if check.advice:
-            console.print(f"      -> {check.advice}", markup=False, soft_wrap=True)
+            console.print(f"      -> {check.advice}", soft_wrap=True)

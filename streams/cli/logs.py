@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import logging
 import sys
+from typing import TextIO
 
 import structlog
 
 from streams.addresses import without_logins
 from streams.cli.repeats import BoundedHandler
+from streams.text import traceback_lines, visible
 
 _LIBRARIES = ("aiokafka", "faust", "mode", "kafka", "asyncio", "redis")
 
@@ -41,6 +43,24 @@ class _Chatter(logging.Filter):
         return not coming_and_going and "InitProducerIdRequest" not in message
 
 
+def _as_text(
+    _logger: object, _name: str, event: structlog.typing.EventDict
+) -> structlog.typing.EventDict:
+    """Have everything that a line quotes shown as text."""
+    for name, value in event.items():
+        if name == "stack":
+            event[name] = "\n".join(map(visible, str(value).split("\n")))
+        elif isinstance(value, str):
+            event[name] = visible(value)
+        elif name != "exc_info" and not (shown := repr(value)).isprintable():
+            event[name] = visible(shown)
+    return event
+
+
+def _traceback(stream: TextIO, exc_info: structlog.typing.ExcInfo) -> None:
+    stream.write("\n" + "\n".join(traceback_lines(exc_info[1])))
+
+
 def configure_logging(*, level: int = logging.INFO, verbose: bool = False) -> None:
     """Log to stderr: for people on a terminal, else one JSON object on each line.
 
@@ -55,12 +75,11 @@ def configure_logging(*, level: int = logging.INFO, verbose: bool = False) -> No
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.StackInfoRenderer(),
     ]
-    # Plain tracebacks: pretty ones print the values of variables, passwords among them.
+    # Plain tracebacks: pretty ones print the values of variables, passwords among them. JSON
+    # escapes what does not print by itself.
     renderer: list[structlog.typing.Processor]
     if sys.stderr.isatty():
-        renderer = [
-            structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
-        ]
+        renderer = [_as_text, structlog.dev.ConsoleRenderer(exception_formatter=_traceback)]
     else:
         renderer = [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
     structlog.configure(

@@ -9,7 +9,7 @@ from redis.exceptions import RedisError
 
 from streams.addresses import shown_url
 from streams.cache import ScoreCache, UpdatesUnavailable
-from streams.cli.configuration import load_settings, need_broker, need_redis
+from streams.cli.configuration import load_settings, need_broker, need_erasure_key, need_redis
 from streams.cli.console import CommandError, out, print_json, say
 from streams.cli.options import AsJson
 from streams.cli.running import run
@@ -53,11 +53,12 @@ def grow_partitions(
     """
     settings = load_settings()
     need_broker(settings)
+    need_erasure_key(settings)
     document = run(_dry(settings, number) if dry_run else _grow(settings, number))
     if as_json:
         print_json(document)
     elif not dry_run:
-        out().print(_summary(document), markup=False)
+        out().print(_summary(document))
 
 
 async def _dry(settings: Settings, number: int) -> dict[str, Any]:

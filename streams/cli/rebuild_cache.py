@@ -18,7 +18,7 @@ from streams.cache import (
     check_server,
     rebuild,
 )
-from streams.cli.configuration import load_settings, need_broker, need_redis
+from streams.cli.configuration import load_settings, need_broker, need_erasure_key, need_redis
 from streams.cli.console import CommandError, print_json, progress_bars, say
 from streams.cli.options import AsJson
 from streams.cli.running import run
@@ -41,6 +41,7 @@ def rebuild_cache(
     Who is no longer published is removed; ranking, segments and totals are counted anew.
     """
     settings = load_settings()
+    need_erasure_key(settings)
     done = run(_rebuild(settings, clear=clear))
     if as_json:
         print_json(done)

@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo
 
 import typer
 
+from models.contracts import TYPES_OF_TOPIC
 from models.economics import Economics
 from streams.cli.configuration import need_broker
 from streams.cli.console import CommandError
@@ -19,7 +20,7 @@ from streams.recording import BEGINNING, END, Bound, OfCustomers, RecordedTopic
 from streams.settings import Settings, Topics
 from streams.topics import partition_counts
 
-INPUTS = ("orders", "support", "customers")
+INPUTS = tuple(TYPES_OF_TOPIC)
 ROLES = ("models", *INPUTS, "clock")
 """Topics that make the result, in the order in which records of the same time are replayed: what
 values them comes first, and the passing of time last."""

@@ -6,13 +6,13 @@ import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic import ValidationError
 from rich.table import Table
 
 from models.contracts.parameters import Parameters
 from streams.cli.configuration import load_settings
 from streams.cli.console import CommandError, out, warn
 from streams.cli.replay_source import Asked, repeatable, shown, warn_of_source
+from streams.cli.score import read_parameters
 from streams.recording import FromFile, FromOrders
 from streams.recording.compare import Comparison, Difference, Valued, compared
 from streams.recording.kept import read_kept
@@ -37,22 +37,9 @@ def configured(first: Path, second: Path) -> tuple[Variant, Variant]:
 def with_parameters(settings: Settings, path: Path) -> tuple[Variant, Variant]:
     """The recorded parameters, and those of a file; CommandError."""
     try:
-        parameters = Parameters.model_validate_json(path.read_bytes())
-    except OSError as error:
-        raise CommandError(f"--against-parameters {path}: {error}") from error
-    except ValidationError as error:
-        problem = error.errors(include_url=False)[0]
-        where = ".".join(map(str, problem["loc"]))
-        raise CommandError(
-            f"--against-parameters {path}: {where}: {problem['msg']}; name a file that "
-            "`clv fit --output` wrote"
-        ) from error
-    currency = settings.economics.currency
-    if parameters.currency != currency:
-        raise CommandError(
-            f"--against-parameters {path}: they are in {parameters.currency}, and the shop's "
-            f"currency is {currency}; fit them in that, or set CLV_ECONOMICS__CURRENCY"
-        )
+        parameters = read_parameters(path, settings.economics.currency)
+    except (OSError, CommandError) as error:
+        raise CommandError(f"--against-parameters {error}") from error
     return (
         Variant("as recorded", settings),
         Variant(f"parameters {parameters.version}", settings, parameters),
@@ -130,7 +117,8 @@ def _configured(path: Path) -> Variant:
     try:
         return Variant(path.name, load_settings(**given))
     except CommandError as error:
-        raise CommandError(f"--compare {path}: {error}") from error
+        first, *more = error.lines
+        raise CommandError(f"--compare {path}: {first}", *more) from error
 
 
 def print_comparison(comparison: Comparison, number: int) -> None:
@@ -149,34 +137,37 @@ def print_comparison(comparison: Comparison, number: int) -> None:
         table.add_row(f"refused, {reason}", *(f"{count:,}" for count in refused))
     console.print(table)
     if not comparison.differs:
-        console.print("\nNothing differs: values, segments and their changes are the same.")
+        console.print()
+        console.print("Nothing differs: values, segments and their changes are the same.")
         return
     if not comparison.differences and comparison.told_differs:
+        console.print()
         console.print(
-            "\nAll values and segments are the same at the end, but not the changes of segment on "
+            "All values and segments are the same at the end, but not the changes of segment on "
             "the way there."
         )
+    console.print()
     console.print(
-        f"\n{len(comparison.differences):,} customers differ, by {comparison.by:+,.2f} {currency} "
+        f"{len(comparison.differences):,} customers differ, by {comparison.by:+,.2f} {currency} "
         f"in all ({comparison.moved:,.2f} whichever way)",
-        markup=False,
     )
     for name, (customers, by) in comparison.components().items():
         adds = "" if by is None else f", {by:+,.2f} {currency}"
-        console.print(f"{name}: {customers:,} customers{adds}", markup=False)
+        console.print(f"{name}: {customers:,} customers{adds}")
     for dimension, a, b, customers, by in comparison.transitions():
         console.print(
             f"{dimension}: {a or 'none'} -> {b or 'none'}  {customers:,} customers, "
             f"{by:+,.2f} {currency}",
-            markup=False,
         )
     for each in comparison.differences[:number]:
-        console.print(_customer(each, currency), markup=False, soft_wrap=True)
+        console.print()
+        for line in _customer(each, currency):
+            console.print(line, soft_wrap=True)
 
 
-def _customer(difference: Difference, currency: str) -> str:
+def _customer(difference: Difference, currency: str) -> list[str]:
     first, second = _money(difference.first), _money(difference.second)
-    lines = [f"\n{difference.customer}: {first} -> {second} {currency}, {difference.by:+,.2f}"]
+    lines = [f"{difference.customer}: {first} -> {second} {currency}, {difference.by:+,.2f}"]
     lines += [
         f"    {name}: {_number(a)} -> {_number(b)}"
         for name, (a, b) in difference.components.items()
@@ -186,7 +177,7 @@ def _customer(difference: Difference, currency: str) -> str:
             f"    {moved.dimension}: {moved.first or 'none'} -> {moved.second or 'none'}, because "
             f"{_evidence(moved.because_first)} -> {_evidence(moved.because_second)}"
         )
-    return "\n".join(lines)
+    return lines
 
 
 def _evidence(values: object) -> str:

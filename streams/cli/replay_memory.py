@@ -6,7 +6,6 @@ import asyncio
 import json
 import sys
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from select import select
 from threading import Event
@@ -15,6 +14,7 @@ from typing import Any
 from models.contracts.dead_letters import DeadLetter
 from streams.cli.console import out, print_json, say, warn
 from streams.cli.digest import print_result, warn_of
+from streams.cli.record import shown_time
 from streams.cli.replay_source import Asked, opened, shown
 from streams.recording import Pace, Recorded, Results, Source
 from streams.recording.compare import Valued
@@ -115,7 +115,7 @@ def _place(roles: Sequence[str], record: Recorded) -> dict[str, Any]:
         "topic": roles[record.topic],
         "partition": record.partition,
         "offset": record.offset,
-        "time": datetime.fromtimestamp(record.timestamp / 1000, UTC).isoformat(),
+        "time": shown_time(record.timestamp),
         "key": None if record.key is None else record.key.decode("utf-8", "backslashreplace"),
     }
 
@@ -125,11 +125,11 @@ def _print_step(roles: Sequence[str], record: Recorded, lines: Sequence[dict[str
     value = (record.value or b"").decode("utf-8", "backslashreplace")
     console = out()
     where = f"{place['topic']}[{place['partition']}]@{place['offset']}"
-    console.print(f"{place['time']}  {where}  {value}", markup=False, soft_wrap=True)
+    console.print(f"{place['time']}  {where}  {value}", soft_wrap=True)
     for line in lines:
-        console.print("    " + _words(line), markup=False, soft_wrap=True)
+        console.print("    " + _words(line), soft_wrap=True)
     if not lines:
-        console.print("    nothing", markup=False)
+        console.print("    nothing")
 
 
 def _document(came: Came) -> dict[str, Any]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 from collections.abc import Mapping, Sequence
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from pydantic import ValidationError
+from pydantic import SecretStr, ValidationError
 
 from streams.addresses import shown_url
-from streams.cli.configuration import need_broker, need_redis
+from streams.cli.configuration import need_broker, need_erasure_key, need_redis
 from streams.cli.console import CommandError, print_json
 from streams.cli.digest import print_result, published_result, warn_of
 from streams.cli.record_options import INPUTS
@@ -21,7 +22,7 @@ from streams.clients import started
 from streams.recording import Pace, RecordedTopic, Source
 from streams.recording.publish import Published
 from streams.recording.target import TargetUnusable, check_empty, prepare_target
-from streams.settings import Settings, Topics
+from streams.settings import ERASURE_KEY_BYTES, Settings, Topics
 from streams.topics import changelog_topic, partition_counts
 from streams.worker import running_app
 
@@ -42,6 +43,12 @@ async def replay_into_sandbox(
     broker, redis = need_broker(settings), need_redis(settings)
     async with opened(settings, asked) as source:
         sandbox = sandbox_settings(settings, source, group, partitions)
+        if sandbox.erasure_key is None:
+            if resume:
+                # What a former run remembers of erased customers is under the key that it had.
+                need_erasure_key(sandbox)
+            key = SecretStr(secrets.token_hex(ERASURE_KEY_BYTES))
+            sandbox = sandbox.model_copy(update={"erasure_key": key})
         published = await _work(sandbox, source, asked.name, pace, redis, resume=resume)
     result = await published_result(sandbox)
     if as_json:

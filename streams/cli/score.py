@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import csv
-import json
-import sys
-from collections.abc import Iterable, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
@@ -22,8 +19,9 @@ from models.contracts.parameters import Parameters
 from models.outputs import Update
 from models.segments import DEFAULT_DIMENSIONS
 from streams.batch import BatchResult, fit_states, fold_events, score_states
+from streams.bounded import TooLarge, read_whole
 from streams.cli.configuration import load_settings
-from streams.cli.console import CommandError, progress_bars, say, warn
+from streams.cli.console import CommandError, on_terminal, progress_bars, results_to, say, warn
 from streams.cli.options import (
     Columns,
     CurrencyName,
@@ -34,6 +32,13 @@ from streams.cli.options import (
     Timezone,
 )
 from streams.cli.sources import SIMULATED_NOTE, Source, open_source, parse_moment
+from streams.text import json_text, visible
+
+FORMULAS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
+"""With what a cell begins that a spreadsheet may take for a formula, the wide forms too."""
+
+MOST_PARAMETERS = 1024 * 1024
+"""Bytes of a file of fitted parameters, which takes some hundred."""
 
 
 class ModelName(StrEnum):
@@ -79,6 +84,13 @@ def score(
     output: Annotated[
         Path | None, typer.Option(help="Write to this file instead of stdout.")
     ] = None,
+    spreadsheet_safe: Annotated[
+        bool,
+        typer.Option(
+            "--spreadsheet-safe",
+            help="CSV: put an apostrophe before texts that a spreadsheet takes for a formula.",
+        ),
+    ] = False,
 ) -> None:
     """Value every customer of a file or a data set, with no broker.
 
@@ -86,6 +98,8 @@ def score(
     """
     if parameters is not None and model is ModelName.simple_average:
         raise typer.BadParameter("simple-average has no parameters; leave one of the two out")
+    if spreadsheet_safe and format_ is not Format.csv:
+        raise typer.BadParameter("--spreadsheet-safe is for --format csv; JSON has no formulas")
     opened = open_source(
         source,
         load_settings().economics,
@@ -111,14 +125,14 @@ def score(
     )
     if opened.simulated:
         say(SIMULATED_NOTE)
-    to = (
-        nullcontext(sys.stdout)
-        if output is None
-        else output.open("w", encoding="utf-8", newline="")
-    )
-    with to as file:
-        write = write_csv if format_ is Format.csv else write_json
-        write(file, updates)
+    with results_to(output) as file:
+        if format_ is Format.csv:
+            # What goes to a file or another program is exact.
+            shown = visible if output is None and on_terminal() else _same
+            safe = no_formula if spreadsheet_safe else _same
+            write_csv(file, updates, lambda text: shown(safe(text)))
+        else:
+            write_json(file, updates)
 
 
 def _as_of(source: Source, text: str | None) -> datetime:
@@ -146,7 +160,9 @@ def _fit(
 def read_parameters(path: Path, currency: str) -> Parameters:
     """Parameters from a file; CommandError when they are not, or are for another currency."""
     try:
-        found = Parameters.model_validate_json(path.read_bytes())
+        found = Parameters.model_validate_json(read_whole(path, MOST_PARAMETERS))
+    except TooLarge as error:
+        raise CommandError(f"{path}: these are no parameters: {error}") from error
     except ValidationError as error:
         problem = error.errors(include_url=False)[0]
         where = ".".join(map(str, problem["loc"])) or "the file"
@@ -173,25 +189,23 @@ def fold_with_progress(source: Source, context: Context, as_of: datetime) -> Bat
             source.events(), context, as_of, lambda number: bars.advance(task, number)
         )
         bars.update(task, total=result.events, completed=result.events)
-    refused = "\n".join(
+    refused = [
         f"  {number} {reason}, such as: {result.refusals[reason]}"
         for reason, number in result.dead_letters.most_common()
-    )
+    ]
     if not result.states:
         if result.left_out:
             raise CommandError(
                 f"{source.name}: all {result.left_out} events are later than {as_of.isoformat()}"
             )
-        what = (
-            f"none of {result.events} events was accepted:\n{refused}" if refused else "no events"
-        )
-        raise CommandError(f"{source.name}: {what}")
+        what = f"none of {result.events} events was accepted:" if refused else "no events"
+        raise CommandError(f"{source.name}: {what}", *refused)
     if result.left_out:
         say(f"{result.left_out} events later than {as_of.isoformat()} are left out")
     if result.duplicates:
         say(f"{result.duplicates} events say what was said before, and count once")
     if refused:
-        warn(f"{result.dead_letters.total()} of {result.events} events were refused:\n{refused}")
+        warn(f"{result.dead_letters.total()} of {result.events} events were refused:", *refused)
     return result
 
 
@@ -225,20 +239,34 @@ def _sorted_rows(updates: Sequence[Update]) -> Iterable[dict[str, Any]]:
     return (row_of(update) for update in sorted(updates, key=lambda update: update.customer_id))
 
 
-def write_csv(file: TextIO, updates: Sequence[Update]) -> None:
-    """Write RFC 4180 CSV; floats so that they read back as they are, nothing for None."""
+def _same(text: str) -> str:
+    return text
+
+
+def no_formula(text: str) -> str:
+    """A text that a spreadsheet takes for one: an apostrophe before what begins as a formula."""
+    return f"'{text}" if text.startswith(FORMULAS) else text
+
+
+def write_csv(file: TextIO, updates: Sequence[Update], text: Callable[[str], str] = _same) -> None:
+    """Write RFC 4180 CSV; floats so that they read back as they are, nothing for None.
+
+    text: how texts are written; numbers stay numbers.
+    """
     writer: csv.DictWriter[str] | None = None
     for row in _sorted_rows(updates):
         if writer is None:
             writer = csv.DictWriter(file, row.keys(), lineterminator="\r\n")
             writer.writeheader()
-        writer.writerow(row)
+        writer.writerow(
+            {name: text(cell) if isinstance(cell, str) else cell for name, cell in row.items()}
+        )
 
 
 def write_json(file: TextIO, updates: Sequence[Update]) -> None:
     """Write one array of objects, one on each line."""
     separator = "[\n"
     for row in _sorted_rows(updates):
-        file.write(separator + json.dumps(row, ensure_ascii=False, allow_nan=False))
+        file.write(separator + json_text(row))
         separator = ",\n"
     file.write("\n]\n")

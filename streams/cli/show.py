@@ -83,14 +83,18 @@ async def _segments(settings: Settings) -> Totals:
 
 @asynccontextmanager
 async def reading(settings: Settings) -> AsyncIterator[ScoreCache]:
-    """The cache of the configured Redis, as the configured service's."""
+    """The cache of the configured Redis, as the configured service's.
+
+    Whoever writes to it calls `need_erasure_key` first.
+    """
     url = need_redis(settings)
+    secret = b"" if settings.erasure_key is None else settings.erasure_secret
     try:
         redis = connect(url, settings.redis_security)
     except ValueError as error:
         raise CommandError(f"CLV_REDIS is {shown_url(url)!r}: {error}") from error
     try:
-        yield ScoreCache(redis, settings.redis_prefix, settings.app_id)
+        yield ScoreCache(redis, settings.redis_prefix, settings.app_id, secret)
     finally:
         await redis.aclose()
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from contextlib import AsyncExitStack
 from typing import Annotated
 
@@ -13,11 +12,12 @@ from aiokafka.errors import (
     GroupAuthorizationFailedError,
     TopicAuthorizationFailedError,
 )
+from pydantic import SecretStr
 
 from streams.cache import RedisUnusable
 from streams.claims import OutputsClaimed
-from streams.cli.configuration import load_settings, need_broker, need_redis
-from streams.cli.console import CommandError
+from streams.cli.configuration import load_settings, need_broker, need_erasure_key, need_redis
+from streams.cli.console import CommandError, out
 from streams.cli.logs import configure_logging
 from streams.cli.options import Verbose
 from streams.cli.running import run
@@ -42,7 +42,8 @@ def worker(
     embedded: Annotated[
         bool,
         typer.Option(
-            "--embedded", help="Start a broker and a Redis in memory, and print their addresses."
+            "--embedded",
+            help="Start a broker and a Redis in memory, and print their addresses and a key.",
         ),
     ] = False,
     verbose: Verbose = False,
@@ -53,6 +54,7 @@ def worker(
     if not embedded:
         need_broker(settings)
         need_redis(settings)
+        need_erasure_key(settings)
     run(_work(settings, embedded, verbose))
 
 
@@ -65,11 +67,17 @@ async def _work(settings: Settings, embedded: bool, verbose: bool) -> None:
             settings = settings.model_copy(
                 update={"kafka_security": OPEN, "redis_security": RedisSecurity()}
             )
-            sys.stdout.write(
-                f"CLV_BROKER={broker}\nCLV_REDIS={servers.redis.address}\n"
-                f"CLV_REDIS_SECURITY__PASSWORD_FILE={servers.redis.password_file}\n"
-            )
-            sys.stdout.flush()
+            lines = [
+                f"CLV_BROKER={broker}",
+                f"CLV_REDIS={servers.redis.address}",
+                f"CLV_REDIS_SECURITY__PASSWORD_FILE={servers.redis.password_file}",
+            ]
+            if settings.erasure_key is None:
+                key = servers.broker.erasure_key
+                settings = settings.model_copy(update={"erasure_key": SecretStr(key)})
+                lines.append(f"CLV_ERASURE_KEY={key}")
+            for line in lines:
+                out().print(line, soft_wrap=True)
         else:
             broker, redis = need_broker(settings), need_redis(settings)
         try:

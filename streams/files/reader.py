@@ -8,11 +8,11 @@ from typing import Any, Literal
 from zlib import crc32
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from models.contracts import TOPIC_OF_TYPE
 from models.documents import CONTENT_TYPE
 from streams.files import columns as column_names
 from streams.files.errors import InputFileError
 from streams.files.outgoing import (
-    TOPIC_OF_TYPE,
     OutgoingEvent,
     cloud_event,
     encode_json,
@@ -199,7 +199,7 @@ class _Reader:
         if not isinstance(data, dict):
             data = {}
         event_type = str(values.get("type"))
-        topic = TOPIC_OF_TYPE.get(event_type.partition(".")[0])
+        topic = TOPIC_OF_TYPE.get(event_type)
         customer_id = data.get("customer_id") or values.get("partitionkey")
         time = values.get("time") or next(
             (value for name, value in data.items() if name.endswith("_at")), None
@@ -211,10 +211,7 @@ class _Reader:
             except ValueError as error:
                 problems.append(f"time is {time!r}: {error}")
             if topic is None:
-                problems.append(
-                    f"type is {event_type!r}: it must begin with "
-                    f"{', '.join(f'{name}.' for name in TOPIC_OF_TYPE)}"
-                )
+                problems.append(f"type is {event_type!r}; allowed: {', '.join(TOPIC_OF_TYPE)}")
             if not isinstance(customer_id, str):
                 problems.append(
                     "the event names no customer: add data.customer_id or, where the type has "

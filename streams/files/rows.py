@@ -5,13 +5,14 @@ import gzip
 import importlib
 import zlib
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from decimal import Decimal
-from io import BufferedIOBase
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
 
+from streams.bounded import TooLarge, lines, most_unpacked, opened
 from streams.files.errors import InputFileError
 
 SAMPLE_BYTES = 65_536
@@ -19,6 +20,15 @@ SAMPLE_BYTES = 65_536
 
 LARGEST_GZIP = 2**32 // 20
 """A gzip file knows its content's size modulo 4 GiB; text of orders shrinks at most 20 times."""
+
+LONGEST_ROW = 4 * 1024 * 1024
+"""Bytes of a line, and of a row of CSV that has several: an event has 1 MiB at most."""
+
+BATCH_BYTES = 64 * 1024 * 1024
+"""Bytes of rows of a Parquet file that are unpacked at a time."""
+
+LARGEST_ROW_GROUP = 1024**3
+"""Bytes of a row group of Parquet, unpacked, as it says of itself."""
 
 BATCH_ROWS = 10_000
 """Rows of a Parquet file in memory at a time: some megabytes."""
@@ -54,10 +64,18 @@ def file_format(path: Path) -> str:
 def read_rows(path: Path) -> Iterator[Row]:
     """Yield the rows; raises InputFileError when the file cannot be read on."""
     read = {"csv": _csv, "jsonl": _jsonl, "parquet": _parquet}[file_format(path)]
-    try:
+    with _named(path):
         yield from read(path)
+
+
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    try:
+        yield
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise InputFileError(path, None, f"damaged gzip file: {error}") from error
+    except TooLarge as error:
+        raise InputFileError(path, None, f"too large: {error}") from error
 
 
 def count_rows(path: str | Path) -> int | None:
@@ -68,15 +86,16 @@ def count_rows(path: str | Path) -> int | None:
     path = Path(path)
     kind = file_format(path)
     if kind == "parquet":
-        return int(_pyarrow_parquet(path).ParquetFile(path).metadata.num_rows)
+        with _parquet_file(path) as file:
+            return int(file.metadata.num_rows)
     size = path.stat().st_size
     if _is_gzip(path):
         if size > LARGEST_GZIP:
             return None
         with path.open("rb") as compressed:
-            compressed.seek(-4, 2)
+            compressed.seek(-min(4, size), 2)
             size = int.from_bytes(compressed.read(4), "little")
-    with _open(path) as file:
+    with _named(path), opened(path, packed=_is_gzip(path)) as file:
         sample = file.read(SAMPLE_BYTES)
     lines = sample.count(b"\n")
     if len(sample) < SAMPLE_BYTES:
@@ -87,71 +106,156 @@ def count_rows(path: str | Path) -> int | None:
 
 
 def _csv(path: Path) -> Iterator[Row]:
-    with _open(path) as file:
-        lines = _decoded(path, file)
-        header_line = next(lines, "")
-        delimiter = max(",;\t", key=header_line.count)
+    text = _Text(path)
+    lines_of_text = iter(text)
+    header_line = next(lines_of_text, "")
+    delimiter = max(",;\t", key=header_line.count)
+    try:
         header = next(csv.reader([header_line], delimiter=delimiter), [])
-        if not header:
-            raise InputFileError(path, None, "the file is empty; its first line must name columns")
-        cells = csv.reader(lines, delimiter=delimiter)
-        while True:
-            try:
-                row = next(cells, None)
-            except csv.Error as error:
-                raise InputFileError(path, cells.line_num + 1, f"not CSV: {error}") from error
-            if row is None:
-                return
-            # The header was read apart, so line numbers are one short.
-            line = cells.line_num + 1
-            if len(row) == len(header):
-                yield Row(line, dict(zip(header, row, strict=True)))
-            elif row:
-                problem = f"{len(row)} cells, but the header has {len(header)}; quote the cells"
-                yield Row(line, {}, delimiter.join(row).encode(), problem)
-
-
-def _decoded(path: Path, file: BufferedIOBase) -> Iterator[str]:
-    encoding = "utf-8-sig"
-    for number, line in enumerate(file, start=1):
+    except csv.Error as error:
+        raise InputFileError(path, 1, f"not CSV: {error}") from error
+    if not header:
+        raise InputFileError(path, None, "the file is empty; its first line must name columns")
+    cells = csv.reader(lines_of_text, delimiter=delimiter)
+    while True:
+        text.row_begins()
         try:
-            yield line.decode(encoding)
-        except UnicodeDecodeError as error:
-            raise InputFileError(path, number, f"not UTF-8 ({error}); convert the file") from error
-        encoding = "utf-8"
+            row = next(cells, None)
+        except csv.Error as error:
+            raise InputFileError(path, cells.line_num + 1, f"not CSV: {error}") from error
+        if row is None:
+            return
+        # The header was read apart, so line numbers are one short.
+        line = cells.line_num + 1
+        if len(row) == len(header):
+            yield Row(line, dict(zip(header, row, strict=True)))
+        elif row:
+            problem = f"{len(row)} cells, but the header has {len(header)}; quote the cells"
+            yield Row(line, {}, delimiter.join(row).encode(), problem)
+
+
+class _Text:
+    """The lines of a CSV file; those of one row are bounded together."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._room = LONGEST_ROW
+
+    def row_begins(self) -> None:
+        """What follows is another row."""
+        self._room = LONGEST_ROW
+
+    def __iter__(self) -> Iterator[str]:
+        encoding = "utf-8-sig"
+        for number, line in enumerate(_lines(self._path), start=1):
+            self._room -= len(line)
+            if self._room < 0:
+                raise InputFileError(
+                    self._path,
+                    number,
+                    f"its row has more than {LONGEST_ROW:,} bytes, which are the most; is a "
+                    "quotation mark left open?",
+                )
+            try:
+                yield line.decode(encoding)
+            except UnicodeDecodeError as error:
+                raise InputFileError(
+                    self._path, number, f"not UTF-8 ({error}); convert the file"
+                ) from error
+            encoding = "utf-8"
 
 
 def _jsonl(path: Path) -> Iterator[Row]:
     # Decimal keeps amounts as they are written.
     decode = msgspec.json.Decoder(float_hook=Decimal).decode
-    with _open(path) as file:
-        for number, line in enumerate(file, start=1):
-            raw = line.removeprefix(b"\xef\xbb\xbf").strip()
-            if not raw:
-                continue
-            try:
-                values = decode(raw)
-            except (msgspec.DecodeError, UnicodeDecodeError) as error:
-                yield Row(number, {}, raw, f"not JSON: {error}")
-                continue
-            if isinstance(values, dict):
-                yield Row(number, values, raw)
-            else:
-                yield Row(number, {}, raw, "not a JSON object; write one {...} on each line")
+    for number, line in enumerate(_lines(path), start=1):
+        raw = line.removeprefix(b"\xef\xbb\xbf").strip()
+        if not raw:
+            continue
+        try:
+            values = decode(raw)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            yield Row(number, {}, raw, f"not JSON: {error}")
+            continue
+        if isinstance(values, dict):
+            yield Row(number, values, raw)
+        else:
+            yield Row(number, {}, raw, "not a JSON object; write one {...} on each line")
 
 
 def _parquet(path: Path) -> Iterator[Row]:
-    parquet = _pyarrow_parquet(path)
     number = 0
+    with _parquet_file(path) as file:
+        # Lists and structures are no cells of an order, and say for themselves how long they are.
+        flat = [field.name for field in file.schema_arrow if not _types().is_nested(field.type)]
+        for batch in file.iter_batches(batch_size=BATCH_ROWS, columns=flat):
+            rows = _rows_at_once(path, batch)
+            for first in range(0, batch.num_rows, rows):
+                for values in _microseconds(batch.slice(first, rows)).to_pylist():
+                    number += 1
+                    yield Row(number, values)
+
+
+def _rows_at_once(path: Path, batch: Any) -> int:
+    """How many rows of a batch are unpacked at a time: a text may stand there once for all."""
+    compute = importlib.import_module("pyarrow.compute")
+    longest = 1
+    for column in batch.columns:
+        if _types().is_dictionary(column.type):
+            longest += compute.max(compute.binary_length(column.dictionary)).as_py() or 0
+    if longest > LONGEST_ROW:
+        raise InputFileError(
+            path, None, f"a row has {longest:,} bytes, and {LONGEST_ROW:,} are the most"
+        )
+    return max(1, min(BATCH_ROWS, BATCH_BYTES // longest))
+
+
+@contextmanager
+def _parquet_file(path: Path) -> Iterator[Any]:
+    """An open file that says no more of itself than it can hold; its texts are dictionaries."""
+    parquet = _pyarrow_parquet(path)
     try:
-        file = parquet.ParquetFile(path, coerce_int96_timestamp_unit="us")
-        batches = file.iter_batches(batch_size=BATCH_ROWS)
-        for batch in batches:
-            for values in _microseconds(batch).to_pylist():
-                number += 1
-                yield Row(number, values)
-    except (ValueError, OSError) as error:
+        schema = parquet.read_schema(path)
+        texts = [
+            field.name
+            for field in schema
+            if any(
+                is_kind(field.type)
+                for is_kind in (
+                    _types().is_string,
+                    _types().is_binary,
+                    _types().is_large_string,
+                    _types().is_large_binary,
+                )
+            )
+        ]
+        file = parquet.ParquetFile(path, coerce_int96_timestamp_unit="us", read_dictionary=texts)
+        _check_sizes(path, file.metadata)
+        yield file
+    except InputFileError:
+        raise
+    except (ValueError, OSError, OverflowError, MemoryError) as error:
         raise InputFileError(path, None, f"not a readable Parquet file: {error}") from error
+
+
+def _check_sizes(path: Path, metadata: Any) -> None:
+    rows, most = metadata.num_rows, most_unpacked(path.stat().st_size)
+    if not 0 <= rows <= most:
+        raise InputFileError(path, None, f"says {rows} rows; one of its size has at most {most}")
+    for number in range(metadata.num_row_groups):
+        group = metadata.row_group(number)
+        sizes = [group.column(n).total_uncompressed_size for n in range(group.num_columns)]
+        if min(sizes, default=0) < 0 or sum(sizes) > LARGEST_ROW_GROUP:
+            raise InputFileError(
+                path,
+                None,
+                f"row group {number} says {sum(sizes):,} bytes, and {LARGEST_ROW_GROUP:,} are the "
+                "most; write smaller ones",
+            )
+
+
+def _types() -> Any:
+    return importlib.import_module("pyarrow").types
 
 
 def _microseconds(batch: Any) -> Any:
@@ -176,8 +280,8 @@ def _pyarrow_parquet(path: Path) -> Any:
         ) from error
 
 
-def _open(path: Path) -> BufferedIOBase:
-    return gzip.open(path, "rb") if _is_gzip(path) else path.open("rb")
+def _lines(path: Path) -> Iterator[bytes]:
+    return lines(path, LONGEST_ROW, packed=_is_gzip(path))
 
 
 def _is_gzip(path: Path) -> bool:

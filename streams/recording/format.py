@@ -37,8 +37,30 @@ _ARRAY: Final = struct.Struct(">BI")
 FRAME_BYTES: Final = _FRAME.size + _CHECK.size
 """Bytes before what is stored."""
 
-LARGEST_FRAME: Final = 256 * 1024 * 1024
-"""Bytes of a frame's content: more than any record that a broker takes."""
+FRAME_CONTENT: Final = 1024 * 1024
+"""Bytes of records after which a frame is written: all but the last are fewer."""
+
+LARGEST_RECORD: Final = 64 * 1024 * 1024
+"""Bytes of a record: more than a broker takes, unless it was told to."""
+
+LARGEST_FRAME: Final = FRAME_CONTENT + LARGEST_RECORD + 1024
+"""Bytes of a frame's content."""
+
+LARGEST_HEAD: Final = 4 * 1024 * 1024
+"""Bytes of the head, and of the end: MOST_PARTITIONS of each of our topics take 1.5 MB."""
+
+MOST_TOPICS: Final = 64
+MOST_PARTITIONS: Final = 10_000
+"""Partitions of a topic, as `clv partitions grow` allows."""
+
+LONGEST_WORDS: Final = 1_000
+"""Characters of a name, and of what was asked for in words."""
+
+MOST_HEADERS: Final = 512 * 1024
+"""Headers of a record, as of one in a compressed batch."""
+
+MOST_RECORDS: Final = FRAME_CONTENT // 8 + 1
+"""Records of a frame: the smallest takes eight bytes."""
 
 _LEVEL: Final = 6
 
@@ -139,6 +161,11 @@ def array_of(encoded: Sequence[bytes]) -> bytes:
 def compress(content: bytes) -> bytes:
     """Content as it is stored."""
     return zlib.compress(content, _LEVEL)
+
+
+def most_stored(length: int) -> int:
+    """Bytes that so many take as they are stored, when they do not compress at all."""
+    return length + length // 1000 + 64
 
 
 def decompress(stored: bytes, length: int) -> bytes | None:

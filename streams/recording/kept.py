@@ -16,11 +16,19 @@ from typing import Any, Final
 
 import msgspec
 
+from streams.bounded import TooLarge, lines
+from streams.private import new_private
 from streams.recording.compare import Valued
 from streams.recording.digest import Result
 
 FORMAT: Final = "clv-replay-result"
 VERSION: Final = 1
+
+LONGEST_LINE: Final = 1024 * 1024
+"""Bytes: a customer takes some thousand."""
+
+MOST_NESTED: Final = 200
+"""Objects and lists of a line: a customer has some thirty, and Python reads no deeper ones."""
 
 _encode = msgspec.json.Encoder().encode
 
@@ -124,7 +132,10 @@ def keep(path: Path, valued: Valued, *, source: str, currency: str, replayed: st
     draft = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         # Without a time in it, so that equal results are equal files.
-        with draft.open("wb") as plain, gzip.GzipFile("", "wb", fileobj=plain, mtime=0) as file:
+        with (
+            new_private(draft, "wb") as plain,
+            gzip.GzipFile("", "wb", fileobj=plain, mtime=0) as file,
+        ):
             file.write(_encode(head) + b"\n")
             for key, document in sorted(valued.documents.items()):
                 line = _Customer(key.decode(), msgspec.Raw(document), reasons[key])
@@ -146,9 +157,10 @@ def read_kept(path: Path) -> Kept:
         when it cannot be read.
     """
     try:
-        with gzip.open(path, "rb") as file:
-            return _read(path, iter(file))
-    except (gzip.BadGzipFile, msgspec.MsgspecError, UnicodeDecodeError) as error:
+        return _read(path, _checked(lines(path, LONGEST_LINE, packed=True)))
+    except TooLarge as error:
+        raise KeptUnusable(path, f"is damaged, or made to be too large: {error}") from error
+    except (gzip.BadGzipFile, msgspec.MsgspecError, UnicodeError, RecursionError) as error:
         raise KeptUnusable(
             path, f"is no result that `clv replay --keep` wrote, or it is damaged: {error}"
         ) from error
@@ -156,8 +168,15 @@ def read_kept(path: Path) -> Kept:
         raise KeptUnusable(path, "is cut off, or damaged; copy it again, or keep again") from error
 
 
-def _read(path: Path, lines: Iterator[bytes]) -> Kept:
-    first = next(lines)
+def _checked(found: Iterator[bytes]) -> Iterator[bytes]:
+    for number, line in enumerate(found, 1):
+        if line.count(b"{") + line.count(b"[") > MOST_NESTED:
+            raise TooLarge(f"line {number} has more than {MOST_NESTED} objects and lists")
+        yield line
+
+
+def _read(path: Path, found: Iterator[bytes]) -> Kept:
+    first = next(found)
     written = _decode_format(first)
     if written.format != FORMAT:
         raise KeptUnusable(path, f"is a {written.format!r}, and no result of `clv replay --keep`")
@@ -171,16 +190,16 @@ def _read(path: Path, lines: Iterator[bytes]) -> Kept:
     documents: dict[bytes, bytes] = {}
     reasons: dict[tuple[bytes, str], bytes] = {}
     for _ in range(head.customers):
-        customer = _decode_customer(next(lines))
+        customer = _decode_customer(next(found))
         key = customer.key.encode()
         _check_update(customer.update)
         documents[key] = bytes(customer.update)
         for dimension, document in customer.reasons.items():
             _check_change(document)
             reasons[key, dimension] = bytes(document)
-    result = msgspec.convert(_decode_end(next(lines)).result, Result)
+    result = msgspec.convert(_decode_end(next(found)).result, Result)
     # Reading on is also what makes gzip look at its checksum.
-    if next(lines, None) is not None or len(documents) != head.customers:
+    if next(found, None) is not None or len(documents) != head.customers:
         raise KeptUnusable(path, "does not end where it says; copy it again, or keep again")
     return Kept(head, result, documents, reasons)
 

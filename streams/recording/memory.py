@@ -174,7 +174,9 @@ class MemoryReplay:
             parameters = Parameters.model_validate_json(record.value)
         except ValidationError as error:
             # As a worker does it: the former ones stay in use.
-            self.refused_parameters.append(f"offset {record.offset}: {error}")
+            first = error.errors(include_url=False)[0]
+            where = ".".join(map(str, first["loc"])) or "the record"
+            self.refused_parameters.append(f"offset {record.offset}: {where}: {first['msg']}")
             return
         currency = self._topology.settings.economics.currency
         if parameters.currency == currency:

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable, Iterable
 from datetime import datetime
 from itertools import count
 
+from models.contracts import TYPES_OF_TOPIC
 from models.contracts.clock import Tick
 from streams.files.outgoing import OutgoingEvent
 from streams.recording.bounds import BEGINNING, END, Bound
@@ -13,7 +14,7 @@ from streams.recording.format import Recorded, RecordedTopic
 from streams.testing.clock import milliseconds
 from streams.topics import home_partition
 
-_ROLES = ("orders", "support", "customers", "clock")
+_ROLES = (*TYPES_OF_TOPIC, "clock")
 _CLOCK = _ROLES.index("clock")
 
 

@@ -16,7 +16,6 @@ import msgspec
 from pydantic import BaseModel, ValidationError
 
 from models.contracts import EVENT_TYPES, Refused, decode
-from models.contracts.backfill import BACKFILL
 from models.contracts.clock import Tick
 from models.contracts.decode import is_structured
 from models.contracts.orders import OrderItem
@@ -126,8 +125,6 @@ class Pseudonyms:
                 kept.append((name, content))
             elif folded in _ID_HEADERS:
                 kept.append((name, self.of(content.decode("utf-8", "replace")).encode()))
-        if any(name == BACKFILL for name, _ in headers):
-            kept.append((BACKFILL, b""))
         return tuple(kept)
 
     def _data(self, kind: str, data: Mapping[str, Any]) -> dict[str, Any]:

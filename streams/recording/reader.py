@@ -14,6 +14,7 @@ from streams.recording.format import (
     FRAME_BYTES,
     HEAD,
     LARGEST_FRAME,
+    LARGEST_HEAD,
     MAGIC,
     PREAMBLE,
     RECORDS,
@@ -24,8 +25,10 @@ from streams.recording.format import (
     Recorded,
     RecordingUnusable,
     decompress,
+    most_stored,
     read_frame_head,
 )
+from streams.recording.limits import GREATEST, OverLimit, check_head, check_records
 
 AGAIN = "copy it once more from where it was written, or record again"
 
@@ -127,6 +130,7 @@ class _Frames:
         if kind != HEAD:
             raise self._damaged(f"is of kind {kind!r}, and the first one is a head")
         head: Head = self._decoded(_decode_head, content)
+        self._within(check_head, head)
         self._digest = Digest(head.topics)
         self._by_topic = [0] * len(head.topics)
         self._partitions = [topic.partitions for topic in head.topics]
@@ -141,6 +145,7 @@ class _Frames:
                 return
             if kind != RECORDS:
                 raise self._damaged(f"is of kind {kind!r}, which no frame has here")
+            self._within(check_records, content)
             batch: tuple[Recorded, ...] = self._decoded(_decode_records, content)
             self._digest.add(content)
             for record in batch:
@@ -155,6 +160,11 @@ class _Frames:
             raise self._damaged(
                 f"has record {self._records} of partition {partition}; its topic has "
                 f"{self._partitions[topic]}"
+            )
+        if offset > GREATEST or not -GREATEST <= record.timestamp <= GREATEST:
+            raise self._damaged(
+                f"has record {self._records} at offset {offset} of time {record.timestamp}, which "
+                "no broker gives"
             )
         last = self._last.get((topic, partition), -1)
         if offset <= last:
@@ -194,8 +204,11 @@ class _Frames:
         if fields is None:
             raise self._damaged("its first bytes do not fit their checksum")
         kind, stored_length, length, checksum = fields
-        if length > LARGEST_FRAME:
-            raise self._damaged(f"says {length} bytes, and {LARGEST_FRAME} are the most")
+        most = LARGEST_FRAME if kind == RECORDS else LARGEST_HEAD
+        if length > most:
+            raise self._damaged(f"says {length} bytes, and {most} are the most")
+        if stored_length > most_stored(length):
+            raise self._damaged(f"says that {length} bytes take {stored_length} as they are stored")
         # Asked before reading: a length that is wrong must not ask for memory.
         if stored_length > self.size - self.at:
             raise self._cut_off()
@@ -217,8 +230,14 @@ class _Frames:
     def _decoded(self, decode: Any, content: bytes) -> Any:
         try:
             return decode(content)
-        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             raise self._damaged(f"cannot be read: {error}") from error
+
+    def _within(self, check: Callable[[Any], None], what: Any) -> None:
+        try:
+            check(what)
+        except OverLimit as error:
+            raise self._damaged(str(error)) from error
 
     def _damaged(self, problem: str) -> RecordingUnusable:
         return RecordingUnusable(self.path, self._where(), f"is damaged: {problem}; {AGAIN}")

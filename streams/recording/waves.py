@@ -8,44 +8,13 @@ before has been worked off, and no wave has records of one customer on two topic
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
 
-import msgspec
-
+from models.contracts.intake import IDENTITIES
 from streams.recording.format import Recorded
 
-_ALONE = ("clock", "models")
-_ACROSS = (b"customer.merged", b"customer.erased")
-"""Types of events that have to do with customers of other partitions."""
-_ACROSS_TEXT = frozenset(kind.decode() for kind in _ACROSS)
-
-
-class _Typed(msgspec.Struct):
-    type: Any = None
-
-
-_decode = msgspec.json.Decoder(_Typed).decode
-
-
-def is_alone(role: str, record: Recorded) -> bool:
-    """Whether what comes before a record must be done before it, and it before what follows."""
-    if role in _ALONE:
-        return True
-    if role != "customers":
-        return False
-    value = record.value or b""
-    # JSON is read only where it could write the letters of a type in another way.
-    return any(
-        kind in value or any(kind == content for _, content in record.headers) for kind in _ACROSS
-    ) or (b"\\u" in value and _is_across(value))
-
-
-def _is_across(value: bytes) -> bool:
-    """Whether JSON tells of such an event, or is read differently by different programs."""
-    try:
-        return str(_decode(value).type) in _ACROSS_TEXT
-    except (msgspec.MsgspecError, UnicodeDecodeError):
-        return True
+ALONE = ("clock", "models", IDENTITIES)
+"""Roles of topics of which each record has to do with many customers: what comes before it is done
+before it, and it before what follows."""
 
 
 def waves(roles: Sequence[str], records: Iterable[Recorded]) -> list[list[Recorded]]:
@@ -59,7 +28,7 @@ def waves(roles: Sequence[str], records: Iterable[Recorded]) -> list[list[Record
     ticks: bytes | None = None
     for record in records:
         role = roles[record.topic]
-        if is_alone(role, record):
+        if role in ALONE:
             same_tick = role == "clock" and ticks is not None and ticks == record.value
             if not same_tick:
                 found.append([])

@@ -10,11 +10,15 @@ from typing import IO, Self
 
 import msgspec
 
+from streams.private import new_private
 from streams.recording.format import (
     END,
+    FRAME_CONTENT,
     HEAD,
-    LARGEST_FRAME,
+    LARGEST_HEAD,
+    LARGEST_RECORD,
     MAGIC,
+    MOST_HEADERS,
     PREAMBLE,
     RECORDS,
     VERSION,
@@ -27,12 +31,9 @@ from streams.recording.format import (
     frame_head,
 )
 
-FRAME_CONTENT = 1024 * 1024
-"""Bytes of records after which a frame is written."""
-
 
 class RecordTooLarge(Exception):
-    """A record does not fit a frame; the text says which."""
+    """A record, or the list of partitions, does not fit a frame; the text says which."""
 
 
 class RecordingWriter:
@@ -57,10 +58,10 @@ class RecordingWriter:
         self._last: int | None = None
 
     def __enter__(self) -> Self:
-        self._file = self._draft.open("wb")
+        self._file = new_private(self._draft, "wb")
         try:
             self.size = self._file.write(PREAMBLE.pack(MAGIC, VERSION))
-            self._write(HEAD, self._encode(self.head))
+            self._write(HEAD, self._encoded_head())
         except BaseException:
             self._leave()
             raise
@@ -82,11 +83,12 @@ class RecordingWriter:
     def add(self, record: Recorded) -> None:
         """Add a record; raises RecordTooLarge."""
         encoded = self._encode(record)
-        if len(encoded) > LARGEST_FRAME:
+        if len(encoded) > LARGEST_RECORD or len(record.headers) > MOST_HEADERS:
             topic = self.head.topics[record.topic].name
             raise RecordTooLarge(
-                f"{topic}[{record.partition}]@{record.offset} has {len(encoded)} bytes; a "
-                f"recording takes {LARGEST_FRAME}"
+                f"{topic}[{record.partition}]@{record.offset} has {len(encoded)} bytes and "
+                f"{len(record.headers)} headers; a recording takes {LARGEST_RECORD} and "
+                f"{MOST_HEADERS}"
             )
         self._waiting.append(encoded)
         self._waiting_bytes += len(encoded)
@@ -116,6 +118,15 @@ class RecordingWriter:
         self._draft.replace(self.path)
         _sync_directory(self.path.parent)
         return end
+
+    def _encoded_head(self) -> bytes:
+        content = self._encode(self.head)
+        if len(content) > LARGEST_HEAD:
+            raise RecordTooLarge(
+                f"the list of topics and partitions has {len(content)} bytes; a recording takes "
+                f"{LARGEST_HEAD}: record fewer topics"
+            )
+        return content
 
     def _write_records(self) -> None:
         if self._waiting:

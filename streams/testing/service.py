@@ -12,6 +12,7 @@ from faust.types import TP
 
 from models.aggregate.record import CustomerRecord, decode_record
 from models.contracts.clock import Tick
+from models.contracts.intake import IDENTITIES
 from models.contracts.parameters import Parameters
 from streams.files.outgoing import OutgoingEvent
 from streams.recording.format import Recorded
@@ -232,11 +233,7 @@ class Service(abc.ABC):
 
     def _names(self) -> dict[str, str]:
         topics = self.settings.topics
-        return {
-            "orders": topics.orders,
-            "support": topics.support,
-            "customers": topics.customers,
-        }
+        return {topics.role(name): name for name in topics.inputs}
 
     def _partitions(self, topic: str) -> int:
         """How many partitions a topic has; ValueError for a name that none has."""
@@ -270,7 +267,7 @@ def running(workers: Sequence[_Worker], worker: _Worker | None) -> _Worker:
 def _waves(roles: Sequence[str], events: Sequence[OutgoingEvent]) -> Iterator[list[OutgoingEvent]]:
     """The events in waves, as a replay has them: all at once where there is but one topic."""
     topics = {event.topic for event in events}
-    if len(topics) == 1 and "customers" not in topics:
+    if len(topics) == 1 and IDENTITIES not in topics:
         yield list(events)
         return
     # The number of an event stands in the place of its offset.

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+from pydantic import SecretStr
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 
 from models.economics import Economics
 from streams.settings import Settings
+
+TESTING_ERASURE_KEY = SecretStr("for tests only, known to everybody: no erasure key")
+"""The same in every run, so that a replay gives the same bytes; it protects nobody."""
 
 
 class _GivenSettings(Settings):
@@ -31,4 +35,15 @@ def shop_settings(**given: Any) -> Settings:
 
     given: as for `Settings`; economics that are given take the place of the euros.
     """
-    return _GivenSettings(**({"economics": Economics(currency="EUR")} | given))
+    ours: dict[str, Any] = {
+        "economics": Economics(currency="EUR"),
+        "erasure_key": TESTING_ERASURE_KEY,
+    }
+    return _GivenSettings(**(ours | given))
+
+
+def with_erasure_key(settings: Settings) -> Settings:
+    """The settings with a key for what is kept in memory: the testing one if they have none."""
+    if settings.erasure_key is not None:
+        return settings
+    return settings.model_copy(update={"erasure_key": TESTING_ERASURE_KEY})

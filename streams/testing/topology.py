@@ -17,7 +17,7 @@ from streams.testing.errors import NotSettled, WorkerCrashed
 from streams.testing.group import MemoryGroup
 from streams.testing.parameters import MemoryParameters
 from streams.testing.service import Service, running
-from streams.testing.settings import shop_settings
+from streams.testing.settings import shop_settings, with_erasure_key
 from streams.testing.settling import Settling
 from streams.testing.worker import MemoryWorker, Surroundings
 from streams.topics import plan
@@ -35,7 +35,9 @@ class Topology(Service):
     def __init__(self, settings: Settings, start: Moment, settle_seconds: float) -> None:
         # Offsets are committed when the topology settles, so that what a killed worker had not
         # committed does not depend on how quick the machine is.
-        settings = settings.model_copy(update={"commit_interval": 60.0, "state_dir": None})
+        settings = with_erasure_key(
+            settings.model_copy(update={"commit_interval": 60.0, "state_dir": None})
+        )
         super().__init__(settings, start)
         self.broker = MemoryBroker(self.clock.now)
         for topic in plan(settings):

@@ -8,10 +8,10 @@ from collections.abc import Awaitable, Callable
 from decimal import Decimal
 from typing import Any
 
-from models.contracts import EVENT, EVENT_TYPES, Envelope
+from models.contracts import EVENT, EVENT_TYPES, TOPIC_OF_TYPE, Envelope
 from models.contracts.fields import EventData
 from models.documents import CONTENT_TYPE
-from streams.files.outgoing import TOPIC_OF_TYPE, OutgoingEvent
+from streams.files.outgoing import OutgoingEvent
 from streams.testing.clock import Clock, Moment
 
 Money = str | int | Decimal
@@ -83,7 +83,7 @@ class Writer:
             }
         )
         key = None if customer is None else customer.encode()
-        topic = TOPIC_OF_TYPE[event_type.partition(".")[0]]
+        topic = TOPIC_OF_TYPE[event_type]
         value = event.model_dump_json(exclude_none=True).encode()
         await self._send(OutgoingEvent(topic, key, value, [CONTENT_TYPE], moment))
         return event

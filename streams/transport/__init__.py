@@ -82,6 +82,9 @@ class BatchApp(faust.App):  # type: ignore[misc]
     state_dir: Path | None = None
     """Where copies of the tables are kept, so that a restart reads only what is new."""
 
+    digest_key: bytes = b""
+    """Keys the digests that copies of tables hold of records, so that they tell of no key."""
+
     guard: Guard | None = None
     """What watches over the logs; none: nothing does."""
 
@@ -108,12 +111,18 @@ class BatchApp(faust.App):  # type: ignore[misc]
 
 
 def batch_app(
-    name: str, *, broker: str | list[URL], state_dir: Path | None = None, **settings: Any
+    name: str,
+    *,
+    broker: str | list[URL],
+    state_dir: Path | None = None,
+    digest_key: bytes = b"",
+    **settings: Any,
 ) -> BatchApp:
     """A Faust app on the batch transport.
 
     name: also the consumer group. broker: "kafka://host:port", or several.
-    state_dir: where copies of the tables are kept on disk; none: nowhere.
+    state_dir: where copies of the tables are kept on disk; none: nowhere. digest_key: a secret
+    that keys what copies hold of the records at their ends.
     settings: those of `faust.App`; the ones on which the guarantee rests cannot be changed.
     """
     headers.install()
@@ -145,6 +154,7 @@ def batch_app(
         },
     )
     app.state_dir = state_dir
+    app.digest_key = digest_key
     app.lease = Lease(app.conf.broker_session_timeout, app.conf.broker_rebalance_timeout)
     app.transport = BatchTransport(urllist(broker), app)
     return app

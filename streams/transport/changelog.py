@@ -14,7 +14,7 @@ from faust.types import TP
 
 from models.oversized import OversizedBatch
 from streams.transport.batches import RecordBatch
-from streams.transport.frames import Mark, record_digest
+from streams.transport.frames import Mark
 from streams.transport.table import PartitionedTable
 
 log = structlog.get_logger(__name__)
@@ -113,7 +113,7 @@ class ChangelogReading:
     async def _take(self, consumer: Any, tp: TP, records: Sequence[Any]) -> None:
         mark = self._unproven.get(tp)
         if mark is not None:
-            if _is_another(mark, records[0]):
+            if self._is_another(tp, mark, records[0]):
                 await self._begin_anew(consumer, tp, mark)
                 return
             del self._unproven[tp]
@@ -190,6 +190,13 @@ class ChangelogReading:
         self._table(tp).data.forget(tp.partition)
         await consumer.seek_to_beginning(TopicPartition(*tp))
 
+    def _is_another(self, tp: TP, mark: Mark, first: Any) -> bool:
+        """Whether the first record that was fetched shows that the log is not that of the mark."""
+        if first.offset == mark.last:
+            digest: bytes = self._table(tp).data.digest(first.key, first.value)
+            return digest != mark.digest
+        return bool(first.offset < _start(mark))
+
     def _position(self, tp: TP) -> int:
         position: int = self._positions.get(tp, self._starts.get(tp, 0))
         return position
@@ -223,10 +230,3 @@ class ChangelogReading:
 
 def _start(mark: Mark) -> int:
     return mark.last if mark.last >= 0 else mark.next
-
-
-def _is_another(mark: Mark, first: Any) -> bool:
-    """Whether the first record that was fetched shows that the log is not that of the mark."""
-    if first.offset == mark.last:
-        return record_digest(first.key, first.value) != mark.digest
-    return bool(first.offset < _start(mark))

@@ -3,7 +3,8 @@
 The file is a line that says what it is, then frames: a length, a checksum, and changes of keys with
 the mark of the changelog as of which they make the copy complete. A frame counts as a whole or not
 at all, so that whatever breaks off leaves an older copy that is complete as well. When the frames
-are twice what they say, they are written anew into another file, which takes the place of this one.
+are twice what they say, or hold what was deleted, they are written anew into another file, which
+takes the place of this one.
 """
 
 from __future__ import annotations
@@ -11,12 +12,13 @@ from __future__ import annotations
 import os
 import time
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import IO, Any, BinaryIO, NamedTuple, cast
 
 import msgspec
 import structlog
 
-from streams.transport.frames import Changes, Mark, apply, decode_frame, framed, frames, next_frame
+from streams.private import make_private_directory, new_private, open_private
+from streams.transport.frames import Changes, Mark, apply, framed, frames, next_frame, read_frame
 
 log = structlog.get_logger(__name__)
 
@@ -56,7 +58,9 @@ _decode_identity = msgspec.msgpack.Decoder(_Identity).decode
 class CopyFile:
     """The copy of one partition, locked for this process while it is open.
 
-    Not for several threads at once. All methods raise OSError when the disk does.
+    holds_deleted: whether bytes of keys that were deleted may still be in the file. It is so until
+    the copy is written anew. Not for several threads at once. All methods raise OSError when the
+    disk does.
     """
 
     def __init__(self, path: Path, changelog: str, partition: int, partitions: int) -> None:
@@ -65,8 +69,10 @@ class CopyFile:
         """As of where the file is complete."""
         self._identity = _Identity(changelog, partition, partitions)
         self._file: BinaryIO | None = None
-        self._lock: BinaryIO | None = None
+        self._lock: IO[Any] | None = None
         self._full_bytes = 0
+        self._at = 0.0
+        self.holds_deleted = False
 
     def open(self, wait_seconds: float) -> None:
         """Lock the file for this process; waits for a process that is about to let it go.
@@ -76,8 +82,8 @@ class CopyFile:
         CopyUnusable
             when another process keeps it.
         """
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._lock = self.path.with_suffix(".lock").open("ab")
+        make_private_directory(self.path.parent)
+        self._lock = open_private(self.path.with_suffix(".lock"), "ab")
         try:
             _lock_file(self._lock, wait_seconds)
         except BlockingIOError:
@@ -86,6 +92,12 @@ class CopyFile:
             raise CopyUnusable(
                 "another process has it open; give each worker a state directory of its own"
             ) from None
+        # What a process that was killed had begun to write in its place.
+        self._beside.unlink(missing_ok=True)
+
+    @property
+    def _beside(self) -> Path:
+        return self.path.with_suffix(".new")
 
     def load(self) -> Contents:
         """Read the file; what is broken at its end is cut off.
@@ -96,7 +108,7 @@ class CopyFile:
             when the file is something else, or was written by a newer version.
         """
         state, at = self._read()
-        if self.mark is not None and abs(time.time() - at) > MAX_AGE_SECONDS:
+        if self.mark is not None and not abs(time.time() - at) <= MAX_AGE_SECONDS:
             log.info("the copy of a table is too old to be used", file=str(self.path))
             self.mark = None
         return Contents(self.mark, state if self.mark is not None else {})
@@ -105,7 +117,9 @@ class CopyFile:
         """State and age of what the file holds; its mark is in `mark`."""
         self._close_file()
         self.mark = None
-        file = self._file = self.path.open("r+b" if self.path.exists() else "w+b", buffering=0)
+        self.holds_deleted = False
+        mode = "r+b" if self.path.exists() else "w+b"
+        file = self._file = cast("BinaryIO", open_private(self.path, mode, buffering=0))
         size = file.seek(0, os.SEEK_END)
         file.seek(0)
         if size == 0 or not self._is_ours(file, size):
@@ -117,17 +131,25 @@ class CopyFile:
         file = self._require_file()
         for data in frames(changes.items(), mark, at):
             _write_all(file, data)
-        self.mark = mark
+        self.mark, self._at = mark, at
+        self.holds_deleted = self.holds_deleted or None in changes.values()
         if file.tell() > 2 * self._full_bytes + _SLACK_BYTES:
-            state, _ = self._read()
-            if self.mark != mark:
-                raise CopyUnusable("what was written is not there any more: the disk is faulty")
-            self.rewrite(state, mark, at)
+            self.compact()
+
+    def compact(self) -> None:
+        """Write what the file says into another one, without what was replaced or deleted."""
+        mark, at = self.mark, self._at
+        if mark is None:
+            return
+        state, _ = self._read()
+        if self.mark != mark:
+            raise CopyUnusable("what was written is not there any more: the disk is faulty")
+        self.rewrite(state, mark, at)
 
     def rewrite(self, state: Changes, mark: Mark, at: float) -> None:
         """Replace the whole copy; at: as in `Frame`."""
-        beside = self.path.with_suffix(".new")
-        with beside.open("wb", buffering=0) as file:
+        beside = self._beside
+        with new_private(beside, "wb", buffering=0) as file:
             _write_all(file, _MAGIC + b"%04d\n" % _VERSION)
             _write_all(file, framed(_encode(self._identity)))
             for data in frames(state.items(), mark, at):
@@ -138,7 +160,8 @@ class CopyFile:
         beside.replace(self.path)
         self._file = self.path.open("r+b", buffering=0)
         self._full_bytes = self._file.seek(0, os.SEEK_END)
-        self.mark = mark
+        self.mark, self._at = mark, at
+        self.holds_deleted = False
 
     def close(self) -> None:
         """Close the file, and let other processes have it."""
@@ -165,7 +188,7 @@ class CopyFile:
             )
         try:
             found = _decode_identity(next_frame(file, size) or b"")
-        except msgspec.MsgspecError:
+        except (msgspec.MsgspecError, RecursionError):
             found = None
         if found != self._identity:
             log.warning(
@@ -182,9 +205,8 @@ class CopyFile:
         waiting: list[dict[bytes, bytes | None]] = []
         end, at = file.tell(), 0.0
         while (data := next_frame(file, size)) is not None:
-            try:
-                frame = decode_frame(data)
-            except msgspec.MsgspecError:
+            frame = read_frame(data)
+            if frame is None:
                 break
             waiting.append(frame.changes)
             if frame.mark is None:
@@ -193,6 +215,8 @@ class CopyFile:
                 apply(state, changes)
             if self.mark is None:
                 self._full_bytes = file.tell()
+            elif any(None in changes.values() for changes in waiting):
+                self.holds_deleted = True
             waiting.clear()
             self.mark, at, end = frame.mark, frame.at, file.tell()
         if end < size:
@@ -205,6 +229,7 @@ class CopyFile:
             )
             file.truncate(end)
         file.seek(end)
+        self._at = at
         return state, at
 
     def _require_file(self) -> BinaryIO:
@@ -218,13 +243,25 @@ class CopyFile:
             self._file = None
 
 
-def _write_all(file: BinaryIO, data: bytes) -> None:
+def remove_unused(path: Path) -> bool:
+    """Remove the copy that nobody has open at this path; returns whether it is gone."""
+    with open_private(path.with_suffix(".lock"), "ab") as lock:
+        try:
+            _lock_file(lock, 0.0)
+        except BlockingIOError:
+            return False
+        path.unlink(missing_ok=True)
+        path.with_suffix(".new").unlink(missing_ok=True)
+        return True
+
+
+def _write_all(file: IO[Any], data: bytes) -> None:
     view = memoryview(data)
     while view:
         view = view[file.write(view) :]
 
 
-def _lock_file(file: BinaryIO, wait_seconds: float) -> None:
+def _lock_file(file: IO[Any], wait_seconds: float) -> None:
     import fcntl  # noqa: PLC0415 - not on Windows, where only workers without a copy run
 
     until = time.monotonic() + wait_seconds

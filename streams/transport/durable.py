@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
@@ -19,7 +20,7 @@ from typing import TypeVar
 
 import structlog
 
-from streams.transport.copyfile import Contents, CopyFile, CopyUnusable
+from streams.transport.copyfile import Contents, CopyFile, CopyUnusable, remove_unused
 from streams.transport.frames import Changes, Mark
 from streams.transport.lease import Term
 
@@ -27,12 +28,23 @@ log = structlog.get_logger(__name__)
 
 _T = TypeVar("_T")
 
+_ERASED = b"\0something was erased"
+"""A key that no table has; that it was deleted has the copy written anew before long."""
+
 _FAULTS = (OSError, CopyUnusable)
 """What costs the copy, and nothing else."""
 
 _FLUSH_SECONDS = 0.25
 _TOUCH_SECONDS = 600.0
 """How often a copy to which nothing is added says until when it is complete nevertheless."""
+ERASED_SECONDS = 60.0
+"""How long what was deleted may stay in a copy while the worker runs: many deletions share one
+writing anew, which takes about as long as reading the copy at a start."""
+
+LEFT_SECONDS = 3600.0
+"""How long a copy stays of a partition that this worker has no longer: another one erases now."""
+
+_LOOK_SECONDS = 60.0
 _LOCK_SECONDS = 3.0
 """The worker that had the partition lets its file go when it learns of its new assignment."""
 
@@ -61,7 +73,9 @@ class DurableStore:
         self._pending: dict[int, _Pending] = {}
         self._problems: dict[int, str] = {}
         self._complete: dict[int, Term] = {}
-        self._touched = time.monotonic()
+        self._touched = self._looked = time.monotonic()
+        self._deleted: dict[int, float] = {}
+        self._left: dict[Path, float] = {}
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="table-copy")
         self._writing: asyncio.Task[None] | None = None
 
@@ -123,6 +137,18 @@ class DurableStore:
             reason=why,
         )
 
+    def erased(self, partition: int) -> None:
+        """Something of a value that was replaced must not stay: write the copy anew before long."""
+        file, term = self._files.get(partition), self._complete.get(partition)
+        if file is None or term is None:
+            return
+        pending = self._pending.get(partition)
+        if pending is None and file.mark is not None:
+            pending = self._pending[partition] = _Pending(file.mark, term)
+        if pending is not None:
+            # In the file it says that a process that comes after us has to do it.
+            pending.changes[_ERASED] = None
+
     async def keep_only(self, partitions: set[int]) -> None:
         """Finish and close the files of all other partitions; another worker may have them."""
         await self.flush()
@@ -153,6 +179,11 @@ class DurableStore:
         while True:
             await asyncio.sleep(_FLUSH_SECONDS)
             await self.flush()
+            if due := self._due():
+                await self._in_thread(partial(self._compact, due))
+            if time.monotonic() - self._looked >= _LOOK_SECONDS:
+                self._looked = time.monotonic()
+                await self._in_thread(self._remove_left)
             if time.monotonic() - self._touched >= _TOUCH_SECONDS:
                 self._touched = time.monotonic()
                 complete = {
@@ -164,6 +195,11 @@ class DurableStore:
 
     async def _in_thread(self, work: Callable[[], _T]) -> _T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+
+    def _due(self) -> list[int]:
+        """The partitions whose copies hold what was deleted for long enough."""
+        now = time.monotonic()
+        return [n for n, since in self._deleted.items() if now - since >= ERASED_SECONDS]
 
     # What follows runs in the thread.
 
@@ -181,6 +217,9 @@ class DurableStore:
             self._give_up(partition, file, error)
             return Contents(None, {})
         self._files[partition] = file
+        if file.holds_deleted:
+            # It may have been there for long: the worker was stopped, or killed.
+            self._deleted[partition] = -math.inf
         return contents
 
     def _flush(self, pending: Mapping[int, _Pending]) -> None:
@@ -191,11 +230,50 @@ class DurableStore:
                 # By the time of its membership: another worker may have the partition since then.
                 at = time.time() - changed.term.age
                 if changed.anew:
+                    changed.changes.pop(_ERASED, None)
                     file.rewrite(changed.changes, changed.mark, at)
                 elif file.mark is not None:
                     file.append(changed.changes, changed.mark, at)
             except _FAULTS as error:
                 self._give_up(number, file, error)
+            else:
+                if file.holds_deleted:
+                    self._deleted.setdefault(number, time.monotonic())
+                elif changed.anew:
+                    self._deleted.pop(number, None)
+
+    def _compact(self, partitions: Iterable[int]) -> None:
+        """Write these copies anew, without what was replaced and deleted."""
+        for number in partitions:
+            self._deleted.pop(number, None)
+            if (file := self._files.get(number)) is None:
+                continue
+            try:
+                file.compact()
+            except _FAULTS as error:
+                self._give_up(number, file, error)
+
+    def _remove_left(self) -> None:
+        """Remove the copies of partitions that this worker has had no longer for some time."""
+        own = {self.path(number) for number in self._files}
+        left = set((self.directory / self._changelog).glob("*.copy")) - own
+        now = time.monotonic()
+        self._left = {path: self._left.get(path, now) for path in left}
+        for path, since in self._left.items():
+            if now - since < LEFT_SECONDS:
+                continue
+            try:
+                gone = remove_unused(path)
+            except OSError as error:
+                log.warning(
+                    "the copy of a partition that another worker has cannot be removed",
+                    file=str(path),
+                    error=str(error),
+                    remedy="remove it: customers who are erased stay in it",
+                )
+            else:
+                if gone:
+                    log.info("the copy of another worker's partition was removed", file=str(path))
 
     def _touch(self, partitions: Mapping[int, Term]) -> None:
         self._flush(
@@ -207,6 +285,7 @@ class DurableStore:
         )
 
     def _let_go(self, partitions: set[int]) -> None:
+        self._compact([number for number in partitions if number in self._deleted])
         for number in partitions:
             self._problems.pop(number, None)
             if (file := self._files.pop(number, None)) is not None:

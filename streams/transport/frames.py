@@ -14,9 +14,19 @@ from typing import BinaryIO, NamedTuple
 
 import msgspec
 
+from models.fingerprints import COPY_MARK, fingerprint
+
 _FRAME = struct.Struct(">II")
 _FRAME_KEYS = 8_192
 _FRAME_BYTES = 4 * 1024 * 1024
+
+LARGEST_FRAME = 64 * 1024 * 1024
+"""Bytes: more than what one frame collects and one record of the changelog."""
+
+_COUNTS = {0xDE: 2, 0xDF: 4}
+"""Bytes of the count of a map of MessagePack, by its first byte."""
+
+_GREATEST = 2**63 - 1
 
 Changes = Mapping[bytes, bytes | None]
 """Values by key; none: the key is gone."""
@@ -33,12 +43,15 @@ class Mark(NamedTuple):
     digest: bytes = b""
 
 
-def record_digest(key: bytes, value: bytes | None) -> bytes:
-    """A digest by which a record of the changelog is known again."""
+def record_digest(key: bytes, value: bytes | None, secret: bytes = b"") -> bytes:
+    """A digest by which a record of the changelog is known again.
+
+    secret: without it nobody can test whether it is the digest of some key that was deleted.
+    """
     seen = blake2b(len(key).to_bytes(4, "big"), digest_size=16)
     seen.update(key)
     seen.update(b"-" if value is None else b"+" + value)
-    return seen.digest()
+    return fingerprint(seen.digest(), secret, COPY_MARK)
 
 
 class Frame(msgspec.Struct, array_like=True):
@@ -52,8 +65,40 @@ class Frame(msgspec.Struct, array_like=True):
     changes: dict[bytes, bytes | None]
 
 
+class _Outline(msgspec.Struct, array_like=True):
+    """A frame whose changes are left as they are."""
+
+    mark: Mark | None
+    at: float
+    changes: msgspec.Raw
+
+
 _encode = msgspec.msgpack.Encoder().encode
-decode_frame = msgspec.msgpack.Decoder(Frame).decode
+_decode_outline = msgspec.msgpack.Decoder(_Outline).decode
+_decode_changes = msgspec.msgpack.Decoder(dict[bytes, bytes | None]).decode
+
+
+def read_frame(data: bytes) -> Frame | None:
+    """What a frame holds; None for one that `frames` does not make."""
+    try:
+        outline = _decode_outline(data)
+        if _count(outline.changes) > _FRAME_KEYS or not _is_place(outline.mark):
+            return None
+        return Frame(outline.mark, outline.at, _decode_changes(outline.changes))
+    except (msgspec.MsgspecError, RecursionError):
+        return None
+
+
+def _count(changes: msgspec.Raw) -> int:
+    """How many keys a map of MessagePack says that it has; that of what is no map is refused."""
+    data = bytes(memoryview(changes)[:5])
+    if data[0] in _COUNTS:
+        return int.from_bytes(data[1 : 1 + _COUNTS[data[0]]])
+    return data[0] & 0x0F
+
+
+def _is_place(mark: Mark | None) -> bool:
+    return mark is None or (0 <= mark.next <= _GREATEST and -1 <= mark.last < mark.next)
 
 
 def apply(state: dict[bytes, bytes], changes: Changes) -> None:
@@ -103,7 +148,7 @@ def next_frame(file: BinaryIO, size: int) -> bytes | None:
     if len(head) < _FRAME.size:
         return None
     length, checksum = _FRAME.unpack(head)
-    if file.tell() + length > size:
+    if length > LARGEST_FRAME or file.tell() + length > size:
         return None
     data = file.read(length)
     return data if len(data) == length and zlib.crc32(data) == checksum else None

@@ -42,6 +42,9 @@ class PartitionedStore(memory.Store):  # type: ignore[misc]
     lease: Lease | None = None
     """The worker's membership in the group."""
 
+    digest_key: bytes = b""
+    """Keys the digests in marks."""
+
     def __post_init__(self) -> None:
         self.partitions: dict[int, dict[bytes, bytes]] = {}
         self._marks: dict[int, Mark] = {}
@@ -133,8 +136,12 @@ class PartitionedStore(memory.Store):  # type: ignore[misc]
         if (behind := self._behind.get(number)) is not None:
             behind.update(changes)
         last = batch.records[-1]
-        digest = record_digest(last.key, last.value)
+        digest = self.digest(last.key, last.value)
         self._marks[number] = Mark(last.offset + 1, last.offset, digest)
+
+    def digest(self, key: bytes, value: bytes | None) -> bytes:
+        """The digest of a record, as marks have it."""
+        return record_digest(key, value, self.digest_key)
 
     def finish(self, number: int, end: int) -> None:
         """The changelog of a partition is applied up to this offset."""
@@ -181,7 +188,7 @@ class PartitionedStore(memory.Store):  # type: ignore[misc]
             return
         changes = dict(islice(rows, end - start))
         last = next(reversed(changes))
-        mark = Mark(end, end - 1, record_digest(last, changes[last]))
+        mark = Mark(end, end - 1, self.digest(last, changes[last]))
         self._marks[number] = mark
         if self.durable is not None:
             self.durable.write(number, changes, mark, self._terms[number])
@@ -243,6 +250,7 @@ class PartitionedTable(faust.Table):  # type: ignore[misc]
             loop=self.loop,
         )
         store.lease = getattr(self.app, "lease", None)
+        store.digest_key = getattr(self.app, "digest_key", b"")
         directory: Path | None = getattr(self.app, "state_dir", None)
         if directory is not None:
             partitions = self.partitions or self.app.conf.topic_partitions
@@ -254,6 +262,11 @@ class PartitionedTable(faust.Table):  # type: ignore[misc]
         """The copy on disk, if there is one."""
         copy: DurableStore | None = self.data.durable
         return copy
+
+    def erased(self, number: int) -> None:
+        """Former values of a partition, as acknowledged by now, must not stay in its copy."""
+        if self.durable is not None:
+            self.durable.erased(number)
 
     def partition(self, number: int) -> Mapping[bytes, bytes]:
         """Keys and values of one partition of this worker."""

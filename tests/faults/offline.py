@@ -5,14 +5,17 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import NamedTuple
 
+from faust.types import TP
+
 from models.context import Context
-from models.contracts.dead_letters import dead_letter_headers
 from models.economics import Economics
 from models.engine import exchange, process
 from models.routing import route_header, without_route
 from streams.cache import CachedScore, Removal, ScoreCache, connect
 from streams.embedded import embedded_servers
+from streams.outgoing import letter_record
 from streams.topics import home_partition
+from streams.transport import RecordBatch
 from tests.faults.observer import RedisState, read_redis
 from tests.faults.reckoner import Terms
 from tests.faults.workload import Workload
@@ -71,11 +74,8 @@ class Logs:
         for key, document in outputs.segment_changes:
             self.add("segment_changes", partition, key, document)
         for letter in outputs.dead_letters:
-            told = letter.record
-            headers = dead_letter_headers(
-                letter.refused, told.headers, topic, partition, told.offset
-            )
-            self.add("dead_letters", partition, told.key, told.value, headers)
+            batch = RecordBatch(TP(topic, partition), [letter.record])
+            self.add("dead_letters", partition, *letter_record(batch, letter))
 
 
 def run(items, batch: int = 50, at_once: int = 200) -> Logs:
@@ -124,7 +124,7 @@ class _Service:
             outputs = exchange(states, origin, part, CONTEXT)
         else:
             outputs = process(
-                states, origin, part, CONTEXT, now=self.now, rerouted=topic == REROUTED,
+                states, origin, part, CONTEXT, now=self.now, role=topic,
                 at_home=lambda key: home_partition(key, PARTITIONS) == number,
             )  # fmt: skip
         for key, record, route in outputs.rerouted:

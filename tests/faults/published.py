@@ -44,8 +44,22 @@ REQUIRED = {
 }
 
 
+TOPIC = {
+    "order": "orders",
+    "ticket": "support",
+    "survey": "support",
+    "customer.acquired": "customers",
+    "customer.merged": "identities",
+    "customer.erased": "identities",
+}
+"""The topic of an event, by its type or by what stands before its dot."""
+
+
 class PublishedRecord(Protocol):
     """A record as it was published, or as it is read from an input topic."""
+
+    @property
+    def topic(self) -> str: ...
 
     @property
     def key(self) -> bytes | None: ...
@@ -93,7 +107,7 @@ class Terms:
 
 
 class Refusal(NamedTuple):
-    """A record that must end as a dead letter: its key at the end, what it was, and the code."""
+    """A record that must end as a dead letter: its key, value and headers, and the code."""
 
     key: bytes | None
     value: bytes
@@ -166,9 +180,19 @@ def _check_fields(data: Mapping[str, Any], kind: str) -> int:
         raise Refused("invalid-field") from None
 
 
+def check_topic(event: Event, topic: str) -> None:
+    """Refuse what was published to the topic of other events."""
+    own = TOPIC.get(event.kind) or TOPIC[event.kind.partition(".")[0]]
+    if topic != own:
+        raise Refused("wrong-topic")
+
+
 def check_acceptable(event: Event, terms: Terms, latest: int) -> None:
-    """Refuse what is later than `latest`, in milliseconds since 1970, or has no rate."""
-    if event.time > latest:
+    """Refuse what is later than `latest`, in milliseconds since 1970, or has no rate.
+
+    An erasure must be a day before that, when it arrives.
+    """
+    if event.time > (latest - DAY_MS if event.kind == "customer.erased" else latest):
         raise Refused("future")
     currency = event.data.get("currency")
     if currency is not None and currency != terms.currency and currency not in terms.rates:

@@ -24,6 +24,7 @@ from tests.faults.published import (
     Refused,
     Terms,
     check_acceptable,
+    check_topic,
     milliseconds,
     read_event,
 )
@@ -127,9 +128,9 @@ def reckon(
         key, headers = record.key, tuple(record.headers[:KEPT_HEADERS])
         try:
             event = read_event(key, value, record.headers)
+            check_topic(event, record.topic)
             if key != event.customer.encode() and _size(record) > LARGEST_SENT_ON:
                 raise Refused("too-large")
-            key = event.customer.encode()
             check_acceptable(event, terms, latest)
         except Refused as refused:
             expected.refused[Refusal(key, value, headers, str(refused))] += 1

@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from streams.files.outgoing import TOPIC_OF_TYPE, OutgoingEvent, cloud_event
+from models.contracts import TOPIC_OF_TYPE
+from streams.files.outgoing import OutgoingEvent, cloud_event
 from streams.topics import home_partition
 from tests.faults.erasures import AROUND_DAYS, erase_midway
 from tests.faults.long_histories import add_long_histories, names_of_long
@@ -38,7 +39,7 @@ PLAIN_KINDS = {"order": 90, "opening": 7, "acquisition": 3}
 
 REFUSED_KINDS = (
     "bytes", "broken json", "no event", "unknown type", "missing field", "money as number",
-    "negative money", "no rate", "future", "nobody's", "empty", "too large",
+    "negative money", "no rate", "future", "nobody's", "empty", "too large", "wrong topic",
 )  # fmt: skip
 
 
@@ -347,6 +348,8 @@ class Maker:
         key = None if kind == "nobody's" else event.key
         position = min(days, HISTORY_DAYS)
         event = event._replace(value=damaged.get(kind, text), key=key)
+        if kind == "wrong topic":
+            event = event._replace(topic=self.dice.choice(["support", "customers", "identities"]))
         self.placed.append((position, Item(event, self._home(event.key))))
 
     def erase_midway(self, count: int) -> None:
@@ -367,8 +370,10 @@ class Maker:
         third = len(chosen) // 3
         erased, chained, pairs = chosen[:third], chosen[third : 2 * third], chosen[2 * third :]
         for number, customer in enumerate(erased):
-            # Every other one has no life after it.
-            days = LATEST_DAYS + 0.1 if number % 2 == 0 else self.dice.uniform(100, 300)
+            # Every other one has no life after it, and an erasure reaches no further than now.
+            days = HISTORY_DAYS if number % 2 == 0 else self.dice.uniform(100, 300)
+            if days == HISTORY_DAYS:
+                self._drop_after(customer, days)
             data = {"customer_id": customer, "erased_at": self.at(days)}
             position = self.dice.uniform(0, HISTORY_DAYS)
             self.put(data, "customer.erased", SOURCES[0], customer, days, position)
@@ -377,6 +382,13 @@ class Maker:
             self._merge(second, third_one)
         for stays, goes in zip(*[iter(pairs)] * 2, strict=False):
             self._merge(stays, goes)
+
+    def _drop_after(self, customer: str, days: float) -> None:
+        """Take back a customer's events that are later than this."""
+        last, key = self.start + timedelta(days=days), customer.encode()
+        self.placed = [
+            each for each in self.placed if each[1].event.key != key or each[1].event.time <= last
+        ]
 
     def _merge(self, stays: str, goes: str) -> None:
         days = self.dice.uniform(0, HISTORY_DAYS)
@@ -427,7 +439,7 @@ class Maker:
     def event(
         self, data: dict[str, Any], event_type: str, source: str, customer: str, days: float
     ) -> OutgoingEvent:
-        topic = TOPIC_OF_TYPE[event_type.partition(".")[0]]
+        topic = TOPIC_OF_TYPE.get(event_type, "orders")
         return cloud_event(
             topic, event_type, source=source, event_id=f"{self.run_id}/{self.next()}",
             time=self.start + timedelta(days=days), data=data, customer_id=customer,

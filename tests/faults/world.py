@@ -23,6 +23,7 @@ from redis.exceptions import RedisError
 from streams.connection import Broker
 from streams.embedded import EmbeddedBroker
 from streams.settings import Settings
+from streams.testing.settings import TESTING_ERASURE_KEY
 from streams.topics import plan, prepare_topics
 from tests.faults.fleet import Fleet
 from tests.faults.limits import Hang, at_most, within
@@ -427,6 +428,7 @@ async def world(directory: Path, setup: Setup) -> AsyncIterator[World]:
             redis=f"redis://{HOST}:{redis_proxy.port}/0",
             replication=NODES if nodes else 1,
             partitions=PARTITIONS,
+            erasure_key=TESTING_ERASURE_KEY,
         )
         preparing = prepare_topics(settings, Broker(direct))
         await within(HEAL_SECONDS, "the topics to be there", preparing)
@@ -461,7 +463,7 @@ async def world(directory: Path, setup: Setup) -> AsyncIterator[World]:
             ),
             ExactPublisher(
                 direct,
-                {"orders": topics.orders, "support": topics.support, "customers": topics.customers},
+                {topics.role(name): name for name in topics.inputs},
                 idempotent=setup.broker == "kafka",
             ),
             terms,
@@ -474,6 +476,7 @@ def _environment(settings: Settings, terms: Terms, setup: Setup, directory: Path
         "CLV_REDIS": str(settings.redis),
         "CLV_REPLICATION": str(settings.replication),
         "CLV_PARTITIONS": str(settings.partitions),
+        "CLV_ERASURE_KEY": settings.erasure_secret.decode(),
         "CLV_SESSION_TIMEOUT": str(setup.session),
         "CLV_HEARTBEAT_INTERVAL": str(setup.session / 4),
         "CLV_COMMIT_INTERVAL": "0.3",

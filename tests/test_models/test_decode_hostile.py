@@ -125,6 +125,7 @@ def test_mutated_events_give_an_event_or_a_refusal(seed: int) -> None:
         Reason.NO_EXCHANGE_RATE,
         Reason.BEYOND_MEMORY,
         Reason.POISON,
+        Reason.WRONG_TOPIC,
     }
     assert seen >= set(Reason) - by_the_shop - {Reason.TOO_LARGE} | {None}
 

@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from models.aggregate.record import decode_record
 from models.context import Context
 from models.contracts import Reason
-from models.contracts.backfill import BACKFILL
 from models.contracts.outputs import SegmentChanged, ValueUpdated
 from models.customers import Fate, all_told
 from models.economics import Economics
 from models.engine import advance, process
+from models.routing import route_header
 
 from .events import KafkaRecord, at, body, events, milliseconds
 from .parameters import PARAMETERS
@@ -55,15 +55,15 @@ def unknown(_origin, _offset):
     return Fate.UNKNOWN
 
 
-def run(records, context=CONTEXT, states=None, cuts=(), fates=all_told):
+def run(records, context=CONTEXT, states=None, cuts=(), fates=all_told, role=None):
     """Process records in batches that end at the cuts; returns states, outputs of each batch."""
     states = {} if states is None else states
-    outputs = []
+    outputs, origin = [], ORIGIN if role is None else f"{role}/0"
     bounds = [0, *sorted(cuts), len(records)]
     for start, end in itertools.pairwise(bounds):
         rest = records[start:end]
         while True:
-            batch = process(states, ORIGIN, rest, context, now=NOW, fates=fates)
+            batch = process(states, origin, rest, context, now=NOW, fates=fates, role=role)
             store(states, batch)
             outputs.append(batch)
             rest = rest[batch.taken :]
@@ -223,13 +223,9 @@ def test_a_refused_record_leaves_nothing_behind_when_its_letter_is_let_go():
         gc.enable()
 
 
-def as_backfill(record):
-    return record._replace(headers=((BACKFILL, b"1"), *record.headers))
-
-
 def test_history_that_is_loaded_changes_segments_once_at_its_end():
-    history = [as_backfill(order(n, "c1", n * 10)) for n in range(40)]
-    states, [loading] = run(history)
+    history = [order(n, "c1", n * 10) for n in range(40)]
+    states, [loading] = run(history, role="backfill")
     assert loading.segment_changes == []
     [update] = [json.loads(update.document) for update in loading.updates]
     ValueUpdated.model_validate(update)
@@ -244,8 +240,8 @@ def test_history_that_is_loaded_changes_segments_once_at_its_end():
     assert later.updates == expected.updates
     # Loaded again it is known, and changes nothing.
     states.update(later.records)
-    again = [as_backfill(order(n + 40, "c1", n * 10, order_id=f"o{n}")) for n in range(40)]
-    _, [outputs] = run(again, states=states)
+    again = [order(n + 40, "c1", n * 10, order_id=f"o{n}") for n in range(40)]
+    _, [outputs] = run(again, states=states, role="backfill")
     assert (outputs.duplicates, outputs.records, outputs.updates) == (40, {}, [])
 
 
@@ -253,8 +249,9 @@ def test_a_live_event_tells_what_the_loaded_history_has_changed():
     states, _ = run([order(0, "c1", 300)])
     before = decode_record(states[b"c1"]).segments
     _, [loading] = run(
-        [as_backfill(order(n + 1, "c1", n * 10, order_id=f"old{n}")) for n in range(20)],
+        [order(n + 1, "c1", n * 10, order_id=f"old{n}") for n in range(20)],
         states=states,
+        role="backfill",
     )
     assert loading.segment_changes == []
     assert decode_record(states[b"c1"]).segments == before
@@ -264,6 +261,25 @@ def test_a_live_event_tells_what_the_loaded_history_has_changed():
     [behaviour] = [change for change in changes if change["dimension"] == "behaviour"]
     assert behaviour["previous"] == "one-time"
     assert "backfill" not in json.loads(live.updates[0].document)["data"]
+
+
+def test_a_header_that_once_marked_history_hides_nothing():
+    marked = [order(n, "c1", n * 10)._replace(headers=(("clv.backfill", b"1"),)) for n in range(4)]
+    plain = [order(n, "c1", n * 10) for n in range(4)]
+    assert run(marked)[1][0].segment_changes == run(plain)[1][0].segment_changes != []
+
+
+def test_misrouted_history_is_history_at_home_too():
+    states = {}
+    [misrouted] = process(
+        states, "backfill/0", [order(0, "c1", 10)], CONTEXT, now=NOW, role="backfill",
+        at_home=lambda _key: False,
+    ).rerouted  # fmt: skip
+    assert misrouted.route.backfill
+    record = KafkaRecord(0, NOW, b"c1", misrouted.record.value, (route_header(misrouted.route),))
+    outputs = process(states, "rerouted/0", [record], CONTEXT, now=NOW, role="rerouted")
+    assert outputs.segment_changes == []
+    assert json.loads(outputs.updates[0].document)["data"]["backfill"] is True
 
 
 def test_a_segment_change_says_what_decided():

@@ -70,7 +70,7 @@ def test_one_customer_has_everything_of_all_who_were_merged(history, random, cra
         if kind == "event":
             own = what.data.model_copy(update={"customer_id": customer})
             said_of = what.model_copy(update={"data": own})
-            world.publish("orders", customer, said_of.model_dump_json().encode())
+            world.put(said_of, customer)
             spoken[customer].append(said_of)
         elif customer != what:
             world.say("customer.merged", customer, merged_from=what, merged_at=at(999))
@@ -173,7 +173,7 @@ def test_other_events_follow_a_merge_too(each):
     world.say("customer.merged", "bea", merged_from="ann", merged_at=at(2))
     world.run()
     follower = each.model_copy(update={"data": each.data.model_copy(update=own)})
-    world.publish("orders", "ann", follower.model_dump_json().encode())
+    world.put(follower, "ann")
     world.run()
     assert decode_record(world.states["bea"][b"bea"]).aggregate == folded([each], ECONOMICS)
     assert decode(b"bea", follower.model_dump_json().encode(), ()).data.customer_id == "ann"
@@ -190,7 +190,7 @@ def test_a_state_is_handed_over_as_it_was_closed_however_often():
         world.say("order.placed", "ann", **order(number, number))
     world.run()
     world.say("customer.merged", "bea", merged_from="ann", merged_at=at(20))
-    world.step(("customers", "bea"))
+    world.step(("identities", "bea"))
     world.work(("identity", "ann"))
     world.store("ann")
     world.crash("ann")
@@ -233,7 +233,7 @@ def test_what_no_worker_sent_on_is_refused_among_the_rerouted(headers):
     record = KafkaRecord(
         0, NOW, b"ann", body("order.placed", {"customer_id": "ann", **order(1, 1)}), headers
     )
-    outputs = process({}, "rerouted/0", [record], CONTEXT, now=NOW, rerouted=True)
+    outputs = process({}, "rerouted/0", [record], CONTEXT, now=NOW, role="rerouted")
     assert outputs.reasons() == {"invalid-field": 1}
     assert outputs.records == {}
 
@@ -278,7 +278,7 @@ def test_a_customer_whose_state_could_not_be_taken_goes_on():
     world.say("order.placed", "ann", **order(1, 1))
     world.say("customer.merged", "bea", merged_from="ann", merged_at=at(5))
     world.say("order.placed", "bea", **order(1, 1, "bea"))
-    world.step(("customers", "bea"))
+    world.step(("identities", "bea"))
     world.step(("orders", "ann"))
     world.step(("orders", "bea"))
     bea = decode_record(world.states["bea"][b"bea"])
@@ -302,7 +302,7 @@ def test_a_merge_into_a_full_customer_is_refused_at_once():
     bea.absorbed = {f"{LONG}{number:04}": Guest(1, 1) for number in range(1_000)}
     world.states["bea"][b"bea"] = encode_record(bea)
     world.say("customer.merged", "bea", merged_from="ann", merged_at=at(5))
-    world.step(("customers", "bea"))
+    world.step(("identities", "bea"))
     assert [letter.refused.reason.value for letter in world.letters] == ["beyond-memory"]
     assert not world.logs["identity", "ann"]
 
@@ -324,7 +324,7 @@ def test_what_follows_a_long_chain_of_merges_ends_as_a_letter_and_nobody_is_lost
         route = route_header(Route("orders/0", 1, b"c0", via=chain))
         value = body("order.placed", {"customer_id": "c0", **order(1, 1)})
         record = KafkaRecord(0, NOW, b"bea", value, (route,))
-        outputs = process(states, "rerouted/0", [record], CONTEXT, now=NOW, rerouted=True)
+        outputs = process(states, "rerouted/0", [record], CONTEXT, now=NOW, role="rerouted")
     else:
         sent = (
             Release("ann", 7, chain)

@@ -11,7 +11,9 @@ from .events import KafkaRecord, at, body, milliseconds
 from .parameters import PARAMETERS
 
 NOW = milliseconds(1_000)
-TOPICS = ("orders", "support", "customers", "rerouted", "identity", "clock")
+TOPICS = (
+    "orders", "support", "customers", "identities", "backfill", "rerouted", "identity", "clock",
+)  # fmt: skip
 
 LONGEST = tuple(
     Dimension(

@@ -144,7 +144,7 @@ def test_a_replay_after_a_new_event_of_the_same_batch_does_not_bring_the_former_
 
     def work(records, fate):
         outputs = process(
-            states, "rerouted/0", records, CONTEXT, now=NOW, rerouted=True, fates=lambda *_: fate
+            states, "rerouted/0", records, CONTEXT, now=NOW, role="rerouted", fates=lambda *_: fate
         )
         apply(states, outputs.records)
         return outputs

@@ -7,6 +7,7 @@ from models.aggregate.fold import fold
 from models.aggregate.record import customers
 from models.aggregate.state import Aggregate
 from models.context import Context
+from models.contracts import TOPIC_OF_TYPE
 from models.customers import Fate
 from models.economics import Economics
 from models.engine import exchange, process
@@ -46,8 +47,13 @@ class World:
         log.append(KafkaRecord(len(log), NOW, key.encode(), value, tuple(headers)))
 
     def say(self, type_, customer, **data):
-        topic = "customers" if type_.startswith("customer.") else "orders"
+        topic = TOPIC_OF_TYPE[type_]
         self.publish(topic, customer, body(type_, {"customer_id": customer, **data}))
+
+    def put(self, event, customer):
+        """Publish an event to the topic of its type."""
+        value = event.model_dump_json().encode()
+        self.publish(TOPIC_OF_TYPE[event.type], customer, value)
 
     def work(self, tp, count=1):
         """Work on some records; nothing of it is stored yet."""
@@ -59,7 +65,7 @@ class World:
             outputs = exchange(states, origin, records, self.context, fates=self.fate)
         else:
             outputs = process(
-                states, origin, records, self.context, now=NOW, rerouted=topic == "rerouted",
+                states, origin, records, self.context, now=NOW, role=topic,
                 at_home=lambda key: key == customer.encode(), fates=self.fate,
             )  # fmt: skip
         assert outputs.taken == len(records)

@@ -18,12 +18,20 @@ ROOT = Path(__file__).parents[2]
 CLV = [sys.executable, "-m", "streams.cli"]
 
 
-def environment(**variables: str) -> dict[str, str]:
-    """The environment without any configuration of ours but these variables."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("CLV_")}
+def environment(**variables: str | None) -> dict[str, str]:
+    """The environment without any configuration of ours but these variables, and an erasure key.
+
+    None takes a variable away.
+    """
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if name == "CLV_ERASURE_KEY" or not name.startswith("CLV_")
+    }
     if "CLV_DATA_DIR" in os.environ:
         kept["CLV_DATA_DIR"] = os.environ["CLV_DATA_DIR"]
-    return {**kept, "PYTHONPATH": str(ROOT), **variables}
+    given = {**kept, "PYTHONPATH": str(ROOT), **variables}
+    return {name: value for name, value in given.items() if value is not None}
 
 
 def started(*arguments: object, **variables: str) -> subprocess.CompletedProcess[str]:

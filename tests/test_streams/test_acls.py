@@ -40,7 +40,10 @@ ANY_HOST, ALLOW = "*", 3
 
 MAKER = "worker that makes the topics"
 USERS = {
-    "publisher": ["publisher"],
+    "storefront": ["storefront"],
+    "helpdesk": ["help desk"],
+    "marketing": ["marketing"],
+    "privacy": ["privacy desk"],
     "worker": ["worker"],
     "operator": ["operator"],
     "grower": ["grower"],
@@ -125,6 +128,7 @@ class Server:
         topics = settings.topics.model_dump()
         return {
             "CLV_BROKER": self.kafka.address,
+            "CLV_ERASURE_KEY": Settings().erasure_secret.decode(),
             "CLV_REDIS": self.redis,
             "CLV_KAFKA_SECURITY__PROTOCOL": "SASL_PLAINTEXT",
             "CLV_KAFKA_SECURITY__MECHANISM": "PLAIN",
@@ -304,7 +308,7 @@ def test_the_documentation_names_the_topics_of_the_service_and_no_others():
     assert made == topics
 
 
-def test_a_publisher_writes_events_and_a_worker_does_all_its_work_of_them(server, service):
+def test_publishers_write_events_and_a_worker_does_all_its_work_of_them(server, service):
     erased = event("customer.erased", customer_id="eve", erased_at="2026-01-04T10:00:00Z")
     merged = event(
         "customer.merged", customer_id=STAYS, merged_from=GOES, merged_at="2026-01-04T10:00:00Z"
@@ -313,19 +317,24 @@ def test_a_publisher_writes_events_and_a_worker_does_all_its_work_of_them(server
         "ticket.opened", ticket_id="t1", customer_id="ida", opened_at="2026-01-03T10:00:00Z",
         channel="email",
     )  # fmt: skip
-    asyncio.run(
-        server.publish(
-            "publisher",
+    acquired = event(
+        "customer.acquired", customer_id=STAYS, acquired_at="2026-01-03T10:00:00Z", cost="5.00",
+        currency="USD",
+    )  # fmt: skip
+    published = {
+        "storefront": [
             ("shop.orders", STAYS, order(STAYS, "1")),
             ("shop.orders", GOES, order(GOES, "2")),
             ("shop.orders", "eve", order("eve", "3")),
             ("shop.orders", elsewhere("mis-keyed"), order("mis-keyed", "4")),
             ("shop.orders", "refused", order("refused", "5", total="many")),
-            ("shop.support", "ida", ticket),
-            ("shop.customers", STAYS, merged),
-            ("shop.customers", "eve", erased),
-        )
-    )
+        ],
+        "helpdesk": [("shop.support", "ida", ticket)],
+        "marketing": [("shop.customers", STAYS, acquired)],
+        "privacy": [("shop.identities", STAYS, merged), ("shop.identities", "eve", erased)],
+    }
+    for user, records in published.items():
+        asyncio.run(server.publish(user, *records))
 
     def done(records):
         values = {record.key.decode(): record.value for record in records}
@@ -340,13 +349,42 @@ def test_a_publisher_writes_events_and_a_worker_does_all_its_work_of_them(server
     assert service.process.poll() is None
 
 
-def test_a_publisher_can_do_nothing_else(server, service):
-    with pytest.raises(TopicAuthorizationFailedError, match=r"clv\.updates"):
-        asyncio.run(server.read("publisher", "clv.updates"))
-    with pytest.raises(TopicAuthorizationFailedError, match=r"shop\.orders"):
-        asyncio.run(server.read("publisher", "shop.orders"))
-    with pytest.raises(TopicAuthorizationFailedError, match=r"clv\.clock"):
-        asyncio.run(server.publish("publisher", ("clv.clock", "k", b"{}")))
+PUBLISHERS = {
+    "storefront": "shop.orders",
+    "helpdesk": "shop.support",
+    "marketing": "shop.customers",
+    "privacy": "shop.identities",
+}
+"""The users that publish events, each to its own topic."""
+
+
+@pytest.mark.parametrize("user", PUBLISHERS)
+def test_a_publisher_writes_to_its_topic_and_can_do_nothing_else(user, server, service):
+    others = {topic.name for topic in plan(Settings())} - {PUBLISHERS[user]}
+    for topic in sorted(others):
+        with pytest.raises(TopicAuthorizationFailedError, match=re.escape(topic)):
+            asyncio.run(server.publish(user, (topic, "k", b"{}")))
+    for topic in ("clv.updates", PUBLISHERS[user]):
+        with pytest.raises(TopicAuthorizationFailedError, match=re.escape(topic)):
+            asyncio.run(server.read(user, topic))
+
+
+def test_a_help_desk_erases_nobody_and_a_storefront_hides_no_change(server, service):
+    """What ACLs cannot tell apart, the types of the topics do."""
+    erased = event("customer.erased", customer_id="carl", erased_at="2026-01-04T10:00:00Z")
+    asyncio.run(server.publish("storefront", ("shop.orders", "carl", order("carl", "6"))))
+    asyncio.run(server.publish("helpdesk", ("shop.support", "carl", erased)))
+
+    def done(records):
+        return any(b"wrong-topic" in b"".join(dict(r.headers).values()) for r in records)
+
+    asyncio.run(server.read("operator", "clv.dead-letters", done=done))
+
+    def valued(records):
+        return any(record.key == b"carl" and record.value is not None for record in records)
+
+    updates = asyncio.run(server.read("operator", "clv.updates", done=valued))
+    assert all(record.value is not None for record in updates if record.key == b"carl")
 
 
 def test_a_subscriber_reads_in_a_group_of_its_own_and_writes_nothing(server, service):
@@ -446,14 +484,14 @@ def refused(variables, *arguments: object) -> str:
 
 
 REFUSALS = {
-    "a publisher records": ("publisher", ["record", "F/no.clvrec"], "clv.models, clv.clock"),
-    "a publisher records what it publishes": (
-        "publisher",
+    "a storefront records": ("storefront", ["record", "F/no.clvrec"], "clv.models, clv.clock"),
+    "a storefront records what it publishes": (
+        "storefront",
         ["record", "F/no.clvrec", "--topics", "inputs"],
         "with topic shop.",
     ),
-    "a publisher asks for a digest": ("publisher", ["digest"], "clv.updates"),
-    "a publisher reads dead letters": ("publisher", ["dead-letters", "list"], "clv.dead-letters"),
+    "a storefront asks for a digest": ("storefront", ["digest"], "clv.updates"),
+    "a storefront reads dead letters": ("storefront", ["dead-letters", "list"], "clv.dead-letters"),
     "a recorder retries dead letters": (
         "recorder",
         ["dead-letters", "retry", "--topic", "shop.orders", "--force"],

@@ -95,6 +95,24 @@ class TestScore:
         assert lines[-1] == b""
         assert not any(b"\n" in line for line in lines)
 
+    def test_texts_that_are_formulas_are_exact_or_made_safe_and_numbers_stay(self, tmp_path):
+        names = ["=1+1", "+1", "-1", "@SUM(1)", "＝1", "a=b", "'x"]
+        path = tmp_path / "orders.csv"
+        path.write_text(
+            "customer_id,date,amount\n"
+            + "".join(f"{name},2026-01-01,-5.00\n{name},2026-01-02,1\n" for name in names)
+        )
+        common = ("score", path, "--currency", "EUR")
+        exact, safe = (rows_of(clv(*common, *more).stdout) for more in ((), ["--spreadsheet-safe"]))
+        assert set(exact) == set(names)
+        assert set(safe) == {"'=1+1", "'+1", "'-1", "'@SUM(1)", "'＝1", "a=b", "'x"}
+        assert float(safe["'=1+1"]["realised"]) == float(exact["=1+1"]["realised"]) < 0
+        assert "'" not in "".join(safe["a=b"].values())
+
+    def test_json_has_no_formulas_to_make_safe(self, orders):
+        said = refused("score", orders, "--format", "json", "--spreadsheet-safe", status=2)
+        assert "--spreadsheet-safe is for --format csv" in said
+
     def test_columns_of_any_name_can_be_mapped(self, orders, tmp_path):
         theirs = tmp_path / "theirs.csv"
         theirs.write_text(ORDERS.replace("customer_id,date,amount", "Kunde,Tag,Betrag"))
@@ -296,18 +314,18 @@ def until(condition, seconds: float = 60.0) -> None:
 
 @pytest.fixture
 def worker(tmp_path: Path) -> Iterator[dict[str, str]]:
-    """`clv worker --embedded`, and the variables that name its servers."""
+    """`clv worker --embedded`, and the variables that name its servers and its key."""
     with (tmp_path / "log").open("w") as log:
         process = subprocess.Popen(
             [*CLV, "worker", "--embedded"],
             stdout=subprocess.PIPE,
             stderr=log,
             text=True,
-            env=environment(),
+            env=environment(CLV_ERASURE_KEY=None),
         )
     with process:
         try:
-            lines = [process.stdout.readline().strip() for _ in range(3)]
+            lines = [process.stdout.readline().strip() for _ in range(4)]
             yield dict(line.split("=", 1) for line in lines)
             process.send_signal(signal.SIGTERM)
             assert process.wait(timeout=30) == 0

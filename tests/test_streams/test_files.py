@@ -382,7 +382,7 @@ class TestCloudEvents:
             ("order.placed", "orders"),
             ("ticket.opened", "support"),
             ("survey.answered", "support"),
-            ("customer.erased", "customers"),
+            ("customer.erased", "identities"),
         ],
     )
     def test_topics(self, tmp_path, event_type, topic):

@@ -283,7 +283,11 @@ class World:
     async def worker(self, fault: str = "", **variables: str) -> Worker:
         """A `clv worker`, after these lines of Python have broken something."""
         log = self.directory / f"worker-{len(self.workers)}.log"
-        environment = {k: v for k, v in os.environ.items() if not k.startswith("CLV_")} | {
+        environment = {
+            k: v
+            for k, v in os.environ.items()
+            if k == "CLV_ERASURE_KEY" or not k.startswith("CLV_")
+        } | {
             "CLV_BROKER": self.servers.broker.address,
             "CLV_REDIS": self.servers.redis.url,
             "CLV_SESSION_TIMEOUT": "3",

@@ -163,7 +163,7 @@ def test_the_route_of_a_record_counts_as_well(identities, sent_on):
     states = {b"c1": encode_record(CustomerRecord(into="c9", merged_at=5))}
     outputs = process(
         states, "clv.rerouted/0", [record], Context(Economics(), None), now=milliseconds(2),
-        rerouted=True,
+        role="rerouted",
     )  # fmt: skip
     records = [sent for _, sent in rerouted_records(outputs)]
     assert (len(records), len(outputs.dead_letters)) == (sent_on, not sent_on)

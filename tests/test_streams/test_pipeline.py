@@ -21,9 +21,11 @@ from models.contracts.clock import Tick
 from models.routing import Route, route_header
 from streams import pipeline as pipeline_module
 from streams.cache import score as score_module
+from streams.erasing.key import ErasureKeyChanged
 from streams.outgoing import LARGEST_LETTER, positions
-from streams.pipeline import ErasureKeyChanged, Pipeline
+from streams.pipeline import Pipeline
 from streams.settings import Settings
+from streams.testing.settings import TESTING_ERASURE_KEY
 from streams.topics import home_partition
 from streams.transport import Delivery, RecordBatch
 from tests.test_models.events import KafkaRecord, at, body, milliseconds
@@ -75,7 +77,10 @@ class Table:
 
     def __init__(self, broker):
         self.broker = broker
-        self.states = {ERASURE_KEY: erasure_fingerprint(b"")}
+        self.of_erased = []
+        self.states = {
+            ERASURE_KEY: erasure_fingerprint(TESTING_ERASURE_KEY.get_secret_value().encode())
+        }
 
     def partition(self, _number):
         return self.states
@@ -86,6 +91,9 @@ class Table:
                 self.states.pop(key, None)
             else:
                 self.states[key] = value
+
+    def erased(self, partition):
+        self.of_erased.append(partition)
 
     def send_items(self, partition, items):
         return self.broker.send_records(
@@ -382,7 +390,7 @@ async def test_a_refused_record_too_large_for_the_topic_is_cut_and_says_so(runni
 
 def said(kind, customer, offset, **data):
     value = body(f"customer.{kind}", {"customer_id": customer, **data})
-    return Event("shop.customers", KafkaRecord(offset, milliseconds(60), customer.encode(), value))
+    return Event("shop.identities", KafkaRecord(offset, milliseconds(60), customer.encode(), value))
 
 
 async def test_an_erased_customer_is_a_tombstone_everywhere_with_its_version(running):

@@ -127,7 +127,11 @@ def redis_security(certificates, **changes):
 
 
 def environment(kafka, certificates, redis_port, **changes):
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("CLV_")}
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if name == "CLV_ERASURE_KEY" or not name.startswith("CLV_")
+    }
     return {
         **kept,
         "PYTHONPATH": str(ROOT),

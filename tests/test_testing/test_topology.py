@@ -321,7 +321,7 @@ async def test_what_goes_in_together_waits_for_a_record_of_another_topic(
     await topology.orders.placed("c1", 40, at="2026-01-03")
     await topology.orders.placed("c1", 40, at="2026-03-03")
     at = datetime(2026, 6, 1, tzinfo=UTC)
-    await topology.publish_events([told("customers", "customer.erased", "c1", at, erased_at=at)])
+    await topology.publish_events([told("identities", "customer.erased", "c1", at, erased_at=at)])
     assert await came(topology, "c1") == ([("", "new"), ("new", "active")], 1)
 
 
@@ -329,7 +329,7 @@ async def test_events_of_several_topics_that_go_in_together_keep_each_customers_
     topology: Topology,
 ) -> None:
     at = datetime(2026, 6, 1, tzinfo=UTC)
-    erased = told("customers", "customer.erased", "c1", at, erased_at=at)
+    erased = told("identities", "customer.erased", "c1", at, erased_at=at)
     assert await topology.publish_events([*two_orders("c1"), erased, *two_orders("c2")]) == 5
     assert await came(topology, "c1") == ([("", "new"), ("new", "active")], 1)
     assert (await topology.updates.last("c2")).totals.orders == 2

@@ -12,12 +12,14 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 from faust.types import TP
 
+from models.aggregate.record import ERASURE_KEY
 from streams.basis.examine import Group, bases_of, examine, standing
 from streams.basis.findings import Finding, Kind
 from streams.basis.judge import moment
 from streams.basis.logs import Bounds, KafkaLogs, reading_consumer
 from streams.basis.record import Basis
 from streams.cli.checks.check import Check
+from streams.cli.checks.erasure import key_of_state
 from streams.cli.checks.topics import TopicFacts
 from streams.clients import started
 from streams.connection import Broker
@@ -63,6 +65,16 @@ async def group_checks(
     logs = KafkaLogs(broker, admin, settings.app_id)
     here = await standing(settings, logs)
     bases = await bases_of(settings, logs, here.stored or (), TAIL_RECORDS)
+    changelog = changelog_topic(settings)
+    parts = [TP(changelog, number) for number in here.stored or ()]
+    keys = {
+        tp.partition: data
+        for tp, data in (await logs.latest(parts, ERASURE_KEY, TAIL_RECORDS)).items()
+    }
+    key_checks = list(key_of_state(settings, keys))
+    if any(check.status == "fail" for check in key_checks):
+        # Marks are keyed: by another key every log would seem to be another one.
+        settings = settings.model_copy(update={"erasure_key": None})
     found = await examine(settings, logs, Group(here, bases))
     bounds = await logs.bounds([*here.sources(settings), *letters])
     since = int((time.time() - DAY) * 1000)
@@ -74,6 +86,7 @@ async def group_checks(
     places = [Place(*bounds[tp], here.committed.get(tp, 0)) for tp in here.sources(settings)]
     refused = sum(bounds[TP(*tp)].end - at.offset for tp, at in recent.items() if at is not None)
     return [
+        *key_checks,
         *finding_checks(found),
         lag_check(settings, places, await members(admin, settings.app_id)),
         *changelog_checks(settings, here.committed, names, here.stored or {}, found),

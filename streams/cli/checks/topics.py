@@ -44,6 +44,7 @@ def topic_checks(settings: Settings, facts: Sequence[TopicFacts], brokers: int) 
     yield _policies(settings, known)
     yield _retention(known)
     yield _tombstones(known)
+    yield _erasures(known)
     yield _sizes(known)
     yield from _in_sync(facts)
 
@@ -165,6 +166,26 @@ def _tombstones(known: Sequence[tuple[TopicPlan, TopicFacts]]) -> Check:
         )
         return Check(name, "warn", "; ".join(short), advice)
     return Check(name, "ok", "tombstones stay for a day")
+
+
+def _erasures(known: Sequence[tuple[TopicPlan, TopicFacts]]) -> Check:
+    """Judge whether what the service wrote of a customer who is erased goes by itself."""
+    name = "traces of the erased"
+    long = []
+    for planned, topic in known:
+        for setting in ("retention.ms", "max.compaction.lag.ms"):
+            wanted, found = planned.config.get(setting), topic.number(setting)
+            if wanted is None or found is None or int(wanted) < 0:
+                continue
+            if found < 0 or found > int(wanted):
+                long.append(f"{topic.name} has {setting}={found}, not {wanted}")
+    if long:
+        advice = (
+            "set it by kafka-configs.sh --alter: until then what was written of a customer stays "
+            "longer than docs/erasure.md says"
+        )
+        return Check(name, "warn", "; ".join(long), advice)
+    return Check(name, "ok", "what the service wrote of them goes within the time that is planned")
 
 
 def _sizes(known: Sequence[tuple[TopicPlan, TopicFacts]]) -> Check:

@@ -8,7 +8,8 @@ import time
 from datetime import timedelta
 from typing import Any
 
-from streams.files.outgoing import TOPIC_OF_TYPE, cloud_event
+from models.contracts import TOPIC_OF_TYPE
+from streams.files.outgoing import cloud_event
 from tests.faults.breaks.kinds import Break, a_while
 from tests.faults.workload import HISTORY_DAYS, SOURCES, Item, Placed, Workload
 from tests.faults.world import World
@@ -28,7 +29,7 @@ def item(workload: Workload, customer: str, event_type: str, days: float, number
              "customer.merged": "merged_at"}[event_type]  # fmt: skip
     time = workload.now - timedelta(days=HISTORY_DAYS - days)
     event = cloud_event(
-        TOPIC_OF_TYPE[event_type.partition(".")[0]],
+        TOPIC_OF_TYPE[event_type],
         event_type,
         source=SOURCES[0],
         event_id=f"{workload.run_id}/more-{number}",

@@ -8,7 +8,7 @@ from faust.types import TP
 from models.aggregate.record import BASIS_KEY, decode_record
 from streams.basis.findings import BasisLost, Kind
 from streams.basis.logs import mark_of
-from streams.basis.record import Basis, decode_basis, encode_basis
+from streams.basis.record import Basis, decode_basis, encode_basis, sealed
 from streams.testing import running_topology
 from streams.testing.settings import shop_settings
 from streams.testing.topology import Topology
@@ -83,7 +83,8 @@ async def test_the_last_record_that_was_processed_is_remembered_at_a_stop():
         assert len(stored(topology)) == 2
         await topology.stop_worker()
         tp = orders_log(topology)
-        last = mark_of(topology.broker.logs[tp][-1])
+        secret = topology.settings.erasure_secret
+        last = sealed(mark_of(topology.broker.logs[tp][-1]), secret)
         assert stored(topology)[-1].marks == {f"{tp.topic}/{tp.partition}": last}
         await topology.start_worker()
         await ordered(topology, "f")

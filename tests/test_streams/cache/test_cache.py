@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from redis.exceptions import ResponseError
 
 import streams.cache.cache as cache_module
+from models.fingerprints import CACHE_NOTE, fingerprint
 from streams.cache import CachedScore, Removal, ScoreCache, SegmentTotals, connect
 from streams.cache.score import Item
 from streams.embedded import EmbeddedRedis
@@ -55,6 +56,9 @@ def histories(draw: st.DrawFn) -> tuple[list[Item], list[list[Item]]]:
             steps.append([])
         steps[-1].append(one)
     return every, steps
+
+
+SECRET = b"keys the notes of this test alone"
 
 
 def what_stays(every: list[Item]) -> dict[str, CachedScore]:
@@ -226,18 +230,37 @@ async def test_equal_values_have_one_order_in_both_ways_of_reading(
     ["a:b", "with space", "naïve-ñ-客户-🙂", "line\nbreak\0nul", "*?[x]", "{clv}", " "],
 )
 async def test_ids_and_documents_of_any_bytes_come_back_as_they_were(
-    cache: ScoreCache, client: redis.asyncio.Redis, customer_id: str
+    client: redis.asyncio.Redis, customer_id: str
 ) -> None:
+    cache = ScoreCache(client, secret=SECRET)
     odd = score(customer_id, 1, -0.015, "a: b:é", 'q"\\', update='"\u0000 ñ 客户"'.encode())
     await cache.put([odd])
     assert await cache.get(customer_id) == odd
     assert await cache.members("tier", 'q"\\') == [(customer_id, -0.015)]
     await assert_consistent(client)
     assert await cache.remove([Removal(customer_id, 2)]) == 1
-    note = f"clv:forgotten:{hashlib.sha1(customer_id.encode()).hexdigest()}".encode()
+    note = f"clv:forgotten:{fingerprint(customer_id.encode(), SECRET, CACHE_NOTE).hex()}".encode()
     assert set(await client.keys()) == {note, b"clv:forgotten"}
     week = 7 * 24 * 3600
     assert week - 60 < await client.ttl(note) <= await client.ttl("clv:forgotten") <= week
+
+
+async def test_a_note_of_somebody_removed_is_known_by_the_key_alone(
+    client: redis.asyncio.Redis,
+) -> None:
+    ours = ScoreCache(client, secret=SECRET)
+    await ours.put([score("customer-4711", 1, 5.0)])
+    await ours.remove([Removal("customer-4711", 2)])
+    [note] = [key async for key in client.scan_iter("clv:forgotten:*")]
+    plain = {
+        hashlib.new(name, b"customer-4711", usedforsecurity=False).hexdigest()
+        for name in ("sha1", "sha256", "blake2b", "md5")
+    }
+    assert not any(each[:32] in note.decode() for each in plain)
+    assert b"customer" not in note
+    # What was published before the removal stays out, and what is later comes in.
+    assert await ours.put([score("customer-4711", 1, 5.0)]) == 0
+    assert await ours.put([score("customer-4711", 3, 5.0)]) == 1
 
 
 async def test_numpy_numbers_are_held_as_numbers(cache: ScoreCache) -> None:

@@ -20,7 +20,11 @@ ROOT = Path(__file__).parents[3]
 
 
 async def command(environment: dict[str, str], *options: str) -> subprocess.CompletedProcess[str]:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("CLV_")}
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if name == "CLV_ERASURE_KEY" or not name.startswith("CLV_")
+    }
     return await asyncio.to_thread(
         subprocess.run,
         [sys.executable, "-m", "streams.cli", "rebuild-cache", "--json", *options],

@@ -48,7 +48,7 @@ def order(customer: str, order_id: str, days: float = 0) -> OutgoingEvent:
 def said(kind: str, customer: str, days: float = 0, **more: str) -> OutgoingEvent:
     at = TIME + timedelta(days=days)
     return cloud_event(
-        "customers", f"customer.{kind}", source="/crm", event_id=f"{kind}-{customer}-{days}",
+        "identities", f"customer.{kind}", source="/crm", event_id=f"{kind}-{customer}-{days}",
         time=at, customer_id=customer,
         data={"customer_id": customer, f"{kind}_at": at, **more},
     )  # fmt: skip

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from pathlib import Path
 
+from models.contracts import TYPES_OF_TOPIC
 from models.contracts.clock import Tick
 from models.contracts.parameters import Parameters
 from streams.datasets import DATASETS, with_simulation
@@ -14,7 +15,7 @@ from streams.files.outgoing import OutgoingEvent
 from streams.recording import Head, Recorded, RecordedTopic, RecordingWriter
 from streams.topics import home_partition
 
-ROLES = ("models", "orders", "support", "customers", "clock")
+ROLES = ("models", *TYPES_OF_TOPIC, "clock")
 
 
 def topics(partitions: int, prefix: str = "x.") -> tuple[RecordedTopic, ...]:

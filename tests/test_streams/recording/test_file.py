@@ -73,7 +73,7 @@ def test_what_is_written_is_read_byte_for_byte(tmp_path_factory, contents):
     assert list(Recording(path).records()) == records
     assert verify(path) == end
     assert end.records == len(records)
-    assert end.by_topic == (0, len(records), 0, 0, 0)
+    assert end.by_topic == (0, len(records), 0, 0, 0, 0, 0)
 
 
 def test_equal_slices_have_equal_digests_and_others_have_not(tmp_path: Path):
@@ -167,7 +167,10 @@ def parts(tmp_path: Path):
     ("change", "problem"),
     [
         (lambda p: [p[0], p[2], p[1], *p[3:]], "at offset 0 after offset"),
-        (lambda p: [p[0], *p[2:]], r"says 40 records, \[0, 40, 0, 0, 0\] by topic, and there were"),
+        (
+            lambda p: [p[0], *p[2:]],
+            r"says 40 records, \[0, 40(, 0)+\] by topic, and there were",
+        ),
         (lambda p: [p[0], p[1], *p[1:]], "at offset 0 after offset"),
         (lambda p: p[:-1], "is cut off"),
         (lambda p: [*p, p[-1]], "follow its end"),

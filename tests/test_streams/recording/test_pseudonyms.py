@@ -9,7 +9,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.contracts import decode
-from models.contracts.backfill import BACKFILL
 from models.contracts.clock import Tick
 from models.routing import Route, route_header
 from streams.datasets import DATASETS
@@ -18,7 +17,7 @@ from streams.recording.compare import Valued
 from streams.recording.memory import in_memory
 from streams.settings import Settings
 
-from .support import PARAMETERS, Making, some_events, write
+from .support import PARAMETERS, ROLES, Making, some_events, write
 
 SECRET = b"a secret of some length"
 CE = ("content-type", b"application/cloudevents+json")
@@ -75,7 +74,7 @@ def test_merges_name_both_customers_by_their_pseudonyms():
     data = {"customer_id": "a", "merged_from": "b", "merged_at": "2026-01-01T00:00:00Z"}
     pseudonyms = Pseudonyms(SECRET)
     record = pseudonyms.record(
-        "customers", Recorded(0, 0, 0, 0, b"a", event("customer.merged", data), (CE,))
+        "identities", Recorded(0, 0, 0, 0, b"a", event("customer.merged", data), (CE,))
     )
     found = json.loads(record.value)["data"]
     assert found["customer_id"] == pseudonyms.of("a")
@@ -86,7 +85,7 @@ def test_binary_events_and_headers_of_the_service_lose_their_ids_too():
     headers = (
         ("content-type", b"application/json"), ("ce_specversion", b"1.0"), ("ce_id", b"event-9"),
         ("ce_source", b"/shop"), ("ce_type", b"order.placed"), ("ce_subject", b"anna"),
-        ("x-trace", b"anna"), (BACKFILL, b"anna"),
+        ("x-trace", b"anna"),
         route_header(Route("orders/0", 1, b"anna", via=("anna", "bert"))),
     )  # fmt: skip
     pseudonyms = Pseudonyms(SECRET)
@@ -97,7 +96,6 @@ def test_binary_events_and_headers_of_the_service_lose_their_ids_too():
     assert b"anna" not in record.value
     assert all(b"anna" not in content for _, content in record.headers)
     assert dict(record.headers)["ce_id"] == pseudonyms.of("event-9").encode()
-    assert BACKFILL in dict(record.headers)
 
 
 @pytest.mark.parametrize(
@@ -179,7 +177,7 @@ async def test_values_and_segments_are_those_of_the_customers_behind(tmp_path: P
     tick = Tick(as_of=DATASETS["cdnow"].as_of, parameters=PARAMETERS.version)
     given = making.record("models", 0, 0, b"bg-nbd", PARAMETERS.model_dump_json().encode())
     records = [given, *map(making.event, events), *making.ticks(tick)]
-    roles = ["models", "orders", "support", "customers", "clock"]
+    roles = list(ROLES)
     hidden = [pseudonyms.record(roles[record.topic], record) for record in records]
     assert None not in hidden
     write(tmp_path / "plain", records)

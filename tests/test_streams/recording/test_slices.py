@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from models.contracts import TYPES_OF_TOPIC
 from streams.cli.replay_source import Asked
 from streams.recording import BEGINNING, END, Head, RecordingWriter, Span
 from tests.test_streams.commands import clv
@@ -40,7 +41,7 @@ def said(*arguments):
 def test_what_begins_with_its_topics_is_replayed_without_a_word(tmp_path: Path):
     # Parameters and ticks of before need not be there.
     spans = tuple(
-        Span(number, partition, 0 if topic.role in ("orders", "support", "customers") else 7, 9)
+        Span(number, partition, 0 if topic.role in TYPES_OF_TOPIC else 7, 9)
         for number, topic in enumerate(topics(2))
         for partition in range(topic.partitions)
     )

@@ -81,7 +81,11 @@ def in_memory_result(recording):
 
 
 def environment(settings):
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("CLV_")}
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if name == "CLV_ERASURE_KEY" or not name.startswith("CLV_")
+    }
     names = {f"CLV_TOPICS__{r.upper()}": n for r, n in settings.topics.model_dump().items()}
     given = {
         "CLV_APP_ID": settings.app_id, "CLV_REPLICATION": str(settings.replication),

@@ -41,7 +41,7 @@ def order(customer, order_id, days=0):
 def said(kind, customer, days=0, **more):
     at = TIME + timedelta(days=days)
     return cloud_event(
-        "customers", f"customer.{kind}", source="/crm", event_id=f"{kind}-{customer}-{days}",
+        "identities", f"customer.{kind}", source="/crm", event_id=f"{kind}-{customer}-{days}",
         time=at, customer_id=customer,
         data={"customer_id": customer, f"{kind}_at": at, **more},
     )  # fmt: skip

@@ -86,6 +86,9 @@ class Memory:
     def finish(self, _: int, end: int) -> None:
         self.finished.append(end)
 
+    def digest(self, key: bytes, value: bytes | None) -> bytes:
+        return record_digest(key, value)
+
     def forget(self, _: int) -> None:
         self.forgotten += 1
 

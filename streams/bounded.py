@@ -1,0 +1,63 @@
+"""Files that somebody hands us, read without believing what they say about their size.
+
+A file in gzip may unpack to a thousand times its size, and a line may never end. What is read is
+bounded by what the file holds, and by a constant for what has to be in memory at once.
+"""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Final, cast
+
+GZIP: Final = b"\x1f\x8b"
+
+UNPACKED_AT_LEAST: Final = 16 * 1024 * 1024
+"""Bytes that any file may unpack to."""
+
+UNPACKED_TIMES: Final = 100
+"""How many times its own size a larger file may unpack to. Orders, letters and values shrink 5 to
+40 times; gzip can do a thousand."""
+
+
+class TooLarge(Exception):
+    """A file holds more than is read of one; the text says what, and how much is allowed."""
+
+
+def most_unpacked(stored: int) -> int:
+    """Bytes, or rows, that a file of so many bytes may hold."""
+    return max(UNPACKED_AT_LEAST, UNPACKED_TIMES * stored)
+
+
+def lines(path: Path, longest: int, *, packed: bool) -> Iterator[bytes]:
+    """The lines of a file, packed by gzip or not, each with its end.
+
+    longest: bytes of a line. Errors: TooLarge; OSError, EOFError and zlib.error, as of `gzip`.
+    """
+    room = most_unpacked(path.stat().st_size)
+    with opened(path, packed=packed) as file:
+        while line := file.readline(longest + 1):
+            if len(line) > longest:
+                raise TooLarge(f"a line has more than {longest:,} bytes, which are the most")
+            room -= len(line)
+            if packed and room < 0:
+                raise TooLarge(
+                    f"it unpacks to more than {UNPACKED_TIMES} times its size; unpack it yourself, "
+                    "if you know what it holds"
+                )
+            yield line
+
+
+def opened(path: Path, *, packed: bool) -> IO[bytes]:
+    """A file to be read, unpacked if it is packed."""
+    return cast("IO[bytes]", gzip.open(path, "rb")) if packed else path.open("rb")
+
+
+def read_whole(path: Path, most: int) -> bytes:
+    """The content of a small file. Errors: TooLarge, OSError."""
+    with path.open("rb") as file:
+        content = file.read(most + 1)
+    if len(content) > most:
+        raise TooLarge(f"it has more than {most:,} bytes, which are the most")
+    return content

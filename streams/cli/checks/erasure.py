@@ -1,0 +1,53 @@
+"""The erasure key: whether there is one, and whether it is the one of the state."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from models.aggregate.record import erasure_fingerprint, knows_key
+from streams.cli.checks.check import Check
+from streams.settings import MAKE_ERASURE_KEY, Settings
+
+NAME = "erasure key"
+
+
+def erasure_key(settings: Settings) -> Iterator[Check]:
+    """Check that a key is configured."""
+    if settings.erasure_key is None:
+        advice = (
+            "set CLV_ERASURE_KEY, the same for all workers and for ever; make one by: "
+            f"{MAKE_ERASURE_KEY}"
+        )
+        yield Check(NAME, "fail", "none is configured; no worker starts without", advice)
+
+
+def key_of_state(settings: Settings, held: Mapping[int, bytes]) -> Iterator[Check]:
+    """Compare the key with what partitions hold; held: of those in which it was found."""
+    if settings.erasure_key is None:
+        return
+    secret = settings.erasure_secret
+    if others := sorted(n for n, data in held.items() if not knows_key(data, secret)):
+        yield Check(
+            NAME,
+            "fail",
+            f"not the one that the state was built with, in partitions {_list(others)}",
+            "set the former CLV_ERASURE_KEY: workers stop, since late events would bring erased "
+            "customers back",
+        )
+        return
+    former = sorted(n for n, data in held.items() if data != erasure_fingerprint(secret))
+    if former:
+        yield Check(
+            NAME,
+            "warn",
+            f"set, and a former version wrote partitions {_list(former)}",
+            "start a worker: it keys what that version remembered of erased customers without one",
+        )
+    elif held:
+        yield Check(NAME, "ok", "set, and the one that the state was built with")
+    else:
+        yield Check(NAME, "ok", "set; nothing is found of what the state was built with")
+
+
+def _list(numbers: list[int]) -> str:
+    return ", ".join(map(str, numbers))
