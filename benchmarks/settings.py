@@ -17,6 +17,8 @@ class Settings:
     topics_orders: str
     topics_support: str
     topics_customers: str
+    topics_identities: str
+    topics_backfill: str
     topics_updates: str
     topics_segment_changes: str
     topics_dead_letters: str
@@ -41,6 +43,8 @@ class Settings:
             topics_orders=orders,
             topics_support=f"{app_id}.support",
             topics_customers=f"{app_id}.customers",
+            topics_identities=f"{app_id}.identities",
+            topics_backfill=f"{app_id}.backfill",
             topics_updates=f"{app_id}.updates",
             topics_segment_changes=f"{app_id}.segment-changes",
             topics_dead_letters=f"{app_id}.dead-letters",

@@ -191,6 +191,16 @@ class Settings(BaseSettings):
     bytes, the same in all workers, for ever."""
     economics: Economics = Economics()
 
+    @field_validator("broker")
+    @classmethod
+    def _without_login(cls, servers: str | None) -> str | None:
+        return None if servers is None else broker_address(servers)
+
+    @field_validator("redis")
+    @classmethod
+    def _a_url(cls, url: str | None) -> str | None:
+        return None if url is None else redis_address(url)
+
     @field_validator("erasure_key")
     @classmethod
     def _long_enough(cls, key: SecretStr | None) -> SecretStr | None:
@@ -212,16 +222,6 @@ class Settings(BaseSettings):
                 f"ever; make one by: {MAKE_ERASURE_KEY}"
             )
         return self.erasure_key.get_secret_value().encode()
-
-    @field_validator("broker")
-    @classmethod
-    def _without_login(cls, servers: str | None) -> str | None:
-        return None if servers is None else broker_address(servers)
-
-    @field_validator("redis")
-    @classmethod
-    def _a_url(cls, url: str | None) -> str | None:
-        return None if url is None else redis_address(url)
 
     @classmethod
     def settings_customise_sources(

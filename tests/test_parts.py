@@ -229,15 +229,24 @@ def test_packages_that_the_service_does_not_know_are_named():
 
 def test_a_service_that_cannot_be_reached_is_one_line_and_no_failure():
     said = "ERROR:pip_audit._cli:Could not connect to the service's vulnerability feed"
-    verdict = outcome("", said, TODAY)
+    verdict = outcome([("", said)], TODAY)
     assert not verdict.failed
     assert list(verdict.lines) == [
         "audit: the vulnerability service cannot be reached; nothing was audited"
     ]
 
 
+def test_all_files_are_judged_together():
+    def said(*packages: dict) -> tuple[str, str]:
+        return json.dumps({"dependencies": packages}), ""
+
+    verdict = outcome([said(answered("redis")), said(answered("aiohttp", "CVE-9"))], TODAY)
+    assert verdict.failed
+    assert "2 packages" in verdict.lines[-1]
+
+
 def test_an_audit_that_breaks_for_another_reason_fails_and_says_why():
-    verdict = outcome("", "No module named pip_audit", TODAY)
+    verdict = outcome([("", "No module named pip_audit")], TODAY)
     assert verdict.failed
     assert "No module named pip_audit" in verdict.lines[0]
 

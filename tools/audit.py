@@ -110,27 +110,35 @@ def judge(document: Mapping[str, Any], exempted: Sequence[Exemption], today: dat
 
 def run() -> Verdict:
     """Ask the service."""
-    files = [word for file in AUDITED for word in ("--requirement", str(file))]
+    # One file after the other: pip-audit takes none without hashes beside one that has them.
+    said = [ask(file) for file in AUDITED]
+    return outcome(said, datetime.now(UTC).date())
+
+
+def ask(file: Path) -> tuple[str, str]:
+    """What pip-audit has to say of a list of requirements, on stdout and stderr."""
     done = subprocess.run(
         [
             sys.executable, "-m", "pip_audit", "--disable-pip", "--no-deps", "--format", "json",
-            "--progress-spinner", "off", "--timeout", str(SECONDS), *files,
+            "--progress-spinner", "off", "--timeout", str(SECONDS), "--requirement", str(file),
         ],
         capture_output=True, text=True, check=False,
     )  # fmt: skip
-    return outcome(done.stdout, done.stderr, datetime.now(UTC).date())
+    return done.stdout, done.stderr
 
 
-def outcome(stdout: str, stderr: str, today: date) -> Verdict:
-    """What pip-audit's output means."""
-    try:
-        document = json.loads(stdout)
-    except ValueError:
-        if any(each in stderr for each in UNREACHABLE):
-            line = "audit: the vulnerability service cannot be reached; nothing was audited"
-            return Verdict([line], failed=False)
-        return Verdict([f"audit: pip-audit failed:\n{stderr.strip()}"], failed=True)
-    return judge(document, exemptions(EXCEPTIONS.read_text()), today)
+def outcome(said: Sequence[tuple[str, str]], today: date) -> Verdict:
+    """What pip-audit's output about each file means."""
+    dependencies: list[Any] = []
+    for stdout, stderr in said:
+        try:
+            dependencies += json.loads(stdout)["dependencies"]
+        except ValueError:
+            if any(each in stderr for each in UNREACHABLE):
+                line = "audit: the vulnerability service cannot be reached; nothing was audited"
+                return Verdict([line], failed=False)
+            return Verdict([f"audit: pip-audit failed:\n{stderr.strip()}"], failed=True)
+    return judge({"dependencies": dependencies}, exemptions(EXCEPTIONS.read_text()), today)
 
 
 def main() -> None:

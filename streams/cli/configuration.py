@@ -43,8 +43,7 @@ def load_settings(**given: Any) -> Settings:
     try:
         return Settings(**given)
     except ValidationError as error:
-        problems = (f"  {_problem(each)}" for each in error.errors(include_url=False))
-        raise CommandError("the configuration is not valid:", *problems) from None
+        raise CommandError("the configuration is not valid:", *_problems(error)) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise CommandError(f"CLV_CONFIG is {path!r}: not TOML: {error}") from None
     except ZoneInfoNotFoundError as error:
@@ -55,6 +54,10 @@ def load_settings(**given: Any) -> Settings:
     except SettingsError as error:
         found = "; ".join(not_json(Settings, os.environ)) or str(error)
         raise CommandError(f"the configuration is not valid: {found}") from None
+
+
+def _problems(error: ValidationError) -> list[str]:
+    return [f"  {_problem(each)}" for each in error.errors(include_url=False)]
 
 
 def _problem(problem: ErrorDetails) -> str:

@@ -44,12 +44,12 @@ def doctor(as_json: AsJson = False) -> None:
         raise typer.Exit(1)
 
 
-def _stripped(lines: Sequence[str]) -> list[str]:
-    return [line.strip() for line in lines]
-
-
 def _shown(check: Check) -> Check:
     return replace(check, found=without_logins(check.found), advice=without_logins(check.advice))
+
+
+def _stripped(lines: Sequence[str]) -> list[str]:
+    return [line.strip() for line in lines]
 
 
 def _print(checks: Sequence[Check]) -> None:

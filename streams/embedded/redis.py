@@ -49,9 +49,7 @@ class EmbeddedRedis(EmbeddedServer):
     @property
     def password_file(self) -> Path:
         """The file that holds the password, for other processes of this user, while it runs."""
-        self._require_running()
-        assert self._directory is not None  # noqa: S101 - a running server has one
-        return self._directory / PASSWORD_FILE
+        return self.private_directory / PASSWORD_FILE
 
     def command(self, port: int) -> Sequence[str]:
         """Return Valkey's command line; raises ServerNotInstalledError, ProgramAlteredError."""

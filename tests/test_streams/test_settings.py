@@ -12,10 +12,12 @@ import pytest
 from pydantic import ValidationError
 
 from streams.addresses import without_logins
+from streams.cache import connect
 from streams.cli.configuration import FORMS, load_settings
 from streams.cli.console import CommandError
 from streams.cli.logs import configure_logging
-from streams.settings import Settings
+from streams.connection import Broker, SecurityUnusable, login_password
+from streams.settings import KafkaSecurity, RedisSecurity, Settings
 from streams.variables import OTHER_VARIABLES, PREFIX
 
 from .commands import ROOT, clv, refused
@@ -107,14 +109,53 @@ def test_variables_that_are_no_settings_but_are_read_elsewhere_are_let_be(name, 
     assert load_settings().app_id == "clv"
 
 
-def test_every_variable_has_a_form_that_is_accepted(monkeypatch, tmp_path):
+@pytest.mark.parametrize("instead", ["__PASSWORD", "__PASSWORD_FILE"])
+def test_every_variable_has_a_form_that_is_accepted(instead, monkeypatch):
+    """A password is given in one of two ways."""
     for name, form in FORMS.items():
-        # In place of a password there may be a file with it, not both.
-        if not name.endswith("__PASSWORD_FILE"):
+        if "__PASSWORD" not in name or name.endswith(instead):
             monkeypatch.setenv(name, form)
     settings = load_settings()
     assert settings.broker == "localhost:9092"
     assert str(settings.economics.exchange_rates["EUR"]) == "1.08"
+    assert (settings.redis_security.password is None) == (instead == "__PASSWORD_FILE")
+
+
+@pytest.mark.parametrize("section", ["kafka_security", "redis_security"])
+def test_a_password_stands_in_one_place(section):
+    given = {"password": SECRET, "password_file": "/run/secrets/password"}
+    with pytest.raises(ValidationError, match="not both"):
+        Settings(**{section: given})
+
+
+FILES_OF_PASSWORDS = {
+    "": "on one line",
+    "\n": "on one line",
+    f"{SECRET}\n{SECRET}\n": "on one line",
+    None: "No such file",
+}
+
+
+@pytest.mark.parametrize("content", FILES_OF_PASSWORDS, ids=repr)
+def test_a_file_that_holds_no_password_is_named_and_not_shown(content, tmp_path):
+    file = tmp_path / "password"
+    if content is not None:
+        file.write_text(content)
+    with pytest.raises(SecurityUnusable) as refusal:
+        login_password("redis_security", RedisSecurity(password_file=file))
+    assert f"redis_security.password_file {file}: " in str(refusal.value)
+    assert FILES_OF_PASSWORDS[content] in str(refusal.value)
+    assert SECRET not in str(refusal.value)
+
+
+def test_kafka_and_redis_are_given_the_password_of_the_file(tmp_path):
+    file = tmp_path / "password"
+    file.write_text(f"{SECRET} \n")
+    login = {"username": "clv", "password_file": file}
+    broker = Broker("a:1", KafkaSecurity(protocol="SASL_PLAINTEXT", **login))
+    assert broker.client_options()["sasl_plain_password"] == f"{SECRET} "
+    pool = connect("redis://a", RedisSecurity(**login)).connection_pool
+    assert pool.connection_kwargs["password"] == f"{SECRET} "
 
 
 WRONG = {
