@@ -182,6 +182,13 @@ def test_files_exist(document: Path):
     assert not missing
 
 
+def test_the_tests_behind_the_table_of_threats_exist():
+    there = {path.name for path in (ROOT / "tests").rglob("test_*.py")}
+    named = set(re.findall(r"\btest_\w+\.py", (ROOT / "docs/security.md").read_text()))
+    assert named
+    assert named <= there
+
+
 def test_variables_are_settings(document: Path):
     known = {*variables(Settings, "CLV_"), *OTHER_VARIABLES}
     groups = {name.rpartition("__")[0] + "__…" for name in known if "__" in name}

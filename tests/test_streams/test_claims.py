@@ -247,7 +247,7 @@ async def test_a_writer_whose_emptied_redis_was_taken_by_another_service_stops(
     await client.set("clv:owner", "second")
 
     async def goes_on() -> None:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(120):
             while True:
                 await asyncio.sleep(0.02)
                 await writer.flush()

@@ -328,7 +328,7 @@ def worker(tmp_path: Path) -> Iterator[dict[str, str]]:
             lines = [process.stdout.readline().strip() for _ in range(4)]
             yield dict(line.split("=", 1) for line in lines)
             process.send_signal(signal.SIGTERM)
-            assert process.wait(timeout=30) == 0
+            assert process.wait(timeout=120) == 0
         finally:
             process.kill()
     for line in (tmp_path / "log").read_text().splitlines():
@@ -419,7 +419,7 @@ def test_a_demo_that_is_interrupted_ends_without_a_traceback(number, tmp_path):
             try:
                 until(lambda: "Publishing" in (tmp_path / "log").read_text())
                 process.send_signal(number)
-                assert process.wait(timeout=30) == 130
+                assert process.wait(timeout=120) == 130
             finally:
                 process.kill()
     said = (tmp_path / "log").read_text()

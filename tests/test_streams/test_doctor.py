@@ -94,7 +94,7 @@ async def create(settings, replication, **configs):
         )  # fmt: skip
     assert not [error for error in response.topic_errors if error[1]]
     # Not every node knows them at once.
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(120):
         while one(await servers(settings), "topics").status != "ok":
             pass
 

@@ -247,7 +247,7 @@ class Worker:
 
     async def alive(self):
         """Wait until somebody listens."""
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(120):
             while (await self.get("/live"))[0] != 200:
                 assert self.process.returncode is None, self.log.read_text()
                 await asyncio.sleep(0.02)
@@ -256,7 +256,7 @@ class Worker:
         status, text = await self.get("/health")
         return json.loads(text) if status == 200 else {"status": "no answer", "reasons": []}
 
-    async def until(self, condition, seconds=40.0):
+    async def until(self, condition, seconds=120.0):
         """Wait until the health is so; returns it."""
         async with asyncio.timeout(seconds):
             while not condition(health := await self.health()):
@@ -264,7 +264,7 @@ class Worker:
                 await asyncio.sleep(0.1)
         return health
 
-    async def ended(self, seconds=40.0) -> int:
+    async def ended(self, seconds=120.0) -> int:
         return await asyncio.wait_for(self.process.wait(), seconds)
 
     def memory(self) -> int:

@@ -22,7 +22,7 @@ async def test_a_busy_stream_does_not_keep_a_catch_up_from_its_end(
     async with CacheWriter(cache, topic.updates) as writer:
         writer.assigned([0])
         batches = 0
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(120):
             while writer.catching_up:
                 batches += 1
                 await topic.publish_and_write(
@@ -208,7 +208,7 @@ async def test_a_stop_while_the_catch_up_closes_its_consumer_ends_it(
 
     monkeypatch.setattr(Fetcher, "close", told)
     await topic.publish([valued("c1", 1)])
-    async with asyncio.timeout(20), CacheWriter(cache, topic.updates) as writer:
+    async with asyncio.timeout(120), CacheWriter(cache, topic.updates) as writer:
         writer.assigned([0])
         await closing.wait()
     assert await cache.get("c1") == topic.expected["c1"]

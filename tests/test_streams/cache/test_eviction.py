@@ -38,13 +38,13 @@ async def writer(topic: Topic, cache: ScoreCache) -> AsyncIterator[CacheWriter]:
 
 async def until_told(writer: CacheWriter, what: str) -> None:
     """Until the problem that it tells says this."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(120):
         while what not in (writer.problem or ""):  # noqa: ASYNC110
             await asyncio.sleep(0.02)
 
 
 async def until_well(writer: CacheWriter) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(120):
         while writer.problem is not None:  # noqa: ASYNC110
             await asyncio.sleep(0.02)
 
@@ -54,7 +54,7 @@ async def evict(client: redis.asyncio.Redis, policy: str) -> None:
     await client.config_set("maxmemory-policy", policy)
     used = (await client.info("memory"))["used_memory"]
     await client.config_set("maxmemory", int(used * 0.9))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(120):
         while not (await client.info("stats"))["evicted_keys"]:
             await client.ping()
     await client.config_set("maxmemory", 0)
@@ -190,14 +190,14 @@ def test_evictions_are_told_by_the_count_of_the_same_start() -> None:
 
 
 async def until_repaired(logged: Sequence[Mapping[str, Any]]) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(120):
         while not [e for e in logged if e["event"] == "cache_repaired"]:  # noqa: ASYNC110
             await asyncio.sleep(0.02)
 
 
 async def until_refilled(writer: CacheWriter, client: redis.asyncio.Redis) -> None:
     """Until it has read again what the repair took the marks of."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(120):
         while not all(await client.hmget("clv:times", "0", "1")):  # noqa: ASYNC110
             await asyncio.sleep(0.02)
     await until_written(writer)

@@ -14,7 +14,7 @@ from tests.test_streams.cache.support import Server, assert_consistent, score, u
 
 
 async def flush_until_it_raises(writer: CacheWriter) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(120):
         while True:
             await asyncio.sleep(0.02)
             await writer.flush()

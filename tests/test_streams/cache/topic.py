@@ -153,6 +153,6 @@ class AsShown:
 
 
 async def until_mark(cache: ScoreCache, end: int, partition: int = 0) -> None:
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(120):
         while await cache.marks([partition]) != [str(end)]:  # noqa: ASYNC110
             await asyncio.sleep(0.02)

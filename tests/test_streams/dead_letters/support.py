@@ -101,7 +101,7 @@ async def until_noted(service: Cluster) -> None:
     try:
         topic = service.settings.topics.dead_letters
         consumer.assign([TopicPartition(topic, n) for n in range(service.partitions)])
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(120):
             while True:
                 for records in (await consumer.getmany(timeout_ms=10)).values():
                     if any(noted(record.headers) for record in records):

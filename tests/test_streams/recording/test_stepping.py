@@ -21,7 +21,7 @@ def test_ctrl_c_ends_it_while_it_waits_for_enter(recording):
         try:
             shown = stepping.stdout.readline()
             stepping.send_signal(signal.SIGINT)
-            _, said = stepping.communicate(timeout=20)
+            _, said = stepping.communicate(timeout=120)
         finally:
             stepping.kill()
             os.close(ours)

@@ -44,7 +44,7 @@ async def publish_slowly(service: Cluster, events: list[OutgoingEvent]) -> None:
 
 async def updates_seen(consumer: AIOKafkaConsumer, count: int) -> None:
     seen = 0
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(120):
         while seen < count:
             seen += sum(map(len, (await consumer.getmany(timeout_ms=20)).values()))
 
