@@ -49,7 +49,7 @@ def test_the_reckoner_agrees_with_the_batch_core(seed: int, identity: bool):
     # The batch leaves out what lies after its time, where the stream refuses it.
     assert reasons.pop("future") == batch.left_out
     assert reasons == batch.dead_letters
-    assert len(reasons) == 10
+    assert len(reasons) == 11
 
 
 def test_a_workload_is_the_same_for_the_same_seed():
