@@ -484,10 +484,10 @@ def refused(variables, *arguments: object) -> str:
 
 
 REFUSALS = {
-    "a storefront records": ("storefront", ["record", "F/no.clvrec"], "clv.models, clv.clock"),
+    "a storefront records": ("storefront", ["record", "F/no.clvrec"], "clv.models, shop.support"),
     "a storefront records what it publishes": (
         "storefront",
-        ["record", "F/no.clvrec", "--topics", "inputs"],
+        ["record", "F/no.clvrec", "--topics", "orders"],
         "with topic shop.",
     ),
     "a storefront asks for a digest": ("storefront", ["digest"], "clv.updates"),
@@ -498,7 +498,7 @@ REFUSALS = {
         "shop.orders",
     ),
     "a worker ticks": ("worker", ["tick"], "clv.clock"),
-    "a stranger ticks": ("stranger", ["tick"], "shop.support"),
+    "a stranger ticks": ("stranger", ["tick"], "give the service the right"),
     "a subscriber loads": (
         "subscriber",
         ["load", "F/orders.csv"],
