@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, Protocol
 
 DAY_MS = 86_400_000
 LARGEST_VALUE = 1_048_576
+MOST_HEADERS = 1_000
 UNIT = Decimal("0.0001")
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MONEY = re.compile(r"[0-9]{1,9}(\.[0-9]{1,4})?")
@@ -131,6 +132,8 @@ class Event(NamedTuple):
 
 def read_event(key: bytes | None, value: bytes, headers: Sequence[tuple[str, bytes]]) -> Event:
     """The event in a record, structured or binary; raises Refused with the code."""
+    if len(headers) > MOST_HEADERS:
+        raise Refused("too-large")
     if not value:
         raise Refused("empty")
     if len(value) > LARGEST_VALUE:
