@@ -60,6 +60,16 @@ class Topics(BaseModel):
     rerouted: TopicName = "clv.rerouted"
     """Between workers: events that were published under another key or to another partition."""
 
+    @model_validator(mode="after")
+    def _each_its_own(self) -> Self:
+        """A topic decides what its records mean, and by its ACL who may write them."""
+        for name, role in self._roles.items():
+            if (first := next(r for r, n in self if n == name)) != role:
+                raise ValueError(
+                    f"{first} and {role} are both {name!r}: each needs a topic of its own"
+                )
+        return self
+
     @property
     def inputs(self) -> tuple[str, ...]:
         """The topics to which events are published."""

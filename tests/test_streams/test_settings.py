@@ -305,3 +305,10 @@ def test_nobody_shows_an_address_but_by_way_of_the_one_function():
         if raw.search(line) and "shown_url(" not in line
     ]
     assert found == []
+
+
+def test_two_topics_of_one_name_are_refused(monkeypatch):
+    """A help desk that may write to the topic of the erasures could erase."""
+    said = problem(monkeypatch, CLV_TOPICS__SUPPORT="shop.identities")
+    assert "support and identities are both 'shop.identities'" in said
+    assert "CLV_TOPICS__" in said
