@@ -7,6 +7,7 @@ import pytest
 from faust.types import TP
 
 from streams.testing import MemoryWorker, NotSettled, Topology, WorkerCrashed, running_topology
+from streams.topics import changelog_topic
 
 CUSTOMERS = [f"c{number}" for number in range(20)]
 
@@ -39,7 +40,8 @@ async def test_workers_share_the_partitions_and_all_topics_of_one_go_together() 
         assert set.union(*shares) == {0, 1, 2, 3}
         for worker, share in zip(topology.workers, shares, strict=True):
             topics = {tp.topic for tp in owned(worker)}
-            assert len(topics) == 7
+            wanted = {*topology.settings.topics.sources, changelog_topic(topology.settings)}
+            assert topics == wanted
             assert owned(worker) == {TP(topic, number) for topic in topics for number in share}
 
 
