@@ -144,7 +144,7 @@ async def test_the_command_says_what_it_will_do_and_refuses_while_workers_run(tm
         assert planned["customers"] == 300
         assert planned["customers_to_move"] == moving
         assert (planned["partitions_before"], planned["partitions"]) == (4, 6)
-        assert len(planned["topics"]) == 10
+        assert len(planned["topics"]) == 12
         assert await counts(service) == {4}
         away = env | {"CLV_REDIS": "redis://127.0.0.1:1/0"}
         assert "Nothing was done" in await command_refused("partitions", "grow", 6, **away)
