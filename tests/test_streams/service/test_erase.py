@@ -46,7 +46,7 @@ def misrouted(customer, order_id):
 def merged(customer, merged_from):
     at = TIME + timedelta(days=1)
     return cloud_event(
-        "customers", "customer.merged", source="/crm", event_id=f"merge-{merged_from}", time=at,
+        "identities", "customer.merged", source="/crm", event_id=f"merge-{merged_from}", time=at,
         customer_id=customer,
         data={"customer_id": customer, "merged_from": merged_from, "merged_at": at},
     )  # fmt: skip
