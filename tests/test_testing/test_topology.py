@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from models.aggregate.record import is_customer
 from models.contracts.parameters import BgNbdParameters, Parameters
 from models.economics import Economics
-from streams.files.outgoing import OutgoingEvent, Topic, cloud_event
+from streams.files.outgoing import OutgoingEvent, cloud_event
 from streams.testing import NotPublished, NotSettled, Topology, running_topology, shop_settings
 
 
@@ -283,7 +283,7 @@ async def test_events_in_bulk_are_worked_on_in_their_order(topology: Topology) -
     assert await topology.cache.size() == 10
 
 
-def told(topic: Topic, event_type: str, customer: str, at: datetime, **data: Any) -> OutgoingEvent:
+def told(topic: str, event_type: str, customer: str, at: datetime, **data: Any) -> OutgoingEvent:
     return cloud_event(
         topic, event_type, source="/s", event_id=f"{event_type} {at}", time=at,
         data={"customer_id": customer, **data}, customer_id=customer,
