@@ -5,11 +5,22 @@ SHELL := bash
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
 
+# Processes of tests import the same modules again and again: compile them once, whatever is set.
+export PYTHONDONTWRITEBYTECODE :=
+# The arrays of a fit are small: threads of linear algebra only get in each other's way.
+export OPENBLAS_NUM_THREADS := 1
+
 PYTHON ?= python3
 VENV ?= .venv
 ARGS ?=
-# Two at a time: most of the time of the tests is waiting for servers.
-PARALLEL ?= --numprocesses 2 --dist loadfile
+# Several at a time: most of the time of the tests is waiting for servers. Each takes a part of the tests
+# in their order, and who has finished takes over from the others. Each process of `make test-all` also
+# runs an Apache Kafka of three nodes, so there are fewer of them.
+PARALLEL ?= --numprocesses 4 --dist worksteal
+PARALLEL_ALL ?= --numprocesses 2 --dist worksteal
+# What needs nothing but Python and does not take long, with a fifth of the examples of properties.
+SHORT := -m "not slow and not kafka" --hypothesis-profile short
+QUICK := -m "not slow and not kafka and not heavy" --hypothesis-profile quick
 
 BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --progress-bar off \
@@ -18,12 +29,15 @@ PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --progre
 PIP_PROGRESS := awk '/^Collecting/ { print "  " $$2; fflush() } \
 	/^(Building|Installing)/ { print "  " $$1 " ..."; fflush() }'
 
-.PHONY: help demo test lint bench faults soak chaos lock audit sbom clean
+.PHONY: help demo check test test-all docs lint bench faults soak chaos lock audit sbom clean
 
 help:
 	@echo 'make demo   the whole service on this machine, with nothing to install first'
-	@echo 'make test   the tests           make test ARGS="-k embedded"'
+	@echo 'make test   the tests that need nothing but Python      make test ARGS="-k embedded"'
+	@echo 'make test-all  every test, the long ones and those on Apache Kafka (Java 17, Maven) too'
+	@echo 'make check  style, types and the quick tests, in seconds: while you edit'
 	@echo 'make lint   style, types and the direction of imports'
+	@echo 'make docs   the documentation site, in build/docs'
 	@echo 'make bench  the benchmarks'
 	@echo 'make faults break everything, many times   make faults ARGS="--kinds kill --runs 5"'
 	@echo 'make soak   half an hour of load with a break every minute'
@@ -38,13 +52,23 @@ demo: $(VENV)/.dev-installed
 	@$(BIN)/clv demo $(ARGS)
 
 test: $(VENV)/.dev-installed
-	@$(BIN)/python -m pytest $(PARALLEL) $(ARGS)
+	@$(BIN)/python -m pytest $(PARALLEL) $(SHORT) $(ARGS)
+
+test-all: $(VENV)/.dev-installed
+	@$(BIN)/python -m tests.servers.prepare
+	@$(BIN)/python -m pytest $(PARALLEL_ALL) $(ARGS)
+
+check: lint
+	@$(BIN)/python -m pytest --numprocesses 2 --quiet $(QUICK) tests/test_models $(ARGS)
 
 lint: $(VENV)/.dev-installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+docs: $(VENV)/.dev-installed
+	$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet -b html docs build/docs
 
 bench: $(VENV)/.bench-installed
 	@$(BIN)/python -m benchmarks $(ARGS)

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from models.contracts import OrderPlacedEvent, decode, money_units
+from models.contracts import Envelope, OrderPlaced, decode, money_units
 
 Headers = list[tuple[str, bytes]]
 Customer = dict[str, Any]
@@ -11,15 +11,15 @@ MARGIN = 0.3
 HORIZON_DAYS = 365
 
 
-def order_of(key: bytes, value: bytes, headers: Headers) -> OrderPlacedEvent:
+def order_of(key: bytes, value: bytes, headers: Headers) -> Envelope:
     """Return the order in a record; raises Refused, or TypeError for another type of event."""
     event = decode(key, value, headers)
-    if not isinstance(event, OrderPlacedEvent):
+    if not isinstance(event.data, OrderPlaced):
         raise TypeError(f"{event.type} {event.id}: this app knows order.placed only")
     return event
 
 
-def fold(customer: Customer, order: OrderPlacedEvent) -> Customer:
+def fold(customer: Customer, order: Envelope) -> Customer:
     """Return the customer with one more order."""
     day = order.data.placed_at.toordinal()
     revenue = money_units(order.data.total)

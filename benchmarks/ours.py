@@ -6,16 +6,15 @@ import sys
 from datetime import UTC, datetime
 
 from benchmarks.settings import Settings as Run
+from models.btyd import BgNbd, GammaGamma
 from models.contracts.parameters import (
-    BgNbdParameters,
-    GammaGammaParameters,
     Parameters,
     TierThresholds,
 )
-from streams.connection import Broker
+from streams.kafka.connection import Broker
 from streams.parameters import publish_parameters
 from streams.settings import Settings, Topics
-from streams.testing.settings import TESTING_ERASURE_KEY
+from streams.simulation.settings import TESTING_ERASURE_KEY
 from streams.topics import prepare_topics
 
 # As fitted on CDNOW, so that scoring costs what it costs in use.
@@ -26,8 +25,8 @@ PARAMETERS = Parameters(
     fitted_until=datetime(1997, 9, 30, tzinfo=UTC),
     customers=2_357,
     log_likelihood=-9_582.429,
-    purchases=BgNbdParameters(r=0.2425945, alpha=4.4136019, a=0.7929199, b=2.4258881),
-    order_value=GammaGammaParameters(p=6.25, q=3.74, v=15.44),
+    purchases=BgNbd(r=0.2425945, alpha=4.4136019, a=0.7929199, b=2.4258881),
+    order_value=GammaGamma(p=6.25, q=3.74, v=15.44),
     tiers=TierThresholds(gold=60.0, silver=20.0),
 )
 

@@ -102,10 +102,12 @@ async def recover(kind: str, broker: str, app_id: str, partitions: int, state_di
     began, cpu = time.monotonic(), time.process_time()
     while not app.tables.actives_ready:  # noqa: ASYNC110
         await asyncio.sleep(POLL_SECONDS)
+    held = app.tables[TABLE].data
+    parts = [held] if kind == "stock" else held.partitions.values()
     result = {
         "seconds": time.monotonic() - began,
         "cpu": time.process_time() - cpu,
-        "keys": len(app.tables[TABLE].data),
+        "keys": sum(map(len, parts)),
         "rss": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
         "copy": 0,
     }

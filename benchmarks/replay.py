@@ -32,9 +32,10 @@ from models.context import Context
 from streams.batch import score_events
 from streams.cli.sources import Source, open_source
 from streams.datasets import DATASETS
-from streams.files import OutgoingEvent
-from streams.recording import FromOrders, Results
-from streams.recording.memory import in_memory
+from streams.files.outgoing import OutgoingEvent
+from streams.outcome.outcome import Outcome
+from streams.replay.memory import in_memory
+from streams.replay.orders import FromOrders
 from streams.settings import Settings
 from streams.testing import shop_settings
 
@@ -94,11 +95,11 @@ def replay(source: Source, settings: Settings) -> tuple[int, float]:
 
 
 async def _replay(source: Source, settings: Settings) -> tuple[int, float]:
-    results = Results()
-    orders = FromOrders(source.events, source.end, settings.partitions)
-    async with in_memory(settings, orders, [results]) as replay:
+    outcome = Outcome(detailed=False)
+    orders = FromOrders(source.events, lambda: source.end().moment, settings.partitions)
+    async with in_memory(settings, orders, outcome) as replay:
         await replay.run()
-    result = results.result()
+    result = outcome.result()
     if result.disagreements or result.dead_letters:
         raise RuntimeError(f"{result.disagreements}, refused: {result.dead_letters}")
     return result.customers, result.value

@@ -1,6 +1,10 @@
 """A storefront that publishes its orders: needs aiokafka and nothing of CLV Streams.
 
-python examples/storefront.py localhost:9092
+    python examples/storefront.py localhost:9092
+    python examples/storefront.py localhost:9092 EUR
+
+The second argument is the shop's currency, USD by default. The service refuses an order in another
+one, unless it has an exchange rate for it (CLV_ECONOMICS__CURRENCY, CLV_ECONOMICS__EXCHANGE_RATES).
 """
 
 from __future__ import annotations
@@ -78,6 +82,13 @@ async def publish(servers: str, orders: Iterable[Order]) -> None:
         await producer.stop()
 
 
+def main(servers: str, currency: str = "USD") -> None:
+    """Publish an order of the customer c1, placed now."""
+    order = Order("1001", "c1", datetime.now(UTC), Decimal("40.00"), currency)
+    asyncio.run(publish(servers, [order]))
+
+
 if __name__ == "__main__":
-    today = datetime.now(UTC)
-    asyncio.run(publish(sys.argv[1], [Order("1001", "c1", today, Decimal("40.00"))]))
+    if len(sys.argv) not in {2, 3}:
+        sys.exit(f"usage: {sys.argv[0]} BROKER [CURRENCY]")
+    main(*sys.argv[1:])

@@ -1,47 +1,46 @@
-"""What makes a well-formed event unacceptable to this shop, in words its publisher can act on."""
+"""Refuse well-formed events that this shop cannot accept.
+
+They are dated ahead, in a currency without a rate, or have a placeholder in place of an id.
+"""
 
 from __future__ import annotations
 
-from models.aggregate.fold import milliseconds
-from models.aggregate.join import MOST_ACQUISITIONS
-from models.aggregate.versions import MOST_SUPERSEDED
-from models.contracts import (
-    CustomerAcquired,
-    Envelope,
-    EventData,
-    OrderCancelled,
-    OrderPlaced,
-    OrderRefunded,
-    Reason,
-    Refused,
-    TicketRated,
-    TicketResolved,
-    money_units,
-)
-from models.economics import MILLISECONDS_A_DAY, MONEY_SCALE, Economics
+from datetime import date
+
+from models.calendar import MILLISECONDS_A_DAY, milliseconds
+from models.contracts import Envelope, EventData, Reason, Refused, money_units
+from models.currencies import NUMBERS, WITHDRAWN
+from models.economics import MONEY_SCALE, Economics
+from models.events.kinds import EVENTS
+from models.placeholders import check_ids
 
 FUTURE_TOLERANCE = MILLISECONDS_A_DAY
 """How far ahead of its arrival an event may claim to have happened: clocks differ."""
 
 ERASURE_TOLERANCE = 60_000
-"""How far ahead of its arrival an erasure may be dated, in milliseconds; it reaches no further."""
+"""How far ahead of its arrival an erasure may be dated, in milliseconds; it then counts as now."""
 
-LARGEST_AMOUNT = 10_000_000_000
-"""In the reporting currency, after conversion; sums of such amounts stay within 64 bits."""
+LARGEST_AMOUNT = 10**14
+"""In the reporting currency, after conversion."""
 
-_MONEY_FIELDS = ("total", "cost_of_goods", "amount", "cost_recovered", "cost")
+_LARGEST_UNITS = LARGEST_AMOUNT * MONEY_SCALE
 
 
-def check_acceptable(event: Envelope, arrived: int, now: int, config: Economics) -> int:
-    """When the event happened, in milliseconds since 1970; an erasure, at the latest on arrival.
+def check_acceptable(
+    event: Envelope, customer: str, arrived: int, now: int, config: Economics
+) -> int:
+    """Return the event's time in milliseconds since 1970; an erasure is never later than arrival.
 
-    arrived: timestamp of the record; now: of the clock, for records that carry none.
+    customer: whose event it is. arrived: the record's timestamp. now: the clock's time, used when
+    the record has no timestamp.
 
     Raises
     ------
     Refused
-        for a time in the future, or a currency without a rate.
+        if an id is a placeholder, the time lies in the future, or the currency has no exchange
+        rate.
     """
+    check_ids(event, customer, config.placeholder_ids)
     data: EventData = event.data
     occurred = milliseconds(data.occurred_at)
     latest = min(arrived, now) if arrived > 0 else now
@@ -55,27 +54,39 @@ def check_acceptable(event: Envelope, arrived: int, now: int, config: Economics)
             "zone right and send it again",
         )
     if erasure:
-        # What happens from now on happens to a new customer.
+        # Events after the erasure belong to a new customer.
         return min(occurred, latest)
     currency = getattr(data, "currency", None)
-    if currency is not None and currency != config.currency:
-        _check_convertible(data, currency, config)
+    if currency is not None:
+        _check_currency(event, currency, config.day(occurred), config)
     return occurred
 
 
-def _check_convertible(data: EventData, currency: str, config: Economics) -> None:
-    if not config.accepts(currency):
+def _check_currency(event: Envelope, currency: str, day: int, config: Economics) -> None:
+    data = event.data
+    withdrawn = WITHDRAWN.get(currency)
+    if withdrawn is not None and day >= withdrawn.toordinal():
+        raise Refused(
+            Reason.INVALID_FIELD,
+            "data.currency",
+            f"data.currency is {currency!r}, which was withdrawn before {withdrawn}, and "
+            f"data.{data.time_field} is {data.occurred_at.isoformat()}; check both",
+        )
+    if currency == config.currency:
+        return
+    if not config.accepts(currency, day):
         raise Refused(
             Reason.NO_EXCHANGE_RATE,
             "data.currency",
-            f"data.currency is {currency!r}, for which no rate to {config.currency} is configured; "
-            f"send {config.currency}, or have the rate added to exchange_rates",
+            f"data.currency is {currency!r}, for which no rate to {config.currency} on "
+            f"{date.fromordinal(day)} is configured; send {config.currency}, or have the rate "
+            "added to exchange_rates or to the file of rates, and retry",
         )
-    for name in _MONEY_FIELDS:
-        amount = getattr(data, name, None)
+    for name in EVENTS[event.type].amounts:
+        amount = getattr(data, name)
         if amount is None:
             continue
-        if config.convert(money_units(amount), currency) > LARGEST_AMOUNT * MONEY_SCALE:
+        if config.convert(money_units(amount), NUMBERS[currency], day) > _LARGEST_UNITS:
             raise Refused(
                 Reason.INVALID_FIELD,
                 f"data.{name}",
@@ -85,51 +96,9 @@ def _check_convertible(data: EventData, currency: str, config: Economics) -> Non
 
 
 def too_old(event: Envelope, config: Economics) -> Refused:
-    """The refusal of an event that is beyond what is remembered of its customer."""
-    data: EventData = event.data
-    most = config.remembered
-    ordered = "send histories in the order of time, or raise the number remembered"
-    moment = f"data.{data.time_field} is {data.occurred_at.isoformat()}"
-    match data:
-        case OrderCancelled():
-            field = "order_id"
-            words = (
-                f"data.order_id is {data.order_id!r}, which is not among the last {most} orders of "
-                "the customer, or had refunds that are no longer among the last; or as many "
-                f"cancellations wait for their orders; publish order.placed first, and {ordered}"
-            )
-        case OrderRefunded():
-            field = data.time_field
-            words = (
-                f"{moment}, not later than refunds that are no longer among the last {most} of the "
-                f"customer; or data.order_id is {data.order_id!r}, of which nobody remembers "
-                f"whether it was cancelled; {ordered}"
-            )
-        case TicketResolved() | TicketRated():
-            field = "ticket_id"
-            words = (
-                f"data.ticket_id is {data.ticket_id!r}, which is not among the last {most} tickets "
-                "of the customer and may be one that is counted already; publish ticket.opened "
-                f"first, and {ordered}"
-            )
-        case CustomerAcquired():
-            field = "customer_id"
-            words = (
-                f"data.customer_id is {data.customer_id!r}, and {MOST_ACQUISITIONS} other ids of "
-                "the same customer have told what it cost to win them, which is as many as are "
-                "remembered; check whether they are one customer"
-            )
-        case OrderPlaced():
-            field = data.time_field
-            words = (
-                f"{moment}, not later than orders that are no longer among the last {most} of the "
-                f"customer; or revisions moved the order back in time {MOST_SUPERSEDED} times "
-                f"already; {ordered}"
-            )
-        case _:
-            field = data.time_field
-            words = (
-                f"{moment}, not later than tickets that are no longer among the last {most} of the "
-                f"customer; {ordered}"
-            )
-    return Refused(Reason.BEYOND_MEMORY, f"data.{field}", words)
+    """Return the refusal of an event at or before its customer's compaction boundary."""
+    words = EVENTS[event.type].too_old
+    if words is None:
+        raise TypeError(f"{event.type} is never beyond what is remembered")
+    field, detail = words(event.data, config)
+    return Refused(Reason.BEYOND_MEMORY, f"data.{field}", detail)

@@ -1,17 +1,20 @@
-"""What the shop decides: currency, margin, costs, horizon, calendar."""
+"""What a shop configures about money: currency, margin, costs, horizon, calendar."""
 
 from __future__ import annotations
 
 import math
-from datetime import UTC, date, datetime, tzinfo
+from collections.abc import Callable
+from datetime import date
 from decimal import ROUND_HALF_EVEN, Decimal
 from functools import cached_property
 from typing import Annotated
-from zoneinfo import ZoneInfo
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from models.contracts.currencies import CURRENCIES
+from models.calendar import Days, time_zone, utc_day
+from models.currencies import CODES, CURRENCIES, HOME, NUMBERS, WITHDRAWN
+from models.errors import ClvError
+from models.rates import DailyRates
 
 MONEY_SCALE = 10_000
 """Units in one unit of currency: money is summed in whole ten-thousandths."""
@@ -19,31 +22,44 @@ MONEY_SCALE = 10_000
 CHANNELS = ("email", "phone", "chat", "social", "web", "unknown")
 """Support channels, by their index in the stored state; the order never changes."""
 
-MILLISECONDS_A_DAY = 86_400_000
-EPOCH_ORDINAL = date(1970, 1, 1).toordinal()
-
 MOST_REMEMBERED = 2_000
-"""Of each kind. One of all kinds takes up to 521 bytes, so that this many, with all else that an
-aggregate holds, are 1.1 MB; a record may have 4 MiB, of which 1.25 are the aggregate's."""
+"""Upper limit of `remembered`. With 2,000 entries of each kind, and all numbers as long as can be,
+an aggregate has 1.36 MB. A stored record may have 4 MiB, of which the aggregate gets 11/8."""
+
+PLACEHOLDERS = frozenset(
+    {"null", "none", "nil", "nan", "n/a", "<na>", "undefined", "unknown", "anonymous", "guest"}
+)
+"""What is no id, in small letters: programs write it where an id is missing."""
+
+NO_CUSTOMERS = PLACEHOLDERS | {"0"}
+"""What is no id of a customer: some shops give all guests the number 0."""
 
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 
 
+class MissingRate(ClvError):
+    """The state has an amount in a currency for which no exchange rate is configured."""
+
+
 class Economics(BaseModel):
-    """Configuration of the value: everything that is a decision and not an observation.
+    """Configuration of the value: decisions of the shop, as opposed to observations.
 
     Money is in units of the reporting currency, rates are per year or per unit as named.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
 
     currency: str = "USD"
     exchange_rates: dict[str, Decimal] = Field(default_factory=dict)
     """Reporting currency per one unit of another currency."""
+    daily_rates: Annotated[DailyRates | None, Field(exclude=True)] = None
+    """Rates by day, for currencies without one in `exchange_rates`; read from a file."""
     timezone: str = "UTC"
     margin: Share = 0.30
     """Margin of an order that carries no cost of goods."""
+    lost_goods: Share = 0.0
+    """Share of the cost of refunded goods that does not come back, where a refund does not say."""
     horizon_days: Annotated[int, Field(ge=1, le=3660)] = 365
     discount_rate: NonNegative = 0.10
     """Per year; compounded continuously in the model's time unit."""
@@ -61,7 +77,9 @@ class Economics(BaseModel):
     cost_of_a_minute: NonNegative = 0.60
     complaint_topics: frozenset[str] = frozenset({"complaint"})
     remembered: Annotated[int, Field(ge=1, le=MOST_REMEMBERED)] = 256
-    """Orders, refunds and tickets of each customer that are remembered one by one."""
+    """How many orders, refunds and tickets of a customer are kept as registers, of each kind."""
+    placeholder_ids: frozenset[str] = frozenset()
+    """Placeholders that are ids in this shop, and are accepted as such."""
 
     @field_validator("currency")
     @classmethod
@@ -74,8 +92,8 @@ class Economics(BaseModel):
     @classmethod
     def _positive_rates(cls, rates: dict[str, Decimal]) -> dict[str, Decimal]:
         for code, rate in rates.items():
-            if code not in CURRENCIES:
-                raise ValueError(f"{code!r} is not an ISO 4217 currency code in force")
+            if code not in CURRENCIES and code not in WITHDRAWN:
+                raise ValueError(f"{code!r} is not an ISO 4217 currency code")
             if not rate.is_finite() or not 0 < rate <= 1_000_000:
                 raise ValueError(f"the rate of {code} must lie in (0, 1000000], not {rate}")
         return rates
@@ -83,7 +101,7 @@ class Economics(BaseModel):
     @field_validator("timezone")
     @classmethod
     def _known_timezone(cls, name: str) -> str:
-        ZoneInfo(name)
+        time_zone(name)
         return name
 
     @field_validator("contact_costs")
@@ -93,6 +111,14 @@ class Economics(BaseModel):
         if unknown:
             raise ValueError(f"unknown channels {unknown}; the channels are {list(CHANNELS)}")
         return costs
+
+    @field_validator("placeholder_ids")
+    @classmethod
+    def _known_placeholders(cls, ids: frozenset[str]) -> frozenset[str]:
+        words = frozenset(each.lower() for each in ids)
+        if others := sorted(words - NO_CUSTOMERS):
+            raise ValueError(f"{others} are accepted anyway; refused are {sorted(NO_CUSTOMERS)}")
+        return words
 
     @cached_property
     def daily_discount(self) -> float:
@@ -116,33 +142,78 @@ class Economics(BaseModel):
         return round(self.margin * 1_000_000)
 
     @cached_property
-    def _zone(self) -> tzinfo | None:
-        return None if self.timezone == "UTC" else ZoneInfo(self.timezone)
+    def kept_millionths(self) -> int:
+        """The share of the cost of refunded goods that comes back, as whole millionths."""
+        return 1_000_000 - round(self.lost_goods * 1_000_000)
 
-    def accepts(self, currency: str) -> bool:
-        """Tell whether amounts in this currency can be converted."""
-        return currency == self.currency or currency in self.exchange_rates
+    @cached_property
+    def home(self) -> int:
+        """The number of the reporting currency in the stored state."""
+        return NUMBERS[self.currency]
 
-    def convert(self, units: int, currency: str) -> int:
-        """Money units of a currency in units of the reporting currency, rounded half to even."""
-        if currency == self.currency:
+    @cached_property
+    def day(self) -> Callable[[int], int]:
+        """The ordinal of the calendar day, in the shop's time zone, of milliseconds since 1970."""
+        return utc_day if self.timezone == "UTC" else Days(self.timezone).of
+
+    def accepts(self, currency: str, day: int) -> bool:
+        """Return whether amounts in this currency can be converted on a day, by its ordinal."""
+        return currency == self.currency or self._rate(currency, day) is not None
+
+    def knows(self, currency: str) -> bool:
+        """Return whether there are rates for a currency, on some day at least."""
+        return currency in (self.currency, *self.exchange_rates) or (
+            self.daily_rates is not None and self.daily_rates.knows(currency)
+        )
+
+    def by_day(self, currency: int) -> bool:
+        """Return whether rates of this currency, a number of `CODES`, differ by day."""
+        code = CODES[currency]
+        return (
+            currency not in (HOME, self.home)
+            and code not in self.exchange_rates
+            and self.daily_rates is not None
+            and self.daily_rates.knows(code)
+        )
+
+    def convert(self, units: int, currency: int, day: int) -> int:
+        """Convert money units to the reporting currency at the rate of a day, half to even.
+
+        currency: a number of `models.currencies.CODES`. day: an ordinal.
+
+        Raises
+        ------
+        MissingRate
+            if there is no rate for the currency.
+        """
+        if currency in (HOME, self.home):
             return units
-        product = Decimal(units) * self.exchange_rates[currency]
-        return int(product.to_integral_value(rounding=ROUND_HALF_EVEN))
+        rate = self._rate(CODES[currency], day)
+        if rate is None:
+            raise MissingRate(self._missing(CODES[currency], day))
+        return int((Decimal(units) * rate).to_integral_value(rounding=ROUND_HALF_EVEN))
 
-    def day(self, milliseconds: int) -> int:
-        """Ordinal of the calendar day in the shop's time zone."""
-        if self._zone is None:
-            return milliseconds // MILLISECONDS_A_DAY + EPOCH_ORDINAL
-        moment = datetime.fromtimestamp(milliseconds / 1000, UTC)
-        return moment.astimezone(self._zone).toordinal()
+    def _missing(self, currency: str, day: int) -> str:
+        file = "" if self.daily_rates is None else self.daily_rates.file
+        return (
+            f"the state has an amount in {currency} of {date.fromordinal(day)}, for which there is "
+            f"no rate to {self.currency}; add the rate of that day to "
+            f"{file or 'a file of rates'} (CLV_RATES_FILE), or a fixed one to "
+            "CLV_ECONOMICS__EXCHANGE_RATES, and start again"
+        )
+
+    def _rate(self, currency: str, day: int) -> Decimal | None:
+        fixed = self.exchange_rates.get(currency)
+        if fixed is not None or self.daily_rates is None:
+            return fixed
+        return self.daily_rates.rate(currency, self.currency, day)
 
 
 def to_units(amount: float) -> int:
-    """Money units (ten-thousandths) of an amount in currency."""
+    """Convert an amount in currency to money units (ten-thousandths)."""
     return round(amount * MONEY_SCALE)
 
 
 def from_units(units: int) -> float:
-    """Amount in currency; exact to the ten-thousandth below 9e11."""
+    """Convert money units to an amount in currency, exact to the ten-thousandth below 9e11."""
     return units / MONEY_SCALE

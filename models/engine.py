@@ -1,12 +1,12 @@
-"""The heart: (states, events, parameters, now) -> (states, outputs).
+"""The engine: (states, events, parameters, now) -> (states, outputs).
 
-`process` folds a batch of records of one topic-partition into the customers' records; `advance`
-lets time pass; `exchange` joins and erases identities across partitions. All are pure: they read no
-clock, and the same records give the same outputs however they are cut into batches.
+`process` folds a batch of records of one topic-partition into the customers' records. `advance`
+scores customers as time passes. `exchange` merges and erases customers across partitions. All are
+pure: they read no clock, and the same records give the same outputs in batches of any size.
 
-Every applied event is an evaluation of its own: the customer is scored as of the event's time, so
-that segment changes do not depend on where a batch ends. Only the last evaluation of a customer in
-a batch is published as a value update.
+Every applied event is evaluated: its customer is scored as of the event's time, so that segment
+changes do not depend on where a batch ends. Only the last evaluation of a customer in a batch is
+published as a value update.
 """
 
 from __future__ import annotations
@@ -26,12 +26,14 @@ from models.contracts import (
     decode,
     key_as_customer,
 )
-from models.contracts.intake import BACKFILL
-from models.customers import Batch, Customer, Fates, Position, all_told
+from models.customers import Batch, Customer
+from models.events.kinds import BACKFILL
 from models.identities import (
     ask_for,
-    elsewhere,
+    be_erased,
     erase,
+    erase_merged,
+    forwarded_to,
     hand_over,
     send_state,
     take_back,
@@ -46,16 +48,26 @@ from models.identity import (
     decode_message,
     encode_message,
 )
-from models.outputs import DeadLetter, Outputs, Record, Rerouted
+from models.notices import notice_of
+from models.outbox import DeliveryLookup, all_delivered
+from models.outputs import Outputs, Record, RefusedRecord, Rerouted
 from models.oversized import check_unpacked
-from models.routing import Route, check_lane, route_header, route_of, without_route
+from models.publishing import finish
+from models.routing import (
+    Position,
+    Route,
+    check_lane,
+    route_header,
+    route_of,
+    without_route,
+)
 from models.sizes import record_size
 
 REROUTED = "rerouted"
-"""Role of the topic of records that were sent on."""
+"""Role of the topic of misrouted records that were sent on."""
 
-LARGEST_STRAY = 1_000_000
-"""Bytes of a record that is sent on, encoded; Kafka takes 1,048,588 unless told otherwise."""
+LARGEST_REROUTED = 1_000_000
+"""Largest encoded record that is sent on, in bytes; Kafka's default limit is 1,048,588."""
 
 
 def process(
@@ -67,28 +79,30 @@ def process(
     now: int,
     role: str | None = None,
     at_home: Callable[[bytes], bool] = lambda _key: True,
-    fates: Fates = all_told,
+    delivery_of: DeliveryLookup = all_delivered,
 ) -> Outputs:
     """Fold the records of one topic-partition into the states of its customers.
 
-    It stops before a record whose customer has too much pending: `Outputs.taken` says where.
+    It stops before a record whose customer's outbox is full: `Outputs.taken` says where.
 
-    states: encoded customer records by key; it is read, never written: the new records are in
-    the outputs. origin: "topic/partition" of the records. now: milliseconds since 1970; events
-    that claim to be later than a day after it, or after their arrival, are refused. role: of their
-    topic: a key of `TYPES_OF_TOPIC`, or REROUTED for records that a worker sent on, each with its
-    route; None for events of all types that are no history. at_home: says of a new customer's key
-    whether it belongs to this partition; publishers may partition by another rule, and a customer's
-    events must all be in one place. fates: says what became of the notices of stored records; what
-    may not have been told is told again, and kept until it was.
+    states: encoded customer records by key. They are not modified: new records are in the outputs.
+    origin: "topic/partition" of the records.
+    now: milliseconds since 1970. Events dated more than a day after it, or after their arrival, are
+    refused.
+    role: of the topic: a key of `TYPES_OF_TOPIC`, or REROUTED for records that a worker sent on,
+    each with its route. None accepts events of all types.
+    at_home: returns whether a new customer's key belongs to this partition. A publisher may
+    partition by another rule, but all events of a customer must be processed in one partition.
+    delivery_of: looks up the delivery state of stored outbox entries. Those that may not have been
+    delivered are sent again, and kept until they are.
 
     Raises
     ------
     UnreadableRecord
-        when a stored record was written by a newer version, or is damaged.
+        if a stored record was written by a newer version, or is damaged.
     """
     outputs = Outputs()
-    batch = Batch(states, origin, context, outputs, fates)
+    batch = Batch(states, origin, context, outputs, delivery_of)
     for number, record in enumerate(records):
         at = Position(origin, record.offset, record.offset, backfill=role == BACKFILL)
         try:
@@ -110,10 +124,10 @@ def process(
             _apply(batch, customer, event, record, at, now=now)
         except Refused as refused:
             if not _is_replay(batch, record, at):
-                outputs.dead_letters.append(DeadLetter(record, refused, at.route))
+                outputs.dead_letters.append(RefusedRecord(record, refused, at.route))
     else:
         outputs.taken = len(records)
-    batch.finish()
+    finish(batch)
     return outputs
 
 
@@ -126,16 +140,16 @@ def _apply(
     *,
     now: int,
 ) -> None:
-    """Do what an event says about its customer; raises Refused."""
+    """Apply an event to its customer; raises `Refused`."""
     outputs, config, known = batch.outputs, batch.context.economics, customer.record
     if at.offset <= known.applied.get(at.lane, -1):
         batch.replay(customer)
         return
-    occurred = check_acceptable(event, record.timestamp, now, config)
-    if occurred <= known.erased_at and event.type != "customer.erased":
-        outputs.forgotten += 1
+    occurred = check_acceptable(event, customer.customer_id, record.timestamp, now, config)
+    if occurred <= known.erased_at:
+        _ignore_erased(batch, customer, event)
         return
-    if (way := elsewhere(customer, at.route)) is not None:
+    if (way := forwarded_to(customer, at.route)) is not None:
         whose, via = way
         outputs.rerouted.append(_rerouted(whose.encode(), record, batch.origin, at, via))
         return
@@ -149,22 +163,36 @@ def _apply(
     effect = customer.apply(event, occurred, config)
     if effect is Effect.TOO_OLD:
         raise too_old(event, config)
-    if effect is Effect.DUPLICATE:
+    if effect is not Effect.APPENDED:
+        notice = notice_of(event, effect, known.aggregate)
+        if notice is not None:
+            outputs.notices.append(RefusedRecord(record, notice, at.route))
+    if not effect.changed:
         outputs.duplicates += 1
         return
     outputs.accepted += 1
     batch.evaluate(customer, occurred, at)
 
 
+def _ignore_erased(batch: Batch, customer: Customer, event: Envelope) -> None:
+    """Ignore an event dated at or before the customer's erasure."""
+    if event.type == "customer.erased":
+        batch.outputs.duplicates += 1
+    elif event.type == "customer.merged":
+        erase_merged(batch, customer, event.data.merged_from)
+    else:
+        batch.outputs.forgotten += 1
+
+
 def _addressee(event: Envelope, record: Record, route: Route | None) -> bytes:
-    """The key of the customer whom a record is for; one that followed a merge bears it already."""
+    """Return the key of the record's customer; a record that followed a merge has it already."""
     if route is not None and route.via is not None:
         return key_as_customer(record.key).encode()
     return customer_of(event, record.key).encode()
 
 
 def _is_replay(batch: Batch, record: Record, at: Position) -> bool:
-    """Whether a record was worked on before, perhaps when it was still acceptable."""
+    """Return whether a refused record was applied before, perhaps when it was acceptable."""
     key = record.key
     if key is None or not batch.knows(key):
         return False
@@ -182,19 +210,19 @@ def _rerouted(
     at: Position,
     via: tuple[str, ...] | None = None,
 ) -> Rerouted:
-    """A record to be sent on, which is possible for what fits a topic without being compressed."""
+    """Return a record to be sent on; raises `Refused` if it is too large for that, uncompressed."""
     if at.route is None:
         route = Route(origin, record.offset, record.key, via=via, backfill=at.backfill)
     else:
         route = at.route.further(origin, at.route.via if via is None else via)
     headers = (*without_route(record.headers), route_header(route))
     size = record_size(key, record.value, headers)
-    if size > LARGEST_STRAY:
+    if size > LARGEST_REROUTED:
         raise Refused(
             Reason.TOO_LARGE,
             "key",
             f"the record has {size} bytes and belongs under another key, {key.decode()!r}: more "
-            f"than {LARGEST_STRAY} are not sent on; publish it under that key, partitioned by "
+            f"than {LARGEST_REROUTED} are not sent on; publish it under that key, partitioned by "
             "murmur2",
         )
     return Rerouted(key, record, route)
@@ -208,16 +236,16 @@ def advance(
     context: Context,
     *,
     as_of: int,
-    fates: Fates = all_told,
+    delivery_of: DeliveryLookup = all_delivered,
 ) -> Outputs:
-    """Let time pass for these customers: score them all as of a time, and publish.
+    """Score these customers as of a time, and publish their values and segment changes.
 
-    as_of: milliseconds since 1970; a customer never goes back before what it was scored at.
-    offset: of the record in `origin` that says so; a customer that has seen it is sent again.
-    fates: as in `process`.
+    as_of: milliseconds since 1970; a customer's own as-of time never goes back.
+    offset: of the tick in `origin`. A customer that has applied it is only sent again.
+    delivery_of: as in `process`.
     """
     outputs = Outputs()
-    batch = Batch(states, origin, context, outputs, fates)
+    batch = Batch(states, origin, context, outputs, delivery_of)
     for key in keys:
         if not is_customer(key) or key not in states:
             continue
@@ -228,7 +256,7 @@ def advance(
             batch.replay(customer)
         else:
             batch.evaluate(customer, as_of, Position(origin, offset, offset))
-    batch.finish()
+    finish(batch)
     return outputs
 
 
@@ -239,15 +267,14 @@ def exchange(
     context: Context,
     *,
     at_home: Callable[[bytes], bool] = lambda _key: True,
-    fates: Fates = all_told,
+    delivery_of: DeliveryLookup = all_delivered,
 ) -> Outputs:
-    """Do what customers of other partitions, and merges and erasures, ask of these customers.
+    """Process the messages of one partition of `clv.identity`; see `models.identity`.
 
-    records: those of one partition of `clv.identity`, see `models.identity`; the rest as in
-    `process`.
+    The other parameters are those of `process`.
     """
     outputs = Outputs()
-    batch = Batch(states, origin, context, outputs, fates)
+    batch = Batch(states, origin, context, outputs, delivery_of)
     for number, record in enumerate(records):
         try:
             check_unpacked(record.value, origin)
@@ -262,13 +289,13 @@ def exchange(
                 break
             _answer(batch, customer, message, Position(origin, record.offset, record.offset))
         except Refused as refused:
-            outputs.dead_letters.append(DeadLetter(record, refused))
+            outputs.dead_letters.append(RefusedRecord(record, refused))
         except DamagedMessage as error:
             reason = Refused(Reason.UNSUPPORTED_FORMAT, None, str(error))
-            outputs.dead_letters.append(DeadLetter(record, reason))
+            outputs.dead_letters.append(RefusedRecord(record, reason))
     else:
         outputs.taken = len(records)
-    batch.finish()
+    finish(batch)
     return outputs
 
 
@@ -284,4 +311,4 @@ def _answer(batch: Batch, customer: Customer, message: AnyMessage, at: Position)
     elif isinstance(message, Return):
         take_back(batch, customer, message, at)
     else:
-        erase(batch, customer, message.until, at, undo=message.undo)
+        be_erased(batch, customer, message, at)

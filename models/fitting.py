@@ -2,72 +2,62 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from hashlib import blake2b
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from models.aggregate.summary import Summary
 from models.btyd import (
+    MODELS,
     Cells,
+    Fit,
     FitError,
+    GammaGamma,
+    GammaPoisson,
+    PurchaseModel,
     SpendCells,
-    fit_bg_nbd,
     fit_gamma_gamma,
     fit_gamma_poisson,
 )
-from models.contracts.parameters import (
-    TIME_UNIT_DAYS,
-    BgNbdParameters,
-    ContactParameters,
-    GammaGammaParameters,
-    Parameters,
-    TierThresholds,
-)
-from models.economics import MONEY_SCALE, Economics
-from models.value import value_row, values
+from models.btyd._beta_geometric import BetaGeometric
+from models.btyd.complaints import EARNED, ComplaintCells, fit_complaints
+from models.btyd.complaints import WEAK_PRIOR as WEIGHT_PRIOR
+from models.btyd.gamma_gamma import WEAK_PRIOR
+from models.calendar import milliseconds
+from models.contracts.parameters import TIME_UNIT_DAYS, Parameters, TierThresholds
+from models.economics import Economics
+from models.value import Row, columns, complaints_of, value_row, valued
 
 Floats = NDArray[np.float64]
 TimeUnit = Literal["day", "week"]
 
-LEAST_CUSTOMERS = 100
-LEAST_REPEAT_BUYERS = 30
-"""Fewer determine four parameters badly: between random samples of CDNOW, the orders expected of a
-new customer vary by 25 % with 100 customers and by 35 % with 50, half of whose fits hit bounds."""
+DEFAULT_MODEL = "mbg-nbd"
+"""The model of purchases, if none is named."""
+
+MOST_SPEND_CELLS = 50_000
+SPEND_DIGITS = 3
+"""With more distinct means of a customer's order values, means are rounded to so many significant
+digits: the estimates move by less than one part in a thousand, and the fit takes seconds."""
+
+MOST_MEDIANS = 20
+"""Median customers that one customer counts for, at most, in the shop's margin and refunds."""
 
 GOLD_QUANTILE, SILVER_QUANTILE = 0.9, 0.6
 """Gold is the best tenth of the population by value, silver the next three tenths."""
 
 
-class TooFewCustomersError(FitError):
-    """The population is too small to fit; the text says how many there are and are needed."""
-
-
 @dataclass(frozen=True, slots=True)
 class Fitted:
-    """Parameters, and in words what could not be fitted or is badly determined."""
+    """Parameters, and notes on what could not be fitted or is badly determined."""
 
     parameters: Parameters
     notes: tuple[str, ...]
-
-
-def fit_parameters(
-    summaries: Iterable[Summary],
-    *,
-    until: datetime,
-    time_unit: TimeUnit,
-    economics: Economics,
-    version: str | None = None,
-) -> Parameters:
-    """Return the parameters of `fit_population`, without its notes."""
-    fitted = fit_population(
-        summaries, until=until, time_unit=time_unit, economics=economics, version=version
-    )
-    return fitted.parameters
 
 
 def fit_population(
@@ -76,141 +66,232 @@ def fit_population(
     until: datetime,
     time_unit: TimeUnit,
     economics: Economics,
+    model: str = DEFAULT_MODEL,
+    prior: bool = True,
     version: str | None = None,
 ) -> Fitted:
-    """Fit BG/NBD, Gamma-Gamma and Gamma-Poisson, and the refund rate and tiers beside them.
+    """Fit all parameters on these customers; see `fit_columns`.
 
     summaries: of all customers, of the events up to and including the day of `until` in the shop's
-    time zone; the caller leaves later events out. Customers without an order count for the refund
-    rate only. T is the number of days from the first purchase to the day of `until`. Order value
-    and contacts that cannot be fitted are None, and a note says why. version: by default the
-    model, the day and a hash of the content, the same for the same population in any order.
-
-    Raises
-    ------
-    TooFewCustomersError
-        when there are fewer customers or repeat buyers than a fit needs.
-    FitError
-        when the orders cannot be fitted.
-    ValueError
-        for an order after `until`, or `until` without an offset.
+    time zone; the caller leaves later events out.
     """
     if until.tzinfo is None:
         raise ValueError(f"until is {until.isoformat()}; it needs an offset from UTC")
-    everybody = list(summaries)
-    today = economics.day(round(until.timestamp() * 1000))
-    buyers = [summary for summary in everybody if summary.purchase_days > 0]
-    _check_population(buyers, today)
+    today = economics.day(milliseconds(until))
+    return fit_columns(
+        columns(list(_rows(summaries, today, economics))),
+        until=until,
+        time_unit=time_unit,
+        economics=economics,
+        model=model,
+        prior=prior,
+        version=version,
+    )
+
+
+def fit_columns(
+    everybody: Row[Floats],
+    *,
+    until: datetime,
+    time_unit: TimeUnit,
+    economics: Economics,
+    model: str = DEFAULT_MODEL,
+    prior: bool = True,
+    start: PurchaseModel | None = None,
+    version: str | None = None,
+) -> Fitted:
+    """Fit purchases, Gamma-Gamma, Gamma-Poisson, margin, refund rate and tiers.
+
+    everybody: the customers as of the day of `until`. Those without an order count for nothing.
+    What cannot be fitted is None, and a note says why. model: of the purchases, a key of
+    `models.btyd.MODELS`. prior: start from weak assumptions that the shop's own customers outweigh,
+    so that a few customers suffice; else the estimates are those of maximum likelihood. start: a
+    model of purchases to search from. version: by default the model, the day and a hash of the
+    content, the same for the same population in any order.
+
+    Raises
+    ------
+    FitError
+        if the purchases cannot be fitted: nobody has bought, or, without a prior, not again.
+    """
+    of = Row(*(column[everybody.purchase_days > 0] for column in everybody))
     notes: list[str] = []
-    table = np.array([_row(buyer, today) for buyer in buyers], dtype=np.float64).T
-    frequency, recency, age, monetary_value, contacts = table
-    unit = TIME_UNIT_DAYS[time_unit]
-    orders = fit_bg_nbd(Cells.count(frequency, recency / unit, age / unit))
-    _note_bounds("BG/NBD", orders.at_bounds, notes)
-    model = orders.parameters
+    unit_days = TIME_UNIT_DAYS[time_unit]
+    frequency = of.purchase_days - 1
+    recency, age = of.recency / unit_days, of.T / unit_days
+    family = MODELS[model]
+    purchases = family.fit(
+        Cells.count(frequency, recency, age),
+        start,
+        family.weak_prior(week=7 / unit_days) if prior else None,
+    )
+    _note_bounds(purchases.parameters.title, purchases.at_bounds, notes)
+    weight = 1.0
+    if (
+        isinstance(purchases.parameters, BetaGeometric)
+        and (of.complained + of.complained_last).any()
+    ):
+        purchases, weight = _complaints(purchases, of, unit_days, notes, prior=prior)
+    alive = purchases.parameters.expected_time_alive(frequency, recency, age)
+    contacts, contacts_per = _contacts(of, alive, notes)
     unnamed = Parameters(
         version="unnamed",
+        model=model,
         time_unit=time_unit,
         currency=economics.currency,
         fitted_until=until,
-        customers=orders.customers,
-        log_likelihood=orders.log_likelihood,
-        purchases=BgNbdParameters(r=model.r, alpha=model.alpha, a=model.a, b=model.b),
-        order_value=_order_value(frequency, monetary_value, notes),
-        contacts=_contacts(contacts, age / unit, notes),
-        refund_rate=_refund_rate(everybody),
+        customers=purchases.customers,
+        log_likelihood=purchases.log_likelihood,
+        purchases=purchases.parameters,
+        covariance=_rounded(purchases.covariance),
+        complaint_weight=weight,
+        order_value=_order_value(of, notes, prior=prior),
+        margin_share=_ratio(of.costed_margin, of.costed_gross),
+        contacts=contacts,
+        contacts_per=contacts_per,
+        refund_rate=_refund_rate(of),
     )
-    tiers = _tiers(buyers, today, unnamed, economics)
-    complete = unnamed.model_copy(update={"tiers": tiers})
-    named = complete.model_copy(update={"version": version or _version(complete, until)})
+    complete = unnamed.model_copy(update={"tiers": _tiers(of, unnamed, economics)})
+    named = complete.model_copy(update={"version": version or version_of(complete, until)})
     return Fitted(named, tuple(notes))
 
 
-def _check_population(buyers: list[Summary], today: int) -> None:
-    repeat_buyers = sum(buyer.frequency > 0 for buyer in buyers)
-    if len(buyers) < LEAST_CUSTOMERS or repeat_buyers < LEAST_REPEAT_BUYERS:
-        raise TooFewCustomersError(
-            f"too few customers to fit: {len(buyers)} with an order, {repeat_buyers} of them with "
-            f"orders on two days or more; {LEAST_CUSTOMERS} and {LEAST_REPEAT_BUYERS} are needed. "
-            "Fit on more customers or a longer period; until then the simple average serves"
-        )
-    late = sum(buyer.last_day > today for buyer in buyers)
-    if late:
-        raise ValueError(f"{late} customers have an order after `until`; leave later events out")
+def _rows(summaries: Iterable[Summary], today: int, economics: Economics) -> Iterator[Row[int]]:
+    for summary in summaries:
+        if summary.orders and summary.last_day > today:
+            raise ValueError("there are orders after `until`; leave later events out")
+        yield value_row(summary, today, economics)
 
 
-def _row(buyer: Summary, today: int) -> tuple[float, ...]:
-    """Frequency, recency and T in days, monetary value, contacts."""
-    return (
-        buyer.frequency,
-        buyer.last_day - buyer.first_day,
-        today - buyer.first_day,
-        buyer.repeat_gross / MONEY_SCALE / max(buyer.frequency, 1),
-        buyer.contacts,
+def _complaints(
+    without: Fit[PurchaseModel],
+    of: Row[Floats],
+    unit_days: int,
+    notes: list[str],
+    *,
+    prior: bool,
+) -> tuple[Fit[Any], float]:
+    """Fit the weight of complaints too, and return what the data likes clearly better."""
+    model = without.parameters
+    assert isinstance(model, BetaGeometric)  # noqa: S101 - the caller has looked.
+    cells = ComplaintCells.of(
+        of.purchase_days - 1, of.recency / unit_days, of.T / unit_days, complaints_of(of, model)
     )
-
-
-def _order_value(
-    frequency: Floats, monetary_value: Floats, notes: list[str]
-) -> GammaGammaParameters | None:
-    spent = (frequency > 0) & (monetary_value > 0)
-    count = int(np.count_nonzero(spent))
-    if count < LEAST_REPEAT_BUYERS:
-        notes.append(
-            f"Gamma-Gamma is not fitted: {count} repeat buyers with a positive order value, "
-            f"{LEAST_REPEAT_BUYERS} are needed; each customer's own mean order value is used"
-        )
-        return None
+    believed = {**model.weak_prior(week=7 / unit_days), "weight": WEIGHT_PRIOR} if prior else None
     try:
-        fit = fit_gamma_gamma(SpendCells.count(frequency[spent], monetary_value[spent]))
+        fit, weight = fit_complaints(model, cells, believed)
+    except FitError as error:
+        notes.append(f"{error}; complaints do not count")
+        return without, 1.0
+    gain = fit.log_likelihood - without.log_likelihood
+    if gain <= EARNED:
+        notes.append(
+            f"complaints do not count: a weight of {weight:.2f} would bring {gain:.1f} nats, and "
+            f"{EARNED:.1f} are needed"
+        )
+        return without, 1.0
+    notes.append(
+        f"complaints count: a purchase that one followed weighs as much as {weight:.2f} others in "
+        f"whether the customer stays ({gain:.1f} nats)"
+    )
+    return fit, weight
+
+
+def _order_value(of: Row[Floats], notes: list[str], *, prior: bool) -> GammaGamma | None:
+    spent = (of.kept_days > 0) & (of.kept_gross > 0)
+    if not spent.any():
+        notes.append("Gamma-Gamma is not fitted: nobody has paid for a purchase")
+        return None
+    days = of.kept_days[spent]
+    cells = SpendCells.count(days, of.kept_gross[spent] / days)
+    if len(cells.m) > MOST_SPEND_CELLS:
+        cells = SpendCells.count(cells.x, _to_digits(cells.m, SPEND_DIGITS), cells.number)
+    try:
+        fit = fit_gamma_gamma(cells, prior=WEAK_PRIOR if prior else None)
     except FitError as error:
         notes.append(f"{error}; each customer's own mean order value is used")
         return None
     _note_bounds("Gamma-Gamma", fit.at_bounds, notes)
-    found = fit.parameters
-    return GammaGammaParameters(p=found.p, q=found.q, v=found.v)
+    return fit.parameters
 
 
-def _contacts(contacts: Floats, age: Floats, notes: list[str]) -> ContactParameters | None:
-    if not contacts.any():
+def _to_digits(values: Floats, digits: int) -> Floats:
+    """Round positive values to significant digits."""
+    scale = 10.0 ** (digits - 1 - np.floor(np.log10(values)))
+    rounded: Floats = np.round(values * scale) / scale
+    return rounded
+
+
+def _contacts(
+    of: Row[Floats], alive: Floats, notes: list[str]
+) -> tuple[GammaPoisson | None, Literal["purchase", "time"]]:
+    """Fit contacts by purchase and by time alive, and return what the data likes better."""
+    if not of.contacts.any():
         notes.append("Gamma-Poisson is not fitted: no customer has contacted support")
-        return None
-    # Who first bought on the last day has no exposure yet, and says nothing about a rate.
-    exposed = age > 0
-    rows = np.column_stack((contacts[exposed], age[exposed]))
-    cells, number = np.unique(rows, axis=0, return_counts=True)
-    try:
-        fit = fit_gamma_poisson(cells[:, 0], cells[:, 1], number)
-    except FitError as error:
-        notes.append(f"{error}; no contacts are expected")
-        return None
-    _note_bounds("Gamma-Poisson", fit.at_bounds, notes)
-    return ContactParameters(shape=fit.parameters.shape, rate=fit.parameters.rate)
+        return None, "purchase"
+    # A customer who has been seen for no time has no rate.
+    seen = alive > 0
+    contacts = of.contacts[seen]
+    if not contacts.any():
+        seen, contacts = np.ones(alive.shape, dtype=np.bool_), of.contacts
+    fits: dict[Literal["purchase", "time"], Fit[GammaPoisson]] = {}
+    exposures: dict[Literal["purchase", "time"], Floats] = {
+        "purchase": of.purchase_days[seen],
+        "time": alive[seen],
+    }
+    for per, exposure in exposures.items():
+        cells, number = np.unique(np.column_stack((contacts, exposure)), axis=0, return_counts=True)
+        try:
+            fits[per] = fit_gamma_poisson(cells[:, 0], cells[:, 1], number)
+        except (FitError, ValueError) as error:
+            notes.append(f"contacts by {per}: {error}")
+    if not fits:
+        notes.append("no contacts are expected")
+        return None, "purchase"
+    best = max(fits, key=lambda per: fits[per].log_likelihood)
+    _note_bounds("Gamma-Poisson", fits[best].at_bounds, notes)
+    return fits[best].parameters, best
 
 
 def _note_bounds(name: str, edges: tuple[str, ...], notes: list[str]) -> None:
     if edges:
         notes.append(
-            f"{name}: {', '.join(edges)} ran into the edge of what is searched: the data "
+            f"{name}: {', '.join(edges)} at the edge of what is searched, or near zero: the data "
             "hardly determines it; fit on more customers or a longer period"
         )
 
 
-def _refund_rate(summaries: list[Summary]) -> float:
-    gross = sum(summary.gross for summary in summaries)
-    refunded = sum(summary.refunded - summary.recovered for summary in summaries)
-    return min(max(refunded / gross, 0.0), 1.0) if gross else 0.0
+def _rounded(covariance: Floats | None) -> tuple[tuple[float, ...], ...] | None:
+    """Return a covariance to six digits: it is known to fewer."""
+    if covariance is None:
+        return None
+    return tuple(tuple(float(f"{each:.6g}") for each in row) for row in covariance)
 
 
-def _tiers(
-    buyers: list[Summary], today: int, parameters: Parameters, economics: Economics
-) -> TierThresholds:
-    rows = [value_row(buyer, today, economics) for buyer in buyers]
-    worth = values(rows, parameters, economics).clv
+def _ratio(part: Floats, whole: Floats) -> float | None:
+    """Return the ratio of the sums, weighted so that no giant decides for all; None of nothing."""
+    seen = whole > 0
+    if not seen.any():
+        return None
+    part, whole = part[seen], whole[seen]
+    weight = np.minimum(1.0, MOST_MEDIANS * np.median(whole) / whole)
+    # Exact sums: the same population in another order gives the same to the last digit.
+    return math.fsum(weight * part) / math.fsum(weight * whole)
+
+
+def _refund_rate(of: Row[Floats]) -> float:
+    lost = np.clip(of.refund_loss, 0.0, of.kept_gross)
+    return _ratio(lost, of.kept_gross) or 0.0
+
+
+def _tiers(of: Row[Floats], parameters: Parameters, economics: Economics) -> TierThresholds:
+    worth = valued(of, parameters, economics).clv
     gold, silver = np.quantile(worth, (GOLD_QUANTILE, SILVER_QUANTILE)).tolist()
     return TierThresholds(gold=gold, silver=silver)
 
 
-def _version(parameters: Parameters, until: datetime) -> str:
-    digest = blake2b(parameters.model_dump_json().encode(), digest_size=4).hexdigest()
+def version_of(parameters: Parameters, until: datetime) -> str:
+    """Return a name made of the model, the day and a hash of all but the version itself."""
+    unnamed = parameters.model_copy(update={"version": "unnamed"})
+    digest = blake2b(unnamed.model_dump_json().encode(), digest_size=4).hexdigest()
     return f"{parameters.model}-{until.date().isoformat()}-{digest}"

@@ -1,8 +1,4 @@
-"""The simple lifetime value formulas that people know, and their four levers.
-
-Common textbook formulas of marketing; no model, no probability. While there are too few customers
-to fit a model, `models.value` values each customer by the terms of the first.
-"""
+"""The textbook formulas of customer lifetime value, and their four levers."""
 
 from dataclasses import dataclass
 
@@ -28,7 +24,7 @@ def margin_clv(
     """Return ((average order value × orders per lifetime) − acquisition cost) × profit margin.
 
     profit_margin is a fraction of revenue: 0.20 is 20 %. Source: the textbook formula of lifetime
-    value with margin and acquisition cost; note that it takes the margin of the acquisition cost
+    value with margin and acquisition cost; note that it applies the margin to the acquisition cost
     too. Its published example:
 
     >>> f"{margin_clv(90, 3, 6, 0.20):.2f}"

@@ -1,4 +1,4 @@
-"""Customers who are erased, and customers who are merged."""
+"""Erase customers, and merge customers."""
 
 from __future__ import annotations
 
@@ -8,12 +8,11 @@ from typing import Final
 import msgspec
 
 from models.aggregate.absorb import absorb
-from models.aggregate.erase import is_empty, without
-from models.aggregate.fold import merge
-from models.aggregate.record import CustomerRecord, Guest
+from models.aggregate.fold import is_empty, merge, without
+from models.aggregate.record import CustomerRecord, MergedCustomer
 from models.aggregate.state import Aggregate
 from models.contracts import CustomerMerged, Reason, Refused
-from models.customers import Batch, Customer, Position
+from models.customers import Batch, Customer
 from models.identity import (
     Absorb,
     Erase,
@@ -23,62 +22,62 @@ from models.identity import (
     closes_circle,
     encode_message,
 )
-from models.routing import Route
+from models.routing import Position, Route
 
-MOST_GUESTS: Final = 1_000
-"""Customers that may be merged into one."""
+MOST_MERGED: Final = 1_000
+"""How many customers may be merged into one."""
 
-MOST_GUEST_BYTES: Final = 768 * 1024
-"""Bytes that they may take of its record: an id of the longest kind takes 800."""
+MOST_MERGED_BYTES: Final = 768 * 1024
+"""Bytes that merged customers may take of a record; the longest id takes 800."""
 
-_GUEST_BYTES: Final = 24
-"""What a guest takes beside its id, at most."""
+_MERGED_BYTES: Final = 24
+"""Bytes of a merged customer beside the id, at most."""
 
-MOST_STATIONS: Final = 500
-"""Merged customers that something follows one after the other; a message names each of them."""
+MOST_MERGES_FOLLOWED: Final = 500
+"""The longest chain of merges that an event or message follows; a message names each of them."""
 
 MOST_TIMES_SENT_ON: Final = 8
-"""After so many ways to and fro an event stays where it is."""
+"""After being sent on this often, an event stays where it is."""
 
 
-def onward(customer: Customer, via: tuple[str, ...]) -> tuple[str, ...] | None:
-    """The way of what is for a merged customer and must follow; None when it has arrived.
+def follow_merge(customer: Customer, via: tuple[str, ...]) -> tuple[str, ...] | None:
+    """Return `via` extended by this customer if they were merged into another, else None.
 
-    Where merges have made a circle, one customer of it takes everything from now on.
+    If merges form a circle, it is cut open: one customer of it takes everything from now on.
 
     Raises
     ------
     Refused
-        when it has followed as many merges as it may.
+        if the chain of merges is longer than `MOST_MERGES_FOLLOWED`.
     """
     if not customer.record.into:
         return None
     if closes_circle(customer.customer_id, customer.record.into, via):
         customer.record.into = ""
         return None
-    if len(via) >= MOST_STATIONS:
+    if len(via) >= MOST_MERGES_FOLLOWED:
         raise Refused(
             Reason.BEYOND_MEMORY,
             "key",
-            f"it has followed {MOST_STATIONS} merges, each of one customer into the next, which is "
-            "as many as are followed; check what merges these customers",
+            f"it has followed {MOST_MERGES_FOLLOWED} merges, each of one customer into the next, "
+            "which is as many as are followed; check what merges these customers",
         )
     return (*via, customer.customer_id)
 
 
-def elsewhere(customer: Customer, route: Route | None) -> tuple[str, tuple[str, ...]] | None:
-    """Whose an event is instead, and the way it came; None when it has arrived.
+def forwarded_to(customer: Customer, route: Route | None) -> tuple[str, tuple[str, ...]] | None:
+    """Return the customer to whom an event must be sent on, and its path; None if it has arrived.
 
-    It follows a merge, or goes back if that was undone meanwhile. A customer who was erased once
-    knows by whom it was joined: until the state of the other has come, or the other has heard that
-    it is on its own again, what is for it goes to and fro.
+    An event follows a merge, or goes back if an erasure has undone the merge. While the two
+    customers' records disagree, because a message between them has not arrived, the event goes back
+    and forth, at most `MOST_TIMES_SENT_ON` times.
     """
     record = customer.record
     if not record.into and record.erased_at < 0:
         return None
     via = () if route is None or route.via is None else route.via
     if record.into:
-        further = onward(customer, via)
+        further = follow_merge(customer, via)
         return None if further is None else (record.into, further)
     if not via or via[-1] in {*record.absorbed, customer.customer_id}:
         return None
@@ -87,10 +86,10 @@ def elsewhere(customer: Customer, route: Route | None) -> tuple[str, tuple[str, 
 
 
 def erase(batch: Batch, customer: Customer, until: int, at: Position, *, undo: bool = True) -> None:
-    """Forget what happened until some time, here and in whoever was merged into this customer.
+    """Erase events up to a time, of this customer and of those merged into them.
 
-    Where nothing is left, and nobody was merged later, merges are undone. undo: whether that may be
-    done to this customer's own.
+    If nothing is left, and nobody was merged later, merges are undone. undo: whether this
+    customer's own merge into another may be undone.
     """
     record, outputs, config = customer.record, batch.outputs, batch.context.economics
     merge_undone = undo and bool(record.into) and record.merged_at <= until
@@ -102,7 +101,9 @@ def erase(batch: Batch, customer: Customer, until: int, at: Position, *, undo: b
     record.erased_at = until
     left = without(record.aggregate, until)
     lives = not is_empty(left) or _joined_after(record, until)
-    _tell(batch, record.absorbed, Erase(until, undo=not lives))
+    keeper = customer.customer_id if lives else ""
+    for name, merged in record.absorbed.items():
+        _send(batch, [name], Erase(until, undo=not lives, keeper=keeper, at=merged.at))
     if not lives:
         record.absorbed = {}
     customer.take(left, config)
@@ -118,81 +119,121 @@ def erase(batch: Batch, customer: Customer, until: int, at: Position, *, undo: b
     batch.remove(customer, "erased", "", until, at)
 
 
-def _joined_after(record: CustomerRecord, moment: int) -> bool:
-    """Whether somebody was merged into the customer later than this: there is a customer still."""
-    return any(guest.at > moment for guest in record.absorbed.values())
+def erase_merged(batch: Batch, customer: Customer, other: str) -> None:
+    """Erase the other customer of a merge that happened before this customer's erasure.
+
+    Both were one by then, so the erasure was of both, although the merge came to be known later.
+    """
+    batch.outputs.forgotten += 1
+    via = (customer.customer_id,)
+    _send(batch, [other], Erase(customer.record.erased_at, undo=False, via=via))
 
 
-def ask_for(batch: Batch, customer: Customer, data: CustomerMerged, merged_at: int) -> None:
-    """Ask the customer who goes for everything that is known of them.
+def be_erased(batch: Batch, customer: Customer, message: Erase, at: Position) -> None:
+    """Do what another partition's erasure asks for, or send it on after a merge.
 
     Raises
     ------
     Refused
-        when too many have been merged into the customer.
+        if the message has followed too many merges.
+    """
+    record = customer.record
+    if message.via and record.erased_at < message.until:
+        via = follow_merge(customer, message.via)
+        if via is not None:
+            batch.outputs.accepted += 1
+            _send(batch, [record.into], msgspec.structs.replace(message, via=via))
+            return
+    erase(batch, customer, message.until, at, undo=message.undo)
+    if message.keeper not in ("", customer.customer_id) and not record.into:
+        _close(batch, customer, message.keeper, message.at, at)
+
+
+def _joined_after(record: CustomerRecord, moment: int) -> bool:
+    """Return whether somebody was merged into the customer after a time, so that they exist."""
+    return any(merged.at > moment for merged in record.absorbed.values())
+
+
+def ask_for(batch: Batch, customer: Customer, data: CustomerMerged, merged_at: int) -> None:
+    """Ask the merged customer's partition to hand over their state.
+
+    Raises
+    ------
+    Refused
+        if too many have been merged into this customer.
     """
     record, outputs = customer.record, batch.outputs
     if data.merged_from == customer.customer_id or data.merged_from in record.absorbed:
         outputs.duplicates += 1
         return
-    if len(record.absorbed) >= MOST_GUESTS or _guest_bytes(record.absorbed) >= MOST_GUEST_BYTES:
-        raise _too_many_guests("data.customer_id", record.absorbed)
+    if len(record.absorbed) >= MOST_MERGED or _merged_bytes(record.absorbed) >= MOST_MERGED_BYTES:
+        raise _too_many_merged("data.customer_id", record.absorbed)
     outputs.accepted += 1
-    _tell(batch, [data.merged_from], Release(customer.customer_id, merged_at))
+    _send(batch, [data.merged_from], Release(customer.customer_id, merged_at))
 
 
 def hand_over(batch: Batch, customer: Customer, message: Release, at: Position) -> None:
-    """Close this customer's record, and send what is in it to the one who stays."""
+    """Close this customer's record, and send its state to the customer who stays."""
     record, outputs = customer.record, batch.outputs
     if message.at <= record.erased_at:
-        outputs.forgotten += 1
+        erase_merged(batch, customer, message.target)
         return
     if message.target in (customer.customer_id, record.into):
         outputs.duplicates += 1
         return
     outputs.accepted += 1
-    if (via := onward(customer, message.via)) is not None:
-        _tell(batch, [record.into], Release(message.target, message.at, via))
+    if (via := follow_merge(customer, message.via)) is not None:
+        _send(batch, [record.into], Release(message.target, message.at, via))
         return
-    record.as_of = record.as_of or message.at
-    record.into, record.merged_at = message.target, message.at
-    batch.remove(customer, "merged", message.target, record.as_of, at)
+    _close(batch, customer, message.target, message.at, at)
+
+
+def _close(batch: Batch, customer: Customer, into: str, merged_at: int, at: Position) -> None:
+    record = customer.record
+    record.as_of = record.as_of or merged_at
+    record.into, record.merged_at = into, merged_at
+    batch.remove(customer, "merged", into, record.as_of, at)
     send_state(batch, customer)
 
 
 def send_state(batch: Batch, customer: Customer) -> None:
-    """Send the state of a closed record to where it belongs."""
+    """Send the state of a closed record to the customer who stays."""
     record = customer.record
-    guest = Guest(record.version, record.merged_at)
+    merged = MergedCustomer(record.version, record.merged_at)
     state = Absorb(
-        customer.customer_id, record.aggregate, record.as_of, guest, dict(record.absorbed)
+        customer.customer_id,
+        record.aggregate,
+        record.as_of,
+        merged,
+        dict(record.absorbed),
+        erased_at=record.erased_at,
     )
     batch.outputs.handovers.append((record.into.encode(), encode_message(state)))
 
 
 def take_over(batch: Batch, customer: Customer, message: Absorb, at: Position) -> None:
-    """Take the state of a customer who turned out to be this one.
+    """Take over the state of a customer who was merged into this one.
 
     Raises
     ------
     Refused
-        when too many have been merged into this one, or it has followed too many merges; the other
-        goes on as a customer.
+        if too many have been merged into this one, or the message has followed too many merges; the
+        other customer then continues separately.
     """
     record, outputs, config = customer.record, batch.outputs, batch.context.economics
     try:
-        via = onward(customer, message.via)
+        via = follow_merge(customer, message.via)
     except Refused:
-        _tell(batch, [message.source], Return(message.via[0], message.guest.at))
+        _send(batch, [message.source], Return(message.via[0], message.merged.at))
         raise
     if via is not None:
-        _tell(batch, [record.into], msgspec.structs.replace(message, via=via))
+        _send(batch, [record.into], msgspec.structs.replace(message, via=via))
         outputs.accepted += 1
         return
     known = message.source in record.absorbed or _joined_after(record, record.erased_at)
-    if message.guest.at <= record.erased_at and not known:
-        # Erased before the state arrived: it stays where it came from, and is erased there.
-        _tell(batch, [message.source], Erase(record.erased_at))
+    if message.merged.at <= record.erased_at and not known:
+        # This customer was erased before the state arrived: erase the state where it came from.
+        _send(batch, [message.source], Erase(record.erased_at))
         outputs.forgotten += 1
         return
     incoming = message.aggregate
@@ -200,22 +241,32 @@ def take_over(batch: Batch, customer: Customer, message: Absorb, at: Position) -
         incoming = without(incoming, record.erased_at)
     join = merge if message.source in record.absorbed else absorb
     state = join(record.aggregate, incoming, config)
-    absorbed = {**record.absorbed, **message.absorbed, message.source: message.guest}
-    if len(absorbed) > MOST_GUESTS or _guest_bytes(absorbed) > MOST_GUEST_BYTES:
-        # Many were asked at once, or brought their own.
-        _tell(batch, [message.source], Return(customer.customer_id, message.guest.at))
-        raise _too_many_guests(None, record.absorbed)
-    if customer.present and state == record.aggregate and absorbed == record.absorbed:
+    absorbed = {**record.absorbed, **message.absorbed, message.source: message.merged}
+    if len(absorbed) > MOST_MERGED or _merged_bytes(absorbed) > MOST_MERGED_BYTES:
+        # Several handovers were in flight at once, or this one brought merged customers of its own.
+        _send(batch, [message.source], Return(customer.customer_id, message.merged.at))
+        raise _too_many_merged(None, record.absorbed)
+    erases = message.erased_at > record.erased_at
+    if (
+        customer.present
+        and state == record.aggregate
+        and absorbed == record.absorbed
+        and not erases
+    ):
         outputs.duplicates += 1
         return
-    outputs.accepted += 1
     record.absorbed = dict(sorted(absorbed.items()))
+    record.as_of = max(record.as_of, message.as_of)
     customer.take(state, config)
+    if erases:
+        erase(batch, customer, message.erased_at, at)
+        return
+    outputs.accepted += 1
     batch.evaluate(customer, message.as_of, at)
 
 
 def take_back(batch: Batch, customer: Customer, message: Return, at: Position) -> None:
-    """Open this customer's record again: the one that it was handed over to could not take it."""
+    """Reopen this customer's record: the customer who was to take it over could not."""
     record = customer.record
     if record.into != message.source or record.merged_at != message.at:
         batch.outputs.duplicates += 1
@@ -225,11 +276,11 @@ def take_back(batch: Batch, customer: Customer, message: Return, at: Position) -
     batch.evaluate(customer, record.as_of, at)
 
 
-def _guest_bytes(absorbed: Mapping[str, Guest]) -> int:
-    return sum(len(name.encode()) + _GUEST_BYTES for name in absorbed)
+def _merged_bytes(absorbed: Mapping[str, MergedCustomer]) -> int:
+    return sum(len(name.encode()) + _MERGED_BYTES for name in absorbed)
 
 
-def _too_many_guests(field: str | None, absorbed: Mapping[str, Guest]) -> Refused:
+def _too_many_merged(field: str | None, absorbed: Mapping[str, MergedCustomer]) -> Refused:
     return Refused(
         Reason.BEYOND_MEMORY,
         field,
@@ -239,6 +290,6 @@ def _too_many_guests(field: str | None, absorbed: Mapping[str, Guest]) -> Refuse
     )
 
 
-def _tell(batch: Batch, customers: Iterable[str], message: Message) -> None:
+def _send(batch: Batch, customers: Iterable[str], message: Message) -> None:
     encoded = encode_message(message)
     batch.outputs.messages += [(customer.encode(), encoded) for customer in customers]

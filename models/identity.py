@@ -1,10 +1,10 @@
-"""What workers tell each other about identities, on `clv.identity`, keyed by whom it is for.
+"""Messages about merges and erasures between partitions, on `clv.identity`, keyed by receiver.
 
-A merge crosses partitions in two steps, each of them safe to repeat. `customer.merged` arrives
-where the one that stays lives, and sends a `Release` to where the other lives. There the customer's
-record is closed as it is, which also says that everything still to come goes after it, and is then
-handed on in an `Absorb`. States join idempotently, and a closed one stays the same, so whatever is
-sent twice after a crash counts once.
+A merge crosses partitions in two steps. `customer.merged` arrives in the partition of the customer
+who stays, which sends a `Release` to the partition of the merged customer. That one closes the
+merged customer's record, so that later events follow the merge, and sends the state back in an
+`Absorb`. Both steps may be repeated after a crash: a closed record does not change, and joining the
+same state twice changes nothing.
 """
 
 from __future__ import annotations
@@ -13,14 +13,17 @@ from typing import Final
 
 import msgspec
 
-from models.aggregate.record import Guest, WrittenByNewer
+from models.aggregate.record import MergedCustomer, WrittenByNewer
+from models.aggregate.schema2 import upgraded
 from models.aggregate.state import Aggregate
+from models.errors import ClvError
 
-_SCHEMA: Final = 1
+_SCHEMA: Final = 2
+"""2: as record schema 3. Messages of version 1 are read."""
 
 
 class Message(msgspec.Struct, array_like=True, frozen=True, tag=True):
-    """Something for one customer; via: identities by which it came here."""
+    """A message to one customer; via: the merged customers that it passed."""
 
 
 class Release(Message, array_like=True, frozen=True, tag=True):
@@ -32,28 +35,38 @@ class Release(Message, array_like=True, frozen=True, tag=True):
 
 
 class Absorb(Message, array_like=True, frozen=True, tag=True):
-    """Take the state of `source`, merged at a time and version, and those merged into it before."""
+    """Take over the state of `source`, and the customers who were merged into it before.
+
+    erased_at: events of `source` up to then are erased, and now those of the receiver; -1 for none.
+    """
 
     source: str
     aggregate: Aggregate
     as_of: int
-    guest: Guest
-    absorbed: dict[str, Guest]
+    merged: MergedCustomer
+    absorbed: dict[str, MergedCustomer]
     via: tuple[str, ...] = ()
+    erased_at: int = -1
 
 
 class Erase(Message, array_like=True, frozen=True, tag=True):
-    """Forget what happened until `until`, in milliseconds since 1970.
+    """Erase events up to `until`, in milliseconds since 1970.
 
-    undo: also that you were merged into another, if that was by then; they hold nothing of yours.
+    undo: if you were merged into another by then, undo that; the other holds nothing of yours.
+    keeper, at: the customer who holds your state since you were merged at that time. You may have
+    been told otherwise by a worker that crashed before it stored what it decided.
+    via: the customers that it passed, if it follows merges to whoever holds your state now.
     """
 
     until: int
     undo: bool = True
+    keeper: str = ""
+    at: int = -1
+    via: tuple[str, ...] = ()
 
 
 class Return(Message, array_like=True, frozen=True, tag=True):
-    """Go on by yourself: `source`, into whom you were merged at `at`, could not take your state."""
+    """Continue separately: `source`, into whom you were merged at `at`, could not take over."""
 
     source: str
     at: int
@@ -64,43 +77,47 @@ AnyMessage = Release | Absorb | Erase | Return
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(AnyMessage)
 _PREFIX: Final = bytes([_SCHEMA])
+_ABSORB: Final = _encoder.encode("Absorb")
 
 
 def encode_message(message: Message) -> bytes:
-    """The message as bytes: one byte of schema version, then MessagePack."""
+    """Encode a message: one byte of schema version, then MessagePack."""
     return _PREFIX + _encoder.encode(message)
 
 
-class DamagedMessage(Exception):
-    """These bytes are no message."""
+class DamagedMessage(ClvError):
+    """The bytes are not a message."""
 
 
 def decode_message(data: bytes) -> AnyMessage:
-    """The message of these bytes.
+    """Decode a message.
 
     Raises
     ------
     WrittenByNewer
-        when it was written by a newer version: run that one or a later one; a state may be in it.
+        if a newer version wrote it. It may hold a state: run that version or a later one.
     DamagedMessage
-        when it is none at all.
+        if the bytes are not a message.
     """
     if data[:1] > _PREFIX:
         raise WrittenByNewer(
             f"a message between customers has schema {data[0]}, this program reads up to "
             f"{_SCHEMA}: it was written by a newer version; run that one or a later one"
         )
+    content: bytes | memoryview = memoryview(data)[1:]
     try:
-        message: AnyMessage = _decoder.decode(memoryview(data)[1:])
+        if data[:1] < _PREFIX and bytes(content[1:8]) == _ABSORB:
+            content = upgraded(content, place=2)
+        message: AnyMessage = _decoder.decode(content)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise DamagedMessage(f"a message of {len(data)} bytes is damaged: {error}") from error
     return message
 
 
 def closes_circle(customer_id: str, into: str, via: tuple[str, ...]) -> bool:
-    """Whether a customer, merged into `into`, ends a circle of merges, being the least id in it.
+    """Return whether a customer, merged into `into`, must end a circle: it has the least id in it.
 
-    Merges that cross each other can make a circle, in which everything would go round for ever.
+    Crossing merges (a into b, b into a) form a circle in which messages would go round for ever.
     """
     if customer_id not in via:
         return False

@@ -1,4 +1,4 @@
-"""What goes into the engine, and what comes out of it."""
+"""The engine's input, a Kafka record, and its outputs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from models.routing import Route
 
 
 class Record(Protocol):
-    """What the engine needs of a Kafka record."""
+    """A Kafka record, as far as the engine reads it."""
 
     @property
     def offset(self) -> int:
@@ -35,7 +35,7 @@ class Record(Protocol):
         """Kafka headers."""
 
 
-class Update(NamedTuple):
+class CurrentValue(NamedTuple):
     """A customer's current value, ready to be published and cached."""
 
     customer_id: str
@@ -47,7 +47,7 @@ class Update(NamedTuple):
 
 
 class Removed(NamedTuple):
-    """A customer who is no longer there, as of a version: erased, or merged into another."""
+    """A customer who was erased or merged into another, as of a version."""
 
     customer_id: str
     key: bytes
@@ -55,7 +55,7 @@ class Removed(NamedTuple):
 
 
 class Rerouted(NamedTuple):
-    """A record to be sent on to the partition of another key."""
+    """A misrouted record, to be sent on to the partition of another key."""
 
     key: bytes
     record: Record
@@ -63,44 +63,48 @@ class Rerouted(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class DeadLetter:
-    """A record that cannot be accepted, and why; route: if it was rerouted."""
+class RefusedRecord:
+    """An input record that was refused, and the reason; route: if it was rerouted.
+
+    Also a record that was not refused, with the notice about it.
+    """
 
     record: Record
     refused: Refused
     route: Route | None = None
 
     def __post_init__(self) -> None:
-        # A traceback holds the frames of the whole batch, and those hold the letter.
+        # The traceback would keep the frames of the whole batch alive, in a reference cycle.
         self.refused.__traceback__ = self.refused.__context__ = self.refused.__cause__ = None
 
 
 @dataclass(slots=True)
 class Outputs:
-    """What came of a batch: records to store, documents to publish, and counts.
+    """The outputs of a batch: records to store, documents to publish, and counts.
 
-    `accepted + duplicates + replayed + forgotten + rerouted + dead letters` makes `taken`: of the
-    records given, so many were worked on. The rest must be given again once what is pending of this
-    partition is delivered.
+    taken: how many of the given records were processed; it is the sum of `accepted`, `duplicates`,
+    `replayed`, `forgotten`, rerouted records and dead letters. The caller gives the others again
+    after the pending outputs of this partition are delivered.
 
-    records: to be stored by key; None takes a key away. segment_changes: documents by customer's
-    key, in their order; among them the notices of customers who are gone. messages, handovers: for
-    other customers' partitions, by customer's key. forgotten: events of before an erasure.
-    erased: customers of whom something was erased, accepted events among them.
+    records: to store by key; None deletes the key. segment_changes: documents in order, by
+    customer's key; removals are among them. messages, handovers: for customers in other partitions,
+    by customer's key. forgotten: events dated before an erasure. erased: accepted erasures.
+    notices: about records that are among `accepted` or `duplicates`.
 
-    Messages and dead letters must be sent before the records are stored, since a replay does not
-    give them again. All else comes of the records, and is sent after them; rerouted records that
-    follow a merge before any later records are stored.
+    Messages, dead letters and notices must be sent before the records are stored, because a
+    replayed record does not produce them again. The other outputs are sent after the records. A
+    rerouted record that follows a merge is sent before any later record is stored.
     """
 
     records: dict[bytes, bytes | None] = field(default_factory=dict)
-    updates: list[Update] = field(default_factory=list)
+    updates: list[CurrentValue] = field(default_factory=list)
     removed: list[Removed] = field(default_factory=list)
     segment_changes: list[tuple[bytes, bytes]] = field(default_factory=list)
     messages: list[tuple[bytes, bytes]] = field(default_factory=list)
     handovers: list[tuple[bytes, bytes]] = field(default_factory=list)
     rerouted: list[Rerouted] = field(default_factory=list)
-    dead_letters: list[DeadLetter] = field(default_factory=list)
+    dead_letters: list[RefusedRecord] = field(default_factory=list)
+    notices: list[RefusedRecord] = field(default_factory=list)
     taken: int = 0
     accepted: int = 0
     duplicates: int = 0
@@ -112,3 +116,7 @@ class Outputs:
     def reasons(self) -> Counter[str]:
         """Dead letters by reason."""
         return Counter(letter.refused.reason.value for letter in self.dead_letters)
+
+    def notice_reasons(self) -> Counter[str]:
+        """Notices by reason."""
+        return Counter(notice.refused.reason.value for notice in self.notices)

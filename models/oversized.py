@@ -1,4 +1,4 @@
-"""A compressed batch that would unpack too far: refused as one, with nothing of it read."""
+"""A compressed record batch that exceeds the limits of unpacking is refused as a whole."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from models.contracts import Reason, Refused
 
 
 class Packed(NamedTuple):
-    """What a batch says about itself.
+    """The header of a record batch.
 
-    first, last: offsets. records: how many it has; None where its format does not say. codec:
-    "gzip", "snappy", "lz4" or "zstd". limit: why it is not unpacked, in words.
+    first, last: offsets. records: their number, None if the format does not say. codec: "gzip",
+    "snappy", "lz4" or "zstd". limit: why it is not unpacked, in words.
     """
 
     first: int
@@ -22,23 +22,23 @@ class Packed(NamedTuple):
 
 
 class OversizedBatch(bytes):
-    """The value of the one record that stands for such a batch: its bytes, still compressed.
+    """The value of the one record that stands for such a batch: its compressed bytes.
 
-    No publisher can make one: what is read of a record is plain bytes.
+    Publishers cannot forge one: values read from a record are plain bytes.
     """
 
     packed: Packed
 
     @classmethod
     def of(cls, data: bytes, packed: Packed) -> OversizedBatch:
-        """A batch's bytes, and what they say."""
+        """Make one from a batch's bytes and its header."""
         batch = cls(data)
         batch.packed = packed
         return batch
 
 
 def check_unpacked(value: bytes | None, origin: str) -> None:
-    """Raise `Refused` for what stands for a whole batch; origin: "topic/partition"."""
+    """Raise `Refused` for an `OversizedBatch`; origin: "topic/partition"."""
     if type(value) is not OversizedBatch:
         return
     packed = value.packed

@@ -1,36 +1,35 @@
-"""Misrouted records: which way a record came that its first partition had to send on.
+"""Misrouted records: the route of a record that its first partition sent on.
 
-A record is rerouted when it was published under a wrong key or to a wrong partition, or when its
-customer was merged into another. It then lies in a topic that only workers write, with its route in
-a header. The home partition remembers, for each lane, how far its records were taken in: after a
-crash a record may be rerouted again, and has another offset then.
+A record is rerouted if it was published under a wrong key or to a wrong partition, or if its
+customer was merged into another. It is sent on to `clv.rerouted`, which only workers write, with
+its route in a header. After a crash it may be rerouted again and get another offset there.
+Therefore applied offsets are remembered by lane, as the offsets of first publication.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 
 from models.contracts import Reason, Refused, key_as_customer
 
 ROUTE: Final = "clv.route"
-"""Header of a rerouted record; believed only in the topic of the rerouted."""
+"""Header with the route of a rerouted record; read only in `clv.rerouted`."""
 
 MOST_LANES: Final = 2_000
-"""Ways by which a customer's events may come; the record remembers an offset for each."""
+"""Lanes by which a customer's events may come; the record remembers an offset for each."""
 
 Headers = Sequence[tuple[str, bytes]]
 
 
 class Route(msgspec.Struct, frozen=True):
-    """Where a rerouted record was published, and what it passed since.
+    """Where a rerouted record was published, and which partitions it has passed since.
 
-    origin, offset: "topic/partition" and the offset in it. key: the one it was published under.
-    through: partitions of the topic of the rerouted that it passed before this one. via: the merged
-    customers by whom it came, in their order; none where no merge is the reason. backfill: whether
-    it was published as history.
+    origin, offset: "topic/partition" and the offset in it. key: under which it was published.
+    through: partitions of `clv.rerouted` that it passed before this one. via: the merged customers
+    that it passed, in order; None if it followed no merge. backfill: whether it is history.
     """
 
     origin: str
@@ -42,20 +41,20 @@ class Route(msgspec.Struct, frozen=True):
 
     @property
     def lane(self) -> str:
-        """Records of one lane arrive in the order of their offsets, at first; then again.
+        """The record's lane; the first deliveries of its records are in order of their offsets.
 
-        No lane is a topic-partition's name: that is how far the records that were published right
-        there are applied, which come at another time than those sent on from there.
+        Example: "shop.orders/3>5>". It ends with ">", so that it differs from "shop.orders/3", the
+        lane of records that were published to the right partition.
         """
         return ">".join((self.origin, *self.through, ""))
 
     @property
     def times(self) -> int:
-        """How often the record was sent on."""
+        """How often the record has been sent on."""
         return len(self.through) + 1
 
     def further(self, origin: str, via: tuple[str, ...] | None) -> Route:
-        """The route of the record when it is sent on from where it is."""
+        """Return the route after the record is sent on once more, from `origin`."""
         here = origin.rpartition("/")[2]
         return msgspec.structs.replace(self, through=(*self.through, here), via=via)
 
@@ -64,18 +63,31 @@ _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(Route).decode
 
 
+class Position(NamedTuple):
+    """The position of a record: on its lane, and in the batch's partition."""
+
+    lane: str
+    offset: int
+    """Offset on the lane: decides whether the record was applied already."""
+    here: int
+    """Offset in the batch's partition."""
+    route: Route | None = None
+    backfill: bool = False
+    """Whether it was published as history."""
+
+
 def route_header(route: Route) -> tuple[str, bytes]:
-    """The header that says so."""
+    """Return the header that holds a route."""
     return ROUTE, _encode(route)
 
 
 def route_of(headers: Headers) -> Route:
-    """The route of a record in the topic of the rerouted.
+    """Return the route of a record in `clv.rerouted`.
 
     Raises
     ------
     Refused
-        when it has none that can be read, or one that names no customers: no worker has written it.
+        if the header is missing or not a route, so that no worker can have written the record.
     """
     content = next((content for name, content in reversed(headers) if name == ROUTE), b"")
     try:
@@ -93,18 +105,12 @@ def route_of(headers: Headers) -> Route:
 
 
 def without_route(headers: Headers) -> list[tuple[str, bytes]]:
-    """The headers as they were published."""
+    """Return the headers as they were published."""
     return [(name, content) for name, content in headers if name != ROUTE]
 
 
 def check_lane(applied: Mapping[str, int], lane: str) -> None:
-    """Refuse a record of one lane more than a customer's record can remember.
-
-    Raises
-    ------
-    Refused
-        when as many are remembered as there can be.
-    """
+    """Raise `Refused` for a new lane if the customer's record has `MOST_LANES` already."""
     if lane not in applied and len(applied) >= MOST_LANES:
         raise Refused(
             Reason.BEYOND_MEMORY,

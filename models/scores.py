@@ -2,40 +2,47 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from models.contracts.parameters import Parameters
-from models.segments import FEATURES, Dimension
+from models.features import NEVER, Feature, Floats
+from models.segments import Dimension
 from models.value import Values
 
-_MAY_BE_MISSING = ("p_alive", "days_since_last_order", "mean_gap")
 
-PUBLISHED = (
-    "T",
-    "monetary_value",
-    "p_alive",
-    "expected_orders",
-    "order_value",
-    "margin_per_order",
-    "expected_contacts",
-    "expected_support_cost",
-    "expected",
-    "clv",
-    "lever_orders",
-    "lever_acquisition",
-    "lever_margin",
-)
+class Published(NamedTuple):
+    """The columns of `Values` that a value update publishes, of one customer."""
 
-Published = tuple[Any, ...]
-"""The columns of PUBLISHED of one row."""
+    T: float
+    monetary_value: float
+    p_alive: float | None
+    p_purchase: float | None
+    expected_purchases: float
+    purchases_low: float
+    purchases_high: float
+    purchase_value: float
+    margin_per_purchase: float
+    expected_contacts: float
+    expected_support_cost: float
+    expected: float
+    expected_low: float
+    expected_high: float
+    clv: float
+    lever_value: float
+    lever_purchases: float
+    lever_margin: float
+
+
+_MISSING = frozenset({"p_alive", "p_purchase"})
+"""Those that nobody has before the first order."""
 
 
 class Evaluation(NamedTuple):
-    """A moment at which a customer is scored; `row` is its place among all of the batch.
+    """Score a customer; row: index among all rows of the batch.
 
-    backfill: what changes is not told now, but with the next that is none.
+    backfill: segment changes are not published now, but with the next event that is no backfill.
     """
 
     row: int
@@ -49,8 +56,8 @@ class Evaluation(NamedTuple):
 RemovalReason = Literal["erased", "merged"]
 
 
-class Removal(NamedTuple):
-    """A moment at which a customer goes; `into` is the one who stays, or empty."""
+class RemovalStep(NamedTuple):
+    """Remove a customer; into: the customer who stays, or empty."""
 
     version: int
     as_of: int
@@ -61,7 +68,7 @@ class Removal(NamedTuple):
 
 
 class Resend(NamedTuple):
-    """What is stored already is told again; `row` is of the customer as stored, if present."""
+    """Send the stored outputs again; row: of the customer as stored, if present."""
 
     row: int | None
 
@@ -69,36 +76,59 @@ class Resend(NamedTuple):
 class Scores:
     """Values and segments by row.
 
-    numpy scalars are slow to handle one by one, so the columns are turned into lists at once, with
-    None for nan: JSON has no nan.
+    bounds: published bounds by name, of one length with the rows or of length 1. features: those
+    that rules use. read: columns of the features that are read from the state.
+
+    Columns are converted to lists at once, because numpy scalars are slow one by one. nan becomes
+    None, because JSON has no nan.
     """
 
     def __init__(
-        self, values: Values, dimensions: tuple[Dimension, ...], parameters: Parameters | None
+        self,
+        values: Values,
+        dimensions: Collection[Dimension],
+        bounds: Mapping[str, Floats],
+        features: Sequence[Feature],
+        read: Mapping[str, Sequence[float]],
     ) -> None:
-        self.columns: dict[str, list[float]] = {
-            name: getattr(values, name).tolist() for name in Values.__slots__
+        columns = {
+            each.name: np.asarray(read[each.name]) if each.of is None else each.of(values)
+            for each in features
         }
-        for name in _MAY_BE_MISSING:
-            if np.isnan(getattr(values, name)).any():
-                self.columns[name] = [None if v != v else v for v in self.columns[name]]  # type: ignore[misc] # noqa: PLR0124
-        self.clv = self.columns["clv"]
-        self.published: list[Published] = list(
-            zip(*(self.columns[name] for name in PUBLISHED), strict=True)
+        self._columns = {
+            each.name: _listed(columns[each.name], missing=each.missing != NEVER)
+            for each in features
+        }
+        self.clv: list[float] = values.clv.tolist()
+        self.published = list(
+            map(
+                Published._make,
+                zip(
+                    *(
+                        _listed(getattr(values, name), missing=name in _MISSING)
+                        for name in Published._fields
+                    ),
+                    strict=True,
+                ),
+            )
         )
-        """The columns that a value update shows, by row."""
-        tiers = None if parameters is None else parameters.tiers
-        features = {name: getattr(values, name) for name in FEATURES}
         self.segments: list[tuple[Dimension, list[str]]] = []
         """The segment of each row, by dimension."""
         self._evidence: dict[str, list[tuple[str, ...]]] = {}
         for dimension in dimensions:
-            chosen = dimension.classify(features, tiers, len(self.clv)).tolist()
+            chosen = dimension.classify(columns, bounds, len(self.clv)).tolist()
             rules, evidence = dimension.rules, dimension.evidence
             self.segments.append((dimension, [rules[index].segment for index in chosen]))
             self._evidence[dimension.name] = [evidence[index] for index in chosen]
 
     def evidence(self, dimension: Dimension, row: int) -> dict[str, float | None]:
-        """The values that decided: the features the rules looked at, up to the one that held."""
-        columns = self.columns
+        """Return the features that the rules looked at, up to the rule that matched."""
+        columns = self._columns
         return {name: columns[name][row] for name in self._evidence[dimension.name][row]}
+
+
+def _listed(column: Floats, *, missing: bool) -> list[Any]:
+    listed: list[Any] = column.tolist()
+    if missing and np.isnan(column).any():
+        return [None if value != value else value for value in listed]  # noqa: PLR0124
+    return listed

@@ -1,4 +1,4 @@
-"""How large a record is at the broker: bytes of Kafka's record format v2, as it is encoded.
+"""The size of a record at the broker, in Kafka's record format v2.
 
 Source: Apache Kafka, message format, record batch v2; varints are zigzag-encoded.
 """
@@ -18,19 +18,18 @@ _FIXED: Final = 3
 
 
 def record_size(key: bytes | None, value: bytes | None, headers: Headers) -> int:
-    """Bytes of an uncompressed batch of this record alone, as a topic's limit measures it."""
+    """Return the bytes of an uncompressed batch of this record alone, as a topic's limit counts."""
     body = _FIXED + _field(key) + _field(value) + _varint(len(headers)) + headers_size(headers)
     return BATCH_OVERHEAD + _varint(body) + body
 
 
 def headers_size(headers: Iterable[tuple[str, bytes | None]]) -> int:
-    """Bytes of headers: each has two lengths beside its name and its value."""
+    """Return the bytes of headers; each has two lengths beside its name and its value."""
     return sum(header_size(name, value) for name, value in headers)
 
 
 def header_size(name: str, value: bytes | None) -> int:
-    """Bytes of one header."""
-    # Names are counted in UTF-8: a character may be four bytes.
+    """Return the bytes of one header; the name is encoded in UTF-8."""
     length = len(name) if name.isascii() else len(name.encode())
     return _varint(length) + length + _field(value)
 
@@ -41,5 +40,5 @@ def _field(data: bytes | None) -> int:
 
 
 def _varint(length: int) -> int:
-    """Bytes of a length; zigzag doubles it, and each byte carries seven bits."""
+    """Return the bytes of an encoded length: zigzag doubles it, and a byte carries seven bits."""
     return length.bit_length() // 7 + 1

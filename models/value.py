@@ -2,55 +2,117 @@
 
 value    = realised + expected
 realised = margin earned - cost to serve - acquisition cost
-expected = discounted expected orders x expected net margin per order
+expected = discounted expected purchases x expected net margin per purchase
              - discounted expected contacts x cost of a contact
+
+A purchase is a calendar day with an order, as in the models.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import Generic, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from models.aggregate.summary import Summary
-from models.btyd.bg_nbd import BgNbd
-from models.btyd.gamma_gamma import GammaGamma
+from models.btyd import PurchaseModel
+from models.btyd._beta_geometric import BetaGeometric
+from models.btyd.complaints import Complaining, Complaints
 from models.contracts.parameters import Parameters
 from models.economics import MONEY_SCALE, Economics
 
 Floats = NDArray[np.float64]
-Row = tuple[int, int, int, int, int, int, int, int, int, int, int, int]
+Number = TypeVar("Number")
 
 LEVER = 0.10
-"""Each lever is what this relative change would add to the value."""
+"""Relative change of an input by which a lever is computed."""
+
+YEAR = 365
+"""Days within which `p_purchase` expects a purchase."""
+
+SHOP_WEIGHT = 20
+"""Purchases of the mean value that the shop's margin and refunds count for in a customer's own.
+A customer's own share alone is a poor guide where little was seen of them."""
 
 
-def value_row(summary: Summary, today: int, config: Economics) -> Row:
-    """What the value of one customer is computed from, as of a day's ordinal."""
+class Row(NamedTuple, Generic[Number]):
+    """The inputs of the value: whole numbers of one customer, or columns of many.
+
+    Times are in days, and 0 without an order; money is in units. kept: of orders that were not
+    returned. costed: of kept orders that told their cost. margin: net of refunds. complained: how
+    many purchase days but the last a complaint followed; first, last: whether it followed these.
+    """
+
+    orders: Number
+    purchase_days: Number
+    kept_days: Number
+    recency: Number
+    T: Number
+    since_last_order: Number
+    contacts: Number
+    complained: Number
+    complained_first: Number
+    complained_last: Number
+    repeat_gross: Number
+    kept_gross: Number
+    costed_gross: Number
+    costed_margin: Number
+    refund_loss: Number
+    margin: Number
+    support_cost: Number
+    acquisition_cost: Number
+
+
+_FIRST_MONEY = Row._fields.index("repeat_gross")
+
+
+def value_row(summary: Summary, today: int, config: Economics) -> Row[int]:
+    """Return the inputs of one customer's value, as of a day's ordinal."""
     first, last = summary.first_day, summary.last_day
     today = max(today, last) if summary.orders else 0
-    gross_margin = summary.gross_margin(config)
-    return (
+    returned = summary.returned
+    costed = summary.gross - summary.uncosted - (returned.gross - returned.uncosted)
+    return Row(
         summary.orders,
         summary.purchase_days,
+        summary.kept_days,
         last - first,
         today - first,
         today - last,
-        summary.gross - summary.first_day_gross,
-        summary.gross,
-        gross_margin,
-        gross_margin - summary.refunded + summary.recovered,
-        summary.support_cost,
         summary.contacts,
+        *summary.complained,
+        summary.repeat_gross,
+        summary.kept_gross,
+        costed,
+        costed - (summary.cost - returned.cost),
+        summary.refund_loss(config),
+        summary.margin(config),
+        summary.support_cost,
         summary.acquisition_cost,
     )
 
 
+def columns(rows: Sequence[Row[int]]) -> Row[Floats]:
+    """Return the rows as columns, money in currency."""
+    return columns_of(np.array(rows, dtype=np.int64).reshape(len(rows), len(Row._fields)).T)
+
+
+def columns_of(table: NDArray[np.int64]) -> Row[Floats]:
+    """Return a table, of which each line is a field of all rows, as columns."""
+    floats = table.astype(np.float64)
+    floats[_FIRST_MONEY:] /= MONEY_SCALE
+    return Row(*floats)
+
+
 @dataclass(frozen=True, slots=True)
 class Values:
-    """Arrays of one entry per row; money in currency, times in days."""
+    """Arrays of one entry per row; money in currency, times in days.
+
+    p_purchase: probability of a purchase within a year. low, high: 10th and 90th percentile.
+    """
 
     frequency: Floats
     recency: Floats
@@ -61,115 +123,187 @@ class Values:
     days_since_last_order: Floats
     mean_gap: Floats
     p_alive: Floats
-    expected_orders: Floats
-    order_value: Floats
-    margin_per_order: Floats
+    p_purchase: Floats
+    expected_purchases: Floats
+    purchases_low: Floats
+    purchases_high: Floats
+    purchase_value: Floats
+    margin_per_purchase: Floats
     expected_contacts: Floats
     expected_support_cost: Floats
     expected: Floats
+    expected_low: Floats
+    expected_high: Floats
     realised: Floats
     clv: Floats
-    lever_orders: Floats
-    lever_acquisition: Floats
+    lever_value: Floats
+    lever_purchases: Floats
     lever_margin: Floats
 
 
-def values(rows: Sequence[Row], parameters: Parameters | None, config: Economics) -> Values:
-    """Value of each row; with the simple average formula while no parameters are fitted."""
-    table = np.array(rows, dtype=np.float64).reshape(len(rows), 12).T
-    orders, purchase_days, recency, T, since_last = table[:5]
-    repeat_gross, gross, gross_margin, margin, support_cost = table[5:10] / MONEY_SCALE
-    contacts = table[10]
-    acquisition_cost = table[11] / MONEY_SCALE
-    bought = purchase_days > 0
-    frequency = np.maximum(purchase_days - 1, 0)
-    monetary_value = repeat_gross / np.maximum(frequency, 1)
-    mean_order_value = gross / np.maximum(purchase_days, 1)
-    if parameters is None:
-        estimates = _simple(purchase_days, T, mean_order_value, contacts, config)
-    else:
-        customers = (frequency, recency, T, monetary_value, mean_order_value, contacts)
-        estimates = _predicted(parameters, config, bought, *customers)
-    p_alive, expected_orders, order_value, expected_contacts = estimates
-    share = np.where(gross > 0, gross_margin / np.where(gross > 0, gross, 1), config.margin)
-    refund_rate = 0.0 if parameters is None else parameters.refund_rate
-    margin_per_order = order_value * (share - refund_rate)
+class _Estimates(NamedTuple):
+    """Expectations within the horizon, discounted but for low and high; 0 before an order.
+
+    low, high: money spent, as a multiple of its mean.
+    """
+
+    p_alive: Floats
+    p_purchase: Floats
+    purchases: Floats
+    purchases_low: Floats
+    purchases_high: Floats
+    purchase_value: Floats
+    low: Floats
+    high: Floats
+    contacts: Floats
+
+
+def values(
+    rows: Sequence[Row[int]], parameters: Parameters | Sequence[Parameters], config: Economics
+) -> Values:
+    """Return the value of each row; the same for a row whatever the others are.
+
+    parameters: of all rows, or of each.
+    """
+    of = columns(rows)
+    if isinstance(parameters, Parameters):
+        return valued(of, parameters, config)
+    different = {id(each): each for each in parameters}
+    if len(different) == 1:
+        return valued(of, parameters[0], config)
+    which = np.array([id(each) for each in parameters])
+    result = {field.name: np.empty(len(rows)) for field in fields(Values)}
+    for number, each in different.items():
+        mine = which == number
+        some = valued(Row(*(column[mine] for column in of)), each, config)
+        for name, column in result.items():
+            column[mine] = getattr(some, name)
+    return Values(**result)
+
+
+def valued(of: Row[Floats], parameters: Parameters, config: Economics) -> Values:
+    """Return the value of each row of columns."""
+    bought = of.purchase_days > 0
+    frequency = np.maximum(of.purchase_days - 1, 0)
+    expect = _expect(of, parameters, config)
+    share, refunded = _shares(of, expect.purchase_value, parameters, config)
+    margin_per_purchase = expect.purchase_value * (share - refunded)
     unknown_contact = config.contact_units[-1] / MONEY_SCALE
-    contact_cost = np.where(contacts > 0, support_cost / np.maximum(contacts, 1), unknown_contact)
-    expected_support_cost = expected_contacts * contact_cost
-    expected_margin = expected_orders * margin_per_order
+    contact_cost = np.where(
+        of.contacts > 0, of.support_cost / np.maximum(of.contacts, 1), unknown_contact
+    )
+    expected_support_cost = expect.contacts * contact_cost
+    expected_margin = expect.purchases * margin_per_purchase
     expected = expected_margin - expected_support_cost
-    realised = margin - support_cost - acquisition_cost
+    of_purchases = expected if parameters.contacts_per == "purchase" else expected_margin
+    ends = expected * expect.low, expected * expect.high
+    realised = of.margin - of.support_cost - of.acquisition_cost
     return Values(
         frequency=frequency,
-        recency=recency,
-        T=T,
-        monetary_value=monetary_value,
-        orders=orders,
-        purchase_days=purchase_days,
-        days_since_last_order=np.where(bought, since_last, np.nan),
-        mean_gap=np.where(frequency > 0, recency / np.maximum(frequency, 1), np.nan),
-        p_alive=p_alive,
-        expected_orders=expected_orders,
-        order_value=order_value,
-        margin_per_order=margin_per_order,
-        expected_contacts=expected_contacts,
+        recency=of.recency,
+        T=of.T,
+        monetary_value=of.repeat_gross / np.maximum(frequency, 1),
+        orders=of.orders,
+        purchase_days=of.purchase_days,
+        days_since_last_order=np.where(bought, of.since_last_order, np.nan),
+        mean_gap=np.where(frequency > 0, of.recency / np.maximum(frequency, 1), np.nan),
+        p_alive=expect.p_alive,
+        p_purchase=expect.p_purchase,
+        expected_purchases=expect.purchases,
+        purchases_low=expect.purchases_low,
+        purchases_high=expect.purchases_high,
+        purchase_value=expect.purchase_value,
+        margin_per_purchase=margin_per_purchase,
+        expected_contacts=expect.contacts,
         expected_support_cost=expected_support_cost,
         expected=expected,
+        expected_low=np.minimum(*ends),
+        expected_high=np.maximum(*ends),
         realised=realised,
         clv=realised + expected,
-        lever_orders=LEVER * (margin + expected_margin),
-        lever_acquisition=LEVER * acquisition_cost,
-        lever_margin=LEVER * (gross_margin + expected_orders * order_value * share),
+        lever_value=LEVER * expected_margin,
+        lever_purchases=LEVER * of_purchases,
+        lever_margin=LEVER * expect.purchases * expect.purchase_value * share,
     )
 
 
-def _simple(
-    purchase_days: Floats, T: Floats, order_value: Floats, contacts: Floats, config: Economics
-) -> tuple[Floats, Floats, Floats, Floats]:
-    """Average order value x purchase frequency x lifespan, the lifespan being the horizon.
+def _shares(
+    of: Row[Floats], purchase_value: Floats, parameters: Parameters, config: Economics
+) -> tuple[Floats, Floats]:
+    """Return which shares of revenue are margin and are lost to refunds.
 
-    A customer of less than a year is taken to have been observed for a year, so that two orders in
-    a week do not make a hundred a year.
+    A customer's own, drawn towards the shop's; each weighs as much as the revenue it was seen in.
     """
-    observed = np.maximum(T, 365.0)
-    p_alive = np.full(T.shape, np.nan)
-    expected_orders = purchase_days / observed * config.horizon_days
-    expected_contacts = contacts / observed * config.horizon_days
-    return p_alive, expected_orders, order_value, expected_contacts
+    spend = parameters.order_value
+    mean = np.maximum(purchase_value, 1e-9) if spend is None else spend.mean_order_value
+    weight = SHOP_WEIGHT * mean
+    margin = config.margin if parameters.margin_share is None else parameters.margin_share
+    share = (of.costed_margin + weight * margin) / (of.costed_gross + weight)
+    lost = (of.refund_loss + weight * parameters.refund_rate) / (of.kept_gross + weight)
+    return share, np.clip(lost, 0.0, 1.0)
 
 
-def _predicted(
-    parameters: Parameters, config: Economics, bought: NDArray[np.bool_], *customers: Floats
-) -> tuple[Floats, Floats, Floats, Floats]:
-    """BG/NBD orders, Gamma-Gamma order value, Gamma-Poisson contacts; nothing before an order.
-
-    customers: frequency, recency, T, monetary value, mean order value and contacts.
-    """
-    frequency, recency, T, monetary_value, mean_order_value, contacts = customers
+def _expect(of: Row[Floats], parameters: Parameters, config: Economics) -> _Estimates:
     unit = parameters.unit_days
     horizon = config.horizon_days / unit
     discount = config.daily_discount * unit
-    fitted = parameters.purchases
-    model = BgNbd(fitted.r, fitted.alpha, fitted.a, fitted.b)
-    t_x, observed = recency / unit, T / unit
-    alive = model.p_alive(frequency, t_x, observed)
-    orders = model.expected_discounted_purchases(horizon, discount, frequency, t_x, observed)
-    order_value = mean_order_value
-    if parameters.order_value is not None:
-        spend = parameters.order_value
-        order_value = GammaGamma(spend.p, spend.q, spend.v).expected_order_value(
-            frequency, monetary_value
-        )
-    expected_contacts = np.zeros(T.shape)
-    if parameters.contacts is not None:
-        prior = parameters.contacts
-        rate = (prior.shape + contacts) / (prior.rate + observed)
-        discounted_horizon = -np.expm1(-discount * horizon) / discount if discount else horizon
-        expected_contacts = alive * rate * discounted_horizon
-    return (
-        np.where(bought, alive, np.nan),
-        np.where(bought, orders, 0.0),
-        np.where(bought, order_value, 0.0),
-        np.where(bought, expected_contacts, 0.0),
+    bought = of.purchase_days > 0
+    seen = np.maximum(of.purchase_days - 1, 0), of.recency / unit, of.T / unit
+    model, spend = purchase_model(of, parameters), parameters.order_value
+    purchases = model.expected_discounted_purchases(horizon, discount, *seen)
+    number = model.purchase_counts(horizon, *seen)
+    p_purchase = number.any
+    if config.horizon_days != YEAR:
+        p_purchase = model.probability_of_at_least(1, YEAR / unit, *seen)
+    kept_value = of.kept_gross / np.maximum(of.kept_days, 1)
+    if spend is None:
+        purchase_value = kept_value
+        mean = np.maximum(number.mean, 1e-300)
+        low, high = number.low / mean, number.high / mean
+    else:
+        purchase_value = spend.expected_order_value(of.kept_days, kept_value)
+        low, high = spend.relative_quantiles(number, of.kept_days, kept_value)
+    nothing = np.zeros(of.T.shape)
+    return _Estimates(
+        p_alive=np.where(bought, model.p_alive(*seen), np.nan),
+        p_purchase=np.where(bought, p_purchase, np.nan),
+        purchases=np.where(bought, purchases, 0.0),
+        purchases_low=np.where(bought, number.low, 0.0),
+        purchases_high=np.where(bought, number.high, 0.0),
+        purchase_value=np.where(bought, purchase_value, 0.0),
+        low=np.where(bought, low, 0.0),
+        high=np.where(bought, high, 0.0),
+        contacts=nothing
+        if parameters.contacts is None
+        else np.where(bought, _contacts(of, parameters, horizon, discount, purchases), 0.0),
     )
+
+
+def _contacts(
+    of: Row[Floats], parameters: Parameters, horizon: float, discount: float, purchases: Floats
+) -> Floats:
+    """Return the expected contacts: by purchase, or by the time that a customer is alive."""
+    prior = parameters.contacts
+    assert prior is not None  # noqa: S101 - the caller has looked.
+    if parameters.contacts_per == "purchase":
+        return prior.contact_rate(of.contacts, np.maximum(of.purchase_days, 1)) * purchases
+    unit, model = parameters.unit_days, purchase_model(of, parameters)
+    seen = np.maximum(of.purchase_days - 1, 0), of.recency / unit, of.T / unit
+    rate = prior.contact_rate(of.contacts, model.expected_time_alive(*seen))
+    return rate * model.expected_discounted_time(horizon, discount, *seen)
+
+
+def complaints_of(of: Row[Floats], model: PurchaseModel) -> Complaints:
+    """Return what a model needs to know of complaints: only its own occasions to drop out."""
+    if not isinstance(model, BetaGeometric) or model.occasions_before:
+        return Complaints(of.complained, of.complained_last)
+    again = of.purchase_days > 1
+    return Complaints(of.complained - of.complained_first, np.where(again, of.complained_last, 0.0))
+
+
+def purchase_model(of: Row[Floats], parameters: Parameters) -> PurchaseModel:
+    """Return the model of purchases of these rows, in which complaints may have a weight."""
+    model, weight = parameters.purchases, parameters.complaint_weight
+    if weight == 1.0 or not isinstance(model, BetaGeometric):
+        return model
+    return Complaining.of(model, weight, complaints_of(of, model))

@@ -1,4 +1,4 @@
-"""Addresses of servers: what they must look like, and how they are shown without a login."""
+"""Check addresses of servers, and show them without logins."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ _URL_WITH_LOGIN = re.compile(r"\b[a-z][a-z0-9+.-]*://[^\s\"<>]*@", re.IGNORECASE
 
 
 def shown_url(url: str) -> str:
-    """A URL or address for logs and messages: with the user's name, without the password."""
+    """Return a URL or address for logs: with the user's name, without the password."""
     return _SECRET_OPTION.sub(rf"\g<1>{HIDDEN}", _USERINFO.sub(_without_password, url))
 
 
 def without_logins(text: str) -> str:
-    """A text of ours or of a library, without the passwords of the URLs and options in it."""
+    """Return a text without the passwords in its URLs and options."""
     text = _URL_WITH_LOGIN.sub(lambda found: shown_url(found[0]), text)
     text = _SECRET_ITEM.sub(rf"\g<1>{HIDDEN}", text)
     return _SECRET_OPTION_IN_TEXT.sub(rf"\g<1>{HIDDEN}", text)
@@ -34,9 +34,9 @@ def _without_password(found: re.Match[str]) -> str:
 
 
 def broker_address(servers: str) -> str:
-    """The bootstrap servers as they were given; raises ValueError where they hold a login.
+    """Return the bootstrap servers unchanged; raises ValueError if they contain a login.
 
-    The text of the error never has what was given: it is a password, or part of one.
+    The error's text never quotes the input, which may contain a password.
     """
     if "@" in servers:
         raise ValueError(
@@ -48,10 +48,9 @@ def broker_address(servers: str) -> str:
 
 
 def redis_address(url: str) -> str:
-    """The Redis URL as it was given; raises ValueError where it is none.
+    """Return the Redis URL unchanged; raises ValueError if it is not one.
 
-    Where a password holds a / that is not escaped, its beginning is taken for a port, and libraries
-    show ports.
+    An unescaped / in a password would make its beginning a port, which libraries show in errors.
     """
     try:
         parts = urlsplit(url)
@@ -60,7 +59,7 @@ def redis_address(url: str) -> str:
         )
         _ = parts.port
     except ValueError:
-        # What the parser says could quote a part of a password.
+        # The parser's error could quote a part of a password.
         broken = True
     if broken:
         raise ValueError(

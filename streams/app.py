@@ -1,50 +1,48 @@
-"""The Faust app: topics, table and agents, put together in one place."""
+"""Build the Faust app: topics, table and agents."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
 
-import faust
-from faust.types import TP
-
 from streams.basis.keeper import Keeper
 from streams.basis.logs import Logs
-from streams.cache import CacheWriter
-from streams.connection import Broker
-from streams.parameters import ParameterFeed
+from streams.cache.writer import CacheWriter
+from streams.kafka.connection import Broker
+from streams.kafka.partitions import TopicPartition
+from streams.parameters import Feed
 from streams.pipeline import Pipeline
 from streams.settings import Settings
 from streams.topics import TABLE_NAME
-from streams.transport import batch_app
+from streams.transport import BatchApp, batch_app, faust_settings
 
 
 def build_app(
     settings: Settings,
     broker: Broker,
     partitions: int,
-    feed: ParameterFeed,
+    feed: Feed,
     cache: CacheWriter,
     *,
     now: Callable[[], int] | None = None,
     logs: Logs | None = None,
     has_basis: bool = False,
-) -> tuple[faust.App, Pipeline]:
-    """The app and its pipeline; agents for the input topics, for identities and for the clock.
+) -> tuple[BatchApp, Pipeline]:
+    """Return the app and its pipeline, with agents for the input topics, identities and the clock.
 
-    now: milliseconds since 1970; none: the wall clock. logs: what the state is compared with; none:
-    nothing is. has_basis: what `check_start` returned.
+    now: returns milliseconds since 1970; None: the wall clock. logs: the broker's logs, with which
+    the state is compared; None: no comparison. has_basis: the result of `check_start`.
     """
     app = batch_app(
         settings.app_id,
-        **broker.faust_settings(),
+        **faust_settings(broker),
         broker_commit_interval=settings.commit_interval,
         broker_session_timeout=settings.session_timeout,
         broker_heartbeat_interval=settings.heartbeat_interval,
         broker_max_poll_records=settings.poll_records,
         topic_partitions=partitions,
         topic_replication_factor=settings.replication,
-        # All topics are there already; a worker may have no right to create any.
+        # All topics exist already; a worker may have no right to create any.
         topic_allow_declare=False,
         topic_disable_leader=True,
         state_dir=settings.state_dir,
@@ -82,7 +80,7 @@ def build_app(
         app.agent(app.topic(name), name=f"fold {name}")(fold)
     app.agent(app.topic(settings.topics.identity), name="exchange")(exchange)
 
-    async def follow(_app: Any, assigned: set[TP], **_: Any) -> None:
+    async def follow(_app: Any, assigned: set[TopicPartition], **_: Any) -> None:
         pipeline.assigned()
         orders = settings.topics.orders
         cache.assigned({tp.partition for tp in assigned if tp.topic == orders})

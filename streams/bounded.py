@@ -1,7 +1,7 @@
-"""Files that somebody hands us, read without believing what they say about their size.
+"""Read files from outside with limits on their size.
 
-A file in gzip may unpack to a thousand times its size, and a line may never end. What is read is
-bounded by what the file holds, and by a constant for what has to be in memory at once.
+A gzip file may unpack to a thousand times its size, and a line may never end. The limits are in
+proportion to the file's size, and constant for what has to be in memory at once.
 """
 
 from __future__ import annotations
@@ -11,29 +11,31 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Final, cast
 
+from models.errors import ClvError
+
 GZIP: Final = b"\x1f\x8b"
 
 UNPACKED_AT_LEAST: Final = 16 * 1024 * 1024
-"""Bytes that any file may unpack to."""
+"""Bytes that every file may unpack to."""
 
 UNPACKED_TIMES: Final = 100
-"""How many times its own size a larger file may unpack to. Orders, letters and values shrink 5 to
-40 times; gzip can do a thousand."""
+"""How many times its own size a larger file may unpack to. Orders, dead letters and values shrink
+5 to 40 times; gzip can reach a thousand."""
 
 
-class TooLarge(Exception):
-    """A file holds more than is read of one; the text says what, and how much is allowed."""
+class TooLarge(ClvError):
+    """A file exceeds a limit; the text says which, and what is allowed."""
 
 
 def most_unpacked(stored: int) -> int:
-    """Bytes, or rows, that a file of so many bytes may hold."""
+    """Return how many bytes, or rows, a file of so many bytes may contain."""
     return max(UNPACKED_AT_LEAST, UNPACKED_TIMES * stored)
 
 
 def lines(path: Path, longest: int, *, packed: bool) -> Iterator[bytes]:
-    """The lines of a file, packed by gzip or not, each with its end.
+    """Yield the lines of a file, gzipped or not, each with its line break.
 
-    longest: bytes of a line. Errors: TooLarge; OSError, EOFError and zlib.error, as of `gzip`.
+    longest: limit of a line in bytes. Errors: TooLarge; OSError, EOFError and zlib.error of `gzip`.
     """
     room = most_unpacked(path.stat().st_size)
     with opened(path, packed=packed) as file:
@@ -50,12 +52,12 @@ def lines(path: Path, longest: int, *, packed: bool) -> Iterator[bytes]:
 
 
 def opened(path: Path, *, packed: bool) -> IO[bytes]:
-    """A file to be read, unpacked if it is packed."""
+    """Open a file to read, unpacking it if it is packed."""
     return cast("IO[bytes]", gzip.open(path, "rb")) if packed else path.open("rb")
 
 
 def read_whole(path: Path, most: int) -> bytes:
-    """The content of a small file. Errors: TooLarge, OSError."""
+    """Return the content of a small file. Errors: TooLarge, OSError."""
     with path.open("rb") as file:
         content = file.read(most + 1)
     if len(content) > most:

@@ -1,8 +1,8 @@
-"""Which service writes to the output topics: claims in the topic of the parameters.
+"""Claims: which service writes to an output topic.
 
-A claim is a record of that topic, with the key `claim/<topic>/<app id>`. Two services with the same
-outputs would tell each customer two values in turns: the one whose claim comes first has the topic,
-and the other one does not start.
+A claim is a record in the topic of the parameters, with the key `claim/<topic>/<app id>`. Two
+services with the same output topics would publish two values of each customer in turns. Therefore
+the first claim of a topic holds it, and a second service does not start.
 """
 
 from __future__ import annotations
@@ -12,36 +12,36 @@ import json
 from collections import defaultdict
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import Any
 
 import structlog
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
-from streams.clients import started
-from streams.connection import Broker
+from models.errors import ClvError
+from streams.kafka.connection import Broker
+from streams.kafka.partitions import TopicPartition
+from streams.kafka.reading import Follower, follower
+from streams.kafka.writing import Outgoing, record_writer
 from streams.settings import Settings
 
 log = structlog.get_logger(__name__)
 
 READ_SECONDS = 60.0
-"""How long the topic may take to be read: a partition may have no leader for a while."""
+"""How long reading the topic may take; a partition may be without a leader for a while."""
 
 _PREFIX = "claim/"
 _POLL_MILLISECONDS = 500
-_FETCH_WAIT_MILLISECONDS = 25
 
 
-class OutputsClaimed(Exception):
-    """Another service has the output topics; the text says which, and what to do."""
+class OutputsClaimed(ClvError):
+    """Another service has claimed the output topics; the text says which, and what to do."""
 
 
 def is_claim(key: bytes | None) -> bool:
-    """Say whether a record of the topic of the parameters is a claim, by its key."""
+    """Return whether a record of the topic of the parameters is a claim, by its key."""
     return key is not None and key.startswith(_PREFIX.encode())
 
 
 def outputs(settings: Settings) -> tuple[str, ...]:
-    """The topics that one service writes to, also those between its own workers."""
+    """Return the topics that a service writes to, including those between its own workers."""
     topics = settings.topics
     return (
         topics.updates,
@@ -53,13 +53,13 @@ def outputs(settings: Settings) -> tuple[str, ...]:
 
 
 class Claims:
-    """The claims that stand, by topic, each with the offset at which it was made."""
+    """The current claims by topic, each with its offset."""
 
     def __init__(self) -> None:
         self._made: defaultdict[str, dict[str, int]] = defaultdict(dict)
 
     def take(self, offset: int, key: bytes | None, value: bytes | None) -> None:
-        """Take note of a record; what is no claim is passed over."""
+        """Add or remove the claim of a record; other records are ignored."""
         if key is None or not is_claim(key):
             return
         topic, _, app_id = key.decode(errors="replace").removeprefix(_PREFIX).partition("/")
@@ -69,22 +69,22 @@ class Claims:
             self._made[topic].setdefault(app_id, offset)
 
     def holder(self, topic: str) -> str | None:
-        """Whose a topic is: of several claims the first counts."""
+        """Return the app id that holds a topic: the first claim counts."""
         made = self._made[topic]
         return min(made, key=made.__getitem__) if made else None
 
     def of(self, app_id: str) -> list[str]:
-        """The topics to which a service has a claim, be it the first or not."""
+        """Return the topics that a service has claimed, first or not."""
         return sorted(topic for topic, made in self._made.items() if app_id in made)
 
     def held_by_others(self, settings: Settings) -> dict[str, str]:
-        """The outputs that are another service's, and whose."""
+        """Return the output topics that other services hold, with their app ids."""
         holders = {topic: self.holder(topic) for topic in outputs(settings)}
         return {t: app for t, app in holders.items() if app not in (None, settings.app_id)}
 
 
 def claimed_text(held: Mapping[str, str], settings: Settings) -> str:
-    """Say who has the outputs, and what to do."""
+    """Return a text that says who holds the output topics, and what to do."""
     listed = ", ".join(f"{topic} is written by {app!r}" for topic, app in held.items())
     releases = " and ".join(f"`clv claims release {app}`" for app in sorted(set(held.values())))
     return (
@@ -97,53 +97,41 @@ def claimed_text(held: Mapping[str, str], settings: Settings) -> str:
 
 
 class ClaimsReader:
-    """The claims as far as the topic was read."""
+    """Reads the claims."""
 
-    def __init__(self, consumer: AIOKafkaConsumer, topic: str) -> None:
+    def __init__(self, following: Follower) -> None:
         self.claims = Claims()
-        self._consumer = consumer
-        self._tp = TopicPartition(topic, 0)
-        consumer.assign([self._tp])
+        self._following = following
 
     async def read(self, least: int = -1) -> Claims:
-        """Read on to the end, and at least over this offset. Errors: KafkaError, TimeoutError."""
+        """Read to the end, at least past an offset. Errors: KafkaError, TimeoutError."""
         async with asyncio.timeout(READ_SECONDS):
-            while not await self._at_end(least):
-                fetched = await self._consumer.getmany(timeout_ms=_POLL_MILLISECONDS)
-                for record in fetched.get(self._tp, ()):
+            while True:
+                read = await self._following.read(_POLL_MILLISECONDS)
+                for record in read.records:
                     self.claims.take(record.offset, record.key, record.value)
-        return self.claims
-
-    async def _at_end(self, least: int) -> bool:
-        # As fetches tell it: the embedded broker tells another one where it is asked.
-        end = self._consumer.highwater(self._tp)
-        position: int = await self._consumer.position(self._tp)
-        return end is not None and position >= end and position > least
+                # The end by fetches: the embedded broker's ListOffsets gives another one.
+                if read.at_end and read.position > least:
+                    return self.claims
 
 
 @asynccontextmanager
 async def claims_reader(settings: Settings, broker: Broker) -> AsyncIterator[ClaimsReader]:
-    """A reader of the claims, at the beginning; closed at the end. Errors: KafkaError."""
-    client = AIOKafkaConsumer(
-        **broker.client_options(),
-        enable_auto_commit=False,
-        auto_offset_reset="earliest",
-        fetch_max_wait_ms=_FETCH_WAIT_MILLISECONDS,
-    )
-    async with started(client) as consumer:
-        yield ClaimsReader(consumer, settings.topics.models)
+    """Open a reader of the claims, at the beginning of the topic. Errors: KafkaError."""
+    async with follower(broker, TopicPartition(settings.topics.models, 0)) as following:
+        yield ClaimsReader(following)
 
 
 async def claim_outputs(settings: Settings, broker: Broker) -> None:
-    """Claim the outputs for this service, if it has no claim yet.
+    """Claim the output topics for this service, if it has no claim yet.
 
-    Of two that begin at once each sees both claims, since it reads its own back, and the one that
-    was second takes its own away again.
+    If two services start at once, each reads its own claim back and so sees both; the second one
+    removes its claim again.
 
     Raises
     ------
     OutputsClaimed
-        when another service has one of them.
+        if another service holds one of the topics.
     """
     async with claims_reader(settings, broker) as reader:
         _check(await _read(reader, settings), settings)
@@ -162,7 +150,7 @@ async def claim_outputs(settings: Settings, broker: Broker) -> None:
 
 
 async def release_outputs(settings: Settings, broker: Broker, app_id: str) -> Sequence[str]:
-    """Take a service's claims away, to all topics; returns these. Errors: KafkaError."""
+    """Remove all claims of a service; return their topics. Errors: KafkaError."""
     async with claims_reader(settings, broker) as reader:
         held = (await _read(reader, settings)).of(app_id)
     if held:
@@ -188,13 +176,8 @@ async def _read(reader: ClaimsReader, settings: Settings, least: int = -1) -> Cl
 async def _write(
     settings: Settings, broker: Broker, app_id: str, topics: Iterable[str], value: bytes | None
 ) -> int:
-    """Write claims, or take them away; returns the offset of the last, -1 if it was not told."""
-    last = -1
-    async with started(AIOKafkaProducer(**broker.client_options(), acks="all")) as producer:
-        for topic in topics:
-            key = f"{_PREFIX}{topic}/{app_id}".encode()
-            written: Any = await producer.send_and_wait(
-                settings.topics.models, key=key, value=value, partition=0
-            )
-            last = max(last, written.offset)
-    return last
+    """Write claims, or remove them; return the last offset, -1 if the broker did not say."""
+    records = [Outgoing(f"{_PREFIX}{topic}/{app_id}".encode(), value) for topic in topics]
+    async with record_writer(broker) as writer:
+        written = await writer.write(TopicPartition(settings.topics.models, 0), records)
+    return max(written.end - 1, -1)

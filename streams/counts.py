@@ -1,9 +1,10 @@
-"""What a worker has done since it started, in numbers."""
+"""Counters of a worker."""
 
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from typing import Any
 
 from models.outputs import Outputs
 
@@ -24,9 +25,10 @@ class Counts:
     new_customers: int = 0
     ticks: int = 0
     dead_letters: Counter[str] = field(default_factory=Counter)
+    notices: Counter[str] = field(default_factory=Counter)
 
     def add(self, outputs: Outputs, records: int) -> None:
-        """Count what came of a batch."""
+        """Add the counts of a batch."""
         self.records += records
         self.accepted += outputs.accepted
         self.duplicates += outputs.duplicates
@@ -36,9 +38,17 @@ class Counts:
         self.add_published(outputs)
 
     def add_published(self, outputs: Outputs) -> None:
-        """Count what comes out, whatever it came of."""
+        """Add the counts of published outputs only."""
         self.removed += len(outputs.removed)
         self.updates += len(outputs.updates)
         self.segment_changes += len(outputs.segment_changes)
         self.new_customers += outputs.new_customers
         self.dead_letters += outputs.reasons()
+        self.notices += outputs.notice_reasons()
+
+    def document(self) -> dict[str, Any]:
+        """Return the counts by name, those of dead letters and notices by reason."""
+        # Not asdict: it makes a Counter of the pairs of another.
+        counts = {each.name: getattr(self, each.name) for each in fields(self)}
+        reasons = {"dead_letters": dict(self.dead_letters), "notices": dict(self.notices)}
+        return counts | reasons

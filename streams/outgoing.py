@@ -1,23 +1,28 @@
-"""What outputs look like as records of Kafka, and as entries of the cache."""
+"""The outputs of a batch as Kafka records, by topic and stage, and as entries of the cache."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from enum import Enum
+from typing import NamedTuple
 
 from models.contracts import Refused
 from models.contracts.dead_letters import CUT, CUT_PARTS, dead_letter_headers
 from models.documents import CONTENT_TYPE
-from models.outputs import DeadLetter, Outputs
+from models.outputs import Outputs, RefusedRecord
 from models.routing import route_header, without_route
 from models.sizes import header_size
-from streams.cache import CachedScore, Removal, published_score
-from streams.transport import Delivery, OutgoingRecord, RecordBatch, topic_partition
+from streams.cache import CachedScore
+from streams.cache.score import Removal, published_score
+from streams.settings import Topics
+from streams.transport.batches import RecordBatch, origin_parts
+from streams.transport.producer import Delivery, OutgoingRecord
 
 VERSION_HEADER = "clv-version"
-"""Header of a tombstone: the version at which the customer was forgotten, in decimal digits."""
+"""Header of a tombstone: the version of the removal, in decimal digits."""
 
 LARGEST_LETTER = 3 * 1024 * 1024
-"""Bytes of a refused record's value that are kept; the topic takes a record of 4 MiB."""
+"""Bytes of a refused record's value that a dead letter keeps; the topic's limit is 4 MiB."""
 
 LARGEST_KEY = 256 * 1024
 """Bytes of its key that are kept."""
@@ -29,44 +34,62 @@ MOST_HEADERS = 10_000
 """How many of its headers are kept."""
 
 LONGEST_WORDS = 8_000
-"""Characters of a reason, and of a field's name, that a letter gives."""
+"""Characters of a reason, and of a field's name, that a dead letter keeps."""
 
 _JSON = [CONTENT_TYPE]
 
 
-def value_records(outputs: Outputs) -> Iterator[OutgoingRecord]:
-    """The value updates, and a tombstone for each customer who is gone."""
+def value_records(_batch: RecordBatch, outputs: Outputs) -> Iterator[OutgoingRecord]:
+    """Yield the value updates, and a tombstone for each removed customer."""
     for update in outputs.updates:
         yield update.key, update.document, _JSON
     for gone in outputs.removed:
         yield gone.key, None, [(VERSION_HEADER, str(gone.version).encode())]
 
 
-def change_records(changes: Iterable[tuple[bytes, bytes]]) -> Iterator[OutgoingRecord]:
-    """Segment changes, and notices of customers who are gone, by customer's key."""
-    for key, document in changes:
+def change_records(_batch: RecordBatch, outputs: Outputs) -> Iterator[OutgoingRecord]:
+    """Yield segment changes and removals, by customer's key."""
+    for key, document in outputs.segment_changes:
         yield key, document, _JSON
 
 
-def message_records(
-    messages: Iterable[tuple[bytes, bytes]],
-) -> Iterator[tuple[bytes, OutgoingRecord]]:
-    """Messages between customers, with the key of whom they are for."""
-    for key, message in messages:
-        yield key, (key, message, [])
+def message_records(_batch: RecordBatch, outputs: Outputs) -> Iterator[OutgoingRecord]:
+    """Yield messages to customers in other partitions."""
+    for key, message in outputs.messages:
+        yield key, message, []
 
 
-def letter_record(batch: RecordBatch, letter: DeadLetter) -> OutgoingRecord:
-    """A refused record as it was published, with headers that say why; it always fits the topic.
+def handover_records(_batch: RecordBatch, outputs: Outputs) -> Iterator[OutgoingRecord]:
+    """Yield handovers: states of merged customers for those who stay."""
+    for key, message in outputs.handovers:
+        yield key, message, []
 
-    Of what came compressed and is too large the beginning is kept, and headers say what is missing.
+
+def letter_records(batch: RecordBatch, outputs: Outputs) -> Iterator[OutgoingRecord]:
+    """Yield the dead letters, then the notices."""
+    for letter in (*outputs.dead_letters, *outputs.notices):
+        yield letter_record(batch, letter)
+
+
+def published_at(batch: RecordBatch, letter: RefusedRecord) -> tuple[str, int, int]:
+    """Return topic, partition and offset at which a refused record was published."""
+    if letter.route is None:
+        return batch.tp.topic, batch.tp.partition, letter.record.offset
+    topic, partition = origin_parts(letter.route.origin)[0]
+    return topic, partition, letter.route.offset
+
+
+def letter_record(batch: RecordBatch, letter: RefusedRecord) -> OutgoingRecord:
+    """Return a dead letter: the refused record as published, and headers with the reason.
+
+    It always fits the topic: of a record that was compressed and is too large, the beginning is
+    kept, and headers say what is missing.
     """
     record = letter.record
-    topic, partition, offset = batch.tp.topic, batch.tp.partition, record.offset
+    topic, partition, offset = published_at(batch, letter)
     full_key, published = record.key, record.headers
     if (route := letter.route) is not None:
-        topic, partition = topic_partition(route.origin)
-        offset, full_key, published = route.offset, route.key, without_route(published)
+        full_key, published = route.key, without_route(published)
     kept = _within(published)
     headers = dead_letter_headers(_in_short(letter.refused), kept, topic, partition, offset)
     key = full_key and full_key[:LARGEST_KEY]
@@ -90,7 +113,7 @@ def letter_record(batch: RecordBatch, letter: DeadLetter) -> OutgoingRecord:
 
 
 def _within(headers: Sequence[tuple[str, bytes]]) -> Sequence[tuple[str, bytes]]:
-    """The first headers, as far as a letter keeps them."""
+    """Return the first headers, as many as a dead letter keeps."""
     left = LARGEST_HEADERS
     for number, (name, content) in enumerate(headers):
         left -= header_size(name, content)
@@ -100,22 +123,71 @@ def _within(headers: Sequence[tuple[str, bytes]]) -> Sequence[tuple[str, bytes]]
 
 
 def _in_short(refused: Refused) -> Refused:
-    """A refusal whose words fit beside a record; names of fields can be as long as the event."""
+    """Shorten a refusal's texts; the name of a field can be as long as the event."""
     field, detail = refused.field or "", refused.detail
     if len(field) <= LONGEST_WORDS and len(detail) <= LONGEST_WORDS:
         return refused
     return Refused(refused.reason, field[:LONGEST_WORDS], f"{detail[:LONGEST_WORDS]}…")
 
 
-def rerouted_records(outputs: Outputs) -> Iterator[tuple[bytes, OutgoingRecord]]:
-    """Records under the key they belong to, with a header that says where they came from."""
+def rerouted_records(_batch: RecordBatch, outputs: Outputs) -> Iterator[OutgoingRecord]:
+    """Yield misrouted records under their customer's key, with the route in a header."""
     for key, record, route in outputs.rerouted:
         headers = [*without_route(record.headers), route_header(route)]
-        yield key, (key, record.value, headers)
+        yield key, record.value, headers
+
+
+class Stage(Enum):
+    """Whether an output is sent before or after the customers' records are stored.
+
+    Once a record is stored, its input counts as replayed after a crash. Outputs that cannot be
+    produced again from the stored record are therefore sent before.
+    """
+
+    BEFORE = "before"
+    AFTER = "after"
+
+
+class NewTopic(NamedTuple):
+    """A topic's name and configuration; see `streams.retention`."""
+
+    name: str
+    config: Mapping[str, str]
+
+
+class Output(NamedTuple):
+    """An output to one topic.
+
+    role: of the topic, as in the settings. records: returns the records of a batch. at_home: each
+    record goes to the partition of its key, not to the batch's. cached: Redis holds these records.
+    topic: name and configuration, if the settings have no topic of this role.
+    """
+
+    role: str
+    stage: Stage
+    records: Callable[[RecordBatch, Outputs], Iterable[OutgoingRecord]]
+    at_home: bool = False
+    cached: bool = False
+    topic: NewTopic | None = None
+
+    def topic_name(self, topics: Topics) -> str:
+        """Return the name of the topic."""
+        return topics.named(self.role) if self.topic is None else self.topic.name
+
+
+OUTPUTS: list[Output] = [
+    Output("dead_letters", Stage.BEFORE, letter_records),
+    Output("identity", Stage.BEFORE, message_records, at_home=True),
+    Output("updates", Stage.AFTER, value_records, cached=True),
+    Output("segment_changes", Stage.AFTER, change_records),
+    Output("rerouted", Stage.AFTER, rerouted_records, at_home=True),
+    Output("identity", Stage.AFTER, handover_records, at_home=True),
+]
+"""All outputs, in order; to publish to another topic, add an entry."""
 
 
 def positions(deliveries: Iterable[Delivery]) -> list[int] | None:
-    """The offset of each record delivered, in order; None where the broker did not say."""
+    """Return the offset of each delivered record, in order; None if the broker did not say."""
     offsets: list[int] = []
     for start, end in deliveries:
         if start < 0:
@@ -125,9 +197,9 @@ def positions(deliveries: Iterable[Delivery]) -> list[int] | None:
 
 
 def cached(outputs: Outputs, offsets: Sequence[int]) -> tuple[list[CachedScore], list[Removal]]:
-    """The value updates and the customers who are gone, as the cache has them.
+    """Return the value updates and removals as entries of the cache.
 
-    offsets: those of `value_records`. Errors: ValueError for more or fewer of them.
+    offsets: of `value_records`; ValueError if their number differs.
     """
     updates = len(outputs.updates)
     scores = [

@@ -1,15 +1,17 @@
-"""The way of a batch: engine, changelog, outputs, cache, commit.
+"""The path of a batch: engine, changelog, outputs, cache, commit.
 
     outputs = process(states, records)
-    -> dead letters and messages between customers, and the broker acknowledges them
-    -> the changelog, and the broker acknowledges it
-    -> clv.updates, clv.segment-changes and clv.rerouted, and the broker acknowledges them
+    -> outputs sent before the state; the broker acknowledges them
+    -> the changelog; the broker acknowledges it
+    -> outputs sent after the state; the broker acknowledges them
     -> Redis
     -> the batch is acknowledged, and its offset may be committed
 
-The state comes before what it leads to. A stored record holds what has to be told of it, so that
-after a crash the same is told again, and nothing is ever told that did not come to be. Each step of
-a partition's batches happens in their order; while one batch is between two steps, others are too.
+`streams.outgoing.OUTPUTS` lists what is published to which topic, and at which stage.
+
+State is stored before its outputs are published. A stored record holds its outputs in an outbox, so
+that after a crash the same outputs are sent again, and none is sent whose state was lost. Several
+batches of a partition are in work at once, but they take each step in order.
 """
 
 from __future__ import annotations
@@ -22,7 +24,6 @@ from itertools import islice
 from typing import Any, NamedTuple
 
 import structlog
-from faust.types import EventT
 from pydantic import ValidationError
 
 from models.acceptance import FUTURE_TOLERANCE
@@ -31,92 +32,80 @@ from models.aggregate.record import BASIS_KEY, ERASURE_KEY, erasure_fingerprint
 from models.context import Context
 from models.contracts import Reason, Refused
 from models.contracts.clock import Tick
-from models.customers import Fate
 from models.engine import advance, exchange, process
-from models.outputs import DeadLetter, Outputs, Record
+from models.outbox import DeliveryState
+from models.outputs import Outputs, Record, RefusedRecord
 from models.oversized import check_unpacked
 from streams.basis.keeper import Keeper
-from streams.cache import CacheWriter
+from streams.basis.key import check_key
+from streams.cache.writer import CacheWriter
 from streams.counts import Counts
-from streams.erasing.key import check_key
-from streams.outgoing import (
-    cached,
-    change_records,
-    letter_record,
-    message_records,
-    positions,
-    rerouted_records,
-    value_records,
-)
-from streams.parameters import ParameterFeed
+from streams.kafka.partitions import home_partition
+from streams.outgoing import OUTPUTS, Output, Stage, cached, positions, published_at
+from streams.parameters import Feed
 from streams.poison import Poison, Suspected
+from streams.refusals import RefusalLog
 from streams.settings import Settings
-from streams.topics import home_partition
-from streams.transport import (
-    Delivery,
-    OutgoingRecord,
-    PartitionedTable,
-    RecordBatch,
-    topic_partition,
-)
+from streams.transport import EventT
+from streams.transport.batches import RecordBatch, origin_parts
+from streams.transport.producer import Delivery, OutgoingRecord, StrictDelivery
+from streams.transport.table import PartitionedTable
 
 log = structlog.get_logger(__name__)
 
 IN_WORK = 8
-"""Batches whose deliveries may be awaited at once: enough to keep the processor busy."""
+"""Batches that may await deliveries at once: enough to keep the processor busy."""
 
-SWEEP = 2_000
-"""Customers that are scored at once when time passes."""
+SWEEP = 500
+"""Customers that a tick scores at once. The next ones wait for the delivery of these: live events
+are processed in between, and wait for about 0.1 s at most."""
 
 PARAMETERS_SECONDS = 20.0
-"""How long a tick waits for the parameters it asks for: a rebalance must not wait much longer."""
+"""How long a tick waits for the parameters it names; a rebalance waits for the tick."""
 
 
 class _Lane:
-    """The steps of one partition: each takes one batch at a time, in the order they came.
+    """The steps of one partition; each takes one batch at a time, in order.
 
-    followed: ends when the last events that followed a merge are at the broker; none are under way.
-    last: the work that was begun last.
+    followed: done when rerouted records that followed a merge are delivered; None if there are none
+    in flight. last: the task of the latest batch.
     """
 
     def __init__(self) -> None:
         self.followed: asyncio.Future[None] | None = None
         self.last: asyncio.Task[None] | None = None
         self.store = asyncio.Lock()
-        self.tell = asyncio.Lock()
+        self.publish = asyncio.Lock()
         self.cache = asyncio.Lock()
 
 
-class _Progress:
-    """How far the records of one topic-partition got: offsets after the last of them.
-
-    handed_over: their outputs are on their way. told: their outputs are at the broker.
-    """
+class _Offsets:
+    """Offsets up to which the outputs of one topic-partition are handed over, and delivered."""
 
     handed_over = 0
-    told = 0
+    delivered = 0
 
 
 class _Work(NamedTuple):
-    """Outputs on their way.
+    """Outputs of a batch, or of a part of it, that are being delivered.
 
-    first: deliveries that the records wait for. progress, end: of their topic-partition, and how
-    far it is when they are told; none where more of the same record follows. event: the batch to
-    acknowledge at the end, if these are its last.
+    first: deliveries that must arrive before the state is stored. progress, end: of the
+    topic-partition, and its `delivered` afterwards; None if more outputs of the same record follow.
+    event: the batch to acknowledge at the end, if these are its last outputs.
     """
 
-    partition: int
+    batch: RecordBatch
     outputs: Outputs
     first: Sequence[asyncio.Future[Any]]
-    progress: _Progress
+    progress: _Offsets
     end: int | None
     event: EventT | None
 
 
 class Pipeline:
-    """Works on batches for the agents of one app.
+    """Processes batches for the agents of one app.
 
-    now: milliseconds since 1970; none: the wall clock. keeper: of what the state was built on.
+    now: returns milliseconds since 1970; None: the wall clock. keeper: checks and writes the basis.
     """
 
     def __init__(
@@ -126,7 +115,7 @@ class Pipeline:
         settings: Settings,
         *,
         partitions: int,
-        feed: ParameterFeed,
+        feed: Feed,
         cache: CacheWriter,
         now: Callable[[], int] | None = None,
         keeper: Keeper | None = None,
@@ -141,46 +130,50 @@ class Pipeline:
         self.keeper = keeper
         self.now = _now if now is None else now
         self.counts = Counts()
+        self.refusals = RefusalLog()
+        """What was refused; whoever runs the worker has it logged."""
         self.in_work = 0
         """Calls of the engine whose deliveries are awaited."""
         self.last_done = time.monotonic()
-        """When outputs were last seen through, by the monotonic clock."""
+        """When outputs were last delivered, by the monotonic clock."""
+        self._contexts: dict[int, Context] = {}
         self._erasure_key = settings.erasure_secret
         self._poison = Poison(table, self._committed_to, settings.topics.identity)
         self._slots = asyncio.Semaphore(IN_WORK)
+        self._sweeping = asyncio.Semaphore()
         self._failure: BaseException | None = None
         self._lanes: defaultdict[int, _Lane] = defaultdict(_Lane)
-        self._progress: defaultdict[str, _Progress] = defaultdict(_Progress)
+        self._progress: defaultdict[str, _Offsets] = defaultdict(_Offsets)
         self._tasks: set[asyncio.Task[None]] = set()
 
     def assigned(self) -> None:
-        """Take note that partitions were assigned: what others did meanwhile is not known."""
+        """Forget the progress: other workers may have had the assigned partitions meanwhile."""
         self._progress.clear()
 
     async def fold(self, event: EventT) -> None:
         """Fold a batch of input records into the customers' records."""
-        await self._work_off(event, self._fold, self.counts.add)
+        await self._process(event, self._fold, self.counts.add)
 
     async def exchange(self, event: EventT) -> None:
-        """Do what merged and erased customers of other partitions ask for."""
-        await self._work_off(
+        """Process the messages of merged and erased customers of other partitions."""
+        await self._process(
             event, self._exchange, lambda outputs, _records: self.counts.add_published(outputs)
         )
 
-    async def _work_off(
+    async def _process(
         self,
         event: EventT,
         work: Callable[[RecordBatch], Outputs],
         count: Callable[[Outputs, int], None],
     ) -> None:
-        """Have the engine work on a batch, part by part where so much is pending that it stops."""
+        """Run the engine on a batch, in parts if it stops at a full outbox."""
         rest: RecordBatch = event.value
         self._poison.forgive(rest)
         while True:
             await self._slot()
             try:
                 outputs = work(rest)
-            except Exception as error:  # noqa: BLE001 - what is no record's fault is raised again
+            except Exception as error:  # noqa: BLE001 - `instead` raises it again if no record is at fault
                 outputs = await self._poison.instead(rest, work, error)
             part, rest = rest.cut(outputs.taken)
             if part:
@@ -191,7 +184,7 @@ class Pipeline:
                 self._slots.release()
             if not rest:
                 return
-            # Once what is on its way has been told, the records need not hold it any longer.
+            # If an outbox is full, its entries in flight must be delivered first.
             if (last := self._lanes[rest.tp.partition].last) is not None:
                 await asyncio.wait({last})
 
@@ -204,7 +197,7 @@ class Pipeline:
             now=self.now(),
             role=self.topics.role(batch.tp.topic),
             at_home=lambda key: self._is_home(key, batch.tp.partition),
-            fates=self._fate,
+            delivery_of=self._delivery_state,
         )
 
     def _exchange(self, batch: RecordBatch) -> Outputs:
@@ -214,30 +207,40 @@ class Pipeline:
             batch.records,
             self._context(batch),
             at_home=lambda key: self._is_home(key, batch.tp.partition),
-            fates=self._fate,
+            delivery_of=self._delivery_state,
         )
 
     def _is_home(self, key: bytes, partition: int) -> bool:
         return home_partition(key, self.partitions) == partition
 
     async def pass_time(self, event: EventT) -> None:
-        """Let time pass for all customers of a partition, as the records of a batch say."""
+        """Process ticks: score all customers of a partition for each record of a batch."""
         batch: RecordBatch = event.value
-        await self._slot()
-        self._poison.forgive(batch)
-        under_way: set[asyncio.Task[None]] = set()
-        for record in batch.records:
-            try:
-                for outputs in await self._tick(batch, record):
-                    self.counts.add(outputs, 0)
-                    task = self._hand_over(batch, outputs)
-                    under_way.add(task)
-                    task.add_done_callback(under_way.discard)
-                    await self._slot()
-            except Suspected as found:
-                await self._poison.strike(batch, record, found.key.decode(), found.error)
-        if under_way:
-            await asyncio.wait(under_way)
+        in_flight: set[asyncio.Task[None]] = set()
+        await self._sweeping.acquire()
+        mine = True
+        try:
+            await self._slot()
+            self._poison.forgive(batch)
+            for record in batch.records:
+                try:
+                    for outputs in await self._tick(batch, record):
+                        self.counts.add(outputs, 0)
+                        task = self._hand_over(batch, outputs)
+                        in_flight.add(task)
+                        task.add_done_callback(in_flight.discard)
+                        task.add_done_callback(lambda _task: self._sweeping.release())
+                        mine = False
+                        await self._sweeping.acquire()
+                        mine = True
+                        await self._slot()
+                except Suspected as found:
+                    await self._poison.strike(batch, record, found.key.decode(), found.error)
+        finally:
+            if mine:
+                self._sweeping.release()
+        if in_flight:
+            await asyncio.wait(in_flight)
         self._hand_over(batch, Outputs(), event, end=batch.last_offset + 1)
 
     async def _tick(self, batch: RecordBatch, record: Record) -> Iterable[Outputs]:
@@ -245,12 +248,12 @@ class Pipeline:
             check_unpacked(record.value, batch.origin)
             tick = Tick.model_validate_json(record.value or b"")
         except Refused as error:
-            return [Outputs(dead_letters=[DeadLetter(record, error)])]
+            return [Outputs(dead_letters=[RefusedRecord(record, error)])]
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
             where = ".".join(map(str, first["loc"]))
             refused = Refused(Reason.INVALID_FIELD, where, f"{where}: {first['msg']}")
-            return [Outputs(dead_letters=[DeadLetter(record, refused)])]
+            return [Outputs(dead_letters=[RefusedRecord(record, refused)])]
         as_of = milliseconds(tick.as_of)
         if as_of > self.now() + FUTURE_TOLERANCE:
             refused = Refused(
@@ -259,12 +262,12 @@ class Pipeline:
                 f"as_of is {tick.as_of.isoformat()}, more than a day ahead; time does not go back, "
                 "so nobody is valued as of then",
             )
-            return [Outputs(dead_letters=[DeadLetter(record, refused)])]
+            return [Outputs(dead_letters=[RefusedRecord(record, refused)])]
         if tick.parameters is not None and not await self.feed.wait_for(
             tick.parameters, PARAMETERS_SECONDS
         ):
             log.warning("a tick asks for parameters that have not arrived", wanted=tick.parameters)
-            # To have waited in vain is progress too.
+            # Waiting in vain counts as progress, or the watchdog would end the worker.
             self.last_done = time.monotonic()
         return self._sweep(batch, record, as_of)
 
@@ -280,7 +283,7 @@ class Pipeline:
                 record.offset,
                 self._context(batch),
                 as_of=as_of,
-                fates=self._fate,
+                delivery_of=self._delivery_state,
             )
 
         while chunk := list(islice(keys, SWEEP)):
@@ -288,38 +291,40 @@ class Pipeline:
         self.counts.ticks += 1
 
     def _context(self, batch: RecordBatch) -> Context:
-        first = 0 if self.keeper is None else self.keeper.first_version(batch.tp.partition)
-        return Context(
+        """Return the partition's context; it is rebuilt only when something changes."""
+        partition = batch.tp.partition
+        first = 0 if self.keeper is None else self.keeper.first_version(partition)
+        known = self._contexts.get(partition)
+        if known and known.parameters is self.feed.timeline and known.first_version == first:
+            return known
+        context = self._contexts[partition] = Context(
             self.economics,
-            self.feed.current,
+            self.feed.timeline,
             erasure_key=self._erasure_key,
             first_version=first,
         )
+        return context
 
     def _states(self, partition: int) -> Mapping[bytes, bytes]:
-        """The records of a partition, written under the same secret as ours.
-
-        Raises
-        ------
-        ErasureKeyChanged
-            when they were written under another one.
-        """
+        """Return the records of a partition; raises ErasureKeyChanged if the secret differs."""
         states = self.table.partition(partition)
         check_key(states, partition, self._erasure_key)
         return states
 
-    def _fate(self, origin: str, offset: int) -> Fate:
+    def _delivery_state(self, origin: str, offset: int) -> DeliveryState:
         progress = self._progress[origin]
-        if offset < progress.told:
-            return Fate.TOLD
+        if offset < progress.delivered:
+            return DeliveryState.DELIVERED
         if offset < progress.handed_over:
-            return Fate.UNDER_WAY
+            return DeliveryState.IN_FLIGHT
         if self.keeper is not None and self.keeper.is_former(origin):
-            return Fate.TOLD if self.keeper.was_committed(origin, offset) else Fate.UNKNOWN
-        return Fate.TOLD if offset < self._committed_to(origin) else Fate.UNKNOWN
+            delivered = self.keeper.was_committed(origin, offset)
+        else:
+            delivered = offset < self._committed_to(origin)
+        return DeliveryState.DELIVERED if delivered else DeliveryState.UNKNOWN
 
     def _committed_to(self, origin: str) -> int:
-        committed: int = self.app.consumer.committed_to(topic_partition(origin))
+        committed: int = self.app.consumer.committed_to(origin_parts(origin)[0])
         return committed
 
     def _hand_over(
@@ -330,90 +335,97 @@ class Pipeline:
         *,
         end: int | None = None,
     ) -> asyncio.Task[None]:
-        """Store the records in memory, and see the outputs through meanwhile.
+        """Store the records in memory, and start delivering the outputs.
 
-        Nothing is awaited between reading the states and this, and each call takes its place behind
-        the partition's former one: the changelog gets a customer's records in their order.
+        Nothing is awaited between reading the states and this call, and each call queues behind the
+        previous one of the partition, so the changelog gets a customer's records in order.
         """
         partition = batch.tp.partition
         basis = None if self.keeper is None else self.keeper.refreshed(batch)
         if basis is not None:
             outputs.records[BASIS_KEY] = basis
-        # Beside each basis, so that both are found near the end of the changelog.
-        unsaid = outputs.records and ERASURE_KEY not in self.table.partition(partition)
-        if unsaid or basis is not None:
+        # With each basis, so that both are found near the end of the changelog.
+        without_key = outputs.records and ERASURE_KEY not in self.table.partition(partition)
+        if without_key or basis is not None:
             outputs.records[ERASURE_KEY] = erasure_fingerprint(self._erasure_key)
         self.table.update_partition(partition, outputs.records)
         progress = self._progress[batch.origin]
+        for letter in (*outputs.dead_letters, *outputs.notices):
+            self.refusals.note(letter.refused, *published_at(batch, letter))
         if end is not None:
             progress.handed_over = end
-        letters = (letter_record(batch, letter) for letter in outputs.dead_letters)
-        first = [
-            *self._to(self.topics.dead_letters, partition, letters),
-            *self._home(self.topics.identity, message_records(outputs.messages)),
-        ]
+        first = [each for _, sent in self._send(Stage.BEFORE, batch, outputs) for each in sent]
         self.in_work += 1
-        work = _Work(partition, outputs, first, progress, end, event)
-        task = self._lanes[partition].last = asyncio.create_task(self._see_through(work))
+        work = _Work(batch, outputs, first, progress, end, event)
+        task = self._lanes[partition].last = asyncio.create_task(self._deliver(work))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
 
-    def _home(
-        self, topic: str, records: Iterable[tuple[bytes, OutgoingRecord]]
-    ) -> list[asyncio.Future[Any]]:
-        """Send records to the partitions of the customers they are for."""
-        by_partition: defaultdict[int, list[OutgoingRecord]] = defaultdict(list)
-        for key, record in records:
-            by_partition[home_partition(key, self.partitions)].append(record)
-        return [
-            delivery
-            for partition, those in by_partition.items()
-            for delivery in self._to(topic, partition, those)
-        ]
-
-    def _to(
-        self, topic: str, partition: int, records: Iterable[OutgoingRecord]
-    ) -> list[asyncio.Future[Any]]:
-        deliveries: list[asyncio.Future[Any]]
-        deliveries = self.app.producer.send_records(topic, partition, records)
-        return deliveries
+    def _send(
+        self, stage: Stage, batch: RecordBatch, outputs: Outputs
+    ) -> list[tuple[Output, list[asyncio.Future[Any]]]]:
+        """Send the outputs of a stage to their topics; return the deliveries of each."""
+        producer: StrictDelivery = self.app.producer
+        sent: list[tuple[Output, list[asyncio.Future[Any]]]] = []
+        for output in OUTPUTS:
+            if output.stage is not stage:
+                continue
+            topic = output.topic_name(self.topics)
+            by_partition: defaultdict[int, list[OutgoingRecord]] = defaultdict(list)
+            if output.at_home:
+                for record in output.records(batch, outputs):
+                    by_partition[home_partition(record[0] or b"", self.partitions)].append(record)
+            else:
+                by_partition[batch.tp.partition] += output.records(batch, outputs)
+            deliveries = [
+                delivery
+                for partition, records in by_partition.items()
+                for delivery in producer.send_records(topic, partition, records)
+            ]
+            sent.append((output, deliveries))
+        return sent
 
     async def _slot(self) -> None:
         await self._slots.acquire()
         if self._failure is not None:
             raise self._failure
 
-    async def _see_through(self, work: _Work) -> None:
-        """Store, then tell, each when the broker has what comes before; or stop the worker.
+    async def _deliver(self, work: _Work) -> None:
+        """Take the steps of the module's docstring in order; stop the worker if one fails.
 
-        A record that is stored makes a replay of what went before: it gives no letter, and does not
-        follow a merge, once more. So these have arrived before anything later is stored.
+        After a crash, records up to a stored applied offset count as replayed: they produce neither
+        dead letters nor rerouted records again, which are delivered before later state is stored.
         """
-        lane = self._lanes[work.partition]
+        partition = work.batch.tp.partition
+        lane = self._lanes[partition]
         followed: asyncio.Future[None] | None = None
         try:
             async with lane.store:
-                await self._arrived(work.first)
+                await self._acknowledged(work.first)
                 if lane.followed is not None:
-                    await self._arrived([lane.followed])
+                    await self._acknowledged([lane.followed])
                     lane.followed = None
                 if any(each.route.via is not None for each in work.outputs.rerouted):
                     followed = lane.followed = asyncio.get_running_loop().create_future()
-                stored = self.table.send_items(work.partition, work.outputs.records)
-            async with lane.tell:
-                await self._arrived(stored)
+                stored = self.table.send_items(partition, work.outputs.records)
+            async with lane.publish:
+                await self._acknowledged(stored)
                 if work.outputs.erased:
-                    self.table.erased(work.partition)
-                values, others = self._tell(work)
+                    self.table.erased(partition)
+                sent = self._send(Stage.AFTER, work.batch, work.outputs)
             async with lane.cache:
-                written = await self._arrived(values)
-                await self._arrived(others)
+                written = [
+                    delivery
+                    for output, deliveries in sent
+                    for delivery in await self._acknowledged(deliveries)
+                    if output.cached
+                ]
                 if followed is not None:
                     followed.set_result(None)
-                self._tell_cache(work.partition, work.outputs, written)
+                self._update_cache(partition, work.outputs, written)
                 if work.end is not None:
-                    work.progress.told = work.end
+                    work.progress.delivered = work.end
             await self.cache.flush()
             if work.event is not None:
                 work.event.ack()
@@ -421,7 +433,7 @@ class Pipeline:
         except asyncio.CancelledError as error:
             if _is_cancelled():
                 raise
-            # What was awaited has been cancelled: as bad as if it had failed.
+            # Not this task but an awaited delivery was cancelled, which is a failure.
             await self._stop_for(error)
         except Exception as error:  # noqa: BLE001 - whatever it is, nothing later may be committed
             await self._stop_for(error)
@@ -431,26 +443,14 @@ class Pipeline:
             self.in_work -= 1
             self._slots.release()
 
-    async def _arrived(self, deliveries: Iterable[asyncio.Future[Any]]) -> list[Any]:
-        """Wait for deliveries; for nothing once another batch has failed."""
+    async def _acknowledged(self, deliveries: Iterable[asyncio.Future[Any]]) -> list[Any]:
+        """Wait for deliveries; raise the error if another batch has failed."""
         delivered = await asyncio.gather(*deliveries)
         if self._failure is not None:
             raise self._failure
         return delivered
 
-    def _tell(self, work: _Work) -> tuple[list[asyncio.Future[Any]], list[asyncio.Future[Any]]]:
-        """Send what follows from stored records; returns the deliveries of values, and others."""
-        outputs, partition = work.outputs, work.partition
-        values = self._to(self.topics.updates, partition, value_records(outputs))
-        changes = change_records(outputs.segment_changes)
-        others = [
-            *self._to(self.topics.segment_changes, partition, changes),
-            *self._home(self.topics.rerouted, rerouted_records(outputs)),
-            *self._home(self.topics.identity, message_records(outputs.handovers)),
-        ]
-        return values, others
-
-    def _tell_cache(self, partition: int, outputs: Outputs, written: Iterable[Delivery]) -> None:
+    def _update_cache(self, partition: int, outputs: Outputs, written: Iterable[Delivery]) -> None:
         offsets = positions(written)
         if offsets is None:
             self.cache.unsure(partition)
@@ -465,7 +465,7 @@ class Pipeline:
 
 
 def _is_cancelled() -> bool:
-    """Whether the task that asks was cancelled itself."""
+    """Return whether the current task was cancelled itself."""
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0
 

@@ -1,10 +1,9 @@
-"""Records that make the engine raise: they stop a worker twice, and are then set aside.
+"""Poison records: a record that makes the engine raise stops two workers, then is a dead letter.
 
-The engine is pure, so the one record is found by calling it again on fewer of them. Each time it
-stops a worker, the changelog of its partition gets a strike first. The third time it becomes a dead
-letter, and the partition goes on. Nothing that was accepted is lost so: an event or a tick
-that is a letter was not applied. Messages between customers carry what was accepted, and are never
-set aside.
+The engine is pure, so the record is found by running it again on fewer records. Before the record
+stops a worker, a strike is written to the changelog of its partition. The third time it becomes a
+dead letter, and the partition goes on. No accepted data is lost: the event or tick was not applied.
+Messages between customers carry accepted data, and never become dead letters this way.
 """
 
 from __future__ import annotations
@@ -16,26 +15,29 @@ from typing import Any, Final, NoReturn
 
 import msgspec
 import structlog
-from aiokafka.errors import KafkaError
 
 from models.aggregate.record import WrittenByNewer, strikes_key
 from models.contracts import Reason, Refused, customer_of, decode
-from models.outputs import DeadLetter, Outputs, Record
+from models.economics import MissingRate
+from models.errors import ClvError
+from models.outputs import Outputs, Record, RefusedRecord
 from models.routing import Route, route_of
-from streams.transport import PartitionedTable, RecordBatch
+from streams.kafka.errors import KafkaError
+from streams.transport.batches import RecordBatch
+from streams.transport.table import PartitionedTable
 
 log = structlog.get_logger(__name__)
 
 MOST_STRIKES: Final = 2
-"""Workers that a record may stop before it is set aside."""
+"""How many workers a record may stop before it becomes a dead letter."""
 
 _WITNESSES: Final = 5
-"""So many records of others, if all of them fail too, show that no record is to blame."""
+"""If this many records of other customers are tried and all fail, no record is to blame."""
 
 _ASKED: Final = 20
 _STRIKE_SECONDS: Final = 20.0
 _SHOWN: Final = 500
-_NOT_THE_RECORDS: Final = (WrittenByNewer, MemoryError)
+_NOT_THE_RECORDS: Final = (WrittenByNewer, MissingRate, MemoryError)
 
 Work = Callable[[RecordBatch], Outputs]
 Strikes = dict[int, int]
@@ -45,12 +47,12 @@ _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(Strikes).decode
 
 
-class PoisonRecord(Exception):
-    """A record made the engine raise; the text says which, whose, and what happens next."""
+class PoisonRecord(ClvError):
+    """A record made the engine raise; the text says which, of whom, and what happens next."""
 
 
-class Suspected(Exception):
-    """A tick fails because of one customer, and has not stopped enough workers yet."""
+class Suspected(ClvError):
+    """A tick fails because of one customer, and has stopped fewer than `MOST_STRIKES` workers."""
 
     def __init__(self, key: bytes, error: Exception) -> None:
         super().__init__(key, error)
@@ -59,9 +61,9 @@ class Suspected(Exception):
 
 
 def first_bad(length: int, fails: Callable[[int], bool]) -> int | None:
-    """The item with which a sequence begins to fail; none if it does not, or does so without any.
+    """Return the first item with which a sequence fails; None if it never fails, or fails empty.
 
-    fails: whether its first n items do.
+    fails: returns whether the first n items fail.
     """
     if fails(0) or not fails(length):
         return None
@@ -76,7 +78,7 @@ def first_bad(length: int, fails: Callable[[int], bool]) -> int | None:
 
 
 def is_nobodys(others: Sequence[Any], fails: Callable[[Any], bool]) -> bool:
-    """Whether so many others fail by themselves that the fault lies elsewhere."""
+    """Return whether so many other items fail too that the fault is in none of them."""
     asked = others[:_ASKED]
     return len(asked) >= _WITNESSES and all(map(fails, asked))
 
@@ -84,7 +86,7 @@ def is_nobodys(others: Sequence[Any], fails: Callable[[Any], bool]) -> bool:
 def _culprit(
     items: Sequence[Any], work: Callable[[Sequence[Any]], Outputs], error: Exception
 ) -> int | None:
-    """Which of these records or keys makes `work` raise; none if none of them is to blame."""
+    """Return which of these records or keys makes `work` raise; None if none is to blame."""
     if isinstance(error, _NOT_THE_RECORDS):
         return None
 
@@ -109,10 +111,10 @@ def _key(item: Any) -> bytes | None:
 
 
 class Poison:
-    """Sets aside the records that stop workers, for the batches of one app.
+    """Turns records that stop workers into dead letters, for one app.
 
-    committed: the offset that is committed of a "topic/partition". protected: the topic whose
-    messages are never set aside.
+    committed: returns the committed offset of a "topic/partition". protected: the topic whose
+    messages never become dead letters.
     """
 
     def __init__(
@@ -123,14 +125,14 @@ class Poison:
         self._protected = protected
 
     async def instead(self, batch: RecordBatch, work: Work, error: Exception) -> Outputs:
-        """What to hand over of a batch for which `work` raised: all before the record, or a letter.
+        """Return the outputs of a batch whose `work` raised: up to the record, or its dead letter.
 
         Raises
         ------
         PoisonRecord
-            when the record has not stopped enough workers yet, or may not be set aside.
+            if the record has not stopped enough workers yet, or is in the protected topic.
         Exception
-            the error itself, when no single record is to blame.
+            the error itself, if no single record is to blame.
         """
         number = _culprit(batch.records, lambda some: work(replace(batch, records=some)), error)
         if number is None:
@@ -155,13 +157,13 @@ class Poison:
         return Outputs(dead_letters=[self.letter(batch, record, whose, error)], taken=1)
 
     def is_out(self, batch: RecordBatch, record: Record) -> bool:
-        """Whether a record has stopped as many workers as it may."""
+        """Return whether a record has stopped `MOST_STRIKES` workers."""
         return self._strikes(batch).get(record.offset, 0) >= MOST_STRIKES
 
     async def strike(
         self, batch: RecordBatch, record: Record, whose: str, error: Exception
     ) -> NoReturn:
-        """Note in the changelog that a record stops this worker; raises PoisonRecord."""
+        """Write a strike to the changelog, then raise PoisonRecord."""
         strikes = self._strikes(batch)
         count = strikes[record.offset] = strikes.get(record.offset, 0) + 1
         noted = "that could not be noted"
@@ -178,8 +180,8 @@ class Poison:
 
     def letter(
         self, batch: RecordBatch, record: Record, whose: str, error: Exception, more: str = ""
-    ) -> DeadLetter:
-        """The dead letter of a record that is set aside; more: what was done of it nevertheless."""
+    ) -> RefusedRecord:
+        """Return the dead letter of a poison record; more: what of it was applied nevertheless."""
         route = _route(record)
         log.critical(
             "a record that stopped workers is set aside as a dead letter; the partition goes on",
@@ -197,7 +199,7 @@ class Poison:
             "not send it again. Operator: this is a defect of the service or of the customer's "
             "stored record; report it, and retry this letter by force when it is repaired",
         )
-        return DeadLetter(record, refused, route)
+        return RefusedRecord(record, refused, route)
 
     def scored(
         self,
@@ -206,14 +208,14 @@ class Poison:
         keys: Sequence[bytes],
         score: Callable[[Sequence[bytes]], Outputs],
     ) -> Iterator[Outputs]:
-        """Score customers for a tick; whoever makes it fail is left out once it is struck out.
+        """Score customers for a tick; a customer who made it stop enough workers is left out.
 
         Raises
         ------
         Suspected
-            when it is not yet.
+            if one customer makes it fail, and it has not stopped enough workers yet.
         Exception
-            the error itself, when no single customer is to blame.
+            the error itself, if no single customer is to blame.
         """
         while keys:
             try:
@@ -234,7 +236,7 @@ class Poison:
             yield outputs
 
     def forgive(self, batch: RecordBatch) -> None:
-        """Remove the strikes of records that are committed: they are never worked on again."""
+        """Remove the strikes of committed records: they are never processed again."""
         key = strikes_key(batch.origin)
         if key not in self._table.partition(batch.tp.partition):
             return
@@ -259,7 +261,7 @@ def _where(batch: RecordBatch, record: Record) -> str:
 
 
 def _customer(record: Record) -> str:
-    """Whose a record is, as far as it can be read."""
+    """Return the record's customer, as far as it can be read."""
     try:
         return customer_of(decode(record.key, record.value, record.headers), record.key)
     except Refused:

@@ -1,7 +1,6 @@
-"""Files and directories that hold customers' data: made so that only their owner can read them.
+"""Create files and directories with customers' data so that only their owner can read them.
 
-The mode is given when they are made, whatever the umask allows; what was there before keeps its
-own.
+The mode is set at creation, whatever the umask; existing files keep theirs.
 """
 
 from __future__ import annotations
@@ -15,18 +14,18 @@ DIRECTORY_MODE: Final = 0o700
 
 
 def open_private(path: Path, mode: str, **given: Any) -> IO[Any]:
-    """Open a file as `open` does; one that has to be made is readable by its owner only."""
+    """Open a file as `open` does; a new file is readable by its owner only."""
     return open(path, mode, opener=_opener, **given)
 
 
 def new_private(path: Path, mode: str, **given: Any) -> IO[Any]:
-    """Make a file in the place of what has its name, which may be a link or another's file."""
+    """Create a file, replacing an existing one of that name, be it a link or another user's."""
     path.unlink(missing_ok=True)
     return open_private(path, mode.replace("w", "x"), **given)
 
 
 def make_private_directory(path: Path) -> None:
-    """Make a directory and those above it that are missing, each for their owner only."""
+    """Create a directory and its missing parents, each for the owner only."""
     if path.is_dir():
         return
     make_private_directory(path.parent)

@@ -1,51 +1,43 @@
-"""Publishing events to the input topics, in large batches, keyed and partitioned as Kafka does."""
+"""Publish events to the input topics, in large batches, with Kafka's default partitioner."""
 
 from __future__ import annotations
 
-import asyncio
 from collections import defaultdict
 from collections.abc import Callable, Iterable
-from typing import Any, Self
-
-from aiokafka import AIOKafkaProducer
+from contextlib import AsyncExitStack
+from typing import Self
 
 from models.contracts.clock import Tick
-from streams.clients import stop
-from streams.connection import Broker
 from streams.files.outgoing import OutgoingEvent
+from streams.kafka.connection import Broker
+from streams.kafka.partitions import TopicPartition, home_partition
+from streams.kafka.writing import Outgoing, record_writer
 from streams.settings import Topics
-from streams.topics import home_partition
 
 _FLUSH_EVERY = 5_000
 
 
 class Publisher:
-    """Publishes events to the topics of a service; an async context manager.
+    """Publishes events to a service's topics; an async context manager.
 
-    Events of one customer and topic arrive in the order in which they were given.
+    Events of one customer and topic keep their order.
     """
 
     def __init__(self, broker: Broker, topics: Topics, partitions: int) -> None:
+        self._broker = broker
         self._partitions = partitions
         self._names: dict[str, str] = topics.model_dump()
         self._clock = topics.clock
-        self._producer = AIOKafkaProducer(
-            **broker.client_options(), acks="all", max_batch_size=512 * 1024
-        )
+        self._closing = AsyncExitStack()
         self._homes: dict[bytes, int] = {}
         self._keyless = 0
 
     async def __aenter__(self) -> Self:
-        try:
-            await self._producer.start()
-        except BaseException:
-            # Nobody leaves what was not entered.
-            await stop(self._producer)
-            raise
+        self._writer = await self._closing.enter_async_context(record_writer(self._broker))
         return self
 
     async def __aexit__(self, *_error: object) -> None:
-        await stop(self._producer)
+        await self._closing.aclose()
 
     async def publish(
         self, events: Iterable[OutgoingEvent], progress: Callable[[int], None] | None = None
@@ -61,48 +53,25 @@ class Publisher:
         return published + await self._send(waiting, progress)
 
     async def tick(self, tick: Tick) -> None:
-        """Tell every partition that time has passed."""
-        value = tick.model_dump_json(exclude_none=True).encode()
-        deliveries = [
-            await self._producer.send(self._clock, value, partition=partition)
-            for partition in range(self._partitions)
-        ]
-        await asyncio.gather(*deliveries)
+        """Publish a tick to every partition."""
+        record = Outgoing(None, tick.model_dump_json(exclude_none=True).encode())
+        clocks = (TopicPartition(self._clock, number) for number in range(self._partitions))
+        await self._writer.write_all({tp: [record] for tp in clocks})
 
     async def _send(
         self, events: list[OutgoingEvent], progress: Callable[[int], None] | None
     ) -> int:
-        by_home: defaultdict[tuple[str, int], list[OutgoingEvent]] = defaultdict(list)
+        by_home: defaultdict[TopicPartition, list[Outgoing]] = defaultdict(list)
         for event in events:
-            by_home[self._names[event.topic], self._home(event.key)].append(event)
-        deliveries: list[asyncio.Future[Any]] = []
-        for (topic, partition), batch in by_home.items():
-            deliveries += await self._send_batch(topic, partition, batch)
-        await asyncio.gather(*deliveries)
+            home = TopicPartition(self._names[event.topic], self._home(event.key))
+            by_home[home].append(Outgoing(event.key, event.value, event.headers))
+        await self._writer.write_all(by_home)
         if progress is not None:
             progress(len(events))
         return len(events)
 
-    async def _send_batch(
-        self, topic: str, partition: int, events: list[OutgoingEvent]
-    ) -> list[asyncio.Future[Any]]:
-        deliveries = []
-        batch = self._producer.create_batch()
-        for event in events:
-            record = {
-                "timestamp": None, "key": event.key, "value": event.value, "headers": event.headers,
-            }  # fmt: skip
-            if batch.append(**record) is None:
-                deliveries.append(
-                    await self._producer.send_batch(batch, topic, partition=partition)
-                )
-                batch = self._producer.create_batch()
-                batch.append(**record)
-        deliveries.append(await self._producer.send_batch(batch, topic, partition=partition))
-        return deliveries
-
     def _home(self, key: bytes | None) -> int:
-        """The partition of a key; those without one in turn."""
+        """Return the partition of a key; records without a key go to the partitions in turn."""
         if key is None:
             self._keyless += 1
             return self._keyless % self._partitions

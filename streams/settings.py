@@ -1,13 +1,14 @@
 """Configuration of the service: environment variables `CLV_…`, or a TOML file named by CLV_CONFIG.
 
-Nested names are joined by two underscores: CLV_ECONOMICS__MARGIN, CLV_TOPICS__ORDERS. A name that
-is no setting is refused, in the environment and in the file.
+Nested names are joined by two underscores: CLV_ECONOMICS__MARGIN, CLV_TOPICS__ORDERS. Unknown names
+are refused, in the environment and in the file.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -22,20 +23,22 @@ from pydantic_settings import (
 )
 
 from models.economics import Economics
+from models.errors import ClvError
+from models.rates import DailyRates, InvalidRates, read_ecb
 from streams.addresses import broker_address, redis_address
 from streams.variables import unknown_variables
 
 ERASURE_KEY_BYTES = 32
-"""Least length of the erasure key: that of 32 random bytes, shorter than their hex or base64."""
+"""Least length of the erasure key, in bytes: 32 random bytes, or more in hex or base64."""
 
 MAKE_ERASURE_KEY = "python -c 'import secrets; print(secrets.token_hex(32))'"
 
 TopicName = Annotated[str, Field(pattern=r"^[a-zA-Z0-9][a-zA-Z0-9.-]{0,200}$")]
-"""Dots and hyphens only: dots and underscores collide in metric names."""
+"""Without underscores: Kafka's metric names do not tell them from dots."""
 
 
-class ErasureKeyMissing(Exception):
-    """No erasure key is configured: set CLV_ERASURE_KEY, the same for all workers and for ever."""
+class ErasureKeyMissing(ClvError):
+    """No erasure key is configured: set CLV_ERASURE_KEY, the same for all workers, for ever."""
 
 
 class Topics(BaseModel):
@@ -47,22 +50,22 @@ class Topics(BaseModel):
     support: TopicName = "shop.support"
     customers: TopicName = "shop.customers"
     identities: TopicName = "shop.identities"
-    """Who is merged, and who is erased: whoever may write here can take a customer's value away."""
+    """Merges and erasures: whoever may write here can remove a customer's value."""
     backfill: TopicName = "clv.backfill"
-    """History, which only `clv backfill` publishes."""
+    """History, published only by `clv backfill`."""
     updates: TopicName = "clv.updates"
     segment_changes: TopicName = "clv.segment-changes"
     dead_letters: TopicName = "clv.dead-letters"
     models: TopicName = "clv.models"
     clock: TopicName = "clv.clock"
     identity: TopicName = "clv.identity"
-    """Between workers: what is handed from one customer to another when they are merged."""
+    """Between workers: messages of customers who are merged or erased."""
     rerouted: TopicName = "clv.rerouted"
-    """Between workers: events that were published under another key or to another partition."""
+    """Between workers: misrouted records."""
 
     @model_validator(mode="after")
     def _each_its_own(self) -> Self:
-        """A topic decides what its records mean, and by its ACL who may write them."""
+        """Refuse one name for two roles: the topic decides what records mean and who may write."""
         for name, role in self._roles.items():
             if (first := next(r for r, n in self if n == name)) != role:
                 raise ValueError(
@@ -77,11 +80,16 @@ class Topics(BaseModel):
 
     @property
     def sources(self) -> tuple[str, ...]:
-        """All topics whose records a worker works on."""
+        """All topics whose records a worker processes."""
         return (*self.inputs, self.rerouted, self.identity, self.clock)
 
+    def named(self, role: str) -> str:
+        """Return the name of a role's topic."""
+        name: str = getattr(self, role)
+        return name
+
     def role(self, name: str) -> str:
-        """What a topic is for: its field's name. Errors: KeyError for a name that none has."""
+        """Return a topic's role: its field's name. Errors: KeyError for an unknown topic."""
         return self._roles[name]
 
     @cached_property
@@ -91,7 +99,7 @@ class Topics(BaseModel):
 
 
 class KafkaSecurity(BaseModel):
-    """How clients prove who they are to Kafka, and it to them."""
+    """How clients and Kafka authenticate to each other."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
@@ -100,11 +108,11 @@ class KafkaSecurity(BaseModel):
     username: str | None = None
     password: SecretStr | None = None
     password_file: Path | None = None
-    """A file that holds the password, in place of it."""
+    """A file that contains the password, instead of `password`."""
     ca_file: Path | None = None
-    """Certificates that are trusted, PEM; none: those of the system."""
+    """Trusted certificates, PEM; None: those of the system."""
     certificate_file: Path | None = None
-    """This client's certificate, PEM, where the broker asks for one."""
+    """This client's certificate, PEM, if the broker asks for one."""
     key_file: Path | None = None
 
     @model_validator(mode="after")
@@ -118,7 +126,7 @@ class KafkaSecurity(BaseModel):
 
 
 class RedisSecurity(BaseModel):
-    """How clients prove who they are to Redis; TLS itself is asked for by a rediss:// URL."""
+    """How clients and Redis authenticate to each other; a rediss:// URL turns TLS on."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
@@ -136,16 +144,24 @@ class RedisSecurity(BaseModel):
 
 
 def _one_password(password: SecretStr | None, file: Path | None) -> bool:
-    """Whether there is a password; ValueError where it is given in two ways."""
+    """Return whether there is a password; ValueError if it is given in two ways."""
     if password is not None and file is not None:
         raise ValueError("give password or password_file, not both")
     return password is not None or file is not None
 
 
-class _UnknownVariables(PydanticBaseSettingsSource):
-    """The variables that nothing would read, each as a field that there is not, to be refused.
+def _read_rates(path: Path) -> DailyRates:
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as lines:
+            return replace(read_ecb(lines), file=str(path))
+    except (OSError, UnicodeDecodeError, InvalidRates) as error:
+        raise ValueError(f"the exchange rates cannot be read: {error}") from error
 
-    pydantic-settings passes over them, and with them over a misspelt CLV_KAFKA_SECURITY__PROTOCOL.
+
+class _UnknownVariables(PydanticBaseSettingsSource):
+    """Passes unknown variables on as unknown fields, so that they are refused.
+
+    pydantic-settings ignores them, for example a misspelt CLV_KAFKA_SECURITY__PROTOCOL.
     """
 
     def get_field_value(
@@ -171,35 +187,53 @@ class Settings(BaseSettings):
     )
 
     broker: str | None = None
-    """Bootstrap servers, "host:port,host:port"; none: an embedded broker, where a command can."""
+    """Bootstrap servers, "host:port,host:port"; None: an embedded broker, in commands with one."""
     redis: str | None = None
-    """Redis URL, "redis://host:port/0"; none: an embedded Redis, where a command can."""
+    """Redis URL, "redis://host:port/0"; None: an embedded Redis, in commands with one."""
     app_id: Annotated[str, Field(pattern=r"^[a-zA-Z0-9][a-zA-Z0-9.-]{0,100}$")] = "clv"
     """Consumer group, and prefix of the changelog topic."""
     topics: Topics = Topics()
     partitions: Annotated[int, Field(ge=1, le=10_000)] = 4
-    """Partitions of topics that have to be created."""
+    """Partitions of newly created topics."""
     replication: Annotated[int, Field(ge=1, le=15)] = 1
     commit_interval: Annotated[float, Field(gt=0, le=60)] = 1.0
     """Seconds between commits of offsets."""
     session_timeout: Annotated[float, Field(gt=0, le=300)] = 10.0
     heartbeat_interval: Annotated[float, Field(gt=0, le=100)] = 3.0
     poll_records: Annotated[int, Field(ge=1, le=10_000)] = 5_000
-    """Most records that are worked on at once; what they change of one customer is one record."""
+    """Largest number of records in a batch; a customer's changes in a batch are stored once."""
     redis_prefix: Annotated[str, Field(min_length=1, max_length=100)] = "clv"
     kafka_security: KafkaSecurity = KafkaSecurity()
     redis_security: RedisSecurity = RedisSecurity()
     state_dir: Path | None = None
-    """Where a worker keeps a copy of its tables, so that a restart reads only what is new."""
+    """Directory for copies of a worker's tables, so that a restart reads only newer records."""
     health_host: str = "127.0.0.1"
     health_port: Annotated[int, Field(ge=0, le=65_535)] | None = None
-    """Port that answers /live, /ready and /health; none: no server."""
+    """Port of the server of /live, /ready and /health; None: no server."""
     stall_timeout: Annotated[float, Field(gt=0, le=86_400)] = 120.0
     """Seconds without progress, while records wait, after which a worker ends to be restarted."""
     erasure_key: SecretStr | None = None
-    """Keys the fingerprints by which erased customers are remembered: any text of at least 32
-    bytes, the same in all workers, for ever."""
+    """Secret of the fingerprints of erased customers: any text of at least 32 bytes, the same in
+    all workers, for ever."""
     economics: Economics = Economics()
+    rates_file: Path | None = None
+    """Exchange rates by day, in the format of the European Central Bank's history: euros are its
+    base. Read at start."""
+
+    @field_validator("rates_file")
+    @classmethod
+    def _readable(cls, path: Path | None) -> Path | None:
+        if path is not None:
+            _read_rates(path)
+        return path
+
+    @model_validator(mode="after")
+    def _with_rates(self) -> Self:
+        if self.rates_file is not None and self.economics.daily_rates is None:
+            rates = _read_rates(self.rates_file)
+            economics = self.economics.model_copy(update={"daily_rates": rates})
+            object.__setattr__(self, "economics", economics)
+        return self
 
     @field_validator("broker")
     @classmethod
@@ -242,7 +276,7 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - pydantic passes it by name
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Arguments first, then the environment, then the file that CLV_CONFIG names."""
+        """Use arguments first, then the environment, then the file that CLV_CONFIG names."""
         sources = [init_settings, env_settings, _UnknownVariables(settings_cls)]
         if path := os.environ.get("CLV_CONFIG"):
             sources.append(TomlConfigSettingsSource(settings_cls, toml_file=path))

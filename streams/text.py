@@ -1,8 +1,8 @@
-"""Text from outside, shown as text: what a terminal would obey is escaped.
+"""Escape text from outside before it is shown, so that a terminal does not obey it.
 
-Names, reasons, file names and error texts that quote them may hold escape sequences, line breaks,
-characters that turn the direction of what follows, or ones that nobody sees. All of them are shown
-as Python writes them: `\\x1b`, `\\n`, `\\u202e`.
+Names, reasons and error texts may contain escape sequences, line breaks, characters that change the
+direction of writing, or invisible ones. They are shown as in Python source: `\\x1b`, `\\n`,
+`\\u202e`.
 """
 
 from __future__ import annotations
@@ -11,9 +11,11 @@ import json
 import traceback
 from typing import Any
 
+from models.errors import ClvError
 
-class ErrorInLines(Exception):
-    """An error whose text has lines of its own; what stands within one of them breaks no line."""
+
+class ErrorInLines(ClvError):
+    """An error whose text has several lines; a line break within one of them is escaped."""
 
     def __init__(self, *lines: str) -> None:
         super().__init__("\n".join(lines))
@@ -21,7 +23,7 @@ class ErrorInLines(Exception):
 
 
 def visible(text: str) -> str:
-    """The text with everything escaped that does not print, line breaks and lone surrogates too."""
+    """Return the text with all non-printing characters escaped, also line breaks and surrogates."""
     if text.isprintable():
         return text
     return "".join(
@@ -31,14 +33,14 @@ def visible(text: str) -> str:
 
 
 def lines_of(error: BaseException) -> tuple[str, ...]:
-    """The lines of an error's text, not escaped yet."""
+    """Return the lines of an error's text, not escaped."""
     return error.lines if isinstance(error, ErrorInLines) else (str(error),)
 
 
 def json_text(document: Any, *, indent: int | None = None) -> str:
-    """JSON whose strings have every character escaped that does not print.
+    """Return JSON whose strings have all non-printing characters escaped.
 
-    Letters of any alphabet stay as they are; the document reads back the same.
+    Letters of any alphabet stay; parsing gives the same document.
     """
     text = json.dumps(document, ensure_ascii=False, indent=indent, default=str, allow_nan=False)
     if text.replace("\n", "").isprintable():
@@ -49,10 +51,10 @@ def json_text(document: Any, *, indent: int | None = None) -> str:
 
 
 def traceback_lines(error: BaseException) -> list[str]:
-    """The traceback of an error as Python prints it, each line fit to be shown."""
+    """Return the traceback of an error as Python prints it, with each line escaped."""
     lines: list[str] = []
     for part in traceback.format_exception(error):
-        # What an error says begins with its class; only the rest has lines of its own.
+        # An error's part starts with its class; the rest may have several lines.
         whole = part.removesuffix("\n")
         lines += whole.split("\n") if part[:1] in (" ", "\n") else [whole]
     return [visible(line) for line in lines]

@@ -1,4 +1,4 @@
-"""The environment variables `CLV_…`: which there are, their form, and what a misspelt one meant."""
+"""The environment variables `CLV_…`: their names and forms, and corrections of misspelt ones."""
 
 from __future__ import annotations
 
@@ -19,13 +19,14 @@ OTHER_VARIABLES: Mapping[str, str] = {
     "CLV_CI": "tests/conftest.py",
     "CLV_CONFIG": "streams/settings.py",
     "CLV_DATA_DIR": "streams/datasets/dataset.py",
+    "CLV_FITTER_MEMORY_LIMIT": "docker-compose.yml",
     "CLV_PSEUDONYM_SECRET": "streams/cli/record.py",
     "CLV_REDIS_MEMORY": "docker-compose.yml",
     "CLV_REDIS_MEMORY_LIMIT": "docker-compose.yml",
     "CLV_TESTING_CLOCK": "streams/testing/worker_process.py",
     "CLV_WORKER_MEMORY_LIMIT": "docker-compose.yml",
 }
-"""Variables that are no settings, and who reads them; any other that is no setting is refused."""
+"""Variables that are not settings, and who reads them; other unknown variables are refused."""
 
 EXAMPLES: Mapping[str, str] = {
     "broker": "localhost:9092",
@@ -36,24 +37,29 @@ EXAMPLES: Mapping[str, str] = {
     "protocol": "SASL_SSL",
     "username": "clv-worker",
     "exchange_rates": '{"EUR": "1.08"}',
+    "placeholder_ids": '["guest"]',
+    "timezone": "Europe/Berlin",
+    "rates_file": "/etc/clv/eurofxref-hist.csv",
 }
-"""How fields are written whose default says nothing about it."""
+"""Example values of fields whose default does not show the form."""
 
 CLOSE = 0.75
-"""Likeness from which a name counts as a misspelling, of 1."""
+"""Similarity, from 0 to 1, from which a name counts as a misspelling."""
 
 
 def forms(model: type[BaseModel]) -> dict[str, str]:
-    """Every variable of a model with a value as it may be written, nested ones included."""
+    """Return every variable of a model with an example value, nested ones included."""
     return {_variable(where): _form(where[-1], field) for where, field in leaves(model)}
 
 
 def leaves(
     model: type[BaseModel], within: tuple[str, ...] = ()
 ) -> Iterator[tuple[tuple[str, ...], FieldInfo]]:
-    """Every field that holds a value, by the names on the way to it."""
+    """Yield every field that holds a value, by its path of names."""
     for name, field in model.model_fields.items():
         kind = field.annotation
+        if field.exclude:
+            continue
         if isinstance(kind, type) and issubclass(kind, BaseModel):
             yield from leaves(kind, (*within, name))
         else:
@@ -61,7 +67,7 @@ def leaves(
 
 
 def unknown_variables(model: type[BaseModel], environment: Iterable[str]) -> Iterator[str]:
-    """The names of an environment that look like ours, and that nothing would read.
+    """Yield the names of an environment that look like ours and that nothing reads.
 
     Names within a group (CLV_ECONOMICS__…) are left to the group, which refuses them itself.
     """
@@ -77,9 +83,9 @@ def unknown_variables(model: type[BaseModel], environment: Iterable[str]) -> Ite
 
 
 def meant(model: type[BaseModel], given: Iterable[str]) -> str:
-    """Say what setting a name may have meant, as variable and as it stands in the file.
+    """Return the setting that a name may have meant, as a variable and as a name in the file.
 
-    given: the name, or the names on the way to it.
+    given: the name, or its path of names.
     """
     names = [part for part in given if part]
     words = _squeezed(BETWEEN.join(names).upper().removeprefix(PREFIX))
@@ -97,13 +103,22 @@ def meant(model: type[BaseModel], given: Iterable[str]) -> str:
     if found is None:
         return "docs/cli.md lists the settings"
     variable = _variable(found)
-    return f"did you mean {'.'.join(found)} ({variable}={forms(model)[variable]})?"
+    return f"did you mean {'.'.join(found)} ({assignment(variable, forms(model)[variable])})?"
+
+
+def assignment(variable: str, form: str) -> str:
+    """Return what to write in a shell to set a variable to an example value."""
+    return f"{variable}='{form}'" if _is_json(form) else f"{variable}={form}"
+
+
+def _is_json(form: str) -> bool:
+    return form[0] in "[{"
 
 
 def not_json(model: type[BaseModel], environment: Mapping[str, str]) -> Iterator[str]:
-    """The variables that must hold JSON and do not, with their form and never with their value."""
+    """Yield the variables that must contain JSON and do not, with their form, never their value."""
     as_json = {_variable(where): _form(where[-1], field) for where, field in leaves(model)}
-    wanted = {name: form for name, form in as_json.items() if form[0] in "[{"}
+    wanted = {name: form for name, form in as_json.items() if _is_json(form)}
     for name, field in model.model_fields.items():
         if any(each.startswith(_variable((name,)) + BETWEEN) for each in as_json):
             wanted[_variable((name,))] = json.dumps(_defaults(field))
@@ -114,7 +129,7 @@ def not_json(model: type[BaseModel], environment: Mapping[str, str]) -> Iterator
         try:
             json.loads(value)
         except ValueError as error:
-            yield f"{given.upper()} is no JSON ({error}); write {given.upper()}='{form}'"
+            yield f"{given.upper()} is no JSON ({error}); write {assignment(given.upper(), form)}"
 
 
 def _variable(where: Iterable[str]) -> str:

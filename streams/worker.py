@@ -1,4 +1,4 @@
-"""Running the app: services around it, signals, and an exit status that tells."""
+"""Run the app: its services, signals, watchdogs, and the exit status."""
 
 from __future__ import annotations
 
@@ -10,31 +10,27 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from time import monotonic
 from typing import TypeVar
 
-import faust
 import structlog
 
+from models.errors import ClvError
 from streams.app import build_app
+from streams.basis.examine import check_start
 from streams.basis.findings import LOST, BasisLost
 from streams.basis.logs import kafka_logs
-from streams.basis.start import check_start
-from streams.cache import CacheWriter, KafkaUpdates, ScoreCache, check_server, connect
+from streams.cache import KafkaUpdates, ScoreCache, check_server, connect
+from streams.cache.writer import CacheWriter
 from streams.claims import claim_outputs
-from streams.connection import Broker
-from streams.health import (
-    STALLED,
-    STOP_HUNG,
-    LoopWatch,
-    Observation,
-    Observer,
-    assess,
-    end_process,
-    health_server,
-    stacks,
-)
+from streams.health.assess import Observation, assess
+from streams.health.observer import Observer
+from streams.health.server import health_server
+from streams.health.watchdog import STALLED, STOP_HUNG, LoopWatch, end_process, stacks
+from streams.kafka.connection import Broker
 from streams.parameters import ParameterFeed
 from streams.pipeline import Pipeline
+from streams.refusals import RefusalLog
 from streams.settings import Settings
 from streams.topics import prepare_topics
+from streams.transport import BatchApp
 from streams.transport.lease import FENCED, LeaseLost
 
 log = structlog.get_logger(__name__)
@@ -42,30 +38,30 @@ log = structlog.get_logger(__name__)
 Cause = TypeVar("Cause", bound=BaseException)
 
 GARBAGE_THRESHOLD = 200_000
-"""New objects between collections: a batch makes as many, none of them in cycles. With Python's
-default of 700, a quarter of the time of a batch went into looking for garbage."""
+"""New objects between two garbage collections: about as many as a batch makes, none of them in
+cycles. With Python's default of 700, collecting took a quarter of the time of a batch."""
 
 START_SECONDS = 60.0
-"""How long a worker that is told to stop may take to: it finishes what is in work, or its start."""
+"""How long a worker may take to stop: it finishes what is in work."""
 
 CRASH_SECONDS = 10.0
-"""How long a worker that has crashed may take to: nothing that is in work may be committed."""
+"""How long a crashed worker may take to stop: it commits nothing more."""
 
 REPORT_SECONDS = 30.0
-"""Between two lines about lag and rates."""
+"""Time between two log lines about lag and rates."""
 
 
-class WorkerBroken(Exception):
-    """A part of the worker ended without an error of its own; the text is what it ended by."""
+class WorkerBroken(ClvError):
+    """A part of the worker was cancelled; the text names the cause."""
 
 
 @asynccontextmanager
 async def running_app(
     settings: Settings, broker: Broker, redis_url: str, observer: Observer | None = None
-) -> AsyncIterator[tuple[faust.App, Pipeline]]:
-    """A started app with everything it needs, stopped at the end; an observer watches it.
+) -> AsyncIterator[tuple[BatchApp, Pipeline]]:
+    """Start the app with everything it needs, and stop it at the end; an observer watches it.
 
-    Raises BasisLost when the broker has lost or changed what the state rests on.
+    Raises BasisLost if the broker has lost or changed what the state was built on.
     """
     await broker.check()
     async with AsyncExitStack() as stack:
@@ -78,16 +74,12 @@ async def running_app(
         cached = ScoreCache(redis, settings.redis_prefix, settings.app_id, settings.erasure_secret)
         await check_server(cached, redis_url)
         feed = await stack.enter_async_context(
-            ParameterFeed(
-                settings.topics.models, settings.economics.currency, **broker.client_options()
-            )
+            ParameterFeed(broker, settings.topics.models, settings.economics.currency)
         )
         cache = await stack.enter_async_context(
             CacheWriter(
                 cached,
-                KafkaUpdates(
-                    settings.topics.updates, partitions=partitions, **broker.client_options()
-                ),
+                KafkaUpdates(broker, settings.topics.updates, partitions=partitions),
             )
         )
         app, pipeline = build_app(
@@ -106,7 +98,7 @@ async def running_app(
 
 @asynccontextmanager
 async def _watching(pipeline: Pipeline) -> AsyncIterator[None]:
-    """Look at the topics meanwhile; what is found makes the app crash."""
+    """Watch the topics meanwhile; the app crashes if one is lost or changed."""
     if pipeline.keeper is None:
         yield
         return
@@ -119,15 +111,15 @@ async def _watching(pipeline: Pipeline) -> AsyncIterator[None]:
 
 
 async def run_worker(settings: Settings, broker: Broker, redis_url: str) -> None:
-    """Work until a signal says stop; a second signal ends the process at once.
+    """Work until SIGINT or SIGTERM; a second signal ends the process at once.
 
-    A worker that stands still, or cannot stop within START_SECONDS, says what it waits for and ends
-    the process with the status STALLED or STOP_HUNG.
+    A worker that stands still, or does not stop within START_SECONDS, logs what it waits for and
+    ends the process with the status STALLED or STOP_HUNG.
 
     Raises
     ------
     Exception
-        whatever made the app crash, after it has stopped.
+        the app's error, after it has crashed and stopped.
     """
     gc.set_threshold(GARBAGE_THRESHOLD, 20, 20)
     leaving = asyncio.Event()
@@ -137,11 +129,11 @@ async def run_worker(settings: Settings, broker: Broker, redis_url: str) -> None
         working = asyncio.create_task(
             _work(settings, broker, redis_url, leaving, observer), name="worker"
         )
-        told = asyncio.create_task(leaving.wait(), name="leaving")
-        await asyncio.wait({working, told}, return_when=asyncio.FIRST_COMPLETED)
-        told.cancel()
+        stopping = asyncio.create_task(leaving.wait(), name="leaving")
+        await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
         if observer.phase == "starting":
-            # Nothing has begun that would have to be finished.
+            # Nothing is in work yet that would have to be finished.
             working.cancel()
         observer.phase = "stopping"
         if observer.crashed and not (await asyncio.wait({working}, timeout=CRASH_SECONDS))[0]:
@@ -177,16 +169,16 @@ async def run_worker(settings: Settings, broker: Broker, redis_url: str) -> None
 
 
 def _status(error: BaseException | None) -> int:
-    """The exit status after a crash."""
+    """Return the exit status after a crash."""
     if _cause(error, BasisLost) is not None:
         return LOST
     return 1 if _cause(error, LeaseLost) is None else FENCED
 
 
 def _cause(error: BaseException | None, kind: type[Cause]) -> Cause | None:
-    """The error of this kind that an error is, or came from."""
+    """Return the error itself or its nearest cause that is of this kind, or None."""
     seen: list[BaseException] = []
-    # Faust raises errors from themselves.
+    # Faust raises errors from themselves, so the chain can be a circle.
     while error is not None and error not in seen:
         if isinstance(error, kind):
             return error
@@ -216,9 +208,12 @@ async def _work(
             server = health_server(observer.observe, settings.health_host, settings.health_port)
             await stack.enter_async_context(server)
         await stack.enter_async_context(observer.asking(broker, settings.topics.models))
-        app, _ = await stack.enter_async_context(running_app(settings, broker, redis_url, observer))
+        app, pipeline = await stack.enter_async_context(
+            running_app(settings, broker, redis_url, observer)
+        )
+        refusals = pipeline.refusals
         log.info("worker started", broker=str(broker), group=settings.app_id)
-        watching = asyncio.create_task(_watch(observer), name="watchdog")
+        watching = asyncio.create_task(_watch(observer, refusals), name="watchdog")
         ends = [watching, *map(asyncio.create_task, (app.wait_until_stopped(), leaving.wait()))]
         await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
         leaving.set()
@@ -226,17 +221,18 @@ async def _work(
             task.cancel()
         if watching.done():
             watching.result()
+    refusals.tell_all()
     if app.crashed:
         reason = app.crash_reason
-        # A cancellation would pass for an end that somebody asked for.
+        # A cancellation, raised as it is, would look like a normal stop.
         if not isinstance(reason, Exception):
             raise WorkerBroken(repr(reason)) from reason
         raise reason
 
 
-async def _watch(observer: Observer) -> None:
-    """Tell lag, rates and changes of health; end the process when it stands still."""
-    status, told, before = "starting", monotonic(), 0
+async def _watch(observer: Observer, refusals: RefusalLog) -> None:
+    """Log lag, rates, refusals and changes of health; end the process when it stands still."""
+    status, reported, before = "starting", monotonic(), 0
     while True:
         seen = observer.observe()
         health = assess(seen)
@@ -252,10 +248,11 @@ async def _watch(observer: Observer) -> None:
             tell = log.warning if health.status == "degraded" else log.info
             tell("health", status=health.status, reasons=list(health.reasons))
             status = health.status
-        if (now := monotonic()) - told >= REPORT_SECONDS:
+        if (now := monotonic()) - reported >= REPORT_SECONDS:
             records = seen.counts.get("records", 0)
-            _report(seen, health.status, (records - before) / (now - told))
-            told, before = now, records
+            _report(seen, health.status, (records - before) / (now - reported))
+            reported, before = now, records
+        refusals.tell(now)
         await asyncio.sleep(min(1.0, seen.stall_timeout / 4))
 
 

@@ -1,10 +1,7 @@
-"""docker-compose.yml, the Dockerfile and the script that creates the topics."""
+"""docker-compose.yml, the Dockerfile and the topics that are created before the workers start."""
 
-import itertools
-import os
 import re
 import shutil
-import stat
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -13,12 +10,12 @@ import pytest
 import yaml
 
 from streams.cli.configuration import FORMS
+from streams.kafka.topics import TopicPlan
 from streams.settings import Settings
 from streams.topics import plan
 from streams.variables import OTHER_VARIABLES
 
 ROOT = Path(__file__).parent.parent
-SCRIPT = ROOT / "docker" / "create-topics.sh"
 DOCKERFILE = (ROOT / "docker/Dockerfile").read_text()
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
@@ -34,37 +31,12 @@ def pairs(text: str) -> dict[str, str]:
     return dict(item.split(":", 1) for item in text.split(","))
 
 
-def created_topics(directory: Path) -> dict[str, dict[str, Any]]:
-    """Run the script that makes the topics with a kafka-topics.sh that only notes its arguments."""
-    calls = directory / "calls"
-    stub = directory / "kafka-topics.sh"
-    stub.write_text(f'#!/bin/sh\necho "$*" >> {calls}\n')
-    stub.chmod(stub.stat().st_mode | stat.S_IXUSR)
-    environment = {k: str(v) for k, v in SERVICES["topics"]["environment"].items()}
-    subprocess.run(
-        ["/bin/sh", str(SCRIPT)],
-        env=os.environ | environment | {"KAFKA_BIN": str(directory)},
-        check=True,
-    )
-    topics = {}
-    for call in calls.read_text().splitlines():
-        words = call.split()
-        option = dict(itertools.pairwise(words))
-        assert {"--create", "--if-not-exists"} <= set(words), call
-        topics[option["--topic"]] = {
-            "broker": option["--bootstrap-server"],
-            "partitions": int(option["--partitions"]),
-            "replication": int(option["--replication-factor"]),
-            "config": dict(
-                words[i + 1].split("=") for i, word in enumerate(words) if word == "--config"
-            ),
-        }
-    return topics
-
-
-@pytest.fixture(scope="module")
-def topics(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
-    return created_topics(tmp_path_factory.mktemp("topics"))
+@pytest.fixture
+def topics() -> dict[str, TopicPlan]:
+    """The topics that the service `topics` creates, by what its environment says."""
+    variables = SERVICES["topics"]["environment"]
+    settings = Settings(broker=variables["CLV_BROKER"], partitions=variables["CLV_PARTITIONS"])
+    return {topic.name: topic for topic in plan(settings)}
 
 
 def test_docker_compose_itself_accepts_the_file():
@@ -87,7 +59,8 @@ def images() -> list[str]:
 
 
 def test_every_image_of_others_is_pinned_to_a_version_and_a_digest():
-    assert len(images()) == len(SERVICES) - 1 + 2
+    ours = [each for each in SERVICES.values() if "build" in each]
+    assert len(images()) == len(SERVICES) - len(ours) + 2
     for image in images():
         assert re.search(r":v?\d+\.\d+\.\d+[\w.-]*@sha256:[0-9a-f]{64}$", image), image
     assert re.search(r":\d+\.\d+\.\d+$", SERVICES["worker"]["image"])
@@ -136,21 +109,34 @@ def test_every_service_that_stays_up_has_a_health_check_or_nobody_waits_for_it(n
         assert {"test", "interval", "timeout", "retries"} <= SERVICES[name]["healthcheck"].keys()
 
 
-def test_redis_has_more_memory_than_it_may_keep():
-    def megabytes(text: str) -> int:
-        [number, unit] = re.findall(r"(\d+)([mg])b?\}?$", text)[0]
-        return int(number) * {"m": 1, "g": 1024}[unit]
+def megabytes(text: str) -> int:
+    """Read an amount of memory, or the default of a variable."""
+    [number, unit] = re.findall(r"(\d+)([mg])b?\}?$", text)[0]
+    return int(number) * {"m": 1, "g": 1024}[unit]
 
+
+def test_redis_has_more_memory_than_it_may_keep():
     redis = SERVICES["redis"]
     kept = redis["command"][redis["command"].index("--maxmemory") + 1]
     assert megabytes(redis["mem_limit"]) > megabytes(kept)
 
 
-def test_every_setting_reaches_the_worker_and_the_addresses_of_the_file_come_first():
+def test_every_setting_reaches_the_worker_but_those_that_the_file_sets_itself():
     worker = SERVICES["worker"]
     assert worker["env_file"] == [{"path": ".env", "required": False}]
-    assert {"CLV_BROKER", "CLV_REDIS"} <= worker["environment"].keys()
+    fixed = {name for name, value in worker["environment"].items() if "$" not in str(value)}
+    assert fixed == {"CLV_BROKER", "CLV_REDIS", "CLV_HEALTH_PORT", "CLV_STATE_DIR"}
+    documented = (ROOT / "docs/security.md").read_text()
+    assert all(f"`{name}`" in documented for name in fixed)
+    # What is taken from `.env` by name has there the name that it has in the worker.
+    taken = worker["environment"].items() - {(name, worker["environment"][name]) for name in fixed}
+    assert all(value.startswith(f"${{{name}:?") for name, value in taken)
     assert ".env" in (ROOT / ".gitignore").read_text().splitlines()
+
+
+def test_a_worker_may_use_what_it_needs_besides_its_customers_and_as_much_again_for_them():
+    """docs/security.md: 512 MiB besides its customers' states."""
+    assert megabytes(SERVICES["worker"]["mem_limit"]) >= 2 * 512
 
 
 def test_variables_that_the_file_itself_reads_are_no_unknown_settings_to_a_worker():
@@ -225,42 +211,40 @@ def test_redis_refuses_writes_rather_than_dropping_customers_when_it_is_full():
 
 
 def test_every_topic_is_created_and_those_read_together_have_as_many_partitions(
-    topics: dict[str, dict[str, Any]],
+    topics: dict[str, TopicPlan],
 ):
     assert topics.keys() == INPUTS | COMPACTED | KEPT
-    partitions = {name: topic["partitions"] for name, topic in topics.items()}
+    partitions = {name: topic.partitions for name, topic in topics.items()}
     assert partitions.pop("clv.models") == 1
     assert set(partitions.values()) == {12}
-    assert {topic["replication"] for topic in topics.values()} == {1}
+    assert Settings().replication == 1
+    service = SERVICES["topics"]
+    assert service["command"] == ["clv", "topics", "create"]
+    assert service["image"] == SERVICES["worker"]["image"]
+    assert service["env_file"] == SERVICES["worker"]["env_file"]
 
 
 def test_topics_of_latest_values_are_compacted_and_the_others_keep_their_history(
-    topics: dict[str, dict[str, Any]],
+    topics: dict[str, TopicPlan],
 ):
     for name, topic in topics.items():
-        policy = topic["config"]["cleanup.policy"]
+        policy = topic.config["cleanup.policy"]
         assert policy == ("compact" if name in COMPACTED else "delete"), name
     for name in INPUTS:
-        assert topics[name]["config"]["retention.ms"] == "-1", name
-
-
-def test_the_script_configures_the_topics_as_a_worker_does(topics: dict[str, dict[str, Any]]):
-    for planned in plan(Settings()):
-        config = topics[planned.name]["config"]
-        assert planned.config.items() <= config.items(), planned.name
+        assert topics[name].config["retention.ms"] == "-1", name
 
 
 def test_what_the_service_writes_of_a_customer_goes_within_a_bounded_time(
-    topics: dict[str, dict[str, Any]],
+    topics: dict[str, TopicPlan],
 ):
     for name in COMPACTED:
-        assert topics[name]["config"]["max.compaction.lag.ms"] == "86400000", name
-    for name in KEPT:
-        assert 0 < int(topics[name]["config"]["retention.ms"]) <= 30 * 86_400_000, name
+        assert topics[name].config["max.compaction.lag.ms"] == "86400000", name
+    for name in KEPT - {"clv.clock"}:  # Ticks name nobody.
+        assert 0 < int(topics[name].config["retention.ms"]) <= 30 * 86_400_000, name
 
 
 def test_topic_names_use_no_underscore_because_it_collides_with_the_dot_in_metric_names(
-    topics: dict[str, dict[str, Any]],
+    topics: dict[str, TopicPlan],
 ):
     for name in topics:
         assert re.fullmatch(r"[a-z.-]+", name), name

@@ -15,7 +15,9 @@ from pydantic import BaseModel
 from typer.core import TyperGroup
 
 from models.contracts import Reason
+from models.contracts.outputs import OUTPUTS, output_schemas
 from streams.cli import app
+from streams.cli.record_options import ROLES
 from streams.settings import Settings
 from streams.variables import OTHER_VARIABLES
 from tests.faults.breaks import BREAKS
@@ -114,7 +116,7 @@ def variables(model: type[BaseModel], prefix: str) -> Iterator[str]:
         kind = field.annotation
         if isinstance(kind, type) and issubclass(kind, BaseModel):
             yield from variables(kind, f"{variable}__")
-        else:
+        elif not field.exclude:
             yield variable
 
 
@@ -156,7 +158,7 @@ def test_commands_and_their_options_exist(document: Path):
 
 
 def test_make_targets_exist(document: Path):
-    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     named = {
         word
         for program, arguments in invocations(document)
@@ -180,6 +182,11 @@ def test_files_exist(document: Path):
         and not any((folder / span).exists() for folder in (document.parent, *FOLDERS))
     ]
     assert not missing
+
+
+def test_the_site_has_every_document():
+    listed = set(re.findall(r"^[a-z-]+$", (ROOT / "docs/index.md").read_text(), re.MULTILINE))
+    assert {path.stem for path in (ROOT / "docs").glob("*.md")} - {"index"} == listed
 
 
 def test_the_tests_behind_the_table_of_threats_exist():
@@ -220,6 +227,52 @@ def test_every_setting_is_documented():
 def _spelt_out(found: re.Match[str]) -> str:
     """ "`CLV_A__B`, `__C`" as "CLV_A__B CLV_A__C"."""
     return " ".join(found[1] + rest for rest in re.findall(r"__(\w+?)`", found[0]))
+
+
+def test_the_topics_that_can_be_recorded_and_replayed_are_listed():
+    listed = ", ".join(f"`{role}`" for role in ROLES)
+    assert f"or some of {listed}, joined" in " ".join((ROOT / "docs/replay.md").read_text().split())
+
+
+HEADING_OF_TYPE = {
+    "clv.updated": "Value update",
+    "clv.segment-changed": "Segment change",
+    "clv.customer-removed": "Removal",
+}
+
+
+def fields_of(schema: dict[str, Any], root: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """The fields of an object in a JSON Schema, nested ones dotted, and the JSON type of each."""
+    if "$ref" in schema:
+        schema = root["$defs"][schema["$ref"].rpartition("/")[2]]
+    if "properties" in schema:
+        required = schema["required"]
+        for name, each in schema["properties"].items():
+            for inner, kind in fields_of(each, root):
+                yield f"{name}.{inner}".rstrip("."), kind + ", optional" * (name not in required)
+    elif schema.get("type") == "object":
+        for inner, kind in fields_of(schema["additionalProperties"], root):
+            yield f"{{}}.{inner}".rstrip("."), kind
+    elif "anyOf" in schema:
+        yield "", " or ".join(each["type"] for each in schema["anyOf"])
+    else:
+        yield "", "time" if schema.get("format") == "date-time" else schema["type"]
+
+
+@pytest.mark.parametrize("kind", OUTPUTS)
+def test_the_fields_of_an_output_are_listed_with_their_types(kind: str):
+    sections = {
+        found[1]: re.findall(r"^\| `(\S+)` \| ([^|]+) \|", found[2], re.MULTILINE)
+        for found in re.finditer(
+            r"^## (.+)$((?:\n(?!## ).*)*)", (ROOT / "docs/outputs.md").read_text(), re.MULTILINE
+        )
+    }
+    listed = sections[HEADING_OF_TYPE[kind]]
+    names = [(re.sub(r"\{\w+\}", "{}", name), json_type) for name, json_type in listed]
+    schema = output_schemas()[kind]
+    assert names == list(fields_of(schema["properties"]["data"], schema))
+    envelope = {**schema, "properties": {**schema["properties"], "data": {"type": "string"}}}
+    assert dict(sections["Envelope"]) == {**dict(fields_of(envelope, schema)), "data": "object"}
 
 
 @pytest.mark.parametrize("name", ["contracts.md", "dead-letters.md"])

@@ -1,1 +1,1 @@
-"""The rolling aggregate of one customer: a commutative fold of events, and what it says."""
+"""The rolling aggregate of one customer: a commutative fold of events, and its summaries."""

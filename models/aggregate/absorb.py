@@ -1,63 +1,67 @@
-"""Joining the states of two identities that turned out to be one customer.
+"""Join the states of two identities that turned out to be one customer.
 
-Two states of one identity are joined by `fold.merge`, which believes that what one has settled the
-other has too. Two identities have each settled their own: their sums are added.
+`fold.merge` joins two states of one identity: their compacted sums cover the same events. Two
+identities have compacted different events, so here the sums are added.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from copy import deepcopy
 
-from models.aggregate.fold import merge
-from models.aggregate.join import join_settled_cancellations, joined, tidy
-from models.aggregate.settle import CEILING, prune_days, settle_all, settle_order
-from models.aggregate.state import Aggregate, DayTotals, Settled
+from models.aggregate.cancellations import join_compacted_cancellations
+from models.aggregate.compacted import CEILING, Compacted, DayTotals, add_money, prune_days
+from models.aggregate.fold import ENTRIES, compact_all, joined, merge
+from models.aggregate.state import Aggregate
 from models.economics import Economics
+from models.events.orders import compact_order
 
-_SUMS = (
-    "orders", "gross", "uncosted", "cost", "refunds", "refunded", "recovered", "contacts",
-    "complaints", "support_cost",
-)  # fmt: skip
+_SUMS = ("orders", "refunds", "contacts", "complaints", "decaminutes")
 
 
 def absorb(state: Aggregate, other: Aggregate, config: Economics) -> Aggregate:
-    """The state of one customer who was known as two, leaving both arguments as they are.
+    """Return the joined state of two identities; neither argument is changed.
 
-    Exact when neither has settled anything. Otherwise sums are exact, except that purchase days on
-    which both identities bought, more than a year before the last settled one, count for each. What
-    one remembers and the other has settled, having been sent under both identities, counts twice.
+    The result is exact if neither state is compacted. Otherwise two things count twice: a purchase
+    day of both identities more than a year before the last compacted one, and an event that was
+    sent under both identities and is compacted in only one of them.
     """
-    if state.settled is None and other.settled is None:
+    if state.compacted is None and other.compacted is None:
         return merge(state, other, config)
-    settled = _added(state.settled or Settled(), other.settled or Settled())
+    compacted = _added(state.compacted or Compacted(), other.compacted or Compacted(), config)
     both = joined(state, other)
-    both.settled = settled
-    tidy(both)
-    # Days count in the order of orders: none that is remembered may lie before a settled one.
-    until = settled.orders_until
+    both.compacted = compacted
+    for kind in ENTRIES:
+        kind.tidy(both)
+    # Purchase days are counted in order of time: no register may be older than a compacted order.
+    until = compacted.orders_until
     for key in [key for key, order in both.orders.items() if (order.time, key) <= until]:
-        settle_order(both, settled, key)
-    settle_all(both, config)
-    prune_days(settled)
+        compact_order(both, compacted, key, config)
+    compact_all(both, config)
+    prune_days(compacted)
     return both
 
 
-def _added(left: Settled, right: Settled) -> Settled:
+def _added(left: Compacted, right: Compacted, config: Economics) -> Compacted:
     both = deepcopy(left)
     for name in _SUMS:
         setattr(both, name, min(getattr(left, name) + getattr(right, name), CEILING))
     for name in ("orders_until", "refunds_until", "tickets_until", "last_complaint"):
         setattr(both, name, max(getattr(left, name), getattr(right, name)))
+    for currency, money in right.money.items():
+        add_money((both.money,), currency, money, right.last_day, config)
+    for channel, contacts in right.by_channel.items():
+        both.by_channel[channel] = min(both.by_channel.get(channel, 0) + contacts, CEILING)
+    both.by_channel = dict(sorted(both.by_channel.items()))
     for day, totals in right.days.items():
-        held = both.days.get(day, DayTotals())
-        both.days[day] = DayTotals(
-            *(
-                min(getattr(held, field) + getattr(totals, field), CEILING)
-                for field in DayTotals.__struct_fields__
-            )
-        )
+        held = both.days.setdefault(day, DayTotals())
+        held.orders = min(held.orders + totals.orders, CEILING)
+        held.contacts = min(held.contacts + totals.contacts, CEILING)
+        for currency, money in totals.money.items():
+            add_money((held.money,), currency, money, day, config)
     both.days = dict(sorted(both.days.items()))
-    join_settled_cancellations(both, right)
+    join_compacted_cancellations(both, right)
+    both.sold = {**right.sold, **both.sold}
     if left.orders and right.orders:
         shared = sum(
             1
@@ -65,13 +69,13 @@ def _added(left: Settled, right: Settled) -> Settled:
             if totals.orders and day in right.days and right.days[day].orders
         )
         both.purchase_days = min(left.purchase_days + right.purchase_days, CEILING) - shared
-        first = min(left, right, key=lambda settled: settled.first_day)
-        both.first_day, both.first_day_gross = first.first_day, first.first_day_gross
+        first = min(left, right, key=lambda compacted: compacted.first_day)
+        both.first_day, both.first_day_gross = first.first_day, dict(first.first_day_gross)
         if left.first_day == right.first_day:
-            gross = left.first_day_gross + right.first_day_gross
-            both.first_day_gross = min(gross, CEILING)
+            gross = Counter(left.first_day_gross) + Counter(right.first_day_gross)
+            both.first_day_gross = {key: min(gross[key], CEILING) for key in sorted(gross)}
         both.last_day = max(left.last_day, right.last_day)
     elif right.orders:
         for name in ("purchase_days", "first_day", "first_day_gross", "last_day"):
-            setattr(both, name, getattr(right, name))
+            setattr(both, name, deepcopy(getattr(right, name)))
     return both

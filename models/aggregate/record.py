@@ -1,41 +1,45 @@
-"""What is stored under a customer's key: the aggregate, and what the stream must remember."""
+"""The stored record of a customer, and the other records of a partition's changelog."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from hashlib import blake2b
 from typing import Any, Final
 
 import msgspec
 
+from models.aggregate.schema2 import upgraded
 from models.aggregate.state import Aggregate
+from models.errors import ClvError
 from models.fingerprints import DIGEST_BYTES, ERASED, KEY_CHECK, fingerprint
 
-SCHEMA_VERSION: Final = 2
-"""2: erasure, merges and outbox. Records of version 1 are read."""
+SCHEMA_VERSION: Final = 3
+"""3: what was said, in place of days and converted amounts. Earlier versions are read."""
 
 _OTHER: Final = b"\0"
-"""Customer ids have no control characters, so this is the beginning of none."""
+"""Prefix of all keys that are not a customer's: customer ids have no control characters."""
 _FORGOTTEN: Final = _OTHER + b"erased/"
 _FORMER: Final = _OTHER + b"forgotten/"
-"""Of versions that had no key, or used it for fingerprints of every purpose."""
+"""Prefix used by earlier versions, which had no erasure key or used it differently."""
 
 ERASURE_KEY: Final = _OTHER + b"erasure-key"
-"""Key of the record that says by which secret a partition's forgotten customers are remembered."""
+"""Key of the record that identifies the secret of a partition's fingerprints."""
 
 BASIS_KEY: Final = _OTHER + b"basis"
-"""Key of the record that says what a partition's state was computed from: `streams.basis`."""
+"""Key of the record that says which logs a partition's state was built on: `streams.basis`."""
 
 
-class UnreadableRecord(Exception):
-    """A stored record cannot be read: written by a newer version, or damaged.
+class UnreadableRecord(ClvError):
+    """A record of the changelog cannot be read: written by a newer version, or damaged.
 
-    Newer: run the version that wrote it, or a later one. Damaged: restore the changelog topic.
+    The text says whose record or which partition's it is. Newer: run the version that wrote it, or
+    a later one. Damaged: restore the changelog topic.
     """
 
 
 class WrittenByNewer(UnreadableRecord):
-    """It was written by a newer version: nothing is wrong with it, but this program is too old."""
+    """The record is intact, but this program is older than the one that wrote it."""
 
 
 class Change(msgspec.Struct, array_like=True, frozen=True):
@@ -47,15 +51,15 @@ class Change(msgspec.Struct, array_like=True, frozen=True):
 
 
 Evidence = dict[str, float | None]
-"""The values that a change was decided on."""
+"""The feature values that decided a segment change."""
 
 
-class Notice(msgspec.Struct, array_like=True, frozen=True):
-    """What subscribers are told of one evaluation, or of the customer's end.
+class OutboxEntry(msgspec.Struct, array_like=True, frozen=True):
+    """Outbox entry: the segment changes of one evaluation, or the removal of the customer.
 
-    origin, offset: topic-partition and offset of the record that led to it. removal: "erased" or
-    "merged", or empty; into: the customer who stays. evidence: of each change; None where it can be
-    had from the record itself.
+    origin, offset: topic-partition and offset of the input record. before, after: value in
+    currency. removal: "erased", "merged" or empty; into: the customer who stays. evidence: of each
+    change; None if it can be computed from the stored record.
     """
 
     version: int
@@ -70,26 +74,26 @@ class Notice(msgspec.Struct, array_like=True, frozen=True):
     into: str = ""
 
 
-class Guest(msgspec.Struct, array_like=True, frozen=True):
-    """A customer who was merged into another: at which version, and when, in milliseconds."""
+class MergedCustomer(msgspec.Struct, array_like=True, frozen=True):
+    """A customer who was merged into another: their last version, and when (ms since 1970)."""
 
     version: int
     at: int
 
 
 class CustomerRecord(msgspec.Struct, array_like=True):
-    """Aggregate, position and outputs of one customer.
+    """The stored record of one customer.
 
-    version: grows by one with each applied event and each passing of time that was published.
-    as_of: milliseconds since 1970 up to which the customer was scored.
-    applied: last applied offset by "topic/partition"; a record at or before it is a replay.
-    segments: current segment by dimension, as told. clv: the value then.
-    erased_at: milliseconds since 1970; whatever happened until then is forgotten, -1 for nothing.
-    into, merged_at: the customer that this one was merged into, and when; the rest stays as it was
-    handed over. absorbed: customers that were merged into this one.
-    outbox: what the last batch that changed the record has to tell, and what had not been told of
-    by then. The record is stored before it is told, and after a crash it is told from here.
-    backfill: the last event was history that is loaded; segments and clv are those of before it.
+    version: grows by one with each applied event and each tick.
+    as_of: time of the last score, in milliseconds since 1970.
+    applied: last applied offset by lane; a record at or before it is a replayed one.
+    segments: current segment by dimension, as published. clv: the value then.
+    erased_at: events up to this time (milliseconds since 1970) are erased; -1 for none.
+    into, merged_at: the customer that this one was merged into, and when; the other fields stay as
+    they were then. absorbed: customers that were merged into this one.
+    outbox: entries of the last batch that changed the record, and entries still pending then. The
+    record is stored before they are published; after a crash they are sent again from here.
+    backfill: the last event was a backfilled one; segments and clv are those from before it.
     """
 
     aggregate: Aggregate = msgspec.field(default_factory=Aggregate)
@@ -101,75 +105,99 @@ class CustomerRecord(msgspec.Struct, array_like=True):
     erased_at: int = -1
     into: str = ""
     merged_at: int = -1
-    absorbed: dict[str, Guest] = msgspec.field(default_factory=dict)
-    outbox: tuple[Notice, ...] = ()
+    absorbed: dict[str, MergedCustomer] = msgspec.field(default_factory=dict)
+    outbox: tuple[OutboxEntry, ...] = ()
     backfill: bool = False
 
 
 class Forgotten(msgspec.Struct, array_like=True, frozen=True):
-    """What is remembered of an erased customer, under a fingerprint in place of the id.
+    """The record of an erased customer, stored under a fingerprint instead of the id.
 
-    Late events until `erased_at` do not bring them back; a new life goes on from `version`.
-    applied, outbox: as in `CustomerRecord`.
+    Late events up to `erased_at` do not bring the customer back; if they return, `version`
+    continues from here. applied, outbox: as in `CustomerRecord`.
     """
 
     erased_at: int
     version: int
     applied: dict[str, int]
-    outbox: tuple[Notice, ...]
+    outbox: tuple[OutboxEntry, ...]
 
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode_customer = msgspec.msgpack.Decoder(CustomerRecord).decode
 _decode_forgotten = msgspec.msgpack.Decoder(Forgotten).decode
 _PREFIX: Final = bytes([SCHEMA_VERSION])
+_KEY_PREFIX: Final = b"\x02"
 
 
 def encode_record(record: CustomerRecord | Forgotten) -> bytes:
-    """The record as bytes: one byte of schema version, then MessagePack."""
+    """Encode a record: one byte of schema version, then MessagePack."""
     return _PREFIX + _encode(record)
 
 
-def decode_record(data: bytes) -> CustomerRecord:
-    """The customer's record of these bytes.
+def decode_record(data: bytes, key: bytes = b"") -> CustomerRecord:
+    """Decode a customer's record. key: named in errors.
 
     Raises
     ------
     UnreadableRecord
-        when the schema is newer than this program, or the bytes are damaged.
+        if the schema is newer than this program, or the bytes are damaged.
     """
-    return _decode(data, _decode_customer)  # type: ignore[no-any-return]
+    if data and data[0] < SCHEMA_VERSION:
+        return _decode(data, _decode_earlier, key)  # type: ignore[no-any-return]
+    return _decode(data, _decode_customer, key)  # type: ignore[no-any-return]
 
 
-def decode_forgotten(data: bytes) -> Forgotten:
-    """What these bytes remember of an erased customer; errors as those of `decode_record`."""
-    return _decode(data, _decode_forgotten)  # type: ignore[no-any-return]
+def _decode_earlier(data: memoryview) -> CustomerRecord:
+    return _decode_customer(upgraded(data, place=0))
 
 
-def _decode(data: bytes, decoder: Any) -> Any:
-    if not data:
-        raise UnreadableRecord("the stored record is empty; restore the changelog topic")
-    if data[0] > SCHEMA_VERSION:
-        raise WrittenByNewer(
-            f"the stored record has schema version {data[0]}, this program reads up to "
-            f"{SCHEMA_VERSION}: it was written by a newer version; run that one or a later one"
-        )
+def decode_forgotten(data: bytes, key: bytes = b"") -> Forgotten:
+    """Decode an erased customer's record; key and errors as of `decode_record`."""
+    return _decode(data, _decode_forgotten, key)  # type: ignore[no-any-return]
+
+
+def _decode(data: bytes, decoder: Any, key: bytes) -> Any:
+    check_readable(data, SCHEMA_VERSION, partial(_named, key))
     try:
         return decoder(memoryview(data)[1:])
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise UnreadableRecord(
-            f"the stored record of {len(data)} bytes is damaged: {error}; restore the changelog "
-            "topic"
-        ) from error
+        raise damaged(data, _named(key), error) from error
+
+
+def _named(key: bytes) -> str:
+    if not key:
+        return "the stored record"
+    if is_customer(key):
+        return f"the stored record of customer {key.decode('utf-8', 'backslashreplace')!r}"
+    return f"the stored record with the key {key!r}"
+
+
+def check_readable(data: bytes, known: int, name: Callable[[], str]) -> None:
+    """Refuse a record of a newer schema than the one known, or none; UnreadableRecord."""
+    if not data:
+        raise UnreadableRecord(f"{name()} is empty; restore the changelog topic")
+    if data[0] > known:
+        raise WrittenByNewer(
+            f"{name()} has schema version {data[0]}, this program reads up to {known}: it was "
+            "written by a newer version; run that one or a later one"
+        )
+
+
+def damaged(data: bytes, name: str, why: Exception) -> UnreadableRecord:
+    """Return the error for a record whose bytes do not decode."""
+    return UnreadableRecord(
+        f"{name}, {len(data)} bytes, is damaged: {why}; restore the changelog topic"
+    )
 
 
 def forgotten_key(key: bytes, secret: bytes) -> bytes:
-    """The key under which an erased customer is remembered; only the secret lets one test ids."""
+    """Return the key of an erased customer's record; testing an id needs the secret."""
     return _forgotten(_plain(key), secret)
 
 
 def former_key(key: bytes, secret: bytes) -> bytes:
-    """The key under which a former version remembered an erased customer by the same secret."""
+    """Return the key that earlier versions used for an erased customer, with the same secret."""
     digest = blake2b(key, digest_size=DIGEST_BYTES, key=secret[:64]).hexdigest()
     return _FORMER + digest.encode()
 
@@ -179,29 +207,29 @@ def _forgotten(plain: bytes, secret: bytes) -> bytes:
 
 
 def _plain(key: bytes) -> bytes:
-    """What a version without a key remembered of an id: from it today's key can be made."""
+    """Return the digest that versions without a secret stored; today's key is derived from it."""
     return blake2b(key, digest_size=DIGEST_BYTES).digest()
 
 
 def erasure_fingerprint(secret: bytes) -> bytes:
-    """What `ERASURE_KEY` holds: by it a worker with another secret is recognised."""
-    return _PREFIX + fingerprint(b"", secret, KEY_CHECK)
+    """Return the value of the `ERASURE_KEY` record, by which a changed secret is detected."""
+    return _KEY_PREFIX + fingerprint(b"", secret, KEY_CHECK)
 
 
 def _former_fingerprint(secret: bytes) -> bytes:
-    return _PREFIX + blake2b(b"erasure key", digest_size=DIGEST_BYTES, key=secret[:64]).digest()
+    return _KEY_PREFIX + blake2b(b"erasure key", digest_size=DIGEST_BYTES, key=secret[:64]).digest()
 
 
 def knows_key(held: bytes | None, secret: bytes) -> bool:
-    """Whether what `ERASURE_KEY` holds is of this secret, or of a version that had none."""
+    """Return whether the `ERASURE_KEY` record fits this secret, or a version that had none."""
     known = (erasure_fingerprint(secret), _former_fingerprint(secret), _former_fingerprint(b""))
     return held is None or held in known
 
 
 def rekeyed(states: Mapping[bytes, bytes], secret: bytes) -> dict[bytes, bytes | None]:
-    """What to change in a partition whose fingerprints are of a former version; {} for nothing.
+    """Return the changes that bring a partition's fingerprints to this version; {} for none.
 
-    Those that had no key get one. Those that had are found under `former_key`.
+    Fingerprints without a secret get one. Those with a secret are still found by `former_key`.
     """
     held = states.get(ERASURE_KEY)
     if held is None or held == erasure_fingerprint(secret) or not knows_key(held, secret):
@@ -217,22 +245,22 @@ def rekeyed(states: Mapping[bytes, bytes], secret: bytes) -> dict[bytes, bytes |
 
 
 def strikes_key(origin: str) -> bytes:
-    """The key under which a changelog has the records of "topic/partition" that stopped workers."""
+    """Return the key of the list of poison records of a "topic/partition" in the changelog."""
     return _OTHER + b"strikes/" + origin.encode()
 
 
 def is_customer(key: bytes) -> bool:
-    """Whether a key of the table is a customer's."""
+    """Return whether a key of the table is a customer's."""
     return not key.startswith(_OTHER)
 
 
 def is_forgotten(key: bytes) -> bool:
-    """Whether a key of the table is an erased customer's fingerprint."""
+    """Return whether a key of the table is an erased customer's fingerprint."""
     return key.startswith((_FORGOTTEN, _FORMER))
 
 
 def customers(states: Mapping[bytes, bytes]) -> Iterator[tuple[bytes, CustomerRecord]]:
-    """The customers of a table with their records, without those merged into others."""
+    """Yield the customers of a table with their records, without merged customers."""
     for key, data in states.items():
-        if is_customer(key) and not (record := decode_record(data)).into:
+        if is_customer(key) and not (record := decode_record(data, key)).into:
             yield key, record

@@ -1,26 +1,63 @@
-"""What an aggregate says: the sums and statistics that value and segments are computed from."""
+"""Sums and statistics of an aggregate, from which value and segments are computed."""
 
 from __future__ import annotations
 
+from bisect import bisect_right
+from collections import defaultdict
 from collections.abc import Collection
+from typing import NamedTuple
 
 from models.aggregate.cancellations import cancelled_orders
-from models.aggregate.settle import contact_cost
-from models.aggregate.state import Aggregate, Order, Settled
+from models.aggregate.compacted import Compacted
+from models.aggregate.state import Aggregate
+from models.calendar import EPOCH_ORDINAL, MILLISECONDS_A_DAY, utc_day
+from models.currencies import HOME
 from models.economics import Economics
+from models.events.orders import Order
+from models.events.refunds import Refund, compacted_goods, order_of, recovered_goods
+from models.events.tickets import contact_cost, is_complaint
 
 MILLION = 1_000_000
+
+RETURN_PERIOD = 30 * 86_400_000
+"""Milliseconds after an order within which a full refund makes it a return."""
+
+
+class Returned(NamedTuple):
+    """Orders that were returned: refunded in full soon after. They say nothing of future orders.
+
+    Of the remembered orders and refunds; a compacted one is no return. Money in units. days:
+    purchase days that had no other order.
+    """
+
+    days: int = 0
+    gross: int = 0
+    uncosted: int = 0
+    cost: int = 0
+
+
+class Complained(NamedTuple):
+    """Purchase days that were followed by a complaint before the next one, among those remembered.
+
+    before: of all but the last. first: whether the first is among these. last: whether a complaint
+    followed the last purchase day.
+    """
+
+    before: int = 0
+    first: int = 0
+    last: int = 0
 
 
 class Summary:
     """Sums over one aggregate; money in units, days as ordinals.
 
-    It is always derivable from the aggregate. `add_order` keeps it current for the usual event, a
-    new order that is the latest so far, without going through the remembered orders again.
+    `add_order` updates it for the usual event, a new order that is the latest so far, without
+    reading all registers again.
     """
 
     __slots__ = (
         "acquisition_cost",
+        "complained",
         "complaints",
         "contacts",
         "cost",
@@ -34,6 +71,7 @@ class Summary:
         "recovered",
         "refunded",
         "refunds",
+        "returned",
         "support_cost",
         "uncosted",
     )
@@ -44,28 +82,37 @@ class Summary:
         self.first_day_gross = self.gross = self.uncosted = self.cost = 0
         self.refunds = self.refunded = self.recovered = 0
         self.contacts = self.complaints = self.last_complaint = self.support_cost = 0
-        if state.settled is not None:
-            self._start_from(state.settled)
+        if state.compacted is not None:
+            self._start_from(state.compacted, config)
         for acquisition in state.acquisitions.values():
-            self.acquisition_cost += acquisition.cost
-        cancelled = state.cancelled
-        self._add_orders(
-            [order for key, order in state.orders.items() if key not in cancelled]
-            if cancelled
-            else state.orders.values()
-        )
+            self.acquisition_cost += config.convert(
+                acquisition.cost, acquisition.currency, config.day(acquisition.time)
+            )
         void = cancelled_orders(state)
+        self._add_orders(
+            [order for key, order in state.orders.items() if key not in void]
+            if state.cancelled
+            else state.orders.values(),
+            state.compacted,
+            config,
+        )
         for refund in state.refunds.values():
             if refund.order not in void:
                 self.refunds += 1
-                self.refunded += refund.amount
-                self.recovered += refund.recovered
+                self.refunded += config.convert(
+                    refund.amount, refund.currency, config.day(refund.time)
+                )
+                self.recovered += recovered_goods(refund, order_of(state, refund), config)
+        self.returned = _returned(state, void, config) if state.refunds else Returned()
         for ticket in state.tickets.values():
             self.contacts += 1
             self.support_cost += contact_cost(ticket, config)
-            if ticket.opened is not None and ticket.opened.complaint:
+            if ticket.opened is not None and is_complaint(ticket.opened, config):
                 self.complaints += 1
                 self.last_complaint = max(self.last_complaint, ticket.opened.time)
+        self.complained = Complained()
+        if self.complaints and self.orders:
+            self.complained = _complained(state, void, self.first_day, config)
 
     @property
     def frequency(self) -> int:
@@ -77,71 +124,177 @@ class Summary:
         """Gross of all purchase days after the first."""
         return self.gross - self.first_day_gross
 
+    @property
+    def kept_days(self) -> int:
+        """Purchase days with an order that was not returned."""
+        return self.purchase_days - self.returned.days
+
+    @property
+    def kept_gross(self) -> int:
+        """Gross of the orders that were not returned."""
+        return self.gross - self.returned.gross
+
     def margin(self, config: Economics) -> int:
-        """Margin earned so far, net of refunds; rounded down to whole units."""
+        """Return the margin earned so far, net of refunds, rounded down to whole units."""
         earned = self.gross_margin(config)
         return earned - self.refunded + self.recovered
 
     def gross_margin(self, config: Economics) -> int:
-        """Margin of the orders before refunds."""
-        costed = self.gross - self.uncosted - self.cost
-        return costed + self.uncosted * config.margin_millionths // MILLION
+        """Return the margin of the orders before refunds."""
+        return _margin(self.gross, self.uncosted, self.cost, config)
 
-    def add_order(self, order: Order) -> None:
-        """Count a new order on the last purchase day or later."""
-        if order.day > self.last_day or self.orders == 0:
+    def refund_loss(self, config: Economics) -> int:
+        """Return what refunds cost beside the margin of returned orders, which they took back."""
+        returned = self.returned
+        taken_back = _margin(returned.gross, returned.uncosted, returned.cost, config)
+        return self.refunded - self.recovered - taken_back
+
+    def add_order(self, order: Order, config: Economics) -> bool:
+        """Count a new order; return False, and do nothing, if that takes a look at all of them.
+
+        It does if its day is before the last one, and for a customer who has complained.
+        """
+        day = config.day(order.time)
+        if self.complaints or (self.orders and day < self.last_day):
+            return False
+        if day > self.last_day or self.orders == 0:
             if self.orders == 0:
-                self.first_day = order.day
-            self.last_day = order.day
+                self.first_day = day
+            self.last_day = day
             self.purchase_days += 1
-        if order.day == self.first_day:
-            self.first_day_gross += order.gross
+        gross = config.convert(order.gross, order.currency, day)
+        if day == self.first_day:
+            self.first_day_gross += gross
         self.orders += 1
-        self.gross += order.gross
+        self.gross += gross
         if order.cost < 0:
-            self.uncosted += order.gross
+            self.uncosted += gross
         else:
-            self.cost += order.cost
+            self.cost += config.convert(order.cost, order.currency, day)
+        return True
 
-    def _add_orders(self, orders: Collection[Order]) -> None:
-        """Count orders that come in order of time; as `add_order`, in one go."""
+    def _add_orders(
+        self, orders: Collection[Order], compacted: Compacted | None, config: Economics
+    ) -> None:
+        """Count orders, which are in order of time; compacted: what has been counted before."""
         if not orders:
             return
-        first_day, last_day, days = self.first_day, self.last_day, self.purchase_days
-        first_day_gross = gross = uncosted = cost = 0
-        if self.orders == 0:
-            first_day = next(iter(orders)).day
+        day_of, home = config.day, (HOME, config.home)
+        known = {} if compacted is None else compacted.days
+        days: dict[int, int] = {}
+        gross = uncosted = cost = 0
+        in_utc = day_of is utc_day
         for order in orders:
-            if order.day != last_day:
-                last_day = order.day
-                days += 1
-            if order.day == first_day:
-                first_day_gross += order.gross
-            gross += order.gross
+            amount, time = order.gross, order.time
+            # Written out: most of a frequent buyer's orders are read again in each batch.
+            day = time // MILLISECONDS_A_DAY + EPOCH_ORDINAL if in_utc else day_of(time)
+            if order.currency not in home:
+                amount = config.convert(amount, order.currency, day)
+            days[day] = days.get(day, 0) + amount
+            gross += amount
             if order.cost < 0:
-                uncosted += order.gross
+                uncosted += amount
             else:
-                cost += order.cost
-        self.first_day, self.last_day, self.purchase_days = first_day, last_day, days
-        self.first_day_gross += first_day_gross
+                cost += config.convert(order.cost, order.currency, day)
+        first, last = min(days), max(days)
+        if self.orders == 0:
+            self.first_day, self.last_day = first, last
+            self.purchase_days = len(days)
+        else:
+            self.purchase_days += sum(
+                1 for day in days if day not in known or not known[day].orders
+            )
+            if first < self.first_day:
+                self.first_day, self.first_day_gross = first, 0
+            self.last_day = max(self.last_day, last)
+        self.first_day_gross += days.get(self.first_day, 0)
         self.orders += len(orders)
         self.gross += gross
         self.uncosted += uncosted
         self.cost += cost
 
-    def _start_from(self, settled: Settled) -> None:
-        self.orders = settled.orders
-        self.purchase_days = settled.purchase_days
-        self.first_day = settled.first_day
-        self.last_day = settled.last_day
-        self.first_day_gross = settled.first_day_gross
-        self.gross = settled.gross
-        self.uncosted = settled.uncosted
-        self.cost = settled.cost
-        self.refunds = settled.refunds
-        self.refunded = settled.refunded
-        self.recovered = settled.recovered
-        self.contacts = settled.contacts
-        self.complaints = settled.complaints
-        self.last_complaint = settled.last_complaint
-        self.support_cost = settled.support_cost
+    def _start_from(self, compacted: Compacted, config: Economics) -> None:
+        day = compacted.last_day
+        self.orders = compacted.orders
+        self.purchase_days = compacted.purchase_days
+        self.first_day = compacted.first_day
+        self.last_day = compacted.last_day
+        first = compacted.first_day_gross.items()
+        self.first_day_gross = sum(config.convert(gross, number, day) for number, gross in first)
+        for currency, money in compacted.money.items():
+            self.gross += config.convert(money.gross, currency, day)
+            self.uncosted += config.convert(money.uncosted, currency, day)
+            self.cost += config.convert(money.cost, currency, day)
+            self.refunded += config.convert(money.refunded, currency, day)
+            self.recovered += compacted_goods(money, currency, day, config)
+            self.support_cost += config.convert(money.support, currency, day)
+        self.support_cost += compacted.decaminutes * config.minute_units // 10
+        self.support_cost += sum(
+            contacts * config.contact_units[channel]
+            for channel, contacts in compacted.by_channel.items()
+        )
+        self.refunds = compacted.refunds
+        self.contacts = compacted.contacts
+        self.complaints = compacted.complaints
+        self.last_complaint = compacted.last_complaint
+
+
+def _margin(gross: int, uncosted: int, cost: int, config: Economics) -> int:
+    return gross - uncosted - cost + uncosted * config.margin_millionths // MILLION
+
+
+def _returned(state: Aggregate, void: Collection[int], config: Economics) -> Returned:
+    """Sum the remembered orders that were returned."""
+    refunds: defaultdict[int, list[Refund]] = defaultdict(list)
+    for refund in state.refunds.values():
+        order = state.orders.get(refund.order)
+        if order and refund.order not in void and refund.time <= order.time + RETURN_PERIOD:
+            refunds[refund.order].append(refund)
+    keys = {key for key, those in refunds.items() if _covers(those, state.orders[key], config)}
+    if not keys:
+        return Returned()
+    days, kept = set[int](), set[int]()
+    gross = uncosted = cost = 0
+    for key, order in state.orders.items():
+        day = config.day(order.time)
+        if key in keys:
+            days.add(day)
+            amount = config.convert(order.gross, order.currency, day)
+            gross += amount
+            if order.cost < 0:
+                uncosted += amount
+            else:
+                cost += config.convert(order.cost, order.currency, day)
+        elif key not in void:
+            kept.add(day)
+    if state.compacted is not None:
+        kept |= {day for day, totals in state.compacted.days.items() if totals.orders}
+    return Returned(len(days - kept), gross, uncosted, cost)
+
+
+def _covers(refunds: list[Refund], order: Order, config: Economics) -> bool:
+    """Return whether refunds give the whole price of an order back."""
+    if all(refund.currency == order.currency for refund in refunds):
+        return sum(refund.amount for refund in refunds) >= order.gross
+    given = sum(
+        config.convert(each.amount, each.currency, config.day(each.time)) for each in refunds
+    )
+    return given >= config.convert(order.gross, order.currency, config.day(order.time))
+
+
+def _complained(
+    state: Aggregate, void: Collection[int], first_day: int, config: Economics
+) -> Complained:
+    days = {config.day(order.time) for key, order in state.orders.items() if key not in void}
+    if state.compacted is not None and state.compacted.orders:
+        days |= {day for day, totals in state.compacted.days.items() if totals.orders}
+        days.add(state.compacted.last_day)
+    days.add(first_day)
+    purchases = sorted(days)
+    after = {
+        bisect_right(purchases, config.day(ticket.opened.time)) - 1
+        for ticket in state.tickets.values()
+        if ticket.opened is not None and is_complaint(ticket.opened, config)
+    } - {-1}
+    end = len(purchases) - 1
+    return Complained(len(after - {end}), int(0 in after and end > 0), int(end in after))

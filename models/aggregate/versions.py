@@ -1,41 +1,53 @@
-"""The versions of an order: the one that counts, and those that an erasure would bring back.
+"""The versions of an order: the current one, and those that an erasure would bring back.
 
-An erasure as of a time leaves the versions that are later, and of these the one of the highest rank
-counts. So beside the winner those are kept of which none of higher rank is as late. There are some
-only where a revision moved an order back in time.
+An erasure as of a time removes the versions up to it; of the later ones, the newest revision
+counts. Example: revision 1 is dated June, revision 2 moves the order to May. Revision 2 is current,
+but an erasure as of 31 May brings revision 1 back, so both are kept. A version that is no later
+than a newer revision is dropped.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from models.aggregate.entries import insert, no_time, order_time
-from models.aggregate.state import Aggregate, Order
+from models.aggregate.registers import insert, no_time
+
+if TYPE_CHECKING:
+    from models.aggregate.state import Aggregate
+    from models.events.orders import Order
 
 MOST_SUPERSEDED: Final = 4
-"""Versions of an order that are kept beside the one that counts."""
+"""Versions of an order that are kept beside the current one."""
 
 
 def frontier(versions: Iterable[Order]) -> tuple[Order, ...]:
-    """The version that counts, and then those that it does not make obsolete, ever later."""
+    """Return the current version, then those that an erasure would bring back, in order of time."""
     kept: list[Order] = []
-    for version in sorted(versions, reverse=True):
+    for version in sorted(versions, key=_rank, reverse=True):
         if not kept or version.time > kept[-1].time:
             kept.append(version)
     return tuple(kept)
 
 
 def versions_of(state: Aggregate, key: int) -> tuple[Order, ...]:
-    """What is kept of a remembered order, or nothing."""
+    """Return all kept versions of an order, the current one first; empty if it is unknown."""
     order = state.orders.get(key)
     return () if order is None else (order, *state.superseded.get(key, ()))
 
 
 def set_versions(state: Aggregate, key: int, versions: tuple[Order, ...]) -> None:
-    """Keep these versions of an order, in place."""
-    insert(state.orders, key, versions[0], order_time)
+    """Set the versions of an order, the current one first, in place."""
+    insert(state.orders, key, versions[0], _time)
     if len(versions) > 1:
         insert(state.superseded, key, versions[1:], no_time)
     else:
         state.superseded.pop(key, None)
+
+
+def _rank(order: Order) -> tuple[int, ...]:
+    return order.rank
+
+
+def _time(order: Order) -> int:
+    return order.time

@@ -1,13 +1,16 @@
-"""Rolling windows of the last 7, 30, 90 and 365 days, from the same state as everything else."""
+"""Rolling windows of the last 7, 30, 90 and 365 days."""
 
 from __future__ import annotations
 
 from typing import TypedDict
 
 from models.aggregate.cancellations import cancelled_orders
-from models.aggregate.state import Aggregate, Settled
+from models.aggregate.compacted import Compacted
+from models.aggregate.state import Aggregate
 from models.aggregate.summary import MILLION
+from models.currencies import HOME
 from models.economics import Economics, from_units
+from models.events.refunds import compacted_goods, order_of, recovered_goods
 
 WINDOWS = (7, 30, 90, 365)
 """Lengths in days; a window of n days ends with, and includes, the day it is asked for."""
@@ -16,7 +19,7 @@ _NAMES = tuple((length, str(length)) for length in WINDOWS)
 
 
 class Window(TypedDict):
-    """What happened in the last days; money in units of the reporting currency."""
+    """Totals of one window; money in the reporting currency."""
 
     orders: int
     revenue: float
@@ -28,11 +31,11 @@ ORDERS, REVENUE, EARNED, UNCOSTED, CONTACTS = range(5)
 
 
 def rolling_windows(state: Aggregate, today: int, config: Economics) -> dict[str, Window]:
-    """Orders, revenue net of refunds, margin and contacts of the windows that end on a day.
+    """Return orders, revenue net of refunds, margin and contacts of the windows that end today.
 
-    `today` is a day's ordinal; what happened later than `today` is left out.
+    today: a day's ordinal; later entries are left out.
     """
-    by_length = _sums_by_shortest_window(state, today)
+    by_length = _sums_by_shortest_window(state, today, config)
     result: dict[str, Window] = {}
     orders = revenue = earned = uncosted = contacts = 0
     window: Window = {"orders": 0, "revenue": 0.0, "margin": 0.0, "contacts": 0}
@@ -51,54 +54,67 @@ def rolling_windows(state: Aggregate, today: int, config: Economics) -> dict[str
                 "margin": from_units(margin),
                 "contacts": contacts,
             }
-        # Where nothing more happened, the longer window is the shorter one.
+        # Without more entries, the longer window has the same totals.
         result[name] = window
     return result
 
 
-def _sums_by_shortest_window(state: Aggregate, today: int) -> dict[int, list[int]]:
-    """Sums of what happened, by the length of the shortest window that it lies in."""
+def _sums_by_shortest_window(
+    state: Aggregate, today: int, config: Economics
+) -> dict[int, list[int]]:
+    """Return sums of the entries by the length of the shortest window that contains them."""
     result: dict[int, list[int]] = {}
     oldest = today - WINDOWS[-1]
-    cancelled = state.cancelled
+    day_of, convert, home = config.day, config.convert, (HOME, config.home)
+    void = cancelled_orders(state)
     last_day, sums = -1, []
     for key, order in reversed(state.orders.items()):
-        day = order.day
-        if day <= oldest:
+        day = day_of(order.time)
+        if day < oldest:
             break
-        if day <= today and key not in cancelled:
+        if oldest < day <= today and key not in void:
             if day != last_day:
                 last_day, sums = day, _sums(result, today - day)
+            gross = order.gross
+            if order.currency not in home:
+                gross = convert(gross, order.currency, day)
             sums[ORDERS] += 1
-            sums[REVENUE] += order.gross
+            sums[REVENUE] += gross
             if order.cost < 0:
-                sums[UNCOSTED] += order.gross
+                sums[UNCOSTED] += gross
             else:
-                sums[EARNED] += order.gross - order.cost
-    void = cancelled_orders(state)
+                sums[EARNED] += gross - convert(order.cost, order.currency, day)
     for refund in state.refunds.values():
-        if oldest < refund.day <= today and refund.order not in void:
-            sums = _sums(result, today - refund.day)
-            sums[REVENUE] -= refund.amount
-            sums[EARNED] -= refund.amount - refund.recovered
+        if oldest < (day := day_of(refund.time)) <= today and refund.order not in void:
+            sums = _sums(result, today - day)
+            amount = convert(refund.amount, refund.currency, day)
+            sums[REVENUE] -= amount
+            sums[EARNED] -= amount - recovered_goods(refund, order_of(state, refund), config)
     for ticket in state.tickets.values():
-        if oldest < (day := ticket.first.day) <= today:
+        if oldest < (day := day_of(ticket.first.time)) <= today:
             _sums(result, today - day)[CONTACTS] += 1
-    if state.settled is not None:
-        _add_settled(result, state.settled, oldest, today)
+    if state.compacted is not None:
+        _add_compacted(result, state.compacted, today, config)
     return result
 
 
-def _add_settled(result: dict[int, list[int]], settled: Settled, oldest: int, today: int) -> None:
-    for day, totals in settled.days.items():
-        if oldest < day <= today:
+def _add_compacted(
+    result: dict[int, list[int]], compacted: Compacted, today: int, config: Economics
+) -> None:
+    convert = config.convert
+    for day, totals in compacted.days.items():
+        if today - WINDOWS[-1] < day <= today:
             sums = _sums(result, today - day)
             sums[ORDERS] += totals.orders
-            sums[REVENUE] += totals.gross - totals.refunded
-            sums[UNCOSTED] += totals.uncosted
-            sums[EARNED] += totals.gross - totals.uncosted - totals.cost
-            sums[EARNED] -= totals.refunded - totals.recovered
             sums[CONTACTS] += totals.contacts
+            for currency, money in totals.money.items():
+                gross = convert(money.gross, currency, day)
+                refunded = convert(money.refunded, currency, day)
+                uncosted = convert(money.uncosted, currency, day)
+                sums[REVENUE] += gross - refunded
+                sums[UNCOSTED] += uncosted
+                sums[EARNED] += gross - uncosted - convert(money.cost, currency, day) - refunded
+                sums[EARNED] += compacted_goods(money, currency, day, config)
 
 
 def _sums(by_length: dict[int, list[int]], age: int) -> list[int]:

@@ -1,9 +1,11 @@
-"""Checks of the sufficient statistics that callers hand to the models."""
+"""Checks of the models' parameters and of the statistics that they are given."""
 
 import numpy as np
 import numpy.typing as npt
 
 FloatArray = npt.NDArray[np.float64]
+Numbers = npt.ArrayLike
+"""A number, or an array of them."""
 
 
 def require_positive(model: str, **parameters: float) -> None:
@@ -70,3 +72,25 @@ def horizon(t: npt.ArrayLike) -> FloatArray:
     ahead = np.asarray(t, dtype=np.float64)
     refuse_rows(~(np.isfinite(ahead) & (ahead >= 0)), "the horizon must be finite, >= 0", t=ahead)
     return ahead
+
+
+def probability(bound: npt.ArrayLike) -> FloatArray:
+    """Return a probability as float64; ValueError unless it lies strictly between 0 and 1."""
+    share = np.asarray(bound, dtype=np.float64)
+    refuse_rows(~((share > 0) & (share < 1)), "a bound must lie between 0 and 1", bound=share)
+    return share
+
+
+def discounting(discount_rate: float) -> float:
+    """Return the discount rate; ValueError unless it is finite and >= 0."""
+    if not (np.isfinite(discount_rate) and discount_rate >= 0):
+        raise ValueError(f"discount_rate is {discount_rate!r}; it must be finite and >= 0")
+    return discount_rate
+
+
+def whole_number(n: npt.ArrayLike) -> FloatArray:
+    """Return a number of purchases as float64; ValueError names one that is not whole and >= 0."""
+    number = np.asarray(n, dtype=np.float64)
+    whole = np.isfinite(number) & (number >= 0) & (number == np.floor(number))
+    refuse_rows(~whole, "n must be a whole number >= 0", n=number)
+    return number

@@ -29,13 +29,13 @@ class Cells:
         T: npt.ArrayLike,
         number: npt.ArrayLike = 1,
     ) -> Self:
-        """Count equal rows; number says how many customers a row already stands for.
+        """Count equal rows; number: how many customers each given row stands for.
 
-        So cells of several partitions are joined by counting them again. Raises ValueError naming
-        the first row whose statistics cannot be.
+        To join the cells of several partitions, count them again. Raises ValueError naming the
+        first row with impossible statistics.
         """
         frequency, recency, age = (np.atleast_1d(column) for column in statistics(x, t_x, T))
-        return cls(*_counted(number, frequency, recency, age))
+        return cls(*counted(number, frequency, recency, age))
 
     @property
     def customers(self) -> int:
@@ -66,7 +66,7 @@ class SpendCells:
         refuse_rows(~repeats, "only repeat buyers, x >= 1, have a repeat order value", **columns)
         positive = np.isfinite(value) & (value > 0)
         refuse_rows(~positive, "leave out customers without a positive order value", **columns)
-        return cls(*_counted(number, frequency, value))
+        return cls(*counted(number, frequency, value))
 
     @property
     def customers(self) -> int:
@@ -74,8 +74,8 @@ class SpendCells:
         return int(self.number.sum())
 
 
-def _counted(number: npt.ArrayLike, *columns: FloatArray) -> list[FloatArray]:
-    """Return the columns of the distinct rows, and last how many there are of each."""
+def counted(number: npt.ArrayLike, *columns: FloatArray) -> list[FloatArray]:
+    """Return the columns of the distinct rows, and last the number of each."""
     weights = np.broadcast_to(np.asarray(number, dtype=np.float64), columns[0].shape)
     whole = np.isfinite(weights) & (weights >= 0) & (weights == np.floor(weights))
     refuse_rows(~whole, "a number of customers must be whole and >= 0", number=weights)

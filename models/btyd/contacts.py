@@ -8,14 +8,17 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import with_config
 from scipy.special import digamma, gammaln, xlogy
 
 from models.btyd._checks import FloatArray, refuse_rows, require_positive
 from models.btyd._optimise import Fit, FitError, maximise
 
 _LOWER, _UPPER = 1e-5, 1e6  # of every fitted parameter, the rate in units of the mean exposure
+_FLAT = 1e-9  # difference of mean log-likelihoods that is none
 
 
+@with_config(extra="forbid")
 @dataclass(frozen=True, slots=True)
 class GammaPoisson:
     """Gamma-Poisson with a shape and a rate, the rate in the time unit of the exposures.
@@ -53,7 +56,7 @@ def fit_gamma_poisson(
 
     number: how many customers each row stands for. start: parameters to search from, such as the
     last fit's. Raises FitError when there are no customers or no contacts, and when the search does
-    not converge; ValueError naming the first row that cannot be.
+    not converge; ValueError naming the first impossible row.
     """
     contacts, exposure, weights = np.broadcast_arrays(
         *(np.atleast_1d(column) for column in _exposures(n, T)),
@@ -86,6 +89,11 @@ def fit_gamma_poisson(
         {"shape": _LOWER, "rate": _LOWER},
         {"shape": _UPPER, "rate": _UPPER},
     )
+    at_limit, _ = objective(np.array([_UPPER, _UPPER / mean_contacts]))
+    best, _ = objective(np.array([found["shape"], found["rate"]]))
+    if at_limit > best - _FLAT and "shape" not in edges:
+        # Nobody differs from the others: the likelihood is flat up to the bound.
+        edges = ("shape", *edges)
     model = GammaPoisson(found["shape"], found["rate"] * typical)
     log_likelihood = float(weights @ model.log_likelihood(contacts, exposure))
     return Fit(model, log_likelihood, customers, iterations, edges)

@@ -9,16 +9,23 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import betaln, digamma
+from pydantic import with_config
+from scipy.special import betaln, digamma, gammaincinv
 
 from models.btyd._checks import FloatArray, refuse_rows, require_positive
+from models.btyd._counts import HIGH, LOW, Counts
 from models.btyd._optimise import Fit, FitError, maximise
 from models.btyd.cells import SpendCells
+from models.btyd.prior import LogNormal, Prior, log_density
 
 _LOWER = {"p": 1e-4, "q": 1e-4, "v": 1e-8}  # v in units of the geometric mean order value
 _UPPER = {"p": 1e4, "q": 1e4, "v": 1e8}
 
+_LEAST_Q = 2.1
+"""Least shape of a customer's rate, for a spread: at 2 and below the variance does not exist."""
 
+
+@with_config(extra="forbid")
 @dataclass(frozen=True, slots=True)
 class GammaGamma:
     """Gamma-Gamma with parameters p, q and v; v in the currency unit of the values it is given.
@@ -41,7 +48,7 @@ class GammaGamma:
             )
 
     def log_likelihood(self, x: npt.ArrayLike, m: npt.ArrayLike) -> FloatArray:
-        """Return the log-likelihood of repeat buyers, x >= 1 and m > 0 (equation 1a)."""
+        """Return the log-likelihood of buyers, x >= 1 and m > 0 (equation 1a)."""
         frequency, value = _spend(x, m)
         refuse_rows(
             (frequency < 1) | (value <= 0),
@@ -62,32 +69,70 @@ class GammaGamma:
         )
         return expected
 
+    def relative_quantiles(
+        self, ahead: Counts, x: npt.ArrayLike, m: npt.ArrayLike
+    ) -> tuple[FloatArray, FloatArray]:
+        """Return the 10th and 90th percentile of what is spent, as multiples of its mean.
+
+        ahead: how many orders are to come, given x orders of mean m. If there is one at all, the
+        sum is taken as a gamma variable of the right mean and variance. On Online Retail
+        7.6 to 10.3 % lie below the first, and 90.2 to 91.5 % below the second.
+        """
+        frequency, _ = _spend(x, m)
+        q = np.maximum(self.q + self.p * frequency, _LEAST_Q)
+        likely = np.maximum(ahead.any, 1e-300)
+        mean = np.maximum(ahead.mean, 1e-300)
+        # The squared coefficient of variation of the sum, given that it is not zero.
+        square = (self.p * ahead.square + mean) * (q - 1.0) / (self.p * mean**2 * (q - 2.0))
+        spread = np.maximum(square * likely - 1.0, 1e-12)
+        shape = 1.0 / spread
+
+        def quantile(share: float) -> FloatArray:
+            among = (share - (1.0 - likely)) / likely
+            part = gammaincinv(shape, np.clip(among, 0.0, 1.0)) / shape / likely
+            relative: FloatArray = np.where(among > 0.0, part, 0.0)
+            return relative
+
+        return quantile(LOW), quantile(HIGH)
+
     @property
     def mean_order_value(self) -> float:
         """The mean order value over customers."""
         return self.p * self.v / (self.q - 1.0)
 
 
-def fit_gamma_gamma(cells: SpendCells, start: GammaGamma | None = None) -> Fit[GammaGamma]:
-    """Estimate Gamma-Gamma by maximum likelihood from counted repeat buyers.
+WEAK_PRIOR: Prior = {"p": LogNormal(4.0, 1.0), "q": LogNormal(3.0, 0.5), "v": LogNormal(0.6, 1.0)}
+"""What is assumed of a shop that has hardly any customers yet; v in units of the geometric mean of
+its order values. CDNOW has p 13.8, q 3.1 and v .19 over all purchase days, Online Retail 3.3, 3.2
+and .9."""
 
-    start: parameters to search from, such as the last fit's. Raises FitError when there are no
-    repeat buyers, when the mean of the fitted values does not exist, and when the search does not
-    converge.
+
+def fit_gamma_gamma(
+    cells: SpendCells, start: GammaGamma | None = None, prior: Prior | None = None
+) -> Fit[GammaGamma]:
+    """Estimate Gamma-Gamma by maximum likelihood from counted buyers.
+
+    start: parameters to search from, such as the last fit's. prior: of each parameter, such as
+    `WEAK_PRIOR`; the estimate is then the maximum of likelihood times prior. Raises FitError when
+    there are no buyers, when the mean of the fitted values does not exist, and when the search does
+    not converge.
     """
     x, m, number = cells.x, cells.m, cells.number
     customers = cells.customers
     if customers == 0:
         raise FitError(
-            "Gamma-Gamma: no repeat buyer with a positive order value to fit on; "
-            "fit on a longer period"
+            "Gamma-Gamma: nobody with a positive order value to fit on; fit on a longer period"
         )
     share = number / customers
     typical = float(np.exp(share @ np.log(m)))  # The mean may not exist.
     values = m / typical
 
     def objective(parameters: FloatArray) -> tuple[float, FloatArray]:
-        return _mean_log_likelihood(parameters, x, values, share)
+        mean, gradient = _mean_log_likelihood(parameters, x, values, share)
+        if prior is None:
+            return mean, gradient
+        log_prior, its_gradient = log_density(prior, parameters)
+        return mean + log_prior / customers, gradient + its_gradient / customers
 
     begin = start or GammaGamma(2.0, 3.0, typical)
     found, iterations, edges = maximise(

@@ -1,34 +1,20 @@
-"""Contracts of the events we read: what publishers may send, and what we say when we refuse."""
+"""Input contracts: the events that publishers may send, and the reasons for refusals."""
 
-from models.contracts.currencies import CURRENCIES
-from models.contracts.customers import CustomerAcquired, CustomerErased, CustomerMerged
 from models.contracts.decode import (
     MAX_HEADERS,
     MAX_VALUE_BYTES,
+    NOTICES,
     Reason,
     Refused,
     customer_of,
     decode,
     key_as_customer,
 )
-from models.contracts.envelope import (
-    ENVELOPES,
-    EVENT,
-    EVENT_TYPES,
-    CustomerAcquiredEvent,
-    CustomerErasedEvent,
-    CustomerMergedEvent,
-    Envelope,
-    OrderCancelledEvent,
-    OrderPlacedEvent,
-    OrderRefundedEvent,
-    SurveyAnsweredEvent,
-    TicketOpenedEvent,
-    TicketRatedEvent,
-    TicketResolvedEvent,
-    json_schemas,
-)
-from models.contracts.fields import (
+from models.contracts.intake import check_topic
+from models.currencies import CURRENCIES
+from models.events.acquisitions import CustomerAcquired
+from models.events.envelope import ENVELOPES, EVENT, Envelope, json_schemas
+from models.events.fields import (
     CurrencyCode,
     EventData,
     Id,
@@ -38,15 +24,13 @@ from models.contracts.fields import (
     Time,
     money_units,
 )
-from models.contracts.intake import TOPIC_OF_TYPE, TYPES_OF_TOPIC, check_topic
-from models.contracts.orders import OrderCancelled, OrderItem, OrderPlaced, OrderRefunded
-from models.contracts.support import (
-    Scale,
-    SurveyAnswered,
-    TicketOpened,
-    TicketRated,
-    TicketResolved,
-)
+from models.events.identities import CustomerErased, CustomerMerged
+from models.events.kinds import EVENT_TYPES, TOPIC_OF_TYPE, TYPES_OF_TOPIC
+from models.events.orders import OrderCancelled, OrderItem, OrderPlaced
+from models.events.refunds import OrderRefunded
+from models.events.scales import Scale
+from models.events.surveys import SurveyAnswered
+from models.events.tickets import TicketOpened, TicketRated, TicketResolved
 
 __all__ = [
     "CURRENCIES",
@@ -55,39 +39,30 @@ __all__ = [
     "EVENT_TYPES",
     "MAX_HEADERS",
     "MAX_VALUE_BYTES",
+    "NOTICES",
     "TOPIC_OF_TYPE",
     "TYPES_OF_TOPIC",
     "CurrencyCode",
     "CustomerAcquired",
-    "CustomerAcquiredEvent",
     "CustomerErased",
-    "CustomerErasedEvent",
     "CustomerMerged",
-    "CustomerMergedEvent",
     "Envelope",
     "EventData",
     "Id",
     "MoneyText",
     "Number",
     "OrderCancelled",
-    "OrderCancelledEvent",
     "OrderItem",
     "OrderPlaced",
-    "OrderPlacedEvent",
     "OrderRefunded",
-    "OrderRefundedEvent",
     "Reason",
     "Refused",
     "Scale",
     "Score",
     "SurveyAnswered",
-    "SurveyAnsweredEvent",
     "TicketOpened",
-    "TicketOpenedEvent",
     "TicketRated",
-    "TicketRatedEvent",
     "TicketResolved",
-    "TicketResolvedEvent",
     "Time",
     "check_topic",
     "customer_of",

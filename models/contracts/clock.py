@@ -1,4 +1,4 @@
-"""The passing of time, as a record on `clv.clock`: one for every partition."""
+"""Ticks: records on `clv.clock`, one per partition, which say that time has passed."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from models.contracts.fields import Time
+from models.events.fields import Time
 
 
 class Tick(BaseModel):
-    """All customers of the partition are to be scored as of a time.
+    """Score all customers of the partition as of a time.
 
-    `parameters`: the version to do it with; a worker waits until that version has reached it.
+    parameters: the version to use; a worker waits until it has received that version.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")

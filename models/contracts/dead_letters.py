@@ -1,4 +1,6 @@
-"""Dead letters: the record byte for byte, with headers that say what, where and why.
+"""Dead letters: refused records, byte for byte, with the reason and the origin in headers.
+
+A notice has the same form, with another prefix: its record was not refused.
 
 The header names are those of Kafka Streams (KIP-1034), so that existing tools read them.
 """
@@ -6,11 +8,11 @@ The header names are those of Kafka Streams (KIP-1034), so that existing tools r
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from models.contracts.decode import Refused
+from models.contracts.decode import NOTICES, Reason, Refused
 
 Headers = Sequence[tuple[str, bytes | None]]
 
@@ -23,10 +25,10 @@ PARTITION = PREFIX + "partition"
 OFFSET = PREFIX + "offset"
 
 CUT = "clv.cut-from"
-"""Bytes that the value had, on a letter that lacks part of the record."""
+"""Original size of the value in bytes, on a dead letter that was cut because it was too large."""
 
 CUT_PARTS = "clv.cut"
-"""What such a letter lacks, in words: of the value, the key or the headers, kept and had."""
+"""What was cut from it, in words: bytes kept and bytes before, of value, key and headers."""
 
 RETRIED_FROM = "clv.retried-from"
 """On a record that was sent again: the dead letter it comes from, one header for each retry."""
@@ -35,9 +37,10 @@ CORRECTED = "clv.corrected"
 """On a record that was changed before it was sent again: the fields, joined by commas."""
 
 RETRIED = "clv.retried"
-"""On a note in the dead letters' topic: "partition/offset" of the letter that was sent again."""
+"""On a note in the dead letters' topic: "partition/offset" of the dead letter that was retried."""
 
 CODE_PREFIX = "clv.refused."
+NOTICE_PREFIX = "clv.notice."
 
 _ADDED = frozenset({EXCEPTION, MESSAGE, STACKTRACE, TOPIC, PARTITION, OFFSET})
 
@@ -50,7 +53,7 @@ class LetterHeaders(NamedTuple):
 
 
 class DeadLetter(BaseModel):
-    """What a dead letter's headers say: why the record was refused, and where it was."""
+    """Why a record was refused, and where it was, from a dead letter's headers."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -71,7 +74,7 @@ class DeadLetter(BaseModel):
         }
         return cls.model_validate(
             {
-                "reason": texts.get(EXCEPTION, "").removeprefix(CODE_PREFIX),
+                "reason": _code(texts.get(EXCEPTION, "")),
                 "message": texts.get(MESSAGE),
                 "field": texts.get(STACKTRACE),
                 "topic": texts.get(TOPIC),
@@ -82,9 +85,9 @@ class DeadLetter(BaseModel):
 
 
 def split_headers(headers: Headers) -> LetterHeaders | None:
-    """What the record had, and what was added when it was refused; None for what is no dead letter.
+    """Return the record's own headers and those added at refusal; None if it is no dead letter.
 
-    A record may itself have had headers of these names: those added are the last ones.
+    The record may have had headers of these names itself: those added at refusal come last.
     """
     for at in range(len(headers) - 1, -1, -1):
         if headers[at][0] == EXCEPTION:
@@ -94,12 +97,12 @@ def split_headers(headers: Headers) -> LetterHeaders | None:
 
 
 def retried_note(partition: int, offset: int) -> list[tuple[str, bytes]]:
-    """The headers of the note which says that a letter was sent again."""
+    """Return the headers of the note which says that a dead letter was retried."""
     return [(RETRIED, f"{partition}/{offset}".encode())]
 
 
 def noted(headers: Headers) -> tuple[int, int] | None:
-    """Partition and offset of the letter that a note is about; None for what is no note."""
+    """Return partition and offset of a note's dead letter; None if the record is no note."""
     if len(headers) != 1 or headers[0][0] != RETRIED:
         return None
     partition, slash, offset = (headers[0][1] or b"").partition(b"/")
@@ -115,13 +118,14 @@ def dead_letter_headers(
     partition: int,
     offset: int,
 ) -> list[tuple[str, bytes]]:
-    """The original headers, and after them the reason and where the record was.
+    """Return the original headers followed by the reason and the record's position.
 
-    `exception` is "clv.refused." and the reason's code; `stacktrace` names the field.
+    `exception` is "clv.refused." and the reason's code, or "clv.notice." and the code of a notice;
+    `stacktrace` names the field.
     """
     return [
         *headers,
-        (EXCEPTION, f"{CODE_PREFIX}{refused.reason.value}".encode()),
+        (EXCEPTION, _exception(refused.reason).encode()),
         (MESSAGE, refused.detail.encode("utf-8", "backslashreplace")),
         (STACKTRACE, (refused.field or "").encode("utf-8", "backslashreplace")),
         (TOPIC, topic.encode()),
@@ -131,8 +135,40 @@ def dead_letter_headers(
 
 
 def reason_of(headers: Headers) -> str:
-    """The reason's code in a dead letter's headers, or "unknown"."""
+    """Return the reason's code from a dead letter's headers, or "unknown"."""
     for name, value in reversed(headers):
         if name == EXCEPTION:
-            return (value or b"").decode("utf-8", "replace").removeprefix(CODE_PREFIX)
+            return _code((value or b"").decode("utf-8", "replace"))
     return "unknown"
+
+
+def headers_schema() -> dict[str, Any]:
+    """Return the JSON Schema (2020-12) of a dead letter's headers, as an object of texts by name.
+
+    The headers that the record had itself are in the object too, and the schema allows them.
+    """
+    text, number = {"type": "string"}, {"type": "string", "pattern": "^[0-9]+$"}
+    codes = [_exception(reason) for reason in Reason]
+    return {
+        "title": "Headers of a dead letter",
+        "type": "object",
+        "properties": {
+            EXCEPTION: {"enum": codes, "description": "why it was refused, or noticed"},
+            MESSAGE: {**text, "description": "what was seen, and what is allowed"},
+            STACKTRACE: {**text, "description": "the field; empty if none is to blame"},
+            TOPIC: {**text, "description": "where the record was"},
+            PARTITION: number,
+            OFFSET: number,
+            CUT: {**number, "description": "bytes of the value, if the letter lacks some"},
+            CUT_PARTS: {**text, "description": "what it lacks, in words"},
+        },
+        "required": [EXCEPTION, MESSAGE, STACKTRACE, TOPIC, PARTITION, OFFSET],
+    }
+
+
+def _exception(reason: Reason) -> str:
+    return f"{NOTICE_PREFIX if reason in NOTICES else CODE_PREFIX}{reason.value}"
+
+
+def _code(exception: str) -> str:
+    return exception.removeprefix(CODE_PREFIX).removeprefix(NOTICE_PREFIX)

@@ -1,16 +1,18 @@
-"""From a Kafka record to an event, or to a refusal in words its publisher can act on."""
+"""Decode Kafka records into events, or refuse them in words that the publisher can act on."""
 
 from __future__ import annotations
 
 import reprlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
-from typing import Any, NoReturn
+from typing import Any, Final, NoReturn
 
 from pydantic import TypeAdapter, ValidationError
 
-from models.contracts.envelope import ENVELOPES, EVENT, EVENT_TYPES, Envelope
-from models.contracts.fields import Id
+from models.errors import ClvError
+from models.events.envelope import ENVELOPES, EVENT, Envelope
+from models.events.fields import Id
+from models.events.kinds import CHANGED, EVENT_TYPES
 
 MAX_VALUE_BYTES = 1_048_576
 MAX_HEADERS = 1_000
@@ -24,14 +26,30 @@ _ATTRIBUTES = ("specversion", "id", "source", "type", "time", "subject")
 _SHOWN_CHARACTERS = 80
 _EVENT_SHAPE = "a JSON object with specversion, id, source, type and data"
 
-_event_from_json = EVENT.validator.validate_json
 _id_from_text = TypeAdapter(Id).validator.validate_python
-_data_from_json = {
-    name: model.__pydantic_validator__.validate_json for name, model in EVENT_TYPES.items()
-}
-_event_from_attributes = {
-    name: model.__pydantic_validator__.validate_python for name, model in ENVELOPES.items()
-}
+
+
+class _Readers:
+    """Validators of events, and of their data, by type."""
+
+    event: Callable[[bytes], Envelope]
+    data: Mapping[str, Callable[[bytes], Any]]
+    attributes: Mapping[str, Callable[[Any], Envelope]]
+
+    @classmethod
+    def build(cls) -> None:
+        """Build the validators of all registered types."""
+        cls.event = EVENT.adapter.validator.validate_json
+        cls.data = {
+            name: model.__pydantic_validator__.validate_json for name, model in EVENT_TYPES.items()
+        }
+        cls.attributes = {
+            name: model.__pydantic_validator__.validate_python for name, model in ENVELOPES.items()
+        }
+
+
+_Readers.build()
+CHANGED.append(_Readers.build)
 
 
 class Reason(StrEnum):
@@ -53,6 +71,8 @@ class Reason(StrEnum):
     INVALID_FIELD = "invalid-field"
     MISSING_CUSTOMER = "missing-customer"
     """Neither the data nor the key says whose event it is."""
+    PLACEHOLDER_ID = "placeholder-id"
+    """An id such as "null" or "guest", which stands for a missing one."""
     FUTURE = "future"
     """It claims to have happened well after it arrived."""
     NO_EXCHANGE_RATE = "no-exchange-rate"
@@ -60,16 +80,26 @@ class Reason(StrEnum):
     WRONG_TOPIC = "wrong-topic"
     """An event of a type that this topic does not take."""
     BEYOND_MEMORY = "beyond-memory"
-    """Older than what is remembered one by one: it could be a duplicate."""
+    """At or before the compaction boundary: it may be a duplicate."""
     POISON = "poison"
-    """The engine cannot work on it, and it has stopped workers: a defect, not the publisher's."""
+    """The engine raised an error on it, twice: a defect of the service, not of the publisher."""
+    AMBIGUOUS = "ambiguous"
+    """A notice: said twice at the same time, with other content."""
+    REFUND_BEYOND_TOTAL = "refund-beyond-total"
+    """A notice: refunds of an order exceed its total."""
 
 
-class Refused(Exception):
-    """A record cannot be accepted; its publisher has to change it and send it again.
+NOTICES: Final = frozenset({Reason.AMBIGUOUS, Reason.REFUND_BEYOND_TOTAL})
+"""Reasons of notices: nothing was refused, but the publisher should look at the event."""
 
-    `field` is a path such as `data.total`, a header such as `ce_id`, `key`, or None when the
-    record as a whole is refused. `detail` says what was seen and what is allowed.
+
+class Refused(ClvError):
+    """A record cannot be accepted; its publisher has to correct it and send it again.
+
+    With one of `NOTICES` as its reason, it is not raised: it goes with an accepted record.
+
+    field: a path such as `data.total`, a header such as `ce_id`, `key`, or None if the record is
+    refused as a whole. detail: what was seen and what is allowed.
     """
 
     def __init__(self, reason: Reason, field: str | None, detail: str) -> None:
@@ -89,14 +119,14 @@ def decode(
     *,
     max_bytes: int = MAX_VALUE_BYTES,
 ) -> Envelope:
-    """The event in a Kafka record, in structured or binary mode.
+    """Return the event in a Kafka record, in structured or binary mode.
 
-    Structured when the header `content-type` starts with `application/cloudevents`, or when
-    there are neither `ce_` headers nor a content type; otherwise binary. Header names are read
-    in any case; of several headers of one name the last counts. `customer_of` never refuses an
-    event returned here under the same key.
+    It is structured if the header `content-type` starts with `application/cloudevents`, or if there
+    are neither `ce_` headers nor a content type; otherwise it is binary. Header names are
+    case-insensitive; the last header of a name counts. An event returned here has a customer:
+    `customer_of` with the same key does not refuse it.
 
-    Raises `Refused`, and nothing else, for whatever the bytes are.
+    Raises `Refused`, and nothing else, on any input.
 
     Source: CloudEvents 1.0, Kafka protocol binding, sections 3.1 to 3.3.
     """
@@ -118,7 +148,7 @@ def decode(
     event: Envelope
     if _is_structured(content_type, attributes):
         try:
-            event = _event_from_json(value)
+            event = _Readers.event(value)
         except ValidationError as error:
             _refuse_value(value, error, _structured_field)
     else:
@@ -129,23 +159,23 @@ def decode(
 
 
 def is_structured(headers: Sequence[tuple[str, bytes | None]]) -> bool:
-    """Whether `decode` reads a record with these headers in structured mode; raises `Refused`."""
+    """Return whether `decode` uses structured mode for these headers; raises `Refused`."""
     return _is_structured(*_cloudevent_headers(headers))
 
 
 def customer_of(event: Envelope, key: bytes | None) -> str:
-    """Whose event it is: `data.customer_id`, or else the record's key as UTF-8.
+    """Return the event's customer id: `data.customer_id`, or else the record's key as UTF-8.
 
-    Raises `Refused` when neither says so, or the key is not UTF-8 or not an `Id`.
+    Raises `Refused` if there is neither, or the key is not UTF-8 or not an `Id`.
     """
     known: str | None = event.data.customer_id
     return key_as_customer(key) if known is None else known
 
 
 def key_as_customer(key: bytes | None) -> str:
-    """The customer id that a record's key is.
+    """Return a record's key as a customer id.
 
-    Raises `Refused` when there is no key, or it is not UTF-8 or not an `Id`.
+    Raises `Refused` if there is no key, or it is not UTF-8 or not an `Id`.
     """
     if not key:
         raise Refused(
@@ -171,7 +201,7 @@ def key_as_customer(key: bytes | None) -> str:
 def _cloudevent_headers(
     headers: Sequence[tuple[str, bytes | None]],
 ) -> tuple[bytes | None, dict[str, bytes]]:
-    """The content type, and the attributes in `ce_` headers without their prefix."""
+    """Return the content type, and the attributes of the `ce_` headers without their prefix."""
     content_type: bytes | None = None
     attributes: dict[str, bytes] = {}
     for name, content in headers:
@@ -219,11 +249,11 @@ def _binary(attributes: dict[str, bytes], content_type: bytes | None, value: byt
     if kind not in EVENT_TYPES:
         _refuse_type("ce_type", kind)
     try:
-        fields["data"] = _data_from_json[kind](value)
+        fields["data"] = _Readers.data[kind](value)
     except ValidationError as error:
         _refuse_value(value, error, _data_field)
     try:
-        event: Envelope = _event_from_attributes[kind](fields)
+        event: Envelope = _Readers.attributes[kind](fields)
     except ValidationError as error:
         _refuse_value(value, error, _header_field)
     return event
@@ -264,7 +294,7 @@ def _refuse_type(field: str, seen: object) -> NoReturn:
 def _refuse_value(
     value: bytes, error: ValidationError, field_of: Callable[[tuple[int | str, ...]], str]
 ) -> NoReturn:
-    """Turn the first thing that pydantic found into a refusal, and name the other fields."""
+    """Turn pydantic's first error into a refusal, and name the other fields with errors."""
     first, *others = error.errors(include_url=False)
     kind, seen, context = first["type"], first["input"], first.get("ctx", {})
     if kind == "json_invalid":

@@ -6,7 +6,7 @@ from which JSON Schema is made and against which every document is checked in th
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
@@ -22,8 +22,9 @@ class _Output(BaseModel):
 class ModelName(_Output):
     """The model that made the estimates, and the version of its parameters."""
 
-    name: Literal["bg-nbd", "simple-average"]
+    name: str
     version: str
+    """"prior" until the shop has parameters of its own."""
 
 
 class Statistics(_Output):
@@ -50,22 +51,29 @@ class Realised(_Output):
 
 
 class Expected(_Output):
-    """What is expected over the horizon, discounted."""
+    """What is expected over the horizon, discounted.
 
-    orders: Finite
-    order_value: Finite
-    margin_per_order: Finite
+    A purchase is a calendar day with an order. low, high: the 10th and the 90th percentile.
+    margin_per_purchase: net of refunds.
+    """
+
+    purchases: Finite
+    purchases_low: Finite
+    purchases_high: Finite
+    purchase_value: Finite
+    margin_per_purchase: Finite
     contacts: Finite
     cost_to_serve: Finite
     total: Finite
+    total_low: Finite
+    total_high: Finite
 
 
 class Levers(_Output):
-    """What 10 % more order value, more orders, less acquisition cost and more margin would add."""
+    """What 10 % more of each would add to the expected value; what is past cannot be changed."""
 
-    order_value: Finite
-    orders: Finite
-    acquisition_cost: Finite
+    purchase_value: Finite
+    purchases: Finite
     margin: Finite
 
 
@@ -100,6 +108,8 @@ class ValueUpdate(_Output):
     model: ModelName
     statistics: Statistics
     p_alive: Share | None
+    p_purchase: Share | None
+    """Probability of a purchase within 365 days."""
     realised: Realised
     expected: Expected
     clv: Finite
@@ -108,7 +118,7 @@ class ValueUpdate(_Output):
     totals: Totals
     windows: dict[str, RollingWindow]
     backfill: bool = False
-    """Whether the last event was history that is loaded: segments are those told before."""
+    """Whether the last event was a backfilled one: segments are those published before it."""
 
 
 class Reason(_Output):
@@ -174,3 +184,19 @@ class CustomerRemoved(_Envelope):
 
     type: Literal["clv.customer-removed"]
     data: CustomerRemoval
+
+
+OUTPUTS: Final[dict[str, type[BaseModel]]] = {
+    "clv.updated": ValueUpdated,
+    "clv.segment-changed": SegmentChanged,
+    "clv.customer-removed": CustomerRemoved,
+}
+"""The document of each type that the service publishes, by its CloudEvents `type`."""
+
+
+def output_schemas() -> dict[str, dict[str, Any]]:
+    """Return the JSON Schema (2020-12) of each document that the service publishes, by type.
+
+    They refuse fields that this version does not write; later versions may write more.
+    """
+    return {name: model.model_json_schema() for name, model in OUTPUTS.items()}

@@ -1,4 +1,4 @@
-"""Going on without what is lost: what is done about each loss, and what is written down of it."""
+"""Accept losses: what is done about each one, and what is written to the basis about it."""
 
 from __future__ import annotations
 
@@ -7,13 +7,12 @@ from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Literal
 
-from faust.types import TP
-
+from models.errors import ClvError
 from streams.basis.examine import Group
 from streams.basis.findings import ACCEPTABLE, Finding, Kind, place
 from streams.basis.judge import Shop, adopt, origin_key
-from streams.basis.logs import Bounds
 from streams.basis.record import Accepted, Basis
+from streams.kafka.partitions import Bounds, TopicPartition
 from streams.settings import Settings
 from streams.topics import changelog_topic
 from streams.transport.batches import origin_of
@@ -22,24 +21,24 @@ State = Literal["rebuild", "from-nothing"]
 """What to do about a state that is gone."""
 
 
-class NotAcceptable(Exception):
-    """These differences are no losses: they have another remedy, or more has to be said."""
+class NotAcceptable(ClvError):
+    """A finding is not a loss that can be accepted, or the operator has to say more."""
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
     """What is done about one loss.
 
-    commits: offsets. partitions: whose basis says so. replaced: logs that count as others from now
-    on. anew: whether new customers need versions above all that were published. emptied: whether
-    what the changelog holds is deleted first.
+    commits: offsets to commit. partitions: whose basis records the loss. replaced: logs that count
+    as new ones from now on. anew: whether new customers need versions above all published ones.
+    emptied: whether the records of the changelog are deleted first.
     """
 
     finding: Finding
     resolved: str
-    commits: Mapping[TP, int]
+    commits: Mapping[TopicPartition, int]
     partitions: frozenset[int]
-    replaced: frozenset[TP] = frozenset()
+    replaced: frozenset[TopicPartition] = frozenset()
     anew: bool = False
     emptied: bool = False
 
@@ -48,31 +47,27 @@ class Step:
 class Resolution:
     """What is to be written, in this order: `before`, offsets, `after`.
 
-    before: bases in which the origins of replaced logs are other ones already, and by which the
-    losses are found still: an end between two writes loses none of them.
+    before: bases with the new origins of replaced logs, in which the losses are still visible, so
+    that they are found again if the program ends between two writes.
     """
 
     steps: Sequence[Step]
     before: dict[int, Basis] = field(default_factory=dict)
-    commits: dict[TP, int] = field(default_factory=dict)
+    commits: dict[TopicPartition, int] = field(default_factory=dict)
     after: dict[int, Basis] = field(default_factory=dict)
 
 
 def plan_steps(
     settings: Settings,
     group: Group,
-    bounds: Mapping[TP, Bounds],
+    bounds: Mapping[TopicPartition, Bounds],
     found: Sequence[Finding],
     state: State | None,
 ) -> list[Step]:
-    """What to do about the findings.
+    """Return what to do about the findings.
 
-    bounds: of all logs that are read. state: what to do about a state that is gone.
-
-    Raises
-    ------
-    NotAcceptable
-        when something is no loss, or a state is gone and nothing is said of it.
+    bounds: of all input logs. state: what to do if the state is gone. Errors: NotAcceptable if a
+    finding is not a loss, or the state is gone and `state` is not given.
     """
     others = [finding for finding in found if finding.kind not in ACCEPTABLE]
     if others:
@@ -85,20 +80,17 @@ def plan_steps(
             "the state is gone: say --rebuild to have everything computed anew from the events "
             "that are kept, or --from-nothing to go on with what the changelog holds"
         )
-    # What is computed anew is read from its beginning, whatever else was lost.
+    # Last, because rebuilding the state reads the logs from their beginning, whatever was lost.
     ordered = sorted(found, key=lambda finding: finding.kind is Kind.STATE)
-    return [_step(settings, group, bounds, finding, state) for finding in ordered]
+    return [
+        _state_step(settings, bounds, finding, state)
+        if finding.kind is Kind.STATE
+        else _log_step(group, bounds, finding)
+        for finding in ordered
+    ]
 
 
-def _step(
-    settings: Settings,
-    group: Group,
-    bounds: Mapping[TP, Bounds],
-    finding: Finding,
-    state: State | None,
-) -> Step:
-    if finding.kind is Kind.STATE:
-        return _state_step(settings, bounds, finding, state)
+def _log_step(group: Group, bounds: Mapping[TopicPartition, Bounds], finding: Finding) -> Step:
     if finding.tp is None:
         lost = {tp for tp in bounds if tp.topic == finding.place and _was_read(group, tp)}
     else:
@@ -114,12 +106,15 @@ def _step(
 
 
 def _state_step(
-    settings: Settings, bounds: Mapping[TP, Bounds], finding: Finding, state: State | None
+    settings: Settings,
+    bounds: Mapping[TopicPartition, Bounds],
+    finding: Finding,
+    state: State | None,
 ) -> Step:
     changelog = changelog_topic(settings)
     numbers = {tp.partition for tp in bounds}
     if finding.place != changelog:
-        numbers = {n for n in numbers if finding.place == place(TP(changelog, n))}
+        numbers = {n for n in numbers if finding.place == place(TopicPartition(changelog, n))}
     if state == "from-nothing":
         resolved = "the service goes on with what the changelog holds"
         return Step(finding, resolved, {}, frozenset(numbers), anew=True)
@@ -132,13 +127,13 @@ def _state_step(
     return Step(finding, resolved, again, frozenset(numbers), anew=True, emptied=True)
 
 
-def _was_read(group: Group, tp: TP) -> bool:
+def _was_read(group: Group, tp: TopicPartition) -> bool:
     basis = group.bases.get(tp.partition)
     marked = basis is not None and origin_key(tp) in basis.marks
     return marked or bool(group.here.committed.get(tp))
 
 
-def _offsets(offsets: Mapping[TP, int]) -> str:
+def _offsets(offsets: Mapping[TopicPartition, int]) -> str:
     if len(offsets) == 1:
         return f"offset {next(iter(offsets.values())):,}"
     return ", ".join(f"{place(tp)}@{offset}" for tp, offset in offsets.items()) or "its beginning"
@@ -153,10 +148,10 @@ def resolve(
     first_versions: Mapping[int, int],
     at: int,
 ) -> Resolution:
-    """What has to be written to go on without what is lost.
+    """Return what has to be written to go on without what is lost.
 
-    ids: of the topics as they are now. first_versions: the greatest version that was published, of
-    partitions that begin anew. at: milliseconds since 1970.
+    ids: of the topics as they are now. first_versions: the greatest published version, of
+    partitions that start from nothing. at: milliseconds since 1970.
     """
     done = Resolution(steps)
     for step in steps:
@@ -165,8 +160,17 @@ def resolve(
         held = group.bases.get(number)
         after = deepcopy(adopt(held, shop, ids, ids))
         ours = [step for step in steps if number in step.partitions]
-        _raise_generations(after, group, _of(number, ours))
-        after.accepted += [_accepted(step, at) for step in ours]
+        if held is not None and not any(step.emptied for step in ours):
+            # What is kept was summed up under these settings; a worker compares them at start.
+            after.currency, after.timezone = held.currency, held.timezone
+            after.complaint_topics = held.complaint_topics
+        replaced = {tp for step in ours for tp in step.replaced if tp.partition == number}
+        _raise_generations(after, group, sorted(replaced))
+        for step in ours:
+            lost = step.finding
+            after.accepted.append(
+                Accepted(at, lost.kind.value, lost.place, lost.lost, step.resolved)
+            )
         after.first_version = max(after.first_version, first_versions.get(number, 0))
         if held is not None:
             before = deepcopy(after)
@@ -177,30 +181,19 @@ def resolve(
     return done
 
 
-def _of(number: int, steps: Iterable[Step]) -> list[TP]:
-    replaced = {tp for step in steps for tp in step.replaced}
-    return sorted(tp for tp in replaced if tp.partition == number)
-
-
 def _drop_marks(basis: Basis, steps: Iterable[Step]) -> None:
-    """Forget the marks of what is read again, and of logs that are others now."""
+    """Drop the marks of logs that are read again or were replaced."""
     for step in steps:
         for tp, offset in step.commits.items():
             mark = basis.marks.get(origin_key(tp))
-            again = mark is not None and mark.offset >= offset
-            if again or (mark is not None and step.finding.kind is not Kind.CUT):
+            if mark is not None and (mark.offset >= offset or step.finding.kind is not Kind.CUT):
                 del basis.marks[origin_key(tp)]
 
 
-def _raise_generations(basis: Basis, group: Group, replaced: Iterable[TP]) -> None:
+def _raise_generations(basis: Basis, group: Group, replaced: Iterable[TopicPartition]) -> None:
     for tp in replaced:
         key = origin_key(tp)
         generation = basis.generations.get(key, 0)
         if committed := group.here.committed.get(tp):
-            basis.told[origin_of(tp, generation)] = committed
+            basis.committed[origin_of(tp, generation)] = committed
         basis.generations[key] = generation + 1
-
-
-def _accepted(step: Step, at: int) -> Accepted:
-    finding = step.finding
-    return Accepted(at, finding.kind.value, finding.place, finding.lost, step.resolved)

@@ -1,15 +1,18 @@
-"""Judging whether the broker still has what a state was computed from: pure, without I/O."""
+"""Judge whether the broker still has the logs that a state was built on: pure, without I/O."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Self
 
-from faust.types import TP
+from msgspec.structs import replace
 
+from models.economics import Economics
 from streams.basis.findings import Finding, Kind, place
 from streams.basis.record import Basis, Mark
+from streams.kafka.partitions import TopicPartition
 
 _ACCEPT = "stop all workers and see `clv accept-loss`, which goes on without what is lost"
 _AGAIN = "publish the lost events again from the shop (events that were counted already count once)"
@@ -22,23 +25,30 @@ _RESTORE = (
 
 @dataclass(frozen=True, slots=True)
 class Shop:
-    """What a state is computed with, as it is configured and found now."""
+    """The present settings and topics that a state depends on."""
 
     partitions: int
     currency: str
     timezone: str
+    complaint_topics: tuple[str, ...]
+
+    @classmethod
+    def of(cls, partitions: int, economics: Economics) -> Self:
+        """Return the shop with these settings."""
+        topics = tuple(sorted(economics.complaint_topics))
+        return cls(partitions, economics.currency, economics.timezone, topics)
 
 
 @dataclass(frozen=True, slots=True)
 class Log:
-    """A topic-partition of an input: what the broker has, and where the group stands.
+    """A topic-partition of an input: what the broker has, and the group's committed offset.
 
-    topic_id: "" where the broker tells none. begin, end: offsets of the first record and after the
-    last. committed: None where nothing is. at_mark: what is now at the offset of the basis' mark or
-    after it, None where nothing is. first_at: time of the first record, in milliseconds since 1970.
+    topic_id: "" if the broker gives none. begin, end: offsets of the first record and after the
+    last. committed: None if nothing is committed. at_mark: the first record at or after the offset
+    of the basis' mark, None if there is none. first_at: time of the first record (ms since 1970).
     """
 
-    tp: TP
+    tp: TopicPartition
     topic_id: str
     begin: int
     end: int
@@ -47,32 +57,15 @@ class Log:
     first_at: int | None = None
 
 
-def origin_key(tp: TP) -> str:
-    """How a log is called in a basis: "topic/partition"."""
+def origin_key(tp: TopicPartition) -> str:
+    """Return a log's key in a basis: "topic/partition"."""
     return f"{tp.topic}/{tp.partition}"
 
 
 def judge_shop(basis: Basis, shop: Shop) -> Iterator[Finding]:
-    """What a state was computed with against what is there now."""
+    """Compare what a state was built on with the present topics."""
     if basis.partitions != shop.partitions:
         yield _partitions(basis.partitions, shop.partitions)
-    if basis.currency != shop.currency:
-        yield Finding(
-            Kind.CURRENCY,
-            "CLV_ECONOMICS__CURRENCY",
-            f"the state holds amounts in {basis.currency}, the currency is {shop.currency} now",
-            f"set CLV_ECONOMICS__CURRENCY={basis.currency}; amounts that are summed up cannot be "
-            "converted, so that another currency is another service, with topics and a CLV_APP_ID "
-            "of its own",
-        )
-    if basis.timezone != shop.timezone:
-        yield Finding(
-            Kind.TIMEZONE,
-            "CLV_ECONOMICS__TIMEZONE",
-            f"the state counts days in {basis.timezone}, the time zone is {shop.timezone} now",
-            f"set CLV_ECONOMICS__TIMEZONE={basis.timezone}; events that are summed up by the day "
-            "cannot be moved to other days",
-        )
 
 
 def _partitions(before: int, now: int) -> Finding:
@@ -94,7 +87,7 @@ def _partitions(before: int, now: int) -> Finding:
 
 
 def judge_growth(known: Mapping[str, int], found: Mapping[str, int]) -> Iterator[Finding]:
-    """Topics that have more partitions than the worker was started with."""
+    """Find topics that have more partitions than when the worker started."""
     grown = {topic: count for topic, count in found.items() if count > known.get(topic, count)}
     if grown:
         most = max(grown.values())
@@ -109,13 +102,13 @@ def judge_growth(known: Mapping[str, int], found: Mapping[str, int]) -> Iterator
 
 
 def judge_log(log: Log, basis: Basis | None) -> Finding | None:
-    """What a log has lost of what was read from it, and of what is to be read."""
+    """Return what a log has lost of the records that were read, and of those still to be read."""
     key = origin_key(log.tp)
     mark = None if basis is None else basis.marks.get(key)
     committed = log.committed or 0
     read = max(committed, 0 if mark is None else mark.offset + 1)
     if not read:
-        # Whatever it was, nothing in the state is from it.
+        # Another log, but nothing in the state is from it.
         return None
     known = "" if basis is None else basis.topics.get(log.tp.topic, "")
     another = bool(known and log.topic_id and known != log.topic_id)
@@ -126,7 +119,7 @@ def judge_log(log: Log, basis: Basis | None) -> Finding | None:
         return _replaced(log, mark, read, another=another)
     if log.end < read:
         return _cut(log, read, mark.offset + 1 if mark is not None and same else log.begin)
-    # Where the group's offsets have expired, reading begins at the first record there is.
+    # If the group's offsets have expired, reading starts at the first record.
     next_read = committed or read
     if log.begin > next_read:
         return _deleted(log, next_read)
@@ -183,9 +176,9 @@ def _deleted(log: Log, next_read: int) -> Finding:
 
 
 def judge_missing(
-    topics: Collection[str], committed: Mapping[TP, int], bases: Iterable[Basis]
+    topics: Collection[str], committed: Mapping[TopicPartition, int], bases: Iterable[Basis]
 ) -> Iterator[Finding]:
-    """Input topics that are not there though the state was computed from them."""
+    """Find input topics that are missing although the state was built on them."""
     read = {tp.topic for tp, offset in committed.items() if offset}
     for basis in bases:
         read |= {key.rpartition("/")[0] for key in basis.marks}
@@ -200,22 +193,20 @@ def judge_missing(
 
 
 def judge_state(
-    changelog: str, stored: Mapping[int, int] | None, committed: Mapping[TP, int]
+    changelog: str, stored: Mapping[int, int] | None, committed: Mapping[TopicPartition, int]
 ) -> Finding | None:
-    """Whether all of the state is gone.
+    """Return a finding if all of the state is gone.
 
-    stored: records in each partition of the changelog, None without the topic. committed: of the
-    inputs, without the clock, of which every partition has some.
+    stored: records in each partition of the changelog, None if the topic is missing. committed:
+    offsets of the inputs; without the clock, which every partition has.
     """
-    begun = {tp: offset for tp, offset in committed.items() if offset}
-    if not begun or (stored is not None and any(stored.values())):
+    if stored is not None and any(stored.values()):
         return None
-    what = "is missing" if stored is None else "is empty"
-    return _state(changelog, what, begun)
+    return _state(changelog, "is missing" if stored is None else "is empty", committed)
 
 
 def judge_changelog(changelog: str, topic_id: str, basis: Basis) -> Finding | None:
-    """Whether what is stored is in the changelog that it was written to at first."""
+    """Return a finding if the changelog is not the one that the basis names."""
     known = basis.topics.get(changelog, "")
     if not (known and topic_id and known != topic_id):
         return None
@@ -228,17 +219,24 @@ def judge_changelog(changelog: str, topic_id: str, basis: Basis) -> Finding | No
     )
 
 
-def judge_partition(changelog: TP, committed: Mapping[TP, int]) -> Finding | None:
-    """Whether a partition's state is gone, of which nothing was found.
+def judge_partition(
+    changelog: TopicPartition, committed: Mapping[TopicPartition, int]
+) -> Finding | None:
+    """Return a finding if the state of a partition without a basis is gone.
 
-    Others have a basis, so that this one had one too, if anything was processed.
+    Other partitions have a basis, so this one had one too if anything was processed. committed:
+    as in `judge_state`.
     """
-    begun = {tp: offset for tp, offset in committed.items() if offset}
-    return _state(place(changelog), "has no state", begun) if begun else None
+    number = changelog.partition
+    ours = {tp: offset for tp, offset in committed.items() if tp.partition == number}
+    return _state(place(changelog), "has no state", ours)
 
 
-def _state(where: str, what: str, begun: Mapping[TP, int]) -> Finding:
-    listed = ", ".join(f"{place(tp)} to {offset:,}" for tp, offset in sorted(begun.items()))
+def _state(where: str, what: str, committed: Mapping[TopicPartition, int]) -> Finding | None:
+    begun = [f"{place(tp)} to {offset:,}" for tp, offset in sorted(committed.items()) if offset]
+    if not begun:
+        return None
+    listed = ", ".join(begun)
     return Finding(
         Kind.STATE,
         where,
@@ -248,10 +246,10 @@ def _state(where: str, what: str, begun: Mapping[TP, int]) -> Finding:
 
 
 def judge_logs(logs: Iterable[Log], bases: Mapping[int, Basis], clock: str) -> list[Finding]:
-    """What all of these logs have lost.
+    """Return what these logs have lost.
 
-    bases: by partition, where there is one. clock: topic of ticks; one that is deleted unread is
-    made up for by the next.
+    bases: by partition. clock: topic of ticks; a tick that was deleted unread is no loss, because
+    the next one makes up for it.
     """
     found = (judge_log(log, bases.get(log.tp.partition)) for log in logs)
     return [
@@ -263,26 +261,25 @@ def judge_logs(logs: Iterable[Log], bases: Mapping[int, Basis], clock: str) -> l
 
 
 def moment(milliseconds: int) -> str:
-    """A time for people."""
+    """Format a time for people."""
     return datetime.fromtimestamp(milliseconds / 1000, UTC).isoformat(timespec="seconds")
 
 
 def adopt(
     basis: Basis | None, shop: Shop, topics: Mapping[str, str], names: Collection[str]
 ) -> Basis:
-    """The basis from now on: the same with the topics' ids as they are, or a new one."""
+    """Return the basis with the present settings and ids of topics, or a new basis."""
     ids = {topic: topics.get(topic, "") for topic in names}
     if basis is None:
-        return Basis(shop.partitions, ids, {}, shop.currency, shop.timezone)
+        return _with_settings(Basis(shop.partitions, ids, {}, "", ""), shop)
     kept = {topic: ids[topic] or basis.topics.get(topic, "") for topic in ids}
-    return Basis(
-        partitions=basis.partitions,
-        topics=kept,
-        generations=basis.generations,
-        currency=basis.currency,
-        timezone=basis.timezone,
-        first_version=basis.first_version,
-        marks=basis.marks,
-        told=basis.told,
-        accepted=basis.accepted,
+    return _with_settings(replace(basis, topics=kept), shop)
+
+
+def _with_settings(basis: Basis, shop: Shop) -> Basis:
+    return replace(
+        basis,
+        currency=shop.currency,
+        timezone=shop.timezone,
+        complaint_topics=list(shop.complaint_topics),
     )

@@ -1,21 +1,20 @@
-"""Keeps the basis of a worker's partitions: checks it, writes it, and watches the topics."""
+"""Keep the basis of a worker's partitions: check it, write it, and watch the topics."""
 
 from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from time import monotonic
 from typing import Any
 
 import structlog
-from aiokafka.errors import KafkaError
-from faust.types import TP
 
 from models.aggregate.record import BASIS_KEY, ERASURE_KEY, erasure_fingerprint
 from models.oversized import OversizedBatch
 from streams.basis.examine import examine_logs, look
-from streams.basis.findings import BasisLost, Finding, Kind, place
+from streams.basis.findings import BasisLost, Finding, Kind, distinct, place
+from streams.basis.interpretation import judge_interpretation
 from streams.basis.judge import (
     Shop,
     adopt,
@@ -28,31 +27,34 @@ from streams.basis.judge import (
     moment,
     origin_key,
 )
-from streams.basis.logs import Logs, is_passing, mark_of, patiently
-from streams.basis.metadata import Described
+from streams.basis.key import adopted
+from streams.basis.logs import Logs, mark_of, patiently
 from streams.basis.record import Basis, decode_basis, encode_basis, sealed
-from streams.erasing.key import adopted
+from streams.kafka.errors import KafkaError, is_passing
+from streams.kafka.metadata import Described
+from streams.kafka.partitions import TopicPartition
 from streams.settings import Settings
 from streams.topics import changelog_topic
-from streams.transport import OutOfRange, PartitionedTable, RecordBatch
-from streams.transport.batches import origin_parts
+from streams.transport.batches import RecordBatch, origin_parts
+from streams.transport.guard import OutOfRange
+from streams.transport.table import PartitionedTable
 
 log = structlog.get_logger(__name__)
 
 WATCH_SECONDS = 5.0
-"""Between two looks at ids and partition counts of the topics: one request to one broker."""
+"""Time between two checks of the topics' ids and partition counts: one request each."""
 
 MARK_SECONDS = 20.0
-"""How old a mark may be. It is written with the records of a batch, as one more of them."""
+"""How old a mark may be. It is written together with the records of a batch."""
 
 _TIMES_MISSING = 2
-"""A node that has just started may not know a topic; the next look asks another."""
+"""Checks in which a topic must be missing: a node that has just started may not know it yet."""
 
 
 class Keeper:
     """The basis of the partitions that a worker has; the guard of its app.
 
-    has_basis: whether the state is known to say what it was built on, see `check_start`.
+    has_basis: the result of `check_start`: whether every partition has a basis.
     """
 
     def __init__(
@@ -74,40 +76,39 @@ class Keeper:
         self._changelog = changelog_topic(settings)
         economics = settings.economics
         self._secret = settings.erasure_secret
-        self._shop = Shop(partitions, economics.currency, economics.timezone)
+        self._economics = economics
+        self._shop = Shop.of(partitions, economics)
         self._has_basis = has_basis
         self._bases: dict[int, Basis] = {}
         self._written: dict[int, float] = {}
-        self._last: dict[TP, Any] = {}
+        self._last: dict[TopicPartition, Any] = {}
         self._topics: dict[str, Described] = {}
         self._missing: dict[str, int] = {}
         app.guard = self
 
     def first_version(self, partition: int) -> int:
-        """The version above which new customers of a partition begin."""
+        """Return the version above which new customers of a partition start."""
         basis = self._bases.get(partition)
         return 0 if basis is None else basis.first_version
 
     def is_former(self, origin: str) -> bool:
-        """Whether an origin is of a log that was replaced since."""
+        """Return whether an origin is of a log that was replaced since."""
         tp, generation = origin_parts(origin)
         return bool(generation != self._app.generations.get(tp, 0))
 
     def was_committed(self, origin: str, offset: int) -> bool:
-        """Whether an offset of a log that was replaced since had been committed.
+        """Return whether an offset of a log that was replaced since had been committed.
 
-        Where Kafka has forgotten what was committed together with the topic, everything counts.
+        If Kafka deleted the committed offsets together with the topic, every offset counts as so.
         """
         basis = self._bases.get(origin_parts(origin)[0].partition)
-        return basis is None or offset < basis.told.get(origin, offset + 1)
-
-    # What the pipeline writes.
+        return basis is None or offset < basis.committed.get(origin, offset + 1)
 
     def refreshed(self, batch: RecordBatch) -> bytes | None:
-        """The basis to store with the records of a batch, when it is time; else None."""
+        """Return the basis to store with the records of a batch if it is due, else None."""
         number = batch.tp.partition
         if not isinstance(batch.records[-1].value, OversizedBatch):
-            # What stands for a batch that is not unpacked is no record of the log.
+            # The stand-in of an oversized batch is no record of the log, so no mark.
             self._last[batch.tp] = batch.records[-1]
         basis = self._bases.get(number)
         if basis is None:
@@ -123,42 +124,40 @@ class Keeper:
         self._written[number] = monotonic()
         return basis
 
-    # What the transport asks.
-
     async def before_flow(self) -> None:
-        """Compare the assigned partitions with the broker, and write what is not written yet.
+        """Compare the assigned partitions with the broker, and write missing bases.
 
-        Raises
-        ------
-        BasisLost
-            when something is lost or changed.
-        ErasureKeyChanged
-            when erased customers are remembered by another key than ours.
+        Errors: BasisLost if something is lost or changed; ErasureKeyChanged.
         """
         self._last.clear()
         committed = self._committed()
-        await self._take_key({tp.partition for tp in committed})
-        stored = self._stored({tp.partition for tp in committed})
+        numbers = {tp.partition for tp in committed}
+        await self._take_key(numbers)
+        stored = self._stored(numbers)
         topics = await patiently(lambda: self._logs.describe(self._names))
-        # A topic that is just being made anew is not assigned to anybody.
-        sources = list({*committed, *self._replaced(topics, {tp.partition for tp in committed})})
+        # A topic that is being created again is assigned to nobody yet, so it is added here.
+        sources = list({*committed, *self._replaced(topics, numbers)})
         logs = await patiently(lambda: look(self._logs, sources, committed, stored, self._secret))
-        found = [
-            *_once(each for basis in stored.values() for each in judge_shop(basis, self._shop)),
-            *judge_growth(self._counts(), _counts(topics)),
-            *judge_logs(logs, stored, self._clock),
-            *self._other_changelog(stored.values(), topics),
-            *self._without_state(committed, stored),
-        ]
+        found = distinct(
+            [
+                *(each for basis in stored.values() for each in judge_shop(basis, self._shop)),
+                *self._interpreted(stored),
+                *judge_growth(self._counts(), _counts(topics)),
+                *judge_logs(logs, stored, self._clock),
+                *self._other_changelog(stored.values(), topics),
+                *self._without_state(committed, stored),
+            ]
+        )
         if found:
-            self._refuse(found)
-        await self._adopt(stored, {tp.partition for tp in committed}, topics)
+            self._app.may_commit = False
+            raise BasisLost(found)
+        await self._adopt(stored, numbers, topics)
         for each in logs:
             if each.tp.topic == self._clock and (each.committed or 0) < each.begin:
                 await self._app.consumer.go_on_from(each.tp, each.begin)
 
     async def _take_key(self, numbers: Iterable[int]) -> None:
-        """Give the fingerprints that a former version wrote without a key the one we have."""
+        """Key the fingerprints that an earlier version wrote without the erasure key."""
         deliveries = [
             delivery
             for number in numbers
@@ -167,8 +166,8 @@ class Keeper:
         ]
         await asyncio.gather(*deliveries)
 
-    async def out_of_range(self, positions: Mapping[TP, int]) -> Exception:
-        """Say what happened to logs that do not have the offsets to be read next."""
+    async def out_of_range(self, positions: Mapping[TopicPartition, int]) -> Exception:
+        """Return the error for logs that do not have the offsets to be read next."""
         self._app.may_commit = False
         numbers = {tp.partition for tp in positions}
         stored = {number: basis for number, basis in self._bases.items() if number in numbers}
@@ -183,7 +182,7 @@ class Keeper:
         return OutOfRange(f"{listed} is outside of the log; start the worker again")
 
     def at_rest(self) -> None:
-        """Write the marks of what was processed last, unless somebody else may do that by now."""
+        """Write the marks of the last processed records, while this worker's lease is valid."""
         if not (self._app.may_commit and self._app.lease.held):
             return
         for number in {tp.partition for tp in self._last} & self._bases.keys():
@@ -191,24 +190,22 @@ class Keeper:
             key = erasure_fingerprint(self._secret)
             self._table.put(number, {BASIS_KEY: encode_basis(basis), ERASURE_KEY: key})
 
-    # What goes on beside.
-
     async def watch(self) -> None:
-        """Look at the topics again and again; the app crashes by what is found."""
+        """Check the topics every WATCH_SECONDS; the app crashes if something is found."""
         found: list[Finding] = []
         while not found:
             await asyncio.sleep(WATCH_SECONDS)
             try:
-                found = await self._look_again()
+                found = await self._check_topics()
             except Exception as error:
-                # That the broker does not answer is told by the worker's health.
+                # The worker's health reports that the broker does not answer.
                 if not (isinstance(error, KafkaError) and is_passing(error)):
                     await self._app.crash(error)
                     raise
         self._app.may_commit = False
         await self._app.crash(BasisLost(found))
 
-    async def _look_again(self) -> list[Finding]:
+    async def _check_topics(self) -> list[Finding]:
         topics = await self._logs.describe(self._names)
         found = list(judge_growth(self._counts(), _counts(topics)))
         if found or not self._topics:
@@ -221,23 +218,26 @@ class Keeper:
         elif self._is_another(self._changelog, topics):
             replaced = self._other_changelog(self._bases.values(), topics)
             found += replaced or [_changelog_gone(self._changelog)]
-            await self._say_in_changelog()
+            await self._store_in_changelog()
         if others := self._replaced(topics, self._bases):
             found += await examine_logs(
                 self._logs, others, committed, self._bases, self._clock, secret=self._secret
             )
         if not found:
-            self._take_note(topics)
+            self._remember_ids(topics)
         return found
 
-    async def _say_in_changelog(self) -> None:
-        """Store in a changelog that was made anew what it was: the next worker knows it by that."""
-        deliveries = [
+    async def _store_in_changelog(self) -> None:
+        """Store the old basis in a recreated changelog, for the next worker to see."""
+        await asyncio.wait(self._put_bases(self._bases), timeout=WATCH_SECONDS)
+
+    def _put_bases(self, bases: Mapping[int, Basis]) -> list[Any]:
+        """Store these bases; return the deliveries."""
+        return [
             delivery
-            for number, basis in self._bases.items()
+            for number, basis in bases.items()
             for delivery in self._table.put(number, {BASIS_KEY: encode_basis(basis)})
         ]
-        await asyncio.wait(deliveries, timeout=WATCH_SECONDS)
 
     def _gone(self, topics: Mapping[str, Described]) -> list[str]:
         for topic in self._topics:
@@ -248,13 +248,15 @@ class Keeper:
         known, found = self._topics.get(topic), topics.get(topic)
         return bool(known and found and known.id and found.id and known.id != found.id)
 
-    def _replaced(self, topics: Mapping[str, Described], numbers: Iterable[int]) -> list[TP]:
-        """These partitions of the sources that are other topics than they were."""
+    def _replaced(
+        self, topics: Mapping[str, Described], numbers: Iterable[int]
+    ) -> list[TopicPartition]:
+        """Return these partitions of the sources whose topics were replaced."""
         replaced = [topic for topic in self._sources if self._is_another(topic, topics)]
-        return [TP(topic, number) for topic in replaced for number in numbers]
+        return [TopicPartition(topic, number) for topic in replaced for number in numbers]
 
-    def _take_note(self, topics: Mapping[str, Described]) -> None:
-        """Remember ids that were not known, or are others of topics of which nothing was read."""
+    def _remember_ids(self, topics: Mapping[str, Described]) -> None:
+        """Remember ids of topics that were unknown, or were replaced before anything was read."""
         self._topics |= topics
         for number, basis in self._bases.items():
             for topic, described in topics.items():
@@ -265,18 +267,23 @@ class Keeper:
     def _counts(self) -> dict[str, int]:
         return dict.fromkeys(self._names, self._shop.partitions)
 
-    def _committed(self) -> dict[TP, int]:
-        """What is committed of the sources that are assigned; 0 where nothing is."""
+    def _committed(self) -> dict[TopicPartition, int]:
+        """Return the committed offsets of the assigned sources; 0 if nothing is committed."""
         consumer = self._app.consumer
         return {
-            TP(*tp): consumer.committed_to(TP(*tp))
+            TopicPartition(*tp): consumer.committed_to(TopicPartition(*tp))
             for tp in consumer.assignment()
             if tp.topic in self._sources
         }
 
     def _stored(self, numbers: set[int]) -> dict[int, Basis]:
         held = {number: self._table.partition(number).get(BASIS_KEY) for number in numbers}
-        return {n: decode_basis(data) for n, data in held.items() if data is not None}
+        return {n: decode_basis(data, n) for n, data in held.items() if data is not None}
+
+    def _interpreted(self, stored: Mapping[int, Basis]) -> Iterator[Finding]:
+        for number, basis in stored.items():
+            states = self._table.partition(number)
+            yield from judge_interpretation(basis, states, self._economics)
 
     def _other_changelog(
         self, stored: Iterable[Basis], topics: Mapping[str, Described]
@@ -284,46 +291,36 @@ class Keeper:
         if self._changelog not in topics:
             return []
         here = topics[self._changelog].id
-        found = [judge_changelog(self._changelog, here, basis) for basis in stored]
-        return _once(each for each in found if each is not None)
+        return distinct(judge_changelog(self._changelog, here, basis) for basis in stored)
 
     def _without_state(
-        self, committed: Mapping[TP, int], stored: Mapping[int, Basis]
+        self, committed: Mapping[TopicPartition, int], stored: Mapping[int, Basis]
     ) -> list[Finding]:
         if not (stored or self._has_basis):
-            # Written by a version that kept no basis; a partition may have no customers.
+            # Written by a version without a basis, whose partitions may have no customers.
             return []
-        found = []
-        for number in {tp.partition for tp in committed} - stored.keys():
-            if not self._table.partition(number):
-                begun = {
-                    tp: offset
-                    for tp, offset in committed.items()
-                    if tp.partition == number and tp.topic != self._clock
-                }
-                found.append(judge_partition(TP(self._changelog, number), begun))
-        return [each for each in found if each is not None]
+        begun = {tp: offset for tp, offset in committed.items() if tp.topic != self._clock}
+        return distinct(
+            judge_partition(TopicPartition(self._changelog, number), begun)
+            for number in {tp.partition for tp in committed} - stored.keys()
+            if not self._table.partition(number)
+        )
 
     async def _adopt(
         self, stored: Mapping[int, Basis], numbers: set[int], topics: Mapping[str, Described]
     ) -> None:
         ids = {topic: described.id for topic, described in topics.items()}
         self._bases = {n: adopt(stored.get(n), self._shop, ids, self._names) for n in numbers}
-        # What is not there now is still known: it may be on its way to be made anew.
+        # Missing topics stay known: they may be about to be created again.
         self._topics |= topics
         self._written = dict.fromkeys(numbers, monotonic())
         self._app.generations = _generations(self._bases.values())
-        deliveries = [
-            delivery
-            for number, basis in self._bases.items()
-            if basis != stored.get(number)
-            for delivery in self._table.put(number, {BASIS_KEY: encode_basis(basis)})
-        ]
-        await asyncio.gather(*deliveries)
+        changed = {n: basis for n, basis in self._bases.items() if basis != stored.get(n)}
+        await asyncio.gather(*self._put_bases(changed))
         self._has_basis = self._has_basis or bool(self._bases)
-        self._tell_accepted()
+        self._log_accepted()
 
-    def _tell_accepted(self) -> None:
+    def _log_accepted(self) -> None:
         for number, basis in sorted(self._bases.items()):
             for each in basis.accepted:
                 log.info(
@@ -335,20 +332,12 @@ class Keeper:
                     resolved=each.resolved,
                 )
 
-    def _refuse(self, found: list[Finding]) -> None:
-        self._app.may_commit = False
-        raise BasisLost(found)
-
 
 def _counts(topics: Mapping[str, Described]) -> dict[str, int]:
     return {topic: described.partitions for topic, described in topics.items()}
 
 
-def _once(findings: Iterable[Finding]) -> list[Finding]:
-    return list(dict.fromkeys(findings))
-
-
-def _generations(bases: Iterable[Basis]) -> dict[TP, int]:
+def _generations(bases: Iterable[Basis]) -> dict[TopicPartition, int]:
     return {
         origin_parts(key)[0]: generation
         for basis in bases

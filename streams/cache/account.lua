@@ -1,8 +1,8 @@
 -- The first of four files that make one script: account, remove, put, mark.
 -- KEYS[1] is the ranking. ARGV: prefix; partition, from, to and time of a mark to move (mark.lua);
 -- removals (remove.lua); what to put (put.lua). A customer occurs once in a call.
--- The last of ARGV: the service that writes; '' not to look whose the cache is.
--- The effects on segments are collected, and applied by settle().
+-- The last of ARGV: the service that writes; '' to skip the check of the cache's owner.
+-- The effects on segments are collected, and applied by apply_effects().
 
 local call, floor, format = redis.call, math.floor, string.format
 local tonumber, unpack = tonumber, unpack
@@ -29,7 +29,7 @@ if writer ~= '' then
   end
 end
 
--- Sums leave for Redis at 2^52, so that with one more customer they stay whole numbers of a double.
+-- Sums are sent to Redis at 2^52, so that with one more customer they are still exact in a double.
 local SUM_LIMIT = 2 ^ 52
 local customer_prefix = prefix .. ':customer:'
 local segments = {}
@@ -72,7 +72,7 @@ local function leave(seg, id, value)
   add_value(seg, -value)
 end
 
-local function settle()
+local function apply_effects()
   for _, seg in pairs(segments) do
     if #seg.left > 0 then
       call('SREM', seg.key, unpack(seg.left))

@@ -1,14 +1,14 @@
-"""How old a mark may be before tombstones after it may be gone from the log."""
+"""How old a mark may be: later, tombstones after it may be gone from the log."""
 
 import time
 
-from streams.topics import TOMBSTONES_STAY_MS
+from streams.retention import TOMBSTONES_STAY_MS
 
 TRUSTED_MS = TOMBSTONES_STAY_MS // 2
-"""The other half is for clocks that differ, and for the catch-up itself."""
+"""Half of the time that tombstones stay; the rest allows for clock differences and the catch-up."""
 
 AHEAD_MS = 3600 * 1000
-"""A time further ahead was written by a clock that is wrong, and says nothing."""
+"""A time further ahead was written by a wrong clock, and is ignored."""
 
 
 def now_ms() -> int:
@@ -22,10 +22,9 @@ def oldest_trusted(now: int) -> int:
 
 
 def is_trusted(since: int | None, now: int) -> bool:
-    """Say whether every tombstone after a mark is still in the log.
+    """Return whether every tombstone after a mark is still in the log.
 
-    A tombstone goes when the log is compacted, but not before `delete.retention.ms` have passed
-    since it was written. since: when everything published was in Redis up to the mark; None: nobody
-    knows.
+    Compaction removes a tombstone, but not before `delete.retention.ms` have passed since it was
+    written. since: when Redis had everything published up to the mark; None: unknown.
     """
     return since is not None and oldest_trusted(now) <= since <= now + AHEAD_MS

@@ -1,4 +1,4 @@
-"""What one call of the script is given: customers of one partition, and the mark they move."""
+"""The arguments of one call of the script: customers of one partition, and the mark to move."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -13,7 +13,6 @@ from streams.cache.score import (
     Removal,
     Segments,
     segment_arguments,
-    uncacheable,
 )
 from streams.cache.scripts import Argument
 
@@ -21,11 +20,10 @@ _pack = msgspec.msgpack.Encoder().encode
 
 
 class MarkMove(NamedTuple):
-    """A mark and what becomes of it; nothing does if Redis holds another than `held`.
+    """The move of a mark, which is not made unless Redis holds the mark `held`.
 
-    An empty mark is none. partition: or the name of the mark that a reading has of its own. time:
-    that the mark can be trusted since then (see age.py), in milliseconds; None leaves what is
-    stored.
+    An empty mark is none. partition: or the name of a refill's own mark. time: since when the mark
+    can be trusted (see age.py), in milliseconds; None leaves the stored time.
     """
 
     partition: int | str
@@ -35,10 +33,10 @@ class MarkMove(NamedTuple):
 
 
 class Call(NamedTuple):
-    """Customers that are written or removed all at once, each of them once; and a mark to move.
+    """Customers to write or remove atomically, each of them once, and a mark to move.
 
-    Without any of it the call finds out whether Redis takes writes. correct: a score that is held
-    from the same position, and differs, is written too.
+    An empty call finds out whether Redis takes writes. correct: a held score of the same position
+    is overwritten if it differs.
     """
 
     scores: Sequence[CachedScore] = ()
@@ -48,7 +46,7 @@ class Call(NamedTuple):
 
 
 class Written(NamedTuple):
-    """What came of a call: customers written, customers removed, and the mark now in Redis."""
+    """The result of a call: customers written, customers removed, and the mark now in Redis."""
 
     scores: int
     removals: int
@@ -61,10 +59,10 @@ def note_of(customer_id: str, secret: bytes) -> str:
 
 
 def call_arguments(prefix: str, call: Call, owner: str = "", secret: bytes = b"") -> list[Argument]:
-    """Return what the script reads, as account.lua and its followers have it.
+    """Return the script's arguments, in the order of account.lua and the files after it.
 
-    owner: the service that writes; empty not to look whose the cache is. secret: the erasure key,
-    so that the notes of removed customers tell nobody who they were.
+    owner: the service that writes; empty to skip the check of the cache's owner. secret: the
+    erasure key, which keys the notes of removed customers.
     Errors: ValueError for a score that cannot be compared or added exactly.
     """
     partition, held, following, time = call.mark or ("", "", "", None)
@@ -73,7 +71,10 @@ def call_arguments(prefix: str, call: Call, owner: str = "", secret: bytes = b""
     for score in call.scores:
         customer_id, position, clv, segments, update = score
         if not (0 <= position <= MAX_POSITION and -MAX_CLV <= clv <= MAX_CLV):
-            raise uncacheable(score)
+            raise ValueError(
+                f"customer {customer_id!r}: the cache takes positions from 0 to 2**53-1 and values "
+                f"within ±{MAX_CLV:g}, got position {position} and clv {clv}"
+            )
         kind = kinds.setdefault(segments, len(kinds) + 1)
         note = note_of(customer_id, secret)
         customers += (customer_id, str(position), repr(float(clv)), kind, update.decode(), note)
@@ -83,7 +84,7 @@ def call_arguments(prefix: str, call: Call, owner: str = "", secret: bytes = b""
     ]  # fmt: skip
     for segments in kinds:
         arguments += segment_arguments(segments)
-    # One argument for all customers: to pack six each costs the client more than all the rest.
+    # One argument for all customers: packing six each would cost more than everything else.
     arguments += (_pack(customers), owner)
     return arguments
 

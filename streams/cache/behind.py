@@ -1,4 +1,4 @@
-"""The catch-up: partitions whose mark lags are read again from the updates, in the background."""
+"""The catch-up: partitions whose mark lags are read from the updates again, in the background."""
 
 import asyncio
 from collections.abc import Callable, Collection, Mapping
@@ -8,17 +8,17 @@ import structlog
 from redis.exceptions import RedisError
 
 from streams.cache.age import is_trusted
-from streams.cache.cache import ScoreCache
 from streams.cache.partition import Mode, PartitionQueue
+from streams.cache.ports import Scores
 from streams.cache.refill import Refill, Replaced, sweep
-from streams.cache.replay import AnotherLog, Progress, TooOld, replay
+from streams.cache.rereading import AnotherLog, ReadProgress, TooOld, reread
 from streams.cache.updates import Cursor, Updates, UpdatesUnavailable
 
 log = structlog.get_logger(__name__)
 
-# How long the newest of a partition wait at most while the catch-up reads what came before them.
+# How long new updates of a partition wait at most while the catch-up reads the earlier ones.
 HOLD_SECONDS = 1.0
-# Records that are read well within it.
+# Records that can be read well within that time.
 LITTLE = 2_000
 FIRST_DELAY_SECONDS = 0.5
 LONGEST_DELAY_SECONDS = 10.0
@@ -27,13 +27,13 @@ LONGEST_DELAY_SECONDS = 10.0
 class CatchUp:
     """Brings the queues that are BEHIND to CURRENT, one after another.
 
-    well: set while Redis is not known to be away. note: told of an error of Redis; it raises those
-    that do not pass by themselves, and `run` with it.
+    well: set unless Redis is known to be away. note: called with an error of Redis; it raises those
+    that are no outage, which end `run`.
     """
 
     def __init__(
         self,
-        cache: ScoreCache,
+        cache: Scores,
         updates: Updates,
         queues: Mapping[int, PartitionQueue],
         well: asyncio.Event,
@@ -54,11 +54,11 @@ class CatchUp:
 
     @property
     def holding(self) -> bool:
-        """Whether the newest of a partition wait for what comes before them."""
+        """Whether new updates of a partition wait for earlier ones."""
         return not self._released.is_set()
 
     async def hold_ended(self) -> None:
-        """Wait until nothing is held, which is about a second at most."""
+        """Wait until nothing is held, for about a second at most."""
         await self._released.wait()
 
     def wake(self) -> None:
@@ -66,8 +66,8 @@ class CatchUp:
         self._wanted.set()
 
     async def run(self) -> None:
-        """Catch up whenever something is behind, for ever."""
-        delay, told = FIRST_DELAY_SECONDS, False
+        """Catch up whenever a partition is behind, for ever."""
+        delay, reported = FIRST_DELAY_SECONDS, False
         while True:
             await self._wanted.wait()
             await self._well.wait()
@@ -80,7 +80,7 @@ class CatchUp:
                             await self._bring_up(cursor, queue)
                         except TooOld as error:
                             await self._refill(cursor, error)
-                        delay, told = FIRST_DELAY_SECONDS, False
+                        delay, reported = FIRST_DELAY_SECONDS, False
             except RedisError as error:
                 self._note(error)
             except Replaced as error:
@@ -88,10 +88,10 @@ class CatchUp:
             except (UpdatesUnavailable, AnotherLog) as error:
                 if isinstance(error, UpdatesUnavailable):
                     log.warning("cache_catch_up_waits", error=str(error), seconds=delay)
-                elif delay > FIRST_DELAY_SECONDS and not told:
-                    # Not at the first look: a new leader may not know the end yet.
+                elif delay > FIRST_DELAY_SECONDS and not reported:
+                    # Not the first time: a new leader may not know the end yet.
                     log.error("cache_of_another_log", error=str(error))  # noqa: TRY400 - it is clear
-                    told = True
+                    reported = True
                 await asyncio.sleep(delay)
                 delay = min(2 * delay, LONGEST_DELAY_SECONDS)
 
@@ -103,7 +103,7 @@ class CatchUp:
         return None
 
     async def _refill(self, cursor: Cursor, why: TooOld) -> None:
-        """Read all that is too old from the beginning, and remove whom the log no longer has."""
+        """Read partitions with too old marks whole, and remove customers the log no longer has."""
         loop = asyncio.get_running_loop()
         began, records = loop.time(), 0
         done: list[Refill] = []
@@ -150,7 +150,7 @@ class CatchUp:
         began, records, falls = loop.time(), 0, queue.falls
         hold = _Hold(queue, self._released)
         try:
-            async with aclosing(replay(self._cache, cursor, queue.partition, self._clock)) as steps:
+            async with aclosing(reread(self._cache, cursor, queue.partition, self._clock)) as steps:
                 async for step in steps:
                     if queue.mode is Mode.FOREIGN or queue.falls != falls:
                         return
@@ -173,10 +173,10 @@ class CatchUp:
 
 
 class _Hold:
-    """The end of a catch-up: what is submitted from a moment on waits, so that the end stands.
+    """The end of a catch-up: new submissions wait, so that the end does not move.
 
-    Without it a busy stream would move the end for ever: what was written without the mark has to
-    be read again before the mark may pass it.
+    Records written without the mark must be read again before the mark may pass them. Without a
+    hold, a busy stream would move the end of the catch-up for ever.
     """
 
     def __init__(self, queue: PartitionQueue, released: asyncio.Event) -> None:
@@ -186,10 +186,10 @@ class _Hold:
         self._end = 0
         self._until = 0.0
 
-    def covers(self, step: Progress) -> bool:
-        """Whether all that others published, or that was written without the mark, has been read.
+    def covers(self, step: ReadProgress) -> bool:
+        """Return whether all records of other workers, or written without the mark, were read.
 
-        What came after the first look at the partition's end is this worker's, and submitted.
+        Records after the first known end of the partition are this worker's, and were submitted.
         """
         if self._former is None:
             self._former = step.end
@@ -197,11 +197,11 @@ class _Hold:
             return False
         if self._queue.mode is not Mode.HELD:
             return step.position >= self._queue.end
-        # A new leader may give an end that lies before what this worker has just published.
+        # A new leader may report an end before the records that this worker has just published.
         return step.position >= max(self._end, self._queue.held_from or 0)
 
-    def update(self, step: Progress, now: float) -> None:
-        """Begin to hold when little is left, and give it up when that takes long after all."""
+    def update(self, step: ReadProgress, now: float) -> None:
+        """Start to hold when little is left; release if it takes longer than HOLD_SECONDS."""
         if self._queue.mode is Mode.HELD:
             if now >= self._until:
                 self.release()
@@ -211,7 +211,7 @@ class _Hold:
             self._released.clear()
 
     def release(self) -> None:
-        """Let what waits be written."""
+        """Let waiting updates be written."""
         if self._queue.mode is Mode.HELD:
             self._queue.mode = Mode.BEHIND
         self._released.set()

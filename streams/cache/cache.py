@@ -1,56 +1,39 @@
-"""The newest score of every customer in Redis, with a ranking, segments and exact totals."""
+"""The latest score of every customer in Redis, with a ranking, segments and exact totals."""
 
 import json
 from collections import defaultdict
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from itertools import islice
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from streams.addresses import shown_url
 from streams.cache.age import oldest_trusted
 from streams.cache.arguments import Call, Written, call_arguments
-from streams.cache.connection import RedisUnusable, check_login
+from streams.cache.connection import RedisUnusable, is_about_certificates, is_outage
 from streams.cache.keys import CacheKeys
+from streams.cache.ports import Standing
 from streams.cache.repair import Repair, Repaired
-from streams.cache.score import (
-    CachedScore,
-    Item,
-    RankedCustomer,
-    Removal,
-    SegmentTotals,
-    supersedes,
-)
-from streams.cache.scripts import Script
+from streams.cache.score import CachedScore, Item, RankedCustomer, SegmentTotals
+from streams.cache.scripts import SCAN_COUNT, Script, scan
 from streams.cache.server import ServerFacts, owned_text, server_facts
 
 T = TypeVar("T")
-Newest = TypeVar("Newest", bound=Item)
-# Customers a script call works on; Redis serves others between calls, after some milliseconds.
+# Customers per script call; Redis serves other clients between calls, every few milliseconds.
 CHUNK = 256
-# Up to this many members a segment is put in order whole; above, the ranking is walked for them.
+# Up to this many members, a segment is sorted whole; above, its members are picked off the ranking.
 SMALL_SEGMENT = 1_000
-# Places of the ranking that one step of a walk looks at: about a millisecond of Redis.
+# Places of the ranking that one script call looks at: about a millisecond of Redis.
 WALK = 1_000
-SCAN_COUNT = 1_000
-
-
-class Standing(NamedTuple):
-    """A partition's mark, empty for none, and since when it can be trusted, see age.py.
-
-    Without a mark: since when everybody in this Redis was in the log. None: nobody knows.
-    """
-
-    mark: str
-    since: int | None
 
 
 class ScoreCache:
     """The cache under one prefix; any number of writers and readers may share it.
 
-    owner: the app id of the service that writes: what another one owns is not written. Without one
-    nobody looks whose it is. secret: the erasure key, which whoever writes must have.
+    owner: the app id of the service that writes; another service's cache is not written. Empty: no
+    check. secret: the erasure key, which writers must have.
 
     Errors: RedisError from every method that talks to Redis, see `is_outage`.
     """
@@ -70,29 +53,11 @@ class ScoreCache:
         self._standing = Script("standing.lua")
         self._finish = Script("finish.lua")
 
-    async def put(self, scores: Sequence[CachedScore]) -> int:
-        """Write the scores published after those held, in one round trip; return how many were.
-
-        Of a customer given twice only the last published counts. Safe to repeat. Errors:
-        ValueError, before anything is sent, for a score whose position or value is out of bounds.
-        """
-        calls = [Call(scores=part) for part in chunks(newest(scores).values())]
-        return sum(written.scores for written in _checked(await self.write(calls)))
-
-    async def remove(self, removals: Sequence[Removal]) -> int:
-        """Take customers out who were published before; return how many were in.
-
-        For seven days a score that was published before the removal stays out.
-        """
-        calls = [Call(removals=part) for part in chunks(newest(removals).values())]
-        return sum(written.removals for written in _checked(await self.write(calls)))
-
     async def write(self, calls: Sequence[Call]) -> list[Written | RedisError]:
-        """Make the calls in order and in one round trip; return what came of each.
+        """Make the calls in order and in one round trip; return the result of each.
 
-        A mark moves with the customers of its call or not at all, and only if Redis holds the mark
-        that is given: what follows a call that was refused, or went to another copy of the data,
-        leaves the mark alone.
+        A mark moves atomically with the customers of its call, and only if Redis holds the expected
+        mark. So it does not move after a refused call, or on another copy of the data.
         """
         if not calls:
             return []
@@ -115,9 +80,9 @@ class ScoreCache:
         return ["" if mark is None else mark.decode() for mark in held]
 
     async def standing(self, partition: int, now: int) -> Standing:
-        """Return how a partition stands; a Redis without customers is noted as such.
+        """Return a partition's `Standing`, and note it if this Redis has no customers.
 
-        now: in milliseconds, as all times.
+        now: milliseconds since 1970, as all times.
         """
         mark, since = await self._run(self._standing, partition, now, oldest_trusted(now))
         return Standing(mark.decode(), int(since) if since else None)
@@ -125,8 +90,8 @@ class ScoreCache:
     async def finish(self, partition: int, own: tuple[str, str], end: int, since: int) -> bool:
         """Set a partition's mark after all of it was read, and since when it can be trusted.
 
-        own: name and value of the mark that the reading had for itself; False: Redis holds another,
-        so that some of what was written may be lost.
+        own: name and value of the refill's own mark. Returns False if Redis holds another one, so
+        that some of the refill may be lost.
         """
         return bool(
             await self._run(self._finish, partition, *own, str(end), since, oldest_trusted(since))
@@ -134,41 +99,45 @@ class ScoreCache:
 
     async def _run(self, script: Script, *arguments: str | int) -> Any:
         given = [self._keys.prefix, *arguments]
-        [reply] = await script.run(self._redis, [self._keys.ranking], [given])
-        if isinstance(reply, RedisError):
-            raise reply
-        return reply
+        return await script.call(self._redis, self._keys.ranking, given)
 
     async def check_login(self, url: str) -> None:
-        """Raise RedisUnusable where Redis does not let us in; do nothing when it is only away."""
-        await check_login(self._redis, self.prefix, url)
+        """Raise RedisUnusable if Redis refuses the login; do nothing if it is only away."""
+        try:
+            await self.size()
+        except RedisError as error:
+            if not is_outage(error) or is_about_certificates(error):
+                raise RedisUnusable(
+                    f"{shown_url(url)} does not let us in: {error}; see CLV_REDIS and "
+                    "redis_security"
+                ) from error
 
     async def owner(self) -> str | None:
-        """Return the app id of the service that writes this cache; None before one has begun."""
+        """Return the app id of the service that owns this cache, or None."""
         held: Any = await self._redis.get(self._keys.owner)
         return None if held is None else str(held.decode())
 
     async def own(self) -> str:
-        """Make the cache this service's, if it is nobody's; return whose it is then."""
+        """Make this service the owner if there is none; return the owner."""
         await self._redis.set(self._keys.owner, self.app_id, nx=True)
         return await self.owner() or self.app_id
 
     async def release(self, app_id: str) -> bool:
-        """Make it nobody's if it is this service's; return whether it was."""
+        """Remove this service as the owner; return whether it was."""
         if await self.owner() != app_id:
             return False
         await self._redis.delete(self._keys.owner)
         return True
 
     async def facts(self) -> ServerFacts:
-        """Return what the server tells of itself."""
+        """Return the server's facts about eviction."""
         return await server_facts(self._redis)
 
     async def check_whole(self, facts: ServerFacts) -> bool:
-        """Say whether nothing was evicted since the cache was last known to be whole.
+        """Return whether nothing was evicted since the cache was last known to be whole.
 
-        That it holds nothing says nothing: ranking and marks may be what was evicted. What the
-        server tells is remembered where all is well, for the next check.
+        An empty cache proves nothing: ranking and marks may have been evicted. If nothing was, the
+        server's stamp is stored for the next check.
         """
         stamp = await self.whole_stamp()
         if stamp == facts.stamp:
@@ -179,29 +148,36 @@ class ScoreCache:
         return True
 
     async def whole_stamp(self) -> str | None:
-        """Return the server's stamp, see server.py, of when the cache was known to be whole."""
+        """Return the server's stamp (see server.py) of when the cache was last whole."""
         held: Any = await self._redis.get(self._keys.whole)
         return None if held is None else str(held.decode())
 
     async def repair(self, facts: ServerFacts) -> Repaired:
-        """Count ranking, segments and totals anew from the customers, and drop the marks.
+        """Recount ranking, segments and totals from the customers, and drop the marks.
 
         Writers are refused meanwhile (an outage to a CacheWriter). Errors: Repairing.
         """
         return await Repair(self._redis, self._keys).run(facts.stamp)
 
     async def scan_customers(self) -> AsyncIterator[list[str]]:
-        """Yield the ids of those who are in throughout, and perhaps of others; some come twice."""
-        cursor = -1
-        while cursor:
-            keys: Any
-            cursor, keys = await self._redis.scan(
-                max(cursor, 0), match=self._keys.customer_pattern, count=SCAN_COUNT
-            )
+        """Yield all customer ids in parts; some may come twice, as with Redis' SCAN."""
+        async for keys in scan(self._redis, self._keys.customer_pattern):
             yield [key.removeprefix(self._keys.customers).decode() for key in keys]
 
+    async def scan_updates(self) -> AsyncIterator[list[bytes]]:
+        """Yield the published updates of all customers in parts, each customer's once."""
+        seen: set[bytes] = set()
+        async for keys in scan(self._redis, self._keys.customer_pattern):
+            fresh = [key for key in dict.fromkeys(keys) if key not in seen]
+            seen.update(fresh)
+            async with self._redis.pipeline(transaction=False) as pipeline:
+                for key in fresh:
+                    pipeline.hget(key, "update")
+                found: list[Any] = await pipeline.execute()
+            yield [update for update in found if update is not None]
+
     async def get(self, customer_id: str) -> CachedScore | None:
-        """Return a customer's score, or None when the cache has none."""
+        """Return a customer's score, or None."""
         fields: Any = await self._redis.hgetall(self._keys.customer(customer_id))
         if not fields:
             return None
@@ -227,8 +203,8 @@ class ScoreCache:
     ) -> list[RankedCustomer]:
         """Return `count` members of a segment from place `start`, highest value first.
 
-        A small segment is put in order by Redis; for a large one the ranking is walked, about
-        (start + count) × customers / members places of it. To read all members use `scan_members`.
+        Redis sorts a small segment; for a large one about (start + count) × customers / members
+        places of the ranking are read. To read all members use `scan_members`.
         """
         if start < 0 or count < 0:
             raise ValueError(f"start and count must not be negative, got {start} and {count}")
@@ -246,7 +222,7 @@ class ScoreCache:
 
     async def _walk(self, segment_key: str, enough: int) -> list[RankedCustomer]:
         keys = [self._keys.ranking, segment_key]
-        # A customer whose value falls meanwhile is met twice: the later place counts.
+        # A customer whose value falls meanwhile is read twice: the later place counts.
         found: dict[str, RankedCustomer] = {}
         position, places = 0, WALK
         while len(found) < enough and places == WALK:
@@ -259,10 +235,7 @@ class ScoreCache:
         return list(found.values())
 
     async def scan_members(self, dimension: str, segment: str) -> AsyncIterator[str]:
-        """Yield the ids of a segment's members in no order.
-
-        Who is a member throughout is yielded; one may come twice.
-        """
+        """Yield the ids of a segment's members in no order; some may come twice."""
         key = self._keys.segment(dimension, segment)
         member: Any
         async for member in self._redis.sscan_iter(key, count=SCAN_COUNT):
@@ -285,46 +258,33 @@ class ScoreCache:
         return int(await self._redis.zcard(self._keys.ranking))
 
     async def clear(self) -> int:
-        """Delete this cache's keys and no others, but for whose it is; return how many there were.
+        """Delete this cache's keys except its owner; return how many there were.
 
-        Writers are refused meanwhile (an outage to a CacheWriter, which waits). A clear that is
-        interrupted leaves them refused, since totals would be wrong: run it again. One at a time:
-        the first to end lets writers in. Errors: RedisUnusable where it is another service's.
+        Writers are refused meanwhile; for a CacheWriter that is an outage. If a clear is
+        interrupted, they stay refused, because totals would be wrong: run it again. Run one at a
+        time. Errors: RedisUnusable for another service's cache.
         """
         if self.app_id and (owner := await self.owner()) not in (None, self.app_id):
             raise RedisUnusable(f"the cache is not cleared: {owned_text(owner, self)}")
         await self._redis.set(self._keys.clearing, b"1")
-        # Without marks, whatever happens now, running workers fill the cache again.
+        # Marks go first: without them, running workers fill the cache again whatever happens.
         await self._redis.delete(self._keys.marks)
         deleted = 0
-        batch: list[bytes] = []
-        async for key in self._redis.scan_iter(match=self._keys.pattern, count=SCAN_COUNT):
-            if self._keys.owns_data(key):
-                batch.append(key)
-            if len(batch) == SCAN_COUNT:
-                deleted += await self._redis.unlink(*batch)
-                batch.clear()
-        if batch:
-            deleted += await self._redis.unlink(*batch)
+        async for keys in scan(self._redis, self._keys.pattern):
+            if ours := [key for key in keys if self._keys.owns_data(key)]:
+                deleted += await self._redis.unlink(*ours)
         await self._redis.delete(self._keys.clearing)
         return deleted
 
 
-def newest(items: Iterable[Newest]) -> dict[str, Newest]:
-    """Return each customer's score or removal that was published last."""
-    found: dict[str, Newest] = {}
+def newest(items: Iterable[Item]) -> list[Item]:
+    """Return each customer's last published score or removal."""
+    found: dict[str, Item] = {}
     for item in items:
         held = found.get(item.customer_id)
-        if held is None or supersedes(item, held):
+        if held is None or item.position > held.position:
             found[item.customer_id] = item
-    return found
-
-
-def _checked(replies: Sequence[Written | RedisError]) -> Iterator[Written]:
-    for reply in replies:
-        if isinstance(reply, RedisError):
-            raise reply
-        yield reply
+    return list(found.values())
 
 
 def _ranked(member: bytes, clv: float | bytes) -> RankedCustomer:
@@ -332,7 +292,7 @@ def _ranked(member: bytes, clv: float | bytes) -> RankedCustomer:
 
 
 def chunks(items: Iterable[T]) -> Iterator[list[T]]:
-    """Cut into lists that one call of the script can take."""
+    """Yield lists of the size that one call of the script takes."""
     iterator = iter(items)
     while chunk := list(islice(iterator, CHUNK)):
         yield chunk

@@ -1,4 +1,4 @@
-"""How the cache connects to Redis, and which of its errors pass by themselves."""
+"""Connect to Redis, and tell outages from other errors."""
 
 import ssl
 from collections.abc import Mapping
@@ -21,9 +21,9 @@ from redis.exceptions import (
     TryAgainError,
 )
 
+from models.errors import ClvError
 from streams.addresses import shown_url
-from streams.cache.keys import CacheKeys
-from streams.connection import SecurityUnusable, login_password, tls_context
+from streams.kafka.connection import SecurityUnusable, login_password, tls_context
 from streams.settings import RedisSecurity
 
 _OUTAGES = (
@@ -36,22 +36,22 @@ _OUTAGES = (
 )
 _REFUSED_LOGIN = (AuthenticationError, AuthorizationError)
 # Replies that redis-py has no class for: a script runs too long, the disk is full, replicas are
-# missing, a clear or a repair of this cache is under way.
+# missing, a clear or a repair of this cache is running.
 _OUTAGE_REPLIES = ("BUSY ", "MISCONF ", "NOREPLICAS ", "CLEARING ", "REPAIRING ")
 
 OPEN = RedisSecurity()
 """No login but the URL's, and the system's certificates."""
 
 
-class RedisUnusable(Exception):
-    """Redis does not let us in; the text says why, in one line."""
+class RedisUnusable(ClvError):
+    """Redis cannot be used; the text says why, in one line."""
 
 
 def connect(url: str, security: RedisSecurity = OPEN, *, timeout_seconds: float = 5.0) -> Redis:
     """Return a client that fails fast: one immediate retry, which a stale connection needs.
 
-    Longer waits are the CacheWriter's business, so that the stream never stands still for them.
-    The login of `security` is used where the URL has none; rediss:// asks for TLS. Errors:
+    The CacheWriter retries after longer waits, in the background of the stream. The login of
+    `security` is used if the URL has none; rediss:// means TLS. Errors:
     ValueError for a URL that is none, SecurityUnusable for certificates, or a file of a
     password, that cannot be used.
     """
@@ -98,25 +98,15 @@ def _tls(scheme: str, security: RedisSecurity) -> dict[str, Any]:
     }
 
 
-async def check_login(redis: Redis, prefix: str, url: str) -> None:
-    """Raise RedisUnusable where Redis does not let us in; when it is only away, do nothing."""
-    try:
-        await redis.zcard(CacheKeys(prefix).ranking)
-    except RedisError as error:
-        if not is_outage(error) or _is_about_certificates(error):
-            raise RedisUnusable(
-                f"{shown_url(url)} does not let us in: {error}; see CLV_REDIS and redis_security"
-            ) from error
-
-
-def _is_about_certificates(error: BaseException | None) -> bool:
+def is_about_certificates(error: BaseException | None) -> bool:
+    """Return whether a certificate is the cause of an error."""
     while error is not None and not isinstance(error, ssl.SSLError):
         error = error.__cause__ or error.__context__
     return error is not None
 
 
 def is_outage(error: RedisError) -> bool:
-    """Say whether an error passes by itself; any other is a mistake in program or set-up."""
+    """Return whether an error is an outage, which passes; others are mistakes in set-up."""
     if isinstance(error, _REFUSED_LOGIN):
         return False
     return isinstance(error, _OUTAGES) or str(error).startswith(_OUTAGE_REPLIES)

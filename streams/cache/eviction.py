@@ -1,4 +1,4 @@
-"""Noticing that Redis evicts keys, and repairing what it did once it does no longer."""
+"""Notice that Redis evicts keys, and repair the cache once it does no longer."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ from streams.cache.repair import Repairing
 from streams.cache.server import ServerFacts, owned_text, policy_problem
 
 if TYPE_CHECKING:
-    from streams.cache.cache import ScoreCache
+    from streams.cache.ports import Scores
 
 log = structlog.get_logger(__name__)
 
 
 class EvictionWatch:
-    """Looks at the server of a cache when it is told to.
+    """Checks a cache's server for evictions, when `look` is called.
 
-    problem: why what is cached may be wrong, and what to do; None when it is not.
+    problem: why the cache may be wrong, and what to do; None if it is right.
     """
 
-    def __init__(self, cache: ScoreCache) -> None:
+    def __init__(self, cache: Scores) -> None:
         self._cache = cache
         self.problem: str | None = None
 
     async def look(self) -> None:
-        """Ask the server; repair the cache where keys were evicted and none will be any more.
+        """Ask the server; repair the cache if keys were evicted and its policy is right now.
 
-        After a repair the marks are gone, so that the catch-up reads everything again and removes
-        whom the log no longer has. Errors: RedisError; RedisUnusable where another service has
+        A repair removes the marks, so that the catch-up reads everything again and removes
+        customers the log no longer has. Errors: RedisError; RedisUnusable if another service has
         taken the cache, after it was emptied or replaced.
         """
         if self._cache.app_id and (owner := await self._cache.own()) != self._cache.app_id:
@@ -50,7 +50,7 @@ class EvictionWatch:
         try:
             done = await self._cache.repair(facts)
         except Repairing as error:
-            # Looked at again soon: the other one may have ended, or died.
+            # Tried again at the next look: the other repair may have ended, or died.
             log.info("cache_repair_waits", error=str(error))
             return
         log.warning("cache_repaired", customers=done.customers, deleted=done.broken)

@@ -1,7 +1,7 @@
--- Ends the reading of a whole partition: its mark, and since when that can be trusted.
--- ARGV: prefix, partition, the reading's own mark and what it must be, the partition's mark to set, its
--- time, and the oldest time of use. Returns whether Redis is as the reading left it.
--- A mark that somebody else has brought further meanwhile stays.
+-- Ends a refill: sets the partition's mark, and since when it can be trusted.
+-- ARGV: prefix, partition, name and expected value of the refill's own mark, the partition's mark to
+-- set, its time, and the oldest usable time. Returns whether the refill's own mark was as expected.
+-- A mark that another writer has moved further meanwhile stays.
 
 local call, tonumber = redis.call, tonumber
 local marks, times = ARGV[1] .. ':marks', ARGV[1] .. ':times'

@@ -1,4 +1,4 @@
-"""The names of the keys under one prefix."""
+"""The names of a cache's keys."""
 
 import re
 
@@ -45,9 +45,9 @@ class CacheKeys:
         return f"{self.prefix}:totals:{dimension}"
 
     def owns_data(self, key: bytes) -> bool:
-        """Say whether a key that matched `pattern` holds this cache's data."""
+        """Return whether a key that matched `pattern` holds this cache's data."""
         return key in self._single or key.startswith(self._families)
 
     def is_derived(self, key: bytes) -> bool:
-        """Say whether a key holds what follows from the customers: members or totals."""
+        """Return whether a key is derived from the customers: members or totals."""
         return key.startswith(self._derived)

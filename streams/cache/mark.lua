@@ -1,7 +1,7 @@
--- Moves the mark of a partition from the value that the writer knows to the next, after all else.
--- ARGV[2..5]: partition, from, to, and the time to store with it, empty to leave what is stored; no
--- partition: no mark is moved. An empty mark is none.
--- Returns how many scores were written, how many customers removed, and the mark now held.
+-- Moves the mark of a partition, last of all, if it has the value that the writer expects.
+-- ARGV[2..5]: partition, from, to, and the time to store with it, empty to keep the stored one; an
+-- empty partition: no mark is moved. An empty mark is none.
+-- Returns how many scores were written, how many customers were removed, and the present mark.
 
 local mark = ''
 if ARGV[2] ~= '' then
@@ -17,7 +17,7 @@ if ARGV[2] ~= '' then
     end
   end
 elseif ARGV[6] == '' and #customers == 0 then
-  -- Asked for nothing, it finds out whether Redis takes writes.
+  -- An empty call finds out whether Redis takes writes.
   call('SET', prefix .. ':probe', '', 'PX', 1000)
 end
 return { #ranked / 2, #gone, mark }

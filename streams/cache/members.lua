@@ -1,6 +1,6 @@
 -- Walks the ranking downwards from a position and picks the members of a segment.
--- KEYS: ranking, the segment's set; ARGV: position, how many places to look at.
--- Returns the number of places there were, then id and clv of each member.
+-- KEYS: ranking, the segment's set; ARGV: position, how many places to read.
+-- Returns the number of places read, then id and clv of each member.
 
 local from = tonumber(ARGV[1])
 local places = redis.call('ZREVRANGE', KEYS[1], from, from + tonumber(ARGV[2]) - 1, 'WITHSCORES')

@@ -1,4 +1,4 @@
-"""What waits for Redis of one partition of the updates, and how far its mark is known to be."""
+"""The queue of one partition: updates that wait for Redis, and the known mark."""
 
 from collections.abc import Iterable, Iterator
 from enum import Enum, auto
@@ -7,19 +7,19 @@ from uuid import uuid4
 
 from streams.cache.arguments import Call, MarkMove
 from streams.cache.cache import CHUNK, chunks
-from streams.cache.replay import item_call, mark_offset
-from streams.cache.score import Item, supersedes
+from streams.cache.rereading import item_call, mark_offset
+from streams.cache.score import Item
 
 _UNIQUE = uuid4().hex[:12]
 _STEPS = count(1)
 
 
 class Mode(Enum):
-    """How what was submitted gets to Redis.
+    """How submitted updates get to Redis.
 
-    FOREIGN: the partition is not ours; it is written, and its mark left alone. BEHIND: so too,
-    while a catch-up moves the mark. HELD: it waits while the catch-up reads the last records.
-    CURRENT: it is written with the mark.
+    CURRENT: they are written with the mark. BEHIND: they are written without it, and a catch-up
+    moves the mark. HELD: they wait while the catch-up reads the last records. FOREIGN: another
+    worker has the partition; they are written without the mark.
     """
 
     FOREIGN = auto()
@@ -29,11 +29,11 @@ class Mode(Enum):
 
 
 class PartitionQueue:
-    """The newest item of each customer that waits, and the mark.
+    """The last waiting item of each customer, and the mark.
 
-    end: offset after the last record submitted; known: the mark in Redis, while CURRENT; left: how
+    end: offset after the last submitted record; known: the mark in Redis, while CURRENT; left: how
     many offsets a catch-up still has to read, None while unknown; falls: how often it fell behind;
-    stamped: False to have the mark's time set anew.
+    stamped: False if the mark's time has to be set again.
     """
 
     def __init__(self, partition: int) -> None:
@@ -48,10 +48,10 @@ class PartitionQueue:
         self.stamped = True
 
     def submit(self, start: int | None, end: int | None, items: Iterable[Item]) -> bool:
-        """Take what was published; say whether it follows what is known of the partition.
+        """Add published items; return whether they follow the last submitted ones.
 
-        start: offset of the first record, None where that is not to be looked at. Errors:
-        ValueError for an end before the last one.
+        start: offset of the first record, None to skip the check. Errors: ValueError for an end
+        before the last one.
         """
         follows = True
         if start is not None:
@@ -69,25 +69,20 @@ class PartitionQueue:
             self.end = end
         for item in items:
             held = self.waiting.get(item.customer_id)
-            if held is None or supersedes(item, held):
+            if held is None or item.position > held.position:
                 self.waiting[item.customer_id] = item
         return follows
 
     @property
     def idle(self) -> bool:
-        """Whether there is nothing to write now."""
-        return self.mode is Mode.HELD or not (self.waiting or self._mark_lags or self._unstamped)
-
-    @property
-    def _unstamped(self) -> bool:
-        return self.mode is Mode.CURRENT and not self.stamped
-
-    @property
-    def _mark_lags(self) -> bool:
-        return self.mode is Mode.CURRENT and self.end > (mark_offset(self.known) or 0)
+        """Return whether there is nothing to write now."""
+        if self.mode is Mode.CURRENT:
+            marked = self.stamped and self.end <= (mark_offset(self.known) or 0)
+            return marked and not self.waiting
+        return self.mode is Mode.HELD or not self.waiting
 
     def calls(self, most: int, now: int) -> Iterator[Call]:
-        """Yield the calls that write what waits, `most` customers of it.
+        """Yield the calls that write waiting items, of `most` customers.
 
         now: the time of the mark, in milliseconds, once nothing waits any more.
         """
@@ -96,26 +91,23 @@ class PartitionQueue:
         items = list(islice(self.waiting.values(), most))
         parts = list(chunks(items)) or [[]]
         known = self.known
+        final = str(max(self.end, mark_offset(known) or 0))
         for number, part in enumerate(parts, 1):
             mark = None
             if self.mode is Mode.CURRENT:
                 last = number == len(parts) and len(items) == len(self.waiting)
-                # A name of its own for each step: the next follows this one or not at all.
+                # A unique mark for each step, so that the next call applies only after this one.
                 step = f"{mark_offset(known) or 0}~{_UNIQUE}.{next(_STEPS)}"
                 mark = (
-                    MarkMove(self.partition, known, self._final, now)
+                    MarkMove(self.partition, known, final, now)
                     if last
                     else MarkMove(self.partition, known, step)
                 )
                 known = mark.next
             yield item_call(part, mark)
 
-    @property
-    def _final(self) -> str:
-        return str(max(self.end, mark_offset(self.known) or 0))
-
     def written(self, call: Call) -> None:
-        """Let go of what a call has written, unless something newer waits by now."""
+        """Remove the items that a call has written, unless newer ones wait by now."""
         items: list[Item] = [*call.scores, *call.removals]
         for item in items:
             if self.waiting.get(item.customer_id) is item:
@@ -124,7 +116,7 @@ class PartitionQueue:
             self.stamped = True
 
     def fall_behind(self) -> None:
-        """Leave the mark to a catch-up that begins after this."""
+        """Leave the mark to a catch-up that starts after this."""
         self.falls += 1
         if self.mode is not Mode.FOREIGN:
             self.mode, self.left = Mode.BEHIND, None

@@ -1,5 +1,5 @@
--- Writes the scores published after those held, and after the removal of their customer; if told to
--- correct, also those published where the held one says it was, if anything of it is different.
+-- Writes scores that are newer than the held one, and than the removal of their customer. If asked
+-- to correct, it also overwrites a held score of the same position that differs.
 -- ARGV from 7: '1' to correct; number of kinds; for each kind (a combination of segments) its
 -- segments as JSON, the number of dimensions, and each dimension with its segment; then, as one
 -- MessagePack array, for each customer: id, position, clv, kind, update, and the name of its note.
@@ -81,4 +81,4 @@ end
 if #ranked > 0 then
   call('ZADD', ranking, unpack(ranked))
 end
-settle()
+apply_effects()

@@ -1,4 +1,4 @@
-"""Making the cache what the updates say, without a worker."""
+"""Rebuild the cache from the updates, without a worker."""
 
 from collections.abc import Callable, Iterable
 from contextlib import aclosing
@@ -7,15 +7,15 @@ from dataclasses import dataclass
 from streams.cache.age import now_ms
 from streams.cache.cache import ScoreCache
 from streams.cache.refill import Refill, sweep
-from streams.cache.replay import check_log
+from streams.cache.rereading import check_log
 from streams.cache.updates import Cursor, Updates
 
 
 @dataclass(slots=True)
 class Rebuilt:
-    """What a rebuild read, and what it changed.
+    """What a rebuild read and changed.
 
-    removed: customers who were in the cache and are not published; deleted: hashes that were no
+    removed: customers who were in the cache but not in the log; deleted: hashes that were no
     scores.
     """
 
@@ -32,16 +32,16 @@ async def rebuild(
     report: Callable[[int, int, int], None] = lambda _partition, _position, _end: None,
     clock: Callable[[], int] = now_ms,
 ) -> Rebuilt:
-    """Write everything that is published, remove everybody else, and count everything anew.
+    """Write everything that is published, remove all other customers, and recount everything.
 
-    Safe while workers write: what is newer stays. partitions: all of them. report: called with
+    Safe while workers write: newer scores stay. partitions: all of them. report: called with
     partition, position and end. Errors: RedisError, UpdatesUnavailable, AnotherLog, Repairing,
     Replaced.
     """
     done = Rebuilt()
     wanted = list(partitions)
     async with updates.open() as cursor:
-        # A cache of another log is left as it is.
+        # Check first: a cache of another log must not be changed.
         for partition, mark in zip(wanted, await cache.marks(wanted), strict=True):
             if mark:
                 check_log(partition, mark, await _end(cursor, partition))

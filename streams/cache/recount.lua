@@ -2,7 +2,7 @@
 -- KEYS[1] and ARGV[1] are the new ones' ranking and prefix. ARGV from 2: prefix of the customers;
 -- the repair's token, and for how many milliseconds it holds; MessagePack array of customers' ids;
 -- and '' for account.lua.
--- What is no score is deleted. Returns how many were, and dimension and name of each segment met.
+-- Hashes that are no scores are deleted. Returns their number, and dimension and name of each segment.
 
 local lease = ARGV[2] .. ':repairing'
 if call('GET', lease) ~= ARGV[3] then
@@ -37,7 +37,7 @@ for _, id in ipairs(cmsgpack.unpack(ARGV[5])) do
     broken = broken + call('DEL', key)
   end
 end
-settle()
+apply_effects()
 local reply = { broken }
 for _, seg in pairs(segments) do
   reply[#reply + 1] = seg.dimension

@@ -1,7 +1,7 @@
-"""Reading a whole partition, and removing from Redis whom its log no longer has.
+"""Refill: read a whole partition, and remove customers from Redis that its log no longer has.
 
-A Redis from before the tombstones that are still in the log has customers who were erased or merged
-since, and nothing in the log says so any more: only that they are not in it does.
+If Redis is older than the tombstones in the log, it may hold customers whose tombstone is gone.
+They can only be recognised by not being in the log.
 """
 
 from array import array
@@ -13,25 +13,27 @@ from uuid import uuid4
 import numpy as np
 import numpy.typing as npt
 
+from models.errors import ClvError
 from streams.cache.age import is_trusted
 from streams.cache.arguments import Call, MarkMove
-from streams.cache.cache import ScoreCache, chunks
-from streams.cache.replay import Progress, check_log, checked, item_call, newest_items
-from streams.cache.score import CachedScore, Item, Removal
+from streams.cache.cache import chunks, newest
+from streams.cache.ports import Scores
+from streams.cache.rereading import ReadProgress, check_log, checked, counts, item_call
+from streams.cache.score import CachedScore, Removal
 from streams.cache.updates import Cursor
-from streams.topics import home_partition
+from streams.kafka.partitions import home_partition
 
 _SEEN_AT_ONCE = 1_000_000
 
 
-class Replaced(Exception):
-    """Redis is not as the reading left it: it has to begin again."""
+class Replaced(ClvError):
+    """Redis was emptied or restored during a refill, which has to start again."""
 
 
 class Seen:
-    """The customers that a log has, by eight bytes each.
+    """The customers of a log, as hashes of eight bytes each.
 
-    Python's hash is another in each process, so that nobody can choose ids that share one.
+    Python's hash differs in each process, so that nobody can choose ids that collide.
     """
 
     def __init__(self) -> None:
@@ -39,25 +41,25 @@ class Seen:
         self.hashes: npt.NDArray[np.int64] = np.empty(0, np.int64)
 
     def add(self, customers: Iterable[str]) -> None:
-        """Take note of customers."""
+        """Add customers."""
         self._new.extend(map(hash, customers))
         if len(self._new) >= _SEEN_AT_ONCE:
-            self.settle()
+            self.sort()
 
-    def settle(self) -> None:
-        """Have `hashes` hold all that were added, each once and in order."""
+    def sort(self) -> None:
+        """Make `hashes` hold all that were added, each once and in order."""
         self.hashes = np.union1d(self.hashes, np.frombuffer(self._new, np.int64))
         self._new = array("q")
 
 
 class Refill:
-    """The reading of one partition, from its beginning to where it ended at the first look.
+    """The reading of one partition, from its beginning to its end when the reading started.
 
-    It moves a mark of its own, in steps that nobody else takes, so that it notices when Redis was
-    emptied, or came back from a copy, on the way. end: offset up to which it has read.
+    It moves a mark of its own, so that it notices if Redis was emptied or restored from a backup
+    meanwhile. end: offset up to which it has read.
     """
 
-    def __init__(self, cache: ScoreCache, partition: int, began: int) -> None:
+    def __init__(self, cache: Scores, partition: int, began: int) -> None:
         self.partition = partition
         self.seen = Seen()
         self.end = 0
@@ -69,8 +71,8 @@ class Refill:
         self._steps = count(1)
         self._run_id = ""
 
-    async def read(self, cursor: Cursor) -> AsyncGenerator[Progress, None]:
-        """Write what was published; tells after each fetch how far it is.
+    async def read(self, cursor: Cursor) -> AsyncGenerator[ReadProgress, None]:
+        """Write the published scores; yield the progress after each fetch.
 
         Errors: RedisError, UpdatesUnavailable, AnotherLog, Replaced.
         """
@@ -84,17 +86,17 @@ class Refill:
             check_log(self.partition, held, end)
             goal = end if goal is None else goal
             self.seen.add(item.customer_id for item in items if isinstance(item, CachedScore))
-            calls = [_correcting(part) for part in chunks(items)]
+            calls = [item_call(newest(part), None)._replace(correct=True) for part in chunks(items)]
             scores, removals = await self._write(calls)
-            yield Progress(self.end, goal, self._mark, len(items), scores, removals)
-        self.seen.settle()
+            yield ReadProgress(self.end, goal, self._mark, len(items), scores, removals)
+        self.seen.sort()
 
     async def remove(self, customers: Sequence[str]) -> None:
-        """Take customers out who are not in the log, unless they were published since it was read.
+        """Remove customers who are not in the log, unless they were published since.
 
         Errors: RedisError, Replaced.
         """
-        # One before the end: a note at the end would keep out what is published there.
+        # One before the end: a removal at the end would refuse a score published there.
         if self.end:
             position = self.end - 1
             calls = [
@@ -121,7 +123,7 @@ class Refill:
         written = checked(await self._cache.write(moving))
         if written and written[-1].mark != self._mark:
             raise self._replaced()
-        return sum(each.scores for each in written), sum(each.removals for each in written)
+        return counts(written)
 
     def _replaced(self) -> Replaced:
         return Replaced(
@@ -130,8 +132,8 @@ class Refill:
         )
 
 
-async def sweep(cache: ScoreCache, refills: Sequence[Refill], partitions: int) -> int:
-    """Remove whom the partitions that were read no longer have; returns how many.
+async def sweep(cache: Scores, refills: Sequence[Refill], partitions: int) -> int:
+    """Remove customers that the refilled partitions no longer have; return how many.
 
     partitions: how many the topic has. Errors: RedisError, Replaced.
     """
@@ -146,7 +148,3 @@ async def sweep(cache: ScoreCache, refills: Sequence[Refill], partitions: int) -
         for partition in unseen.keys() & by_partition.keys():
             await by_partition[partition].remove(sorted(set(unseen[partition])))
     return sum(refill.removed for refill in refills)
-
-
-def _correcting(items: Sequence[Item]) -> Call:
-    return item_call(newest_items(items), None)._replace(correct=True)

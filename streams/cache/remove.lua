@@ -1,8 +1,7 @@
--- Takes customers out who were published before the removal.
+-- Removes customers whose score is older than the removal.
 -- ARGV[6]: MessagePack array of id, position and name of the note of each, or empty.
--- The note stays for a while, and refuses scores from before the removal. Its name is a keyed
--- fingerprint, which tells nobody whose it is. It is written after the deletion, which a full Redis
--- allows.
+-- The note expires after some days; until then it refuses scores from before the removal. Its name
+-- is a keyed fingerprint of the id. It is written after the deletion, which a full Redis allows.
 
 local NOTE_MILLISECONDS = 7 * 24 * 3600 * 1000
 local note_prefix = prefix .. ':forgotten:'
@@ -27,7 +26,7 @@ if ARGV[6] ~= '' then
       if not noted or tonumber(noted) < tonumber(position) then
         call('SET', note, position, 'PX', NOTE_MILLISECONDS)
       end
-      -- It outlives every note: where it is missing nobody has to look for one.
+      -- It outlives every note: if it is missing, there are no notes to look for.
       call('SET', prefix .. ':forgotten', '', 'PX', NOTE_MILLISECONDS)
     end
   end

@@ -1,36 +1,36 @@
-"""Counting ranking, segments and totals anew from the customers' hashes, whatever is wrong in them.
+"""Recount ranking, segments and totals from the customers' hashes, whatever is wrong in them.
 
-Writers wait meanwhile, and readers see the old ones until the new ones take their place, all at
-once. A repair that is interrupted leaves the old ones, and lets writers in after LEASE_SECONDS.
+Writers wait meanwhile. Readers see the old ones until the new ones replace them atomically. An
+interrupted repair leaves the old ones, and lets writers in after LEASE_SECONDS.
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from uuid import uuid4
 
 import msgspec
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from models.errors import ClvError
 from streams.cache.keys import CacheKeys
-from streams.cache.scripts import Argument, Script
+from streams.cache.scripts import Argument, Script, scan
 
 LEASE_SECONDS = 30
-"""How long a repair may be silent before another one may begin."""
+"""How long a repair may be silent before another one may start."""
 
-SCAN_COUNT = 1_000
-# Customers a script call counts; Redis serves others between calls.
+# Customers per script call; Redis serves other clients between calls.
 CHUNK = 256
 
 
 class Repaired(NamedTuple):
-    """How many customers were counted or met twice, and how many were no scores and deleted."""
+    """How many customers were counted (some twice), and how many hashes were no scores: deleted."""
 
     customers: int
     broken: int
 
 
-class Repairing(Exception):
-    """Somebody else repairs this cache now; wait for it."""
+class Repairing(ClvError):
+    """Another repair of this cache is running; wait for it."""
 
 
 class Repair:
@@ -48,10 +48,9 @@ class Repair:
         self._broken = 0
 
     async def run(self, stamp: str) -> Repaired:
-        """Count anew, and drop the marks: what is missing is read again.
+        """Recount, and drop the marks, so that missing customers are read again.
 
-        stamp: what to remember of evictions, see server.py; empty for nothing. Errors: RedisError,
-        Repairing.
+        stamp: the server's stamp to store (see server.py), or empty. Errors: RedisError, Repairing.
         """
         taken = await self._redis.set(
             self._keys.repairing, self._token, nx=True, px=LEASE_SECONDS * 1000
@@ -67,24 +66,19 @@ class Repair:
             arguments: list[Argument] = [
                 self._keys.prefix, self._fresh, self._token, stamp, len(old), *old, *names,
             ]  # fmt: skip
-            await self._call(self._swap, self._keys.ranking, arguments)
+            await self._swap.call(self._redis, self._keys.ranking, arguments)
         except BaseException:
             await self._give_up()
             raise
         return Repaired(self._counted, self._broken)
 
     async def _count(self) -> list[bytes]:
-        """Count all customers; returns the keys of segments and totals that are to go."""
+        """Count all customers; return the old keys of segments and totals."""
         old: dict[bytes, None] = {}
         own, left = self._fresh.encode(), self._keys.repair.encode()
-        cursor = -1
-        while cursor:
-            keys: Any
-            cursor, keys = await self._redis.scan(
-                max(cursor, 0), match=self._keys.pattern, count=SCAN_COUNT
-            )
+        async for keys in scan(self._redis, self._keys.pattern):
             old |= dict.fromkeys(key for key in keys if self._keys.is_derived(key))
-            # Of repairs that were interrupted.
+            # Left by interrupted repairs.
             stale = [k for k in keys if k.startswith(left + b":") and not k.startswith(own)]
             if stale:
                 await self._redis.unlink(*stale)
@@ -93,15 +87,15 @@ class Repair:
                 for key in keys
                 if key.startswith(self._keys.customers)
             ]
-            # At least one call a step, to hold the lease.
+            # At least one call per step, to keep the lease.
             for start in range(0, max(len(customers), 1), CHUNK):
                 await self._add(customers[start : start + CHUNK])
         return list(old)
 
     async def _add(self, customers: list[bytes]) -> None:
         packed = msgspec.msgpack.encode([each.decode() for each in customers])
-        broken, *labels = await self._call(
-            self._recount,
+        broken, *labels = await self._recount.call(
+            self._redis,
             f"{self._fresh}:ranking",
             [self._fresh, self._keys.prefix, self._token, LEASE_SECONDS * 1000, packed, ""],
         )
@@ -111,14 +105,8 @@ class Repair:
             self._made.add(f":segment:{dimension.decode()}:{name.decode()}")
             self._made.add(f":totals:{dimension.decode()}")
 
-    async def _call(self, script: Script, key: str, arguments: list[Argument]) -> Any:
-        [reply] = await script.run(self._redis, [key], [arguments])
-        if isinstance(reply, RedisError):
-            raise reply
-        return reply
-
     async def _give_up(self) -> None:
-        """Let writers in at once, where Redis still answers; the lease ends by itself elsewhere."""
+        """Let writers in at once if Redis answers; otherwise the lease expires."""
         try:
             if await self._redis.get(self._keys.repairing) == self._token.encode():
                 await self._redis.delete(self._keys.repairing)

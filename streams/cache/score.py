@@ -1,4 +1,4 @@
-"""What the cache holds of a customer, and what it tells of a segment."""
+"""The cache's entry of a customer, and its results for rankings and segments."""
 
 import json
 from decimal import Decimal
@@ -18,9 +18,9 @@ MAX_CLV = 1e13
 class CachedScore(NamedTuple):
     """A customer's current score, as published.
 
-    `position` is the record's offset in the customer's partition of the updates; `clv` is in units
-    of the reporting currency and may be negative; `segments` are pairs of dimension and segment;
-    `update` is the published value update, a JSON document.
+    position: the record's offset in the customer's partition of the updates. clv: in the reporting
+    currency; may be negative. segments: pairs of dimension and segment. update: the published value
+    update, a JSON document.
     """
 
     customer_id: str
@@ -31,18 +31,13 @@ class CachedScore(NamedTuple):
 
 
 class Removal(NamedTuple):
-    """That a customer was forgotten; what was published before this record is not to come back."""
+    """The removal of a customer; scores published before its position are refused."""
 
     customer_id: str
     position: int
 
 
 Item = CachedScore | Removal
-
-
-def supersedes(item: Item, other: Item) -> bool:
-    """Say whether an item was published after another of the same customer."""
-    return item.position > other.position
 
 
 class RankedCustomer(NamedTuple):
@@ -82,16 +77,16 @@ def published_score(
 ) -> CachedScore:
     """Return the score to cache of a published update.
 
-    What is beyond the ranking's exact numbers stands at its end; the update has the value.
+    A value beyond the ranking's exact numbers is capped; the update has the full value.
     """
     clv = min(max(clv, -MAX_CLV), MAX_CLV)
     return CachedScore(customer_id, position, clv, segments, update)
 
 
 def score_of_document(position: int, update: bytes) -> CachedScore:
-    """Return the score to cache of a value update as it was published at an offset.
+    """Return the score to cache of a value update published at an offset.
 
-    Errors: ValueError for bytes that are no value update.
+    Errors: ValueError if the bytes are not a value update.
     """
     try:
         data = _decode(update).data
@@ -104,7 +99,7 @@ def score_of_document(position: int, update: bytes) -> CachedScore:
 
 @lru_cache(maxsize=4096)
 def segment_arguments(segments: Segments) -> tuple[str | int, ...]:
-    """Return what put.lua reads of a kind: its JSON, the number of dimensions, and the pairs.
+    """Return a kind as put.lua reads it: its JSON, the number of dimensions, and the pairs.
 
     Errors: ValueError for a dimension that is named twice or would make keys ambiguous.
     """
@@ -116,11 +111,3 @@ def segment_arguments(segments: Segments) -> tuple[str | int, ...]:
             raise ValueError(f"dimension {dimension!r}: rename it without the colon")
     text = json.dumps(by_dimension, ensure_ascii=False)
     return (text, len(segments), *(name for pair in segments for name in pair))
-
-
-def uncacheable(score: CachedScore) -> ValueError:
-    """Return the error for a score that Redis' Lua could not compare or add exactly."""
-    return ValueError(
-        f"customer {score.customer_id!r}: the cache takes positions from 0 to 2**53-1 and values "
-        f"within ±{MAX_CLV:g}, got position {score.position} and clv {score.clv}"
-    )

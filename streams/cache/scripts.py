@@ -1,16 +1,19 @@
-"""Lua scripts of the cache, run by their digest and loaded when Redis does not know them."""
+"""Lua scripts, run by their digest, and loaded if Redis does not know them; scans of keys."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from importlib import resources
 from typing import Any
 
 from redis.asyncio import Redis
-from redis.exceptions import NoScriptError
+from redis.exceptions import NoScriptError, RedisError
 
 Argument = str | int | bytes
-# A restart and a flush can each meet one attempt; more than that is not chance.
+# A restart and a flush can each hit one attempt; more failures are no chance.
 _ATTEMPTS = 3
+
+SCAN_COUNT = 1_000
+"""Keys that Redis looks at in a step of a scan."""
 
 
 class Script:
@@ -27,9 +30,9 @@ class Script:
     ) -> list[Any]:
         """Run the script once for each list of arguments, in order and in one round trip.
 
-        After a restart or flush of Redis the script is loaded and the calls that missed it run
-        again, so a script must bear that its calls run in another order. A reply is the error where
-        Redis refused the call. Errors: RedisError when it cannot be asked.
+        After a restart or flush of Redis the script is loaded, and the calls that missed it run
+        again; so a script must allow its calls to run in another order. The reply of a refused call
+        is the error. Errors: RedisError if Redis does not answer.
         """
         replies: list[Any] = [None] * len(calls)
         missed = list(range(len(calls)))
@@ -46,3 +49,19 @@ class Script:
             if not missed:
                 break
         return replies
+
+    async def call(self, redis: Redis, key: str, arguments: Sequence[Argument]) -> Any:
+        """Run the script once, and return its reply; raises RedisError also for a refused call."""
+        [reply] = await self.run(redis, [key], [arguments])
+        if isinstance(reply, RedisError):
+            raise reply
+        return reply
+
+
+async def scan(redis: Redis, pattern: str) -> AsyncIterator[list[bytes]]:
+    """Yield the keys that match a pattern, step by step; some may come twice."""
+    cursor = -1
+    while cursor:
+        keys: Any
+        cursor, keys = await redis.scan(max(cursor, 0), match=pattern, count=SCAN_COUNT)
+        yield keys

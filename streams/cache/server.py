@@ -1,4 +1,4 @@
-"""What a Redis server tells of itself: whether it evicts keys, and whether it has."""
+"""Facts about a Redis server: whether it may evict keys, and whether it has."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from streams.cache.connection import RedisUnusable, is_outage
 
 if TYPE_CHECKING:
     from streams.cache.cache import ScoreCache
+    from streams.cache.ports import Scores
 
 log = structlog.get_logger(__name__)
 
@@ -21,9 +22,9 @@ RIGHT_POLICY = "noeviction"
 
 
 class ServerFacts(NamedTuple):
-    """The eviction policy, how many keys were evicted since the server's start, and which start.
+    """The eviction policy, the number of keys evicted since the server's start, and the start's id.
 
-    policy: None where it is not told.
+    policy: None if the server does not say.
     """
 
     policy: str | None
@@ -32,11 +33,11 @@ class ServerFacts(NamedTuple):
 
     @property
     def stamp(self) -> str:
-        """What to compare later: it is the same as long as nothing is evicted."""
+        """A text to compare later: it stays the same as long as nothing is evicted."""
         return f"{self.run_id}:{self.evicted}"
 
     def evicted_since(self, stamp: str | None) -> bool:
-        """Say whether keys were evicted since a stamp; None: since nobody knows when.
+        """Return whether keys were evicted since a stamp; None: since an unknown time.
 
         After a restart the server counts from 0 again.
         """
@@ -44,23 +45,23 @@ class ServerFacts(NamedTuple):
 
 
 async def server_facts(redis: Redis) -> ServerFacts:
-    """Ask the server; a managed one, or a user's rights, may leave things out."""
-    told: dict[str, Any] = {}
+    """Ask the server; managed servers and users with few rights leave some facts out."""
+    info: dict[str, Any] = {}
     for section in ("server", "memory", "stats"):
         try:
-            told |= await redis.info(section)
+            info |= await redis.info(section)
         except NoPermissionError:
             break
-    return facts_of(told)
+    return facts_of(info)
 
 
-def facts_of(told: Mapping[str, Any]) -> ServerFacts:
-    """Return the facts of what INFO told."""
-    policy = told.get("maxmemory_policy")
+def facts_of(info: Mapping[str, Any]) -> ServerFacts:
+    """Return the facts from the reply to INFO."""
+    policy = info.get("maxmemory_policy")
     return ServerFacts(
         None if policy is None else str(policy),
-        int(told.get("evicted_keys", 0)),
-        str(told.get("run_id", "")),
+        int(info.get("evicted_keys", 0)),
+        str(info.get("run_id", "")),
     )
 
 
@@ -68,7 +69,7 @@ def policy_problem(policy: str | None) -> str | None:
     """Return what is wrong with an eviction policy, and what to do; None for the right one."""
     if policy in (None, RIGHT_POLICY):
         return None
-    # Only the notes of removals have a time to live.
+    # Only the notes of removals have a TTL.
     lost = (
         "the notes that keep erased customers out"
         if str(policy).startswith("volatile-")
@@ -81,8 +82,8 @@ def policy_problem(policy: str | None) -> str | None:
     )
 
 
-def owned_text(owner: str, cache: ScoreCache) -> str:
-    """Say whose the keys are, and what to do."""
+def owned_text(owner: str, cache: Scores) -> str:
+    """Return a text that says who owns the keys, and what to do."""
     return (
         f"its keys {cache.prefix}:… are written by the service with CLV_APP_ID {owner!r}, not "
         f"{cache.app_id!r}: two would write each other's customers over. Set another "
@@ -92,12 +93,9 @@ def owned_text(owner: str, cache: ScoreCache) -> str:
 
 
 async def check_server(cache: ScoreCache, url: str) -> None:
-    """Make the cache ours, unless Redis is away.
+    """Make this service the owner of the cache, unless Redis is away.
 
-    Raises
-    ------
-    RedisUnusable
-        when Redis does not let us in, evicts keys, or has a cache of another service there.
+    Raises RedisUnusable if Redis refuses the login, evicts keys, or another service owns the cache.
     """
     await cache.check_login(url)
     try:
@@ -113,7 +111,7 @@ async def check_server(cache: ScoreCache, url: str) -> None:
             raise RedisUnusable(f"{shown_url(url)} cannot be used: {problem}")
         owner = await cache.own()
     except RedisError as error:
-        # The scripts look whose it is, too, and the writer at the policy.
+        # Later, the scripts check the owner too, and the writer checks the policy.
         if is_outage(error):
             return
         raise

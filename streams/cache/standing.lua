@@ -1,7 +1,7 @@
--- Returns a partition's mark and the time since when it can be trusted, each empty where there is none.
--- KEYS[1] is the ranking. ARGV: prefix, partition, the time now, the oldest time of use.
--- The time 'clean' is when this Redis was found without customers: whoever is in it since then was in
--- the log then, so that a partition without a mark may be read from there on like one with a mark.
+-- Returns a partition's mark and since when it can be trusted, each empty if there is none.
+-- KEYS[1] is the ranking. ARGV: prefix, partition, the present time, the oldest usable time.
+-- The time 'clean' is when this Redis was found without customers. All customers in it are from the
+-- log since then, so a partition without a mark can be trusted like one with a mark of that time.
 
 local call, tonumber = redis.call, tonumber
 local marks, times = ARGV[1] .. ':marks', ARGV[1] .. ':times'
@@ -12,7 +12,7 @@ end
 if call('EXISTS', KEYS[1], marks) == 0 then
   call('HSET', times, 'clean', ARGV[3])
 end
--- What readings that were killed have left.
+-- Left by refills that were killed.
 local held = call('HGETALL', marks)
 for i = 1, #held, 2 do
   local began = held[i]:match('^%d+/(%d+)%.')

@@ -1,7 +1,7 @@
--- Puts ranking, segments and totals that were counted anew in the place of the old ones, all at once.
--- KEYS: ranking. ARGV: prefix, the new ones' prefix, the repair's token, what to remember of evictions
--- ('' for nothing); number of old keys and these; the new keys, without their prefix.
--- Marks go: what evictions took is read again.
+-- Replaces ranking, segments and totals by recounted ones, atomically.
+-- KEYS: ranking. ARGV: prefix, the new ones' prefix, the repair's token, the stamp of evictions to
+-- store ('' for none); number of old keys and these; the new keys, without their prefix.
+-- Marks are deleted, so that evicted customers are read again.
 
 local call = redis.call
 local prefix, fresh, lease = ARGV[1], ARGV[2], ARGV[1] .. ':repairing'

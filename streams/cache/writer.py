@@ -1,4 +1,4 @@
-"""The stream's way into the cache: it goes on while Redis is away, and nothing is missed after."""
+"""The stream's writer of the cache: the stream goes on while Redis is away, and misses nothing."""
 
 import asyncio
 from collections.abc import Callable, Coroutine, Iterable, Sequence
@@ -10,21 +10,21 @@ from redis.exceptions import RedisError
 from streams.cache.age import now_ms
 from streams.cache.arguments import Call
 from streams.cache.behind import CatchUp
-from streams.cache.cache import ScoreCache
 from streams.cache.connection import is_outage
 from streams.cache.eviction import EvictionWatch
 from streams.cache.partition import Mode, PartitionQueue, rounds
+from streams.cache.ports import Scores
 from streams.cache.score import CachedScore, Removal
 from streams.cache.updates import Updates
 
 log = structlog.get_logger(__name__)
 
-# Customers in one round trip: some tens of milliseconds, far from a client's time-out.
+# Customers in one round trip: some tens of milliseconds, far below a client's timeout.
 ROUND_TRIP = 2_000
-# Customers that wait in an outage, at some two kilobytes each; beyond, a catch-up reads them again.
+# Customers that wait in an outage, at about 2 kB each; a catch-up reads further ones again.
 MOST_WAITING = 20_000
 CHECK_SECONDS = 2.0
-# Between two looks at whether Redis evicts, and between two times that a mark is given.
+# Time between two checks of Redis for evictions, and between two times set on a mark.
 LOOK_SECONDS = 10.0
 STAMP_SECONDS = 60.0
 FIRST_DELAY_SECONDS = 0.1
@@ -33,16 +33,15 @@ CANCEL_SECONDS = 1.0
 
 
 class CacheWriter:
-    """Keeps Redis as the updates of the partitions assigned are; an async context manager.
+    """Keeps Redis equal to the updates of the assigned partitions; an async context manager.
 
-    Without `updates` it writes what is submitted, knows no marks, and catches nothing up.
-    Errors that do not pass by themselves are raised: by `flush`, or, when something in the
-    background met them, by the next call.
+    Without `updates` it writes submitted items only, without marks and catch-ups. Errors other than
+    outages are raised by `flush`, or by the next call if a background task met them.
     """
 
     def __init__(
         self,
-        cache: ScoreCache,
+        cache: Scores,
         updates: Updates | None = None,
         *,
         stop_seconds: float = 5.0,
@@ -68,7 +67,7 @@ class CacheWriter:
 
     @property
     def healthy(self) -> bool:
-        """Whether Redis took what it was last asked to."""
+        """Whether the last write to Redis succeeded."""
         return not self._outage.is_set()
 
     @property
@@ -78,12 +77,12 @@ class CacheWriter:
 
     @property
     def problem(self) -> str | None:
-        """Why what Redis holds may be wrong, and what to do; None when it is not."""
+        """Why the data in Redis may be wrong, and what to do; None if it is right."""
         return self._eviction.problem
 
     @property
     def catching_up(self) -> dict[int, int | None]:
-        """The partitions that catch up, and how many records each has left; None: not known yet."""
+        """The partitions that catch up, with the number of records left; None: not known yet."""
         return {
             partition: queue.left
             for partition, queue in sorted(self._queues.items())
@@ -91,7 +90,7 @@ class CacheWriter:
         }
 
     def assigned(self, partitions: Iterable[int]) -> None:
-        """Tell all partitions that are ours now: those that are new catch up, others are let go."""
+        """Set the partitions of this worker: new ones catch up, others are given up."""
         self._raise_failure()
         ours = set(partitions)
         self.revoked(set(self._queues) - ours)
@@ -100,12 +99,12 @@ class CacheWriter:
         for partition in sorted(ours):
             queue = self._queue(partition)
             if queue.mode is Mode.FOREIGN:
-                # What waits is published, so that the catch-up finds it where it matters.
+                # Waiting items are published, so the catch-up finds them.
                 queue.mode = Mode.BEHIND
         self._catch_up.wake()
 
     def revoked(self, partitions: Iterable[int]) -> None:
-        """Tell partitions that are no longer ours; what waits of them is still written."""
+        """Give partitions up; their waiting items are still written."""
         for partition in partitions:
             queue = self._queues.get(partition)
             if queue is not None:
@@ -120,11 +119,11 @@ class CacheWriter:
         *,
         start: int | None = None,
     ) -> None:
-        """Take what a batch of a partition published, after the broker has it.
+        """Add the published items of a batch, after the broker has acknowledged them.
 
-        start, end: offset of its first record, and after its last; None if it had none. The calls
-        for a partition come in the order of the offsets, ValueError where they do not. Where they
-        leave some out, somebody else published them: a catch-up reads them.
+        start, end: offset of its first record, and after its last; None if it had none. Calls for a
+        partition must be in the order of offsets (ValueError). A gap means that another worker
+        published there: a catch-up reads it.
         """
         self._raise_failure()
         queue = self._queue(partition)
@@ -137,15 +136,15 @@ class CacheWriter:
             self._drop()
 
     def unsure(self, partition: int) -> None:
-        """Take note that a batch was published, but not where: a catch-up reads it.
+        """Note that a batch was published at unknown offsets: a catch-up reads it.
 
-        It cannot be submitted: a score is nothing without its position.
+        It cannot be submitted, because a score needs its position.
         """
         self._raise_failure()
         self._fall_behind(self._queue(partition))
 
     async def flush(self) -> None:
-        """Write what waits; during an outage return at once, for the background retries.
+        """Write waiting items; return at once in an outage, because the background retries.
 
         Errors: RedisError that is no outage, ValueError for a score the cache refuses.
         """
@@ -156,7 +155,7 @@ class CacheWriter:
             await self._flush()
 
     async def start(self) -> None:
-        """Start the work in the background."""
+        """Start the background tasks."""
         if not self._tasks:
             self._spawn(self._retry(), "cache-retries")
             self._spawn(self._check(), "cache-checks")
@@ -164,14 +163,14 @@ class CacheWriter:
                 self._spawn(self._catch_up.run(), "cache-catch-up")
 
     async def stop(self) -> int:
-        """Try to write what waits for at most `stop_seconds`; return how many customers are left.
+        """Try to write waiting items for at most `stop_seconds`; return how many are left.
 
-        What is left is in the published updates: the next worker catches up.
+        The next worker catches up on them from the published updates.
         """
         tasks, self._tasks = self._tasks, []
         left = set(tasks)
         while left:
-            # Again and again: a client can take a cancellation for one of its own.
+            # Repeatedly, because a client may swallow a cancellation.
             for task in left:
                 task.cancel()
             _, left = await asyncio.wait(left, timeout=CANCEL_SECONDS)
@@ -207,7 +206,7 @@ class CacheWriter:
                 task.result()
 
     def _drop(self) -> None:
-        """Forget what waits: it is published, and a catch-up will find it."""
+        """Drop waiting items: a catch-up reads them from the published updates."""
         log.warning("cache_waits_for_catch_up", customers=self.pending)
         for queue in self._queues.values():
             if queue.waiting:
@@ -222,31 +221,28 @@ class CacheWriter:
             async with self._writing:
                 await self._write_until_done()
             log.info("cache_recovered", seconds=round(loop.time() - began, 1))
-            # It may be another Redis, or the same with another configuration.
+            # Redis may have been replaced or reconfigured.
             self._look_at = 0.0
 
     async def _check(self) -> None:
-        """Ask Redis now and then: it may have come back empty, or older, or evict keys."""
+        """Check Redis now and then: it may have come back empty or older, or evict keys."""
         loop = asyncio.get_running_loop()
         while True:
             await self._well.wait()
             if self._catch_up is not None and loop.time() >= self._look_at:
                 self._look_at = loop.time() + LOOK_SECONDS
-                await self._look()
+                try:
+                    await self._eviction.look()
+                except RedisError as error:
+                    self._note(error)
             async with self._writing:
                 self._stamp(loop.time())
                 if self.healthy and await self._try_write():
                     await self._compare_marks()
             await asyncio.sleep(CHECK_SECONDS)
 
-    async def _look(self) -> None:
-        try:
-            await self._eviction.look()
-        except RedisError as error:
-            self._note(error)
-
     def _stamp(self, now: float) -> None:
-        """Have the times of the marks set anew, also where nothing happens."""
+        """Have the times of the marks set again, also for idle partitions."""
         if now >= self._stamp_at:
             self._stamp_at = now + STAMP_SECONDS
             for queue in self._queues.values():
@@ -304,7 +300,7 @@ class CacheWriter:
             delay = min(2 * delay, LONGEST_DELAY_SECONDS)
 
     async def _try_write(self) -> bool:
-        """Write all that waits, or note the outage; `_writing` is held."""
+        """Write all waiting items, or note the outage; `_writing` must be held."""
         try:
             if not (self.healthy or self._round()):
                 await self._send([(None, Call())])

@@ -6,30 +6,33 @@ import io
 import logging
 import os
 import sys
-from typing import NoReturn
+from importlib.metadata import version
+from typing import Annotated, NoReturn
 
 import typer
-from aiokafka.errors import KafkaError
 from redis.exceptions import RedisError
 from typer.exceptions import TyperException
 
-from models.btyd import FitError
+from models.errors import ClvError
 from streams.addresses import shown_url, without_logins
-from streams.basis.findings import BasisLost
-from streams.cache import RedisUnusable
-from streams.claims import OutputsClaimed
 from streams.cli.accept_loss import accept_loss
 from streams.cli.backfill import backfill
 from streams.cli.claims import claims
-from streams.cli.console import CommandError, fail, say
+from streams.cli.console import fail, out, say
+from streams.cli.contracts import contracts
 from streams.cli.dead_letters import dead_letters
 from streams.cli.demo import demo
 from streams.cli.digest import digest
 from streams.cli.doctor import doctor
 from streams.cli.erase import erase
+from streams.cli.evaluate import evaluate
+from streams.cli.features import features
 from streams.cli.fit import fit
+from streams.cli.fitter import fitter
+from streams.cli.formula import formula
 from streams.cli.load import load
 from streams.cli.logs import configure_logging
+from streams.cli.models import models
 from streams.cli.partitions import partitions
 from streams.cli.rebuild_cache import rebuild_cache
 from streams.cli.record import record
@@ -38,17 +41,10 @@ from streams.cli.running import InterruptedBySignalError
 from streams.cli.score import score
 from streams.cli.show import segments, show, top
 from streams.cli.tick import tick
+from streams.cli.topics import topics
 from streams.cli.worker import REFUSALS, describe, worker
-from streams.connection import BrokerUnusable, SecurityUnusable
-from streams.datasets import DatasetMissingError
-from streams.embedded import EmbeddedServerError
-from streams.files import InputFileError
-from streams.growing import GrowthRefused
-from streams.recording import RecordingUnusable, RecordTooLarge, ReplayFailed, TopicsSilent
-from streams.recording.kept import KeptUnusable
-from streams.settings import ErasureKeyMissing
+from streams.kafka.errors import KafkaError
 from streams.text import lines_of, traceback_lines, visible
-from streams.topics import TopicsUnusable
 
 app = typer.Typer(
     name="clv",
@@ -66,46 +62,50 @@ for command in (
     tick,
     score,
     fit,
+    evaluate,
+    fitter,
     show,
     top,
     segments,
+    features,
+    contracts,
     doctor,
     accept_loss,
     erase,
     rebuild_cache,
     record,
-    replay,
     digest,
 ):
     app.command()(command)
+app.add_typer(formula, name="formula")
+app.add_typer(replay, name="replay")
 app.add_typer(dead_letters, name="dead-letters")
 app.add_typer(claims, name="claims")
+app.add_typer(models, name="models")
 app.add_typer(partitions, name="partitions")
+app.add_typer(topics, name="topics")
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        out().print(f"clv {version('clv-streams')}")
+        raise typer.Exit
+
+
+@app.callback()
+def common(
+    _version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version."
+        ),
+    ] = False,
+) -> None:
+    """Customer lifetime value, kept current by events."""
+
 
 INTERRUPTED = 130
 """Exit status after SIGINT, as shells have it."""
-
-_SPEAKING = (
-    CommandError,
-    InputFileError,
-    DatasetMissingError,
-    EmbeddedServerError,
-    TopicsUnusable,
-    OutputsClaimed,
-    BasisLost,
-    SecurityUnusable,
-    BrokerUnusable,
-    RedisUnusable,
-    FitError,
-    RecordingUnusable,
-    KeptUnusable,
-    RecordTooLarge,
-    TopicsSilent,
-    ReplayFailed,
-    GrowthRefused,
-    ErasureKeyMissing,
-)
-"""Errors whose text says everything."""
 
 
 def main() -> None:
@@ -116,7 +116,10 @@ def main() -> None:
         sys.exit(app(standalone_mode=False) or 0)
     except TyperException as error:
         _fail_by_usage(error)
-    except _SPEAKING as error:
+    except (KeyboardInterrupt, InterruptedBySignalError):
+        say("interrupted")
+        sys.exit(INTERRUPTED)
+    except ClvError as error:
         _fail(*lines_of(error))
     except REFUSALS as error:
         _fail(f"the broker refuses it: {describe(error)}; docs/security.md lists the ACLs")
@@ -136,9 +139,6 @@ def main() -> None:
         sys.exit(1)
     except OSError as error:
         _fail(str(error))
-    except (KeyboardInterrupt, InterruptedBySignalError):
-        say("interrupted")
-        sys.exit(INTERRUPTED)
     except Exception as error:  # noqa: BLE001 - a fault of ours: its traceback, but as text
         say(*traceback_lines(error))
         sys.exit(1)

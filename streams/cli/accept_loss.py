@@ -6,26 +6,37 @@ import time
 from collections.abc import Collection, Mapping
 from typing import Annotated, Any
 
+import msgspec
 import typer
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
-from faust.types import TP
 
 from models.aggregate.record import BASIS_KEY, ERASURE_KEY
-from streams.basis.accept import NotAcceptable, Resolution, State, Step, plan_steps, resolve
+from streams.basis.accept import Resolution, State, Step, plan_steps, resolve
 from streams.basis.examine import Group, bases_of, examine, standing
 from streams.basis.judge import Shop
-from streams.basis.logs import Bounds, KafkaLogs, kafka_logs
+from streams.basis.logs import KafkaLogs, kafka_logs
 from streams.basis.record import Basis, encode_basis
-from streams.basis.versions import greatest_version
-from streams.cli.checks.group import members
 from streams.cli.configuration import load_settings, need_broker, need_erasure_key
 from streams.cli.console import CommandError, print_json, say
 from streams.cli.options import AsJson
 from streams.cli.running import run
-from streams.clients import started
-from streams.connection import Broker
+from streams.kafka.connection import Broker
+from streams.kafka.groups import group_client, member_count
+from streams.kafka.partitions import Bounds, TopicPartition, partitions_of
+from streams.kafka.writing import Outgoing, RecordWriter, record_writer
+from streams.outgoing import VERSION_HEADER
 from streams.settings import Settings
 from streams.topics import changelog_topic, prepare_topics
+
+
+class _Data(msgspec.Struct):
+    version: int = 0
+
+
+class _Document(msgspec.Struct):
+    data: _Data
+
+
+_decode = msgspec.json.Decoder(_Document).decode
 
 
 def accept_loss(
@@ -80,7 +91,8 @@ async def found_losses(
 ) -> list[Step]:
     """What is lost and what is done about it; yes: do it.
 
-    Errors: CommandError, where the group has workers, or more has to be said; KafkaError.
+    Errors: CommandError, where the group has workers; NotAcceptable, where more has to be said;
+    KafkaError.
     """
     await broker.check()
     async with kafka_logs(broker, settings.app_id) as logs:
@@ -94,18 +106,15 @@ async def found_losses(
             # What is missing is empty from now on.
             await prepare_topics(settings, broker)
             here = await standing(settings, logs)
-        try:
-            bounds = await _bounds(settings, logs, group, here.sources(settings))
-            steps = plan_steps(settings, group, bounds, found, state)
-        except NotAcceptable as error:
-            raise CommandError(str(error)) from error
+        bounds = await _bounds(settings, logs, group, here.sources(settings))
+        steps = plan_steps(settings, group, bounds, found, state)
         if yes:
             await _resolve(settings, broker, logs, group, steps)
     return steps
 
 
 async def _nobody_works(settings: Settings, logs: KafkaLogs) -> None:
-    workers = await members(logs.admin, settings.app_id)
+    workers = await member_count(logs.admin, settings.app_id)
     if workers is None:
         raise CommandError(
             f"whether group {settings.app_id} has workers is not to be known: let this user "
@@ -119,18 +128,14 @@ async def _nobody_works(settings: Settings, logs: KafkaLogs) -> None:
 
 
 async def _bounds(
-    settings: Settings, logs: KafkaLogs, group: Group, sources: list[TP]
-) -> Mapping[TP, Bounds]:
-    """Of all logs; one that does not exist yet is empty."""
+    settings: Settings, logs: KafkaLogs, group: Group, sources: list[TopicPartition]
+) -> Mapping[TopicPartition, Bounds]:
+    """Bounds of all input logs; those that do not exist yet are empty."""
     count = max(
         (each.partitions for each in group.here.topics.values()), default=settings.partitions
     )
-    missing = {
-        TP(topic, number): Bounds(0, 0)
-        for topic in settings.topics.sources
-        for number in range(count)
-    }
-    return missing | await logs.bounds(sources)
+    planned = partitions_of(dict.fromkeys(settings.topics.sources, count))
+    return dict.fromkeys(planned, Bounds(0, 0)) | await logs.bounds(sources)
 
 
 async def _resolve(
@@ -138,15 +143,18 @@ async def _resolve(
 ) -> None:
     names = (*settings.topics.sources, changelog_topic(settings))
     topics = await logs.describe(names)
-    economics = settings.economics
     partitions = topics[settings.topics.orders].partitions
+    published = (settings.topics.updates, settings.topics.segment_changes)
     anew = {number for step in steps if step.anew for number in step.partitions}
     done = resolve(
         group,
         steps,
-        shop=Shop(partitions, economics.currency, economics.timezone),
+        shop=Shop.of(partitions, settings.economics),
         ids={topic: each.id for topic, each in topics.items()},
-        first_versions={n: await _greatest(settings, logs, n) for n in sorted(anew)},
+        first_versions={
+            n: await _greatest_version(logs, [TopicPartition(topic, n) for topic in published])
+            for n in sorted(anew)
+        },
         at=time.time_ns() // 1_000_000,
     )
     emptied = {number for step in steps if step.emptied for number in step.partitions}
@@ -154,20 +162,33 @@ async def _resolve(
     await _write(settings, broker, done, keys)
 
 
-async def _greatest(settings: Settings, logs: KafkaLogs, partition: int) -> int:
-    """The greatest version that was published of a customer of a partition."""
-    topics = settings.topics
-    published = [TP(topic, partition) for topic in (topics.updates, topics.segment_changes)]
-    return max([await greatest_version(logs, tp) for tp in published])
+async def _greatest_version(logs: KafkaLogs, tps: Collection[TopicPartition]) -> int:
+    """The greatest version of any customer in logs of updates and segment changes."""
+    greatest = 0
+    async for _, records in logs.read(await logs.bounds(tps)):
+        greatest = max(greatest, *map(_version, records), greatest)
+    return greatest
+
+
+def _version(record: Any) -> int:
+    if record.value is not None:
+        try:
+            return _decode(record.value).data.version
+        except msgspec.MsgspecError:
+            # Not one of our documents: readers who compare versions ignore it too.
+            return 0
+    version = dict(record.headers).get(VERSION_HEADER, b"")
+    return int(version) if version.isdigit() else 0
 
 
 async def _keys(settings: Settings, logs: KafkaLogs, partition: int) -> set[bytes]:
     """The keys that a partition of the changelog holds, without those that are no customer's."""
-    tp = TP(changelog_topic(settings), partition)
+    tp = TopicPartition(changelog_topic(settings), partition)
     held: set[bytes] = set()
     async for _, records in logs.read(await logs.bounds([tp])):
         for record in records:
-            (held.discard if record.value is None else held.add)(record.key)
+            if record.key is not None:
+                (held.discard if record.value is None else held.add)(record.key)
     return held - {BASIS_KEY, ERASURE_KEY}
 
 
@@ -175,25 +196,25 @@ async def _write(
     settings: Settings, broker: Broker, done: Resolution, gone: Mapping[int, Collection[bytes]]
 ) -> None:
     changelog = changelog_topic(settings)
-    client = AIOKafkaProducer(**broker.client_options(), acks="all")
-    group = AIOKafkaConsumer(
-        **broker.client_options(), group_id=settings.app_id, enable_auto_commit=False
-    )
-    async with started(client) as producer, started(group) as consumer:
-        for number, keys in gone.items():
-            for key in keys:
-                await producer.send(changelog, None, key=key, partition=number)
-        await producer.flush()
-        await _store(producer, changelog, done.before)
+    deleted = {
+        TopicPartition(changelog, number): [Outgoing(key, None) for key in keys]
+        for number, keys in gone.items()
+    }
+    async with (
+        record_writer(broker) as writer,
+        group_client(broker, settings.app_id) as group,
+    ):
+        await writer.write_all(deleted)
+        await _store(writer, changelog, done.before)
         if done.commits:
-            offsets = {TopicPartition(*tp): offset for tp, offset in done.commits.items()}
-            consumer.assign(list(offsets))
-            await consumer.commit(offsets)
-        await _store(producer, changelog, done.after)
+            await group.commit(done.commits)
+        await _store(writer, changelog, done.after)
 
 
-async def _store(producer: AIOKafkaProducer, changelog: str, bases: Mapping[int, Basis]) -> None:
-    for number, basis in bases.items():
-        await producer.send_and_wait(
-            changelog, encode_basis(basis), key=BASIS_KEY, partition=number
-        )
+async def _store(writer: RecordWriter, changelog: str, bases: Mapping[int, Basis]) -> None:
+    await writer.write_all(
+        {
+            TopicPartition(changelog, number): [Outgoing(BASIS_KEY, encode_basis(basis))]
+            for number, basis in bases.items()
+        }
+    )

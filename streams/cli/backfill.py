@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from itertools import islice
 from typing import Annotated
@@ -10,22 +10,15 @@ from typing import Annotated
 import typer
 
 from models.contracts.clock import Tick
-from models.contracts.intake import BACKFILL, IDENTITIES
+from models.events.kinds import BACKFILL, IDENTITIES
+from streams.cli import options
 from streams.cli.configuration import load_settings, need_broker
 from streams.cli.console import CommandError, print_json, progress_bars, say
-from streams.cli.options import (
-    AsJson,
-    Columns,
-    CurrencyName,
-    KeepGoing,
-    OrderSource,
-    SourceName,
-    Timezone,
-)
+from streams.cli.loading import Loading
 from streams.cli.progress import caught_up
 from streams.cli.running import run
-from streams.cli.sources import Source, open_source
-from streams.files import OutgoingEvent
+from streams.cli.sources import open_source
+from streams.files.outgoing import OutgoingEvent
 from streams.publisher import Publisher
 from streams.settings import Settings
 from streams.topics import prepare_topics
@@ -35,13 +28,18 @@ PATIENCE_SECONDS = 60.0
 
 
 def backfill(
-    source: SourceName,
+    source: options.SourceName,
     *,
-    columns: Columns = None,
-    currency: CurrencyName = None,
-    timezone: Timezone = None,
-    order_source: OrderSource = None,
-    keep_going: KeepGoing = False,
+    columns: options.Columns = None,
+    currency: options.CurrencyName = None,
+    timezone: options.Timezone = None,
+    order_source: options.OrderSource = None,
+    line_items: options.LineItems = False,
+    shop: options.ShopName = None,
+    status: options.Statuses = None,
+    ignore_status: options.IgnoreStatus = False,
+    decimal: options.DecimalSign = "point",
+    keep_going: options.KeepGoing = False,
     ahead: Annotated[
         int,
         typer.Option(
@@ -50,7 +48,7 @@ def backfill(
             help="How many records the workers may be behind: new events wait for no more.",
         ),
     ] = 20_000,
-    as_json: AsJson = False,
+    as_json: options.AsJson = False,
 ) -> None:
     """Load history into a live system, at the pace of its workers.
 
@@ -67,19 +65,31 @@ def backfill(
         currency=currency,
         timezone=timezone,
         source=order_source,
+        line_items=line_items,
+        shop=shop,
+        statuses=status,
+        ignore_status=ignore_status,
+        decimal=decimal,
         keep_going=keep_going,
     )
-    number = run(_backfill(settings, opened, ahead))
+    loading = Loading(settings, need_broker(settings), opened)
+    run(_backfill(settings, loading, ahead))
+    loading.tell()
     if as_json:
-        print_json({"events": number, "source": opened.name}, compact=True)
+        document = {"events": loading.published, "source": opened.name, **loading.document()}
+        print_json(document, compact=True)
     else:
-        say(f"{number} events of {opened.name} are loaded, and all customers are to be valued")
+        say(
+            f"{loading.published} events of {opened.name} are loaded, and all customers are to be "
+            "valued"
+        )
 
 
-async def _backfill(settings: Settings, source: Source, ahead: int) -> int:
+async def _backfill(settings: Settings, loading: Loading, ahead: int) -> None:
     broker = need_broker(settings)
     partitions = await prepare_topics(settings, broker)
-    published = 0
+    await loading.begin()
+    source = loading.source
 
     async def follow(within: int) -> None:
         if not await caught_up(
@@ -90,27 +100,26 @@ async def _backfill(settings: Settings, source: Source, ahead: int) -> int:
             patience=PATIENCE_SECONDS,
         ):
             raise CommandError(
-                f"no worker has gone on for {PATIENCE_SECONDS:g} s; {published} events of "
-                f"{source.name} are published. When workers run, give the same command again: what "
-                "is loaded counts once"
+                f"no worker has gone on for {PATIENCE_SECONDS:g} s; see that workers run, and "
+                "whether `clv doctor` finds anything"
             )
 
     async with Publisher(broker, settings.topics, partitions) as publisher:
-        with progress_bars() as bars:
+        with progress_bars() as bars, loading.goes_on():
             task = bars.add_task(f"Loading {source.name}", total=source.expected, note="events")
-            events = marked(source)
+            events = marked(loading.events())
             # Half of what they may be behind is published while they work on the other half.
             while chunk := list(islice(events, max(1, ahead // 2))):
-                published += await publisher.publish(chunk)
-                bars.update(task, completed=published)
+                await publisher.publish(chunk, loading.add)
+                bars.update(task, completed=loading.published)
                 await follow(ahead // 2)
             # A tick must not overtake the events: topics have no order among themselves.
             await follow(0)
             await publisher.tick(Tick(as_of=datetime.now(UTC)))
-    return published
+            await loading.count_refused()
 
 
-def marked(source: Source) -> Iterator[OutgoingEvent]:
-    """The events of a source, on the topic for history where it takes them."""
-    for event in source.events():
+def marked(events: Iterable[OutgoingEvent]) -> Iterator[OutgoingEvent]:
+    """The events, on the topic for history where it takes them."""
+    for event in events:
         yield event if event.topic == IDENTITIES else event._replace(topic=BACKFILL)

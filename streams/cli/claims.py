@@ -5,33 +5,24 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 import typer
-from aiokafka.admin import AIOKafkaAdminClient
 
 from streams.claims import release_outputs
-from streams.cli.checks.group import members
 from streams.cli.configuration import load_settings, need_broker
 from streams.cli.console import CommandError, print_json, say, warn
-from streams.cli.options import AsJson
-from streams.cli.running import run
+from streams.cli.options import AsJson, group
+from streams.cli.running import command
 from streams.cli.show import reading
-from streams.clients import started
+from streams.kafka.clients import admin_client
+from streams.kafka.groups import member_count
 from streams.settings import Settings
 from streams.topics import prepare_topics
 
-claims = typer.Typer(
-    help="Which service writes to the output topics and to Redis.",
-    no_args_is_help=True,
-    rich_markup_mode=None,
-)
-
-
-@claims.callback()
-def _claims() -> None:
-    """Keep the name of a single command."""
+claims = group("Which service writes to the output topics and to Redis.")
 
 
 @claims.command()
-def release(
+@command
+async def release(
     app_id: Annotated[str, typer.Argument(help="CLV_APP_ID of the service that was given up.")],
     force: Annotated[
         bool, typer.Option("--force", help="Although its group seems to have workers.")
@@ -42,7 +33,7 @@ def release(
 
     Its workers must have stopped. The topics and keys themselves stay as they are.
     """
-    done = run(_release(load_settings(), app_id, force=force))
+    done = await _release(load_settings(), app_id, force=force)
     if as_json:
         print_json(done)
         return
@@ -53,8 +44,8 @@ def release(
 async def _release(settings: Settings, app_id: str, *, force: bool = False) -> dict[str, Any]:
     broker = need_broker(settings)
     await prepare_topics(settings, broker)
-    async with started(AIOKafkaAdminClient(**broker.client_options())) as admin:
-        working = await members(admin, app_id)
+    async with admin_client(broker) as admin:
+        working = await member_count(admin, app_id)
     if working and not force:
         raise CommandError(
             f"group {app_id!r} has {working} workers; stop them first, or they would go on "

@@ -7,7 +7,6 @@ import tomllib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
-from zoneinfo import ZoneInfoNotFoundError
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
@@ -15,9 +14,9 @@ from pydantic_settings import SettingsError
 
 from streams.addresses import shown_url
 from streams.cli.console import CommandError
-from streams.connection import Broker
+from streams.kafka.connection import Broker
 from streams.settings import ErasureKeyMissing, Settings
-from streams.variables import forms, meant, not_json
+from streams.variables import assignment, forms, meant, not_json
 
 _WITH_SECRETS = frozenset({"broker", "redis", "kafka_security", "redis_security", "erasure_key"})
 _NO_SECRETS = frozenset(
@@ -31,11 +30,7 @@ FORMS = forms(Settings)
 def load_settings(**given: Any) -> Settings:
     """The settings from the environment and the file that CLV_CONFIG names; `given` comes first.
 
-    Raises
-    ------
-    CommandError
-        naming each wrong setting, the value seen unless it may be a secret, the variable, and a
-        value as it may be written.
+    CommandError names each wrong setting, the value unless it may be a secret, and what to write.
     """
     path = os.environ.get("CLV_CONFIG")
     if path and not Path(path).is_file():
@@ -43,21 +38,13 @@ def load_settings(**given: Any) -> Settings:
     try:
         return Settings(**given)
     except ValidationError as error:
-        raise CommandError("the configuration is not valid:", *_problems(error)) from None
+        problems = [f"  {_problem(each)}" for each in error.errors(include_url=False)]
+        raise CommandError("the configuration is not valid:", *problems) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise CommandError(f"CLV_CONFIG is {path!r}: not TOML: {error}") from None
-    except ZoneInfoNotFoundError as error:
-        raise CommandError(
-            f"the configuration is not valid: economics.timezone: {error.args[0]}; "
-            "write CLV_ECONOMICS__TIMEZONE=Europe/Berlin"
-        ) from error
     except SettingsError as error:
         found = "; ".join(not_json(Settings, os.environ)) or str(error)
         raise CommandError(f"the configuration is not valid: {found}") from None
-
-
-def _problems(error: ValidationError) -> list[str]:
-    return [f"  {_problem(each)}" for each in error.errors(include_url=False)]
 
 
 def _problem(problem: ErrorDetails) -> str:
@@ -70,7 +57,8 @@ def _problem(problem: ErrorDetails) -> str:
         (name for end in range(len(where), 0, -1) if (name := _variable(where[:end])) in FORMS),
         _variable(where[:1]),
     )
-    form = f"write {variable}={FORMS[variable]}" if variable in FORMS else f"see {variable}__…"
+    known = variable in FORMS
+    form = f"write {assignment(variable, FORMS[variable])}" if known else f"see {variable}__…"
     return f"{'.'.join(where)}: {message}{seen} ({form})"
 
 
@@ -80,7 +68,10 @@ def _variable(where: Sequence[str]) -> str:
 
 def _may_be_shown(where: Sequence[str]) -> bool:
     """Whether what stands there is no secret, nor may be one under a misspelt name."""
-    if not where or where[0] not in _WITH_SECRETS:
+    if not where:
+        # All settings together.
+        return False
+    if where[0] not in _WITH_SECRETS:
         return True
     return where[0].endswith("_security") and where[-1] in _NO_SECRETS
 

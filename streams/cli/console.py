@@ -7,7 +7,7 @@ every string for a line of text, wherever it stands in what is printed.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
@@ -19,7 +19,6 @@ from rich.progress import (
     Progress,
     SpinnerColumn,
     Task,
-    TaskID,
     TextColumn,
     TimeElapsedColumn,
 )
@@ -27,22 +26,6 @@ from rich.style import Style
 from rich.text import Text
 
 from streams.text import ErrorInLines, json_text, visible
-
-__all__ = [
-    "CommandError",
-    "Progress",
-    "TaskID",
-    "TextConsole",
-    "err",
-    "fail",
-    "on_terminal",
-    "out",
-    "print_json",
-    "progress_bars",
-    "results_to",
-    "say",
-    "warn",
-]
 
 WIDTH = 160
 
@@ -56,7 +39,7 @@ class TextConsole(Console):
     """
 
     def render_str(self, text: str, *, style: str | Style = "", **layout: Any) -> Text:
-        """Return the string as text; of the layout only how it is set counts."""
+        """Return the string as text, with its alignment and overflow."""
         return Text(
             visible(text),
             style=style,
@@ -119,6 +102,14 @@ def warn(first: str, *more: str) -> None:
 def fail(first: str, *more: str) -> None:
     """Tell the person at the terminal what cannot be done."""
     say(f"error: {first}", *more, style="red")
+
+
+@contextmanager
+def progress_bar(title: str, note: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar on stderr, and what moves it: a function of how many are done, and of how many."""
+    with progress_bars() as bars:
+        task = bars.add_task(title, total=None, note=note)
+        yield lambda done, total: bars.update(task, completed=done, total=total)
 
 
 @contextmanager

@@ -11,40 +11,42 @@ from typing import Annotated, Any
 
 import typer
 
+from models.contracts import Reason
 from streams.cli.configuration import load_settings, need_broker
 from streams.cli.console import CommandError, out, print_json, say
-from streams.cli.dead_letters_options import (
-    OfCustomer,
-    OfReason,
-    OfTopic,
-    Since,
-    parse_id,
-    selection,
-)
 from streams.cli.dead_letters_report import Told, counts_table, letter_lines, print_letter
-from streams.cli.options import AsJson
+from streams.cli.options import AsJson, group
 from streams.cli.running import run
-from streams.dead_letters import (
-    Correction,
-    DeadLetters,
-    Entry,
-    ExportUnusable,
-    LettersFromFile,
-    LettersMissing,
-    Outcome,
-    Retry,
-    Selection,
-    glance,
-    judge,
-    line_of,
-    writing,
-)
+from streams.cli.sources import parse_begin
+from streams.dead_letters.corrections import Correction
 from streams.dead_letters.documents import full, summary
+from streams.dead_letters.exported import ExportUnusable, line_of, writing
+from streams.dead_letters.from_file import LettersFromFile
+from streams.dead_letters.letter import UNKNOWN, glance
+from streams.dead_letters.reading import DeadLetters, Entry
+from streams.dead_letters.retry import Outcome, Retry
+from streams.dead_letters.selection import Selection, parse_place
+from streams.dead_letters.verdict import judge
+from streams.kafka.writing import record_writer
 from streams.settings import Settings
 
-dead_letters = typer.Typer(
-    help="What was refused, why, and sending it again.", no_args_is_help=True, rich_markup_mode=None
-)
+dead_letters = group("What was refused, why, and sending it again.")
+
+FORMER = ("not-supported",)
+"""Reasons that only letters of earlier versions have."""
+
+OfReason = Annotated[
+    str | None, typer.Option("--reason", metavar="CODE", help="Only with this reason.")
+]
+OfTopic = Annotated[
+    str | None, typer.Option("--topic", metavar="TOPIC", help="Only what came from this topic.")
+]
+OfCustomer = Annotated[
+    str | None, typer.Option("--customer", metavar="ID", help="Only of this customer.")
+]
+Since = Annotated[
+    str | None, typer.Option("--since", metavar="TIME", help="Only refused at or after this time.")
+]
 
 
 @dead_letters.command("list")
@@ -150,23 +152,56 @@ def export(
     customer: OfCustomer = None,
     since: Since = None,
     everything: Annotated[bool, typer.Option("--all", help="Also those sent again.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace a file that exists.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Write letters to a file, one JSON document a line, with everything that is known of them."""
     settings = load_settings()
     chosen = selection(settings, reason=reason, topic=topic, customer=customer, since=since)
+    if path.exists() and not force:
+        raise CommandError(f"{path} exists; name another file, or replace it by --force")
+    number = run(export_letters(settings, chosen, path, everything))
+    if as_json:
+        print_json({"file": str(path), "letters": number}, compact=True)
+    else:
+        say(f"{number} letters written to {path}")
+
+
+def selection(
+    settings: Settings,
+    *,
+    reason: str | None,
+    topic: str | None,
+    customer: str | None,
+    since: str | None,
+    ids: Sequence[str] = (),
+) -> Selection:
+    """The letters that options ask for; raises CommandError."""
+    known = [*(each.value for each in Reason), *FORMER, UNKNOWN]
+    if reason is not None and reason not in known:
+        raise CommandError(f"--reason is {reason!r}; reasons are {', '.join(known)}")
+    places = frozenset(parse_id(text, settings) for text in ids)
+    moment = None
+    if since is not None:
+        moment = parse_begin(since, settings.economics, "--since", such_as="2026-01-03")
+    return Selection(reason, topic, customer, moment, places)
+
+
+def parse_id(text: str, settings: Settings) -> tuple[int, int]:
+    """Partition and offset of a letter; raises CommandError."""
     try:
-        number = run(export_letters(settings, chosen, path, everything))
-    except ExportUnusable as error:
+        return parse_place(text, settings.topics.dead_letters)
+    except ValueError as error:
         raise CommandError(str(error)) from error
-    say(f"{number} letters written to {path}")
 
 
 async def found_letters(
     settings: Settings, chosen: Selection, number: int, everything: bool
 ) -> dict[str, Any]:
-    """Counts by reason, and the newest letters."""
+    """Counts of letters and notices by reason, and the newest of both."""
     letters, _ = await _open(settings)
     counts: Counter[str] = Counter()
+    notices: Counter[str] = Counter()
     retried = 0
     newest: list[tuple[int, int, int, Entry]] = []
     async for entry in letters.entries():
@@ -177,13 +212,14 @@ async def found_letters(
             retried += 1
             if not everything:
                 continue
-        counts[letter.reason] += 1
+        (notices if letter.is_notice else counts)[letter.reason] += 1
         heapq.heappush(newest, (letter.timestamp, *letter.place, entry))
         if len(newest) > number:
             heapq.heappop(newest)
     return {
         "reasons": dict(counts.most_common()),
         "letters_found": counts.total(),
+        "notices": dict(notices.most_common()),
         "retried": retried,
         "written_twice": letters.repeats,
         "letters": [summary(entry) for *_, entry in sorted(newest)],
@@ -206,7 +242,7 @@ async def letter_document(settings: Settings, place: tuple[int, int]) -> tuple[d
             f"there is no dead letter {where}; `clv dead-letters list` has their ids"
         )
     letter = found.letter
-    verdict = judge(letter, letter.value, settings, _now())
+    verdict = judge(letter, letter.value, settings, time.time_ns() // 1_000_000)
     document = {**full(found), "refused_again_as": later, "now": str(verdict)}
     return document, glance(letter).document
 
@@ -222,15 +258,14 @@ async def send_again(
 ) -> Told:
     """Send letters again, those of a file or of the topic; what became of them."""
     letters, counts = await _open(settings)
-    told = Told(letters.topic)
+    told = Told()
     try:
         file = None if source is None else await LettersFromFile.checked(source, letters)
         found = letters.entries(chosen.places) if file is None else file.entries()
         asked_for = bool(chosen.places) or file is not None
         missing = set(chosen.places)
-        async with Retry(
-            need_broker(settings), settings, counts, corrections=corrections, force=force, dry=dry
-        ) as retries:
+        async with record_writer(need_broker(settings)) as writer:
+            retries = Retry(writer, settings, counts, corrections, force=force, dry=dry)
             async for entry in found:
                 if entry.letter not in chosen or (entry.retried and not asked_for and not force):
                     continue
@@ -262,11 +297,4 @@ async def export_letters(
 
 async def _open(settings: Settings) -> tuple[DeadLetters, dict[str, int]]:
     letters = DeadLetters(need_broker(settings), settings.topics.dead_letters)
-    try:
-        return letters, await letters.prepare()
-    except LettersMissing as error:
-        raise CommandError(str(error)) from error
-
-
-def _now() -> int:
-    return time.time_ns() // 1_000_000
+    return letters, await letters.prepare()

@@ -9,14 +9,16 @@ from typing import Any
 from rich.table import Table
 
 from streams.cli.console import out, say
-from streams.dead_letters import Outcome, Sent
 from streams.dead_letters.documents import printable
+from streams.dead_letters.retry import Outcome, Sent
 from streams.text import json_text
 
 TOLD = 20
 """Letters that a retry names one by one; the others are counted."""
 
 _COLUMN = 40
+
+_NOTICE = "(notice)"
 
 EXCERPT = 2_000
 """Characters that are shown of a value that is not JSON."""
@@ -25,8 +27,7 @@ EXCERPT = 2_000
 class Told:
     """What became of the letters of a retry: counts, and the first ones by name."""
 
-    def __init__(self, topic: str) -> None:
-        self.topic = topic
+    def __init__(self) -> None:
         self.outcomes: Counter[Outcome] = Counter()
         self.named: list[Sent] = []
 
@@ -80,17 +81,20 @@ def _content(content: dict[str, str] | None) -> str:
 
 
 def counts_table(document: dict[str, Any]) -> Table:
-    """Letters by reason."""
+    """Letters and notices by reason."""
     notes = [f"{document['retried']} sent again"] if document["retried"] else []
     if document["written_twice"]:
         notes.append(f"{document['written_twice']} written twice, counted once")
-    table = Table(
-        title=f"{document['letters_found']} dead letters", caption="; ".join(notes) or None
-    )
+    title = f"{document['letters_found']} dead letters"
+    if notices := document["notices"]:
+        title += f", {sum(notices.values())} notices"
+    table = Table(title=title, caption="; ".join(notes) or None)
     table.add_column("reason")
     table.add_column("letters", justify="right")
     for reason, number in document["reasons"].items():
         table.add_row(printable(reason), f"{number:,}")
+    for reason, number in notices.items():
+        table.add_row(f"{printable(reason)} {_NOTICE}", f"{number:,}")
     return table
 
 
@@ -100,7 +104,7 @@ def letter_lines(letters: Sequence[dict[str, Any]], width: int) -> list[str]:
         (
             each["id"] + (" (sent again)" if each["retried"] else ""),
             each["time"][:19],
-            printable(each["reason"]),
+            printable(each["reason"]) + (f" {_NOTICE}" if each["notice"] else ""),
             printable(each["customer"], _COLUMN),
             printable(" ".join(filter(None, (each["type"], each["event_id"]))) or None, _COLUMN),
             printable(each["message"]),
@@ -125,6 +129,8 @@ def print_letter(document: dict[str, Any], event: Any) -> None:
         "retried", "now",
     ):  # fmt: skip
         said = {True: "yes", False: "no"}.get(document[name], document[name])
+        if name == "reason" and document["notice"]:
+            said = f"{said} {_NOTICE}"
         console.print(f"{name:9} {printable(said)}", soft_wrap=True)
     for name in ("retried_from", "corrected", "refused_again_as"):
         if document[name]:

@@ -8,8 +8,7 @@ import secrets
 import shlex
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 from pydantic import SecretStr
@@ -33,16 +32,9 @@ from streams.embedded import embedded_servers
 from streams.settings import KafkaSecurity, RedisSecurity, Settings, Topics
 
 
-class DatasetName(StrEnum):
-    """Published data sets."""
-
-    cdnow = "cdnow"
-    online_retail = "online-retail"
-
-
 def demo(
     *,
-    dataset: Annotated[DatasetName, typer.Option(help="Data set.")] = DatasetName.cdnow,
+    dataset: Annotated[Literal["cdnow", "online-retail"], typer.Option(help="Data set.")] = "cdnow",
     once: Annotated[
         bool, typer.Option("--once", help="End when everything is done, instead of staying up.")
     ] = False,
@@ -65,7 +57,7 @@ def demo(
     """
     if verbose:
         configure_logging(verbose=True)
-    with_simulated = dataset is DatasetName.cdnow if simulated is None else simulated
+    with_simulated = dataset == "cdnow" if simulated is None else simulated
     economics = Economics(currency=DATASETS[dataset].currency)
     source = open_source(dataset, economics, simulated=with_simulated, seed=seed)
     say(f"{DATASETS[dataset].title} ({DATASETS[dataset].source})")
@@ -77,9 +69,9 @@ def demo(
 
 
 def _fit(source: Source) -> Parameters:
-    assert source.as_of is not None  # noqa: S101 - every data set has its own
-    result = fold_with_progress(source, Context(source.economics), source.as_of)
-    fitted = fit_states(result.states, source.as_of, "day", source.economics)
+    end = source.end()
+    result = fold_with_progress(source, Context(source.economics), end)
+    fitted = fit_states(result.states, end.moment, "day", source.economics)
     found = fitted.parameters
     say(f"Fitted {found.model} on {found.customers:,} customers: {found.version}")
     return found

@@ -9,11 +9,12 @@ from typing import Any
 from rich.table import Table
 
 from models.contracts.parameters import Parameters
-from streams.cli.sources import SIMULATED_NOTE
+from streams.cli.sources import SIMULATED_NOTE, Source
 from streams.cli.tables import (
     Data,
     Totals,
     changes_table,
+    pairs,
     segments_document,
     segments_table,
     top_table,
@@ -25,9 +26,7 @@ from streams.counts import Counts
 class Report:
     """One run of the demo; seconds: from the first to the last processed event."""
 
-    dataset: str
-    simulated: bool
-    currency: str
+    source: Source
     events: int
     counts: Counts
     cached_customers: int
@@ -63,9 +62,9 @@ class Report:
         """The report as a document."""
         counts = self.counts
         return {
-            "dataset": self.dataset,
-            "simulated": self.simulated,
-            "currency": self.currency,
+            "dataset": self.source.name,
+            "simulated": self.source.simulated,
+            "currency": self.source.economics.currency,
             "events": self.events,
             "accepted": counts.accepted,
             "duplicates": counts.duplicates,
@@ -73,6 +72,7 @@ class Report:
             "rerouted": counts.rerouted,
             "dead_letters": self.dead_letters,
             "dead_letters_by_reason": dict(counts.dead_letters),
+            "notices": dict(counts.notices),
             "customers": counts.new_customers,
             "updates": counts.updates,
             "segment_changes": counts.segment_changes,
@@ -90,8 +90,8 @@ class Report:
 
 def report_tables(report: Report) -> Iterator[Table]:
     """The report for people."""
-    note = f"Only the orders are real: {SIMULATED_NOTE}." if report.simulated else ""
-    yield segments_table(report.totals, report.currency, note)
+    note = f"Only the orders are real: {SIMULATED_NOTE}." if report.source.simulated else ""
+    yield segments_table(report.totals, report.source.economics.currency, note)
     yield top_table(report.top, f"Top {len(report.top)} customers by value", note)
     yield changes_table(report.changes, note)
     yield _summary(report)
@@ -99,16 +99,14 @@ def report_tables(report: Report) -> Iterator[Table]:
 
 def _summary(report: Report) -> Table:
     counts = report.counts
-    table = Table(title=f"{report.dataset}: what happened", show_header=False)
-    table.add_column()
-    table.add_column(justify="right")
-    events = f"{report.events:,}"
+    simulated = " (partly simulated)" if report.source.simulated else ""
     rows = [
-        ("events published" + (" (partly simulated)" if report.simulated else ""), events),
+        (f"events published{simulated}", f"{report.events:,}"),
         ("accepted", f"{counts.accepted:,}"),
         ("duplicates", f"{counts.duplicates:,}"),
         ("dead letters", f"{report.dead_letters:,}"),
         *((f"  {reason}", f"{count:,}") for reason, count in counts.dead_letters.most_common()),
+        *((f"notices: {reason}", f"{count:,}") for reason, count in counts.notices.most_common()),
         ("customers", f"{counts.new_customers:,}"),
         ("customers in Redis", f"{report.cached_customers:,}"),
         ("value updates published", f"{counts.updates:,}"),
@@ -116,6 +114,4 @@ def _summary(report: Report) -> Table:
         ("seconds, first to last event", f"{report.seconds:.1f}"),
         ("events a second", f"{report.events / report.seconds:,.0f}"),
     ]
-    for row in rows:
-        table.add_row(*row)
-    return table
+    return pairs(rows, f"{report.source.name}: what happened")

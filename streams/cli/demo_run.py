@@ -6,30 +6,30 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
-import faust
 import msgspec
-from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from models.contracts.clock import Tick
 from models.contracts.parameters import Parameters
 from streams.addresses import shown_url
-from streams.cli.console import CommandError, Progress, TaskID, progress_bars, say
+from streams.cli.console import CommandError, progress_bars, say
 from streams.cli.demo_report import Report
 from streams.cli.progress import caught_up
 from streams.cli.show import all_totals, reading, top_customers
 from streams.cli.sources import Source
-from streams.cli.worker import describe
-from streams.clients import started
-from streams.connection import Broker
+from streams.cli.worker import describe, worker_here
 from streams.counts import Counts
+from streams.kafka.connection import Broker
+from streams.kafka.partitions import Bounds, TopicPartition
+from streams.kafka.reading import log_client, read_logs
 from streams.parameters import publish_parameters
 from streams.pipeline import Pipeline
 from streams.publisher import Publisher
 from streams.settings import Settings
 from streams.topics import prepare_topics
-from streams.worker import running_app
+from streams.transport import BatchApp
 
 TOP = 10
 CHANGES = 10
@@ -54,7 +54,7 @@ async def run_through(
     partitions = await prepare_topics(settings, broker)
     await publish_parameters(broker, settings.topics.models, parameters)
     async with (
-        _running(settings, broker, redis) as (app, pipeline),
+        worker_here(settings, broker, redis, "the worker") as (app, pipeline),
         Publisher(broker, settings.topics, partitions) as publisher,
     ):
         watch = _Watch(app, pipeline)
@@ -69,9 +69,20 @@ async def run_through(
             watch.check()
             raise CommandError("the worker did not commit the last tick")
         await watch.until(lambda: pipeline.cache.pending == 0, lambda: pipeline.cache.pending)
-        report = await _report(
-            settings, source, parameters, counts, events=published, seconds=seconds
-        )
+        async with reading(settings) as cache:
+            report = Report(
+                source,
+                events=published,
+                counts=counts,
+                cached_customers=await cache.size(),
+                seconds=seconds,
+                parameters=parameters,
+                totals=await all_totals(cache),
+                top=await top_customers(cache, TOP),
+                changes=await _latest_changes(settings),
+                broker=str(broker),
+                redis=shown_url(redis),
+            )
         crashed = asyncio.create_task(watch.crash())
         try:
             yield report, crashed
@@ -79,25 +90,10 @@ async def run_through(
             crashed.cancel()
 
 
-@asynccontextmanager
-async def _running(
-    settings: Settings, broker: Broker, redis: str
-) -> AsyncIterator[tuple[faust.App, Pipeline]]:
-    """A running worker whose crash is what is raised, and not what followed from it."""
-    app = None
-    try:
-        async with running_app(settings, broker, redis) as (app, pipeline):
-            yield app, pipeline
-    except Exception as error:
-        if app is not None and app.crashed:
-            raise CommandError(f"the worker crashed: {describe(app.crash_reason)}") from error
-        raise
-
-
 class _Watch:
     """Waits for what the worker does, and not for ever."""
 
-    def __init__(self, app: faust.App, pipeline: Pipeline) -> None:
+    def __init__(self, app: BatchApp, pipeline: Pipeline) -> None:
         self._app = app
         self.counts = pipeline.counts
 
@@ -137,7 +133,8 @@ async def _publish_all(publisher: Publisher, source: Source, watch: _Watch) -> t
     with progress_bars() as bars:
         sent = bars.add_task("Published", total=total, note="events")
         done = bars.add_task("Processed", total=total, note="events")
-        timing = asyncio.create_task(_processed(total, watch, bars, done))
+        moved = partial(bars.update, done)
+        timing = asyncio.create_task(_processed(total, watch, moved))
         try:
             published = await publisher.publish(events, lambda more: bars.advance(sent, more))
             seconds = await timing
@@ -146,7 +143,7 @@ async def _publish_all(publisher: Publisher, source: Source, watch: _Watch) -> t
     return published, seconds
 
 
-async def _processed(total: int, watch: _Watch, bars: Progress, task: TaskID) -> float:
+async def _processed(total: int, watch: _Watch, moved: Callable[..., None]) -> float:
     """Wait for the last event; the seconds since the first one was taken up."""
     counts = watch.counts
     began = time.monotonic()
@@ -155,63 +152,23 @@ async def _processed(total: int, watch: _Watch, bars: Progress, task: TaskID) ->
         nonlocal began
         if counts.records == 0:
             began = time.monotonic()
-        bars.update(task, completed=handled(counts))
+        moved(completed=handled(counts))
         return handled(counts) >= total
 
     await watch.until(done, lambda: counts.records)
     return time.monotonic() - began
 
 
-async def _report(
-    settings: Settings,
-    source: Source,
-    parameters: Parameters,
-    counts: Counts,
-    *,
-    events: int,
-    seconds: float,
-) -> Report:
-    async with reading(settings) as cache:
-        cached = await cache.size()
-        totals = await all_totals(cache)
-        top = await top_customers(cache, TOP)
-    return Report(
-        dataset=source.name,
-        simulated=source.simulated,
-        currency=source.economics.currency,
-        events=events,
-        counts=counts,
-        cached_customers=cached,
-        seconds=seconds,
-        parameters=parameters,
-        totals=totals,
-        top=top,
-        changes=await _latest_changes(settings),
-        broker=str(Broker.of(settings)),
-        redis=shown_url(settings.redis or ""),
-    )
-
-
 async def _latest_changes(settings: Settings) -> list[dict[str, Any]]:
     """The latest segment changes of customers who had a segment before, newest first."""
-    topic = settings.topics.segment_changes
-    client = AIOKafkaConsumer(**Broker.of(settings).client_options(), enable_auto_commit=False)
-    async with started(client) as consumer:
-        numbers = await _partitions_of(consumer, topic)
-        tail = [TopicPartition(topic, number) for number in numbers]
-        consumer.assign(tail)
-        ends = await consumer.end_offsets(tail)
-        changes: list[dict[str, Any]] = []
-        for partition in tail:
-            consumer.seek(partition, max(0, ends[partition] - 20 * CHANGES))
-        while any([await consumer.position(each) < ends[each] for each in tail]):
-            for records in (await consumer.getmany(timeout_ms=500)).values():
-                changes += (msgspec.json.decode(record.value)["data"] for record in records)
+    broker, topic = Broker.of(settings), settings.topics.segment_changes
+    async with log_client(broker) as client:
+        numbers = range(await client.partitions(topic))
+        bounds = await client.bounds([TopicPartition(topic, number) for number in numbers])
+    tail = {tp: Bounds(max(begin, end - 20 * CHANGES), end) for tp, (begin, end) in bounds.items()}
+    changes: list[dict[str, Any]] = []
+    async for _, records in read_logs(broker, tail):
+        changes += (msgspec.json.decode(record.value or b"")["data"] for record in records)
     moved = [change for change in changes if change["previous"] is not None]
     moved.sort(key=lambda change: (change["as_of"], change["clv_after"]), reverse=True)
     return moved[:CHANGES]
-
-
-async def _partitions_of(consumer: AIOKafkaConsumer, topic: str) -> list[int]:
-    await consumer.topics()
-    return sorted(consumer.partitions_for_topic(topic) or ())

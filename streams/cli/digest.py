@@ -7,23 +7,26 @@ from typing import Any
 from rich.table import Table
 
 from streams.cli.configuration import load_settings, need_broker
-from streams.cli.console import CommandError, out, print_json, progress_bars, warn
+from streams.cli.console import out, print_json, progress_bar, warn
 from streams.cli.options import AsJson
-from streams.cli.running import run
-from streams.recording import OUTCOME, RecordedTopic, Result, read_results
+from streams.cli.record_options import topics_there
+from streams.cli.running import command
+from streams.outcome.digest import Result
+from streams.outcome.outcome import ROLES
+from streams.outcome.published import read_outcome
 from streams.settings import Settings
-from streams.topics import changelog_topic, partition_counts
+from streams.topics import changelog_topic
 
 
-def digest(as_json: AsJson = False) -> None:
+@command
+async def digest(as_json: AsJson = False) -> None:
     """Digest all customers, their values, and their changes of segment, as they are published.
 
     Two services that were told the same have the same digests, whatever their partitions, workers
     and batches. Workers should have nothing left to do meanwhile.
     """
     settings = load_settings()
-    need_broker(settings)
-    result = run(published_result(settings))
+    result = await published_result(settings)
     if as_json:
         print_json(result.document())
     else:
@@ -35,21 +38,15 @@ async def published_result(settings: Settings) -> Result:
     """What the service of these settings has published; CommandError where there is no such."""
     broker = need_broker(settings)
     names = settings.topics.model_dump() | {"changelog": changelog_topic(settings)}
-    counts = await partition_counts(broker)
-    missing = [names[role] for role in OUTCOME if names[role] not in counts]
-    if missing:
-        raise CommandError(
-            f"there is no topic {', '.join(missing)} at {broker}, or none that this user may see; "
-            "a worker makes them when it starts. If they have other names, set CLV_APP_ID and "
-            "CLV_TOPICS__…"
-        )
-    topics = [RecordedTopic(role, names[role], counts[names[role]]) for role in OUTCOME]
-    with progress_bars() as bars:
-        task = bars.add_task("Reading", total=None, note="offsets")
-        results = await read_results(
-            broker, topics, lambda done, total: bars.update(task, completed=done, total=total)
-        )
-    return results.result()
+    topics = await topics_there(
+        broker,
+        {role: names[role] for role in ROLES},
+        "a worker makes them when it starts. If they have other names, set CLV_APP_ID and "
+        "CLV_TOPICS__…",
+    )
+    with progress_bar("Reading", "offsets") as moved:
+        outcome = await read_outcome(broker, topics, moved)
+    return outcome.result()
 
 
 def print_result(result: Result, currency: str, **more: Any) -> None:

@@ -26,30 +26,24 @@ def doctor(as_json: AsJson = False) -> None:
     try:
         settings = load_settings()
     except CommandError as error:
-        checks.append(
-            Check("configuration", "fail", "; ".join(_stripped(error.lines)), "correct it")
-        )
+        found = "; ".join(line.strip() for line in error.lines)
+        checks.append(Check("configuration", "fail", found, "correct it"))
     else:
         economics = settings.economics
         summary = f"valid; values in {economics.currency}, days in {economics.timezone}"
         checks += [Check("configuration", "ok", summary), *state_directory(settings)]
         checks += erasure_key(settings)
         checks += run(servers(settings))
-    checks = [_shown(check) for check in checks]
+    checks = [
+        replace(each, found=without_logins(each.found), advice=without_logins(each.advice))
+        for each in checks
+    ]
     if as_json:
         print_json([asdict(check) for check in checks])
     else:
         _print(checks)
     if any(check.status == "fail" for check in checks):
         raise typer.Exit(1)
-
-
-def _shown(check: Check) -> Check:
-    return replace(check, found=without_logins(check.found), advice=without_logins(check.advice))
-
-
-def _stripped(lines: Sequence[str]) -> list[str]:
-    return [line.strip() for line in lines]
 
 
 def _print(checks: Sequence[Check]) -> None:

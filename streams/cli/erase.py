@@ -3,28 +3,28 @@
 from __future__ import annotations
 
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from pydantic import ValidationError
 
-from models.contracts.customers import CustomerErased
-from streams.basis.logs import KafkaLogs, kafka_logs
+from models.events.identities import CustomerErased
+from streams.basis.judge import moment
+from streams.basis.logs import kafka_logs
 from streams.cache import connect
-from streams.cli.checks.broker import topic_facts
 from streams.cli.configuration import load_settings, need_broker, need_erasure_key
 from streams.cli.console import CommandError, out, print_json, say
 from streams.cli.options import AsJson
-from streams.cli.running import run
+from streams.cli.running import command
 from streams.cli.sources import parse_moment
-from streams.connection import Broker
-from streams.erasing.order import NotErasedInTime, done_by_workers, publish_erasure
-from streams.erasing.proving import Stores, TopicConfigs, prove
-from streams.erasing.topics import known_as
-from streams.erasing.trace import Proof, moment
+from streams.erasing.merged import known_as
+from streams.erasing.order import done_by_workers, publish_erasure
+from streams.erasing.proving import Stores, prove
+from streams.erasing.trace import Proof
+from streams.kafka.topics import topic_facts
 from streams.settings import Settings
 from streams.topics import plan
 
@@ -38,7 +38,8 @@ _LISTED = 20
 """Traces of one kind that are printed one by one."""
 
 
-def erase(
+@command
+async def erase(
     customer: Annotated[str, typer.Argument(metavar="CUSTOMER", help="The customer's id.")],
     *,
     as_of: Annotated[
@@ -90,23 +91,42 @@ def erase(
     The exit status is 3 when something is left that does not go by itself.
     """
     settings = load_settings()
-    need_broker(settings)
+    broker = need_broker(settings)
     need_erasure_key(settings)
-    erased_at = _moment(settings, customer, as_of, look=look)
+    erased_at = _moment(settings, customer, as_of)
     proving = proving or look
     if within is None:
         within = 0.0 if look and not until_gone else WITHIN_SECONDS
-    asked = _Asked(
-        [customer, *(also or [])],
-        erased_at,
-        _directories(settings, state_dir),
-        _existing(file or []),
-        within,
-        until_gone,
-    )
-    proof = run(_erase(settings, asked, proving=proving))
-    if proof is None:
-        return
+    state_dirs = _directories(settings, state_dir)
+    _check_files(file or [])
+    await broker.check()
+    async with AsyncExitStack() as stack:
+        logs = await stack.enter_async_context(kafka_logs(broker, settings.app_id))
+        ids = [customer, *(also or [])]
+        if proving:
+            # Before it is published: an erasure takes away what says whom a customer was merged
+            # with.
+            ids = await known_as(settings, logs, ids)
+        if not look:
+            tp, offset = await publish_erasure(settings, broker, customer, erased_at)
+            say(
+                f"published as {tp}@{offset}: everything until "
+                f"{erased_at.isoformat(timespec='seconds')} is erased"
+            )
+        if not proving:
+            return
+        if not look:
+            await done_by_workers(settings, logs, {tp: offset}, within)
+        redis = None
+        if settings.redis is not None:
+            redis = connect(settings.redis, settings.redis_security)
+            stack.push_async_callback(redis.aclose)
+        stores = Stores(redis, state_dirs, file or [])
+        names = list(await logs.describe([topic.name for topic in plan(settings)]))
+        configs = {each.name: each.config for each in await topic_facts(logs.admin, names)}
+        proof = await prove(
+            settings, logs, stores, configs, ids, within=within, until_gone=until_gone
+        )
     if as_json:
         print_json(proof.document())
     else:
@@ -115,26 +135,14 @@ def erase(
         raise typer.Exit(LEFT)
 
 
-@dataclass(frozen=True, slots=True)
-class _Asked:
-    """What was asked for; erased_at: None to publish nothing."""
-
-    ids: list[str]
-    erased_at: datetime | None
-    state_dirs: list[Path]
-    files: list[Path]
-    within: float
-    until_gone: bool
-
-
-def _moment(settings: Settings, customer: str, as_of: str | None, *, look: bool) -> datetime | None:
+def _moment(settings: Settings, customer: str, as_of: str | None) -> datetime:
     given = parse_moment(as_of, settings.economics, "--as-of") if as_of else datetime.now(UTC)
     try:
         CustomerErased(customer_id=customer, erased_at=given)
     except ValidationError as error:
         problem = error.errors(include_url=False)[0]
         raise CommandError(f"CUSTOMER {customer!r}: {problem['msg']}") from error
-    return None if look else given
+    return given
 
 
 def _directories(settings: Settings, given: list[Path] | None) -> list[Path]:
@@ -146,67 +154,14 @@ def _directories(settings: Settings, given: list[Path] | None) -> list[Path]:
     return given
 
 
-def _existing(paths: list[Path]) -> list[Path]:
+def _check_files(paths: list[Path]) -> None:
     for path in paths:
         if not path.is_file():
             raise CommandError(f"--file {path}: there is no such file")
-    return paths
-
-
-async def _erase(settings: Settings, asked: _Asked, *, proving: bool) -> Proof | None:
-    broker = need_broker(settings)
-    await broker.check()
-    async with AsyncExitStack() as stack:
-        logs = await stack.enter_async_context(kafka_logs(broker, settings.app_id))
-        # Before it is published: an erasure takes away what says whom a customer was merged with.
-        ids = await known_as(settings, logs, asked.ids) if proving else asked.ids
-        if asked.erased_at is not None:
-            await _publish(settings, broker, logs, asked, proving=proving)
-        if not proving:
-            return None
-        redis = None
-        if settings.redis is not None:
-            redis = connect(settings.redis, settings.redis_security)
-            stack.push_async_callback(redis.aclose)
-        return await prove(
-            settings,
-            logs,
-            Stores(redis, asked.state_dirs, asked.files),
-            await _configs(settings, logs),
-            ids,
-            within=asked.within,
-            until_gone=asked.until_gone,
-        )
-
-
-async def _publish(
-    settings: Settings, broker: Broker, logs: KafkaLogs, asked: _Asked, *, proving: bool
-) -> None:
-    erased_at = asked.erased_at
-    assert erased_at is not None  # noqa: S101 - the caller has looked
-    tp, offset = await publish_erasure(settings, broker, asked.ids[0], erased_at)
-    say(
-        f"published as {tp.topic}[{tp.partition}]@{offset}: everything until "
-        f"{erased_at.isoformat(timespec='seconds')} is erased"
-    )
-    if proving:
-        try:
-            await done_by_workers(settings, logs, {tp: offset}, asked.within)
-        except NotErasedInTime as error:
-            raise CommandError(str(error)) from error
-
-
-async def _configs(settings: Settings, logs: KafkaLogs) -> TopicConfigs:
-    names = list(await logs.describe([topic.name for topic in plan(settings)]))
-    return {each.name: each.config for each in await topic_facts(logs.admin, names)}
 
 
 def _print(proof: Proof) -> None:
-    console = out()
-
-    def line(text: str) -> None:
-        console.print(text, markup=False, soft_wrap=True, highlight=False)
-
+    line = partial(out().print, soft_wrap=True)
     line(f"looked for {', '.join(map(repr, proof.ids))} in")
     for each in proof.looked:
         line(f"  {each}")

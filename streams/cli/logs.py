@@ -15,12 +15,10 @@ from streams.text import traceback_lines, visible
 _LIBRARIES = ("aiokafka", "faust", "mode", "kafka", "asyncio", "redis")
 
 
-class _Logins(logging.Filter):
-    """Drops aiokafka's record of the requests that carry a password or a proof of one."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        parts = record.args if isinstance(record.args, tuple) else ()
-        return not any(type(part).__name__.startswith("SaslAuthenticate") for part in parts)
+def _no_login(record: logging.LogRecord) -> bool:
+    """Drop aiokafka's record of the requests that carry a password or a proof of one."""
+    parts = record.args if isinstance(record.args, tuple) else ()
+    return not any(type(part).__name__.startswith("SaslAuthenticate") for part in parts)
 
 
 class _Formatter(structlog.stdlib.ProcessorFormatter):
@@ -30,17 +28,15 @@ class _Formatter(structlog.stdlib.ProcessorFormatter):
         return without_logins(super().format(record))
 
 
-class _Chatter(logging.Filter):
-    """Drops what only tells how libraries come and go.
+def _no_chatter(record: logging.LogRecord) -> bool:
+    """Drop what only tells how libraries come and go.
 
     Every part of Faust says that it starts and stops ("[^-Part]: Starting..."). A broker without
     idempotence is an error to aiokafka; our producer tells it as a warning.
     """
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        message = str(record.msg)
-        coming_and_going = message.startswith("[^") and record.levelno < logging.WARNING
-        return not coming_and_going and "InitProducerIdRequest" not in message
+    message = str(record.msg)
+    coming_and_going = message.startswith("[^") and record.levelno < logging.WARNING
+    return not coming_and_going and "InitProducerIdRequest" not in message
 
 
 def _as_text(
@@ -99,9 +95,9 @@ def configure_logging(*, level: int = logging.INFO, verbose: bool = False) -> No
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *renderer],
         )
     )
-    handler.addFilter(_Logins())
+    handler.addFilter(_no_login)
     if not verbose:
-        handler.addFilter(_Chatter())
+        handler.addFilter(_no_chatter)
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(logging.DEBUG if verbose else level)

@@ -8,38 +8,27 @@ import typer
 from redis.exceptions import RedisError
 
 from streams.addresses import shown_url
-from streams.cache import ScoreCache, UpdatesUnavailable
+from streams.cache import UpdatesUnavailable
 from streams.cli.configuration import load_settings, need_broker, need_erasure_key, need_redis
 from streams.cli.console import CommandError, out, print_json, say
-from streams.cli.options import AsJson
-from streams.cli.running import run
+from streams.cli.options import AsJson, group
+from streams.cli.running import command
 from streams.cli.show import reading
-from streams.connection import Broker
-from streams.growing import (
-    Findings,
-    Grown,
-    Held,
-    Stage,
-    group_held,
-    grow,
-    look,
-)
+from streams.growing.group import group_held
+from streams.growing.growth import Grown, grow
+from streams.growing.stage import Stage
+from streams.growing.survey import Findings, look
+from streams.kafka.connection import Broker
 from streams.settings import Settings
 
-partitions = typer.Typer(
-    help="The partitions of the topics.", no_args_is_help=True, rich_markup_mode=None
-)
+partitions = group("The partitions of the topics.")
 
 _AGAIN = "run the same command again; it goes on where it was, and workers refuse until it is done"
 
 
-@partitions.callback()
-def _group() -> None:
-    """The partitions of the topics."""
-
-
 @partitions.command("grow")
-def grow_partitions(
+@command
+async def grow_partitions(
     number: Annotated[int, typer.Argument(metavar="N", min=1, help="How many there are to be.")],
     *,
     dry_run: Annotated[
@@ -52,26 +41,27 @@ def grow_partitions(
     Safe to be killed at any moment, and to be repeated.
     """
     settings = load_settings()
-    need_broker(settings)
+    broker = need_broker(settings)
     need_erasure_key(settings)
-    document = run(_dry(settings, number) if dry_run else _grow(settings, number))
+    await broker.check()
+    if dry_run:
+        found = await look(settings, broker, number)
+        _say(found)
+        if as_json:
+            print_json(plan_document(found))
+        return
+    done = await _grow(settings, broker, number)
     if as_json:
-        print_json(document)
-    elif not dry_run:
-        out().print(_summary(document))
+        print_json(done.document())
+    else:
+        out().print(
+            f"{done.partitions} partitions, before {done.partitions_before}: {done.customers:,} "
+            f"customers and {done.updates:,} values moved, {done.cached:,} customers in Redis, in "
+            f"{done.seconds} s. Start the workers"
+        )
 
 
-async def _dry(settings: Settings, number: int) -> dict[str, Any]:
-    broker = need_broker(settings)
-    await broker.check()
-    found = await look(settings, broker, number)
-    _say(found)
-    return plan_document(found)
-
-
-async def _grow(settings: Settings, number: int) -> dict[str, Any]:
-    broker = need_broker(settings)
-    await broker.check()
+async def _grow(settings: Settings, broker: Broker, number: int) -> Grown:
     url = need_redis(settings)
     async with reading(settings) as cache:
         try:
@@ -84,21 +74,15 @@ async def _grow(settings: Settings, number: int) -> dict[str, Any]:
         async with group_held(settings, broker) as held:
             found = await look(settings, broker, number)
             _say(found)
-            return (await _carried_out(settings, broker, cache, found, held)).document()
-
-
-async def _carried_out(
-    settings: Settings, broker: Broker, cache: ScoreCache, found: Findings, held: Held
-) -> Grown:
-    try:
-        return await grow(settings, broker, found, cache=cache, held=held, step=say)
-    except UpdatesUnavailable as error:
-        raise CommandError(f"the updates cannot be read: {error}; {_AGAIN}") from error
-    except RedisError as error:
-        raise CommandError(f"Redis cannot be used: {error}; {_AGAIN}") from error
-    except BaseException:
-        say(_AGAIN)
-        raise
+            try:
+                return await grow(settings, broker, found, cache=cache, held=held, step=say)
+            except UpdatesUnavailable as error:
+                raise CommandError(f"the updates cannot be read: {error}; {_AGAIN}") from error
+            except RedisError as error:
+                raise CommandError(f"Redis cannot be used: {error}; {_AGAIN}") from error
+            except BaseException:
+                say(_AGAIN)
+                raise
 
 
 def plan_document(found: Findings) -> dict[str, Any]:
@@ -132,11 +116,3 @@ def _say(found: Findings) -> None:
         if count:
             say(f"  {count:,} of {stored.customers[partition]:,} leave partition {partition}")
     say("then the cache in Redis is made anew")
-
-
-def _summary(document: dict[str, Any]) -> str:
-    return (
-        f"{document['partitions']} partitions, before {document['partitions_before']}: "
-        f"{document['customers']:,} customers and {document['updates']:,} values moved, "
-        f"{document['cached']:,} customers in Redis, in {document['seconds']} s. Start the workers"
-    )

@@ -6,11 +6,10 @@ import asyncio
 import time
 from collections.abc import Callable, Sequence
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
-
-from streams.clients import started
-from streams.connection import Broker
-from streams.ends import log_ends
+from streams.kafka.connection import Broker
+from streams.kafka.groups import group_client
+from streams.kafka.partitions import partitions_of
+from streams.kafka.reading import log_bounds
 from streams.settings import Settings
 
 POLL_SECONDS = 0.2
@@ -25,23 +24,20 @@ async def caught_up(
     within: int = 0,
     report: Callable[[int, int], None] = lambda _done, _total: None,
 ) -> bool:
-    """Wait until what is in these topics now is committed, but for some; say whether it is.
+    """Wait until the group has committed what is in these topics now; return whether it has.
 
-    What is committed has its outputs published, and is cached unless Redis is away. Gives up when
-    nothing has moved for `patience` seconds. within: so many records may be left. report: called
-    with the records done and their total.
+    The outputs are published then, and cached unless Redis is away. Gives up when nothing has moved
+    for `patience` seconds. within: how many records may be left. report: called with the records
+    done and their total.
     """
-    wanted = [TopicPartition(topic, number) for topic in topics for number in range(partitions)]
-    client = AIOKafkaConsumer(
-        **Broker.of(settings).client_options(), group_id=settings.app_id, enable_auto_commit=False
-    )
-    async with started(client) as consumer:
-        ends = await log_ends(consumer, wanted)
-        total = sum(ends.values())
+    broker = Broker.of(settings)
+    wanted = partitions_of(dict.fromkeys(topics, partitions))
+    ends = {tp: at.end for tp, at in (await log_bounds(broker, wanted)).items()}
+    total = sum(ends.values())
+    async with group_client(broker, settings.app_id) as group:
         before, since = -1, time.monotonic()
         while True:
-            offsets = [await consumer.committed(partition) or 0 for partition in wanted]
-            done = sum(min(at, ends[each]) for each, at in zip(wanted, offsets, strict=True))
+            done = sum([min(await group.committed(tp) or 0, ends[tp]) for tp in wanted])
             report(done, total)
             if done >= total - within:
                 return True

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import time
-from typing import Annotated, Any
+from dataclasses import asdict
+from typing import Annotated
 
 import typer
 
 from streams.cache import (
-    AnotherLog,
     KafkaUpdates,
     Rebuilt,
-    Repairing,
     Replaced,
     ScoreCache,
     UpdatesUnavailable,
@@ -21,13 +20,13 @@ from streams.cache import (
 from streams.cli.configuration import load_settings, need_broker, need_erasure_key, need_redis
 from streams.cli.console import CommandError, print_json, progress_bars, say
 from streams.cli.options import AsJson
-from streams.cli.running import run
+from streams.cli.running import command
 from streams.cli.show import reading
-from streams.settings import Settings
 from streams.topics import prepare_topics
 
 
-def rebuild_cache(
+@command
+async def rebuild_cache(
     clear: Annotated[
         bool,
         typer.Option(
@@ -42,23 +41,9 @@ def rebuild_cache(
     """
     settings = load_settings()
     need_erasure_key(settings)
-    done = run(_rebuild(settings, clear=clear))
-    if as_json:
-        print_json(done)
-    else:
-        say(
-            f"{done['records']} updates read in {done['seconds']} s: {done['written']} written, "
-            f"{done['removed']} removed, {done['deleted']} that were no scores deleted; the cache "
-            f"holds {done['customers']} customers"
-        )
-
-
-async def _rebuild(settings: Settings, *, clear: bool) -> dict[str, Any]:
     broker = need_broker(settings)
     partitions = await prepare_topics(settings, broker)
-    updates = KafkaUpdates(
-        settings.topics.updates, partitions=partitions, **broker.client_options()
-    )
+    updates = KafkaUpdates(broker, settings.topics.updates, partitions=partitions)
     began = time.monotonic()
     async with reading(settings) as cache:
         await check_server(cache, need_redis(settings))
@@ -66,16 +51,23 @@ async def _rebuild(settings: Settings, *, clear: bool) -> dict[str, Any]:
             await cache.clear()
         done = await _filled(cache, updates, partitions)
         customers = await cache.size()
-    return {
-        "cleared": clear,
-        "partitions": partitions,
-        "records": done.records,
-        "written": done.written,
-        "removed": done.removed,
-        "deleted": done.deleted,
-        "customers": customers,
-        "seconds": round(time.monotonic() - began, 1),
-    }
+    seconds = round(time.monotonic() - began, 1)
+    if as_json:
+        print_json(
+            {
+                "cleared": clear,
+                "partitions": partitions,
+                **asdict(done),
+                "customers": customers,
+                "seconds": seconds,
+            }
+        )
+    else:
+        say(
+            f"{done.records} updates read in {seconds} s: {done.written} written, "
+            f"{done.removed} removed, {done.deleted} that were no scores deleted; the cache "
+            f"holds {customers} customers"
+        )
 
 
 async def _filled(cache: ScoreCache, updates: KafkaUpdates, partitions: int) -> Rebuilt:
@@ -101,5 +93,3 @@ async def _filled(cache: ScoreCache, updates: KafkaUpdates, partitions: int) -> 
             ) from error
         except Replaced as error:
             raise CommandError(f"{error}; run the command again, it may be repeated") from error
-        except (AnotherLog, Repairing) as error:
-            raise CommandError(str(error)) from error

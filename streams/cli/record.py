@@ -4,27 +4,31 @@ from __future__ import annotations
 
 import os
 import secrets
+from collections.abc import Collection
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from msgspec.structs import asdict
 
+from models.events.kinds import IDENTITIES
+from streams.basis.logs import kafka_logs
 from streams.cli.configuration import load_settings, need_broker
-from streams.cli.console import CommandError, print_json, progress_bars, say, warn
+from streams.cli.console import CommandError, print_json, progress_bar, say, warn
 from streams.cli.options import AsJson
 from streams.cli.record_options import (
+    ROLES,
     Since,
     Until,
     parse_customers,
     parse_roles,
-    parse_since,
-    parse_until,
+    parse_slice,
     topics_at_broker,
 )
-from streams.cli.running import run
+from streams.cli.running import command
+from streams.erasing.merged import merged_with
 from streams.recording import (
-    Bound,
     End,
     Head,
     OfCustomers,
@@ -32,15 +36,18 @@ from streams.recording import (
     Taken,
     live_slice,
     record_slice,
+    some_of,
 )
 from streams.settings import Settings
+from streams.topics import changelog_topic
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 SECRET_VARIABLE = "CLV_PSEUDONYM_SECRET"  # noqa: S105 - the name of a variable
 
 
-def record(
+@command
+async def record(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="The recording to write.")],
     *,
     topics: Annotated[
@@ -48,7 +55,7 @@ def record(
         typer.Option(
             "--topics",
             metavar="NAMES",
-            help="Some of models, orders, support, customers, clock; or inputs; or all.",
+            help=f"Some of {', '.join(ROLES)}; or inputs; or all.",
         ),
     ] = "all",
     since: Since = None,
@@ -56,7 +63,9 @@ def record(
     customers: Annotated[
         str | None,
         typer.Option(
-            "--customers", metavar="A,B|@FILE", help="Record only what is about these customers."
+            "--customers",
+            metavar="A,B|@FILE",
+            help="Record only what is about these customers, and those merged with them.",
         ),
     ] = None,
     pseudonyms: Annotated[
@@ -79,24 +88,49 @@ def record(
         raise CommandError(f"{file} exists; name another file, or replace it by --force")
     if not file.parent.is_dir():
         raise CommandError(f"{file.parent} is no directory; make it first")
+    roles, chosen = parse_roles(topics), parse_customers(customers)
+    bounds = parse_slice(since, until, settings.economics)
     named = pseudonyms_of(pseudonyms)
-    taken = run(
-        _record(
-            settings,
-            file,
-            parse_roles(topics),
-            (parse_since(since, settings.economics), parse_until(until, settings.economics)),
-            customers=parse_customers(customers),
-            pseudonyms=named,
-        )
-    )
+    found = await topics_at_broker(settings, roles)
+    if chosen is not None:
+        chosen = await _with_merged(settings, chosen, roles)
+    async with live_slice(need_broker(settings), found, *bounds) as live:
+        with progress_bar("Recording", "offsets") as moved:
+            taken = await record_slice(
+                file, live, *bounds, customers=chosen, pseudonyms=named, progress=moved
+            )
     if as_json:
-        print_json({"file": str(file), "bytes": taken.bytes, **document(taken.head, taken.end)})
+        merged = [] if chosen is None else chosen.merged
+        held = document(taken.head, taken.end)
+        print_json({"file": str(file), "bytes": taken.bytes, "merged": merged, **held})
     else:
         megabytes = taken.bytes / 1e6
         say(f"{taken.end.records:,} records in {file}, {megabytes:,.1f} MB: {by_topic(taken)}")
         say(f"digest {taken.end.digest.hex()}")
     _warn_of(taken)
+
+
+async def _with_merged(
+    settings: Settings, chosen: OfCustomers, roles: Collection[str]
+) -> OfCustomers:
+    """The customers, and all that were merged with them: their history counts for them."""
+    async with kafka_logs(need_broker(settings), settings.app_id) as logs:
+        known, all_of_them = await merged_with(settings, logs, sorted(chosen.asked))
+    if not all_of_them:
+        topics = f"{settings.topics.identities} and {changelog_topic(settings)}"
+        warn(
+            f"{topics} are not there, incomplete, or not for this user to see: if others were "
+            "merged with these customers, name them by --customers too"
+        )
+    chosen = OfCustomers(chosen.asked, known)
+    if chosen.merged:
+        say(f"{some_of(chosen.merged)} too: merged with those that --customers names")
+    if chosen.merged and IDENTITIES not in roles:
+        warn(
+            f"--topics leaves out {IDENTITIES}, and with it that they were merged: a replay takes "
+            "them for several customers"
+        )
+    return chosen
 
 
 def pseudonyms_of(wanted: bool) -> Pseudonyms | None:
@@ -118,29 +152,6 @@ def pseudonyms_of(wanted: bool) -> Pseudonyms | None:
     return Pseudonyms(secret.encode())
 
 
-async def _record(
-    settings: Settings,
-    file: Path,
-    roles: tuple[str, ...],
-    bounds: tuple[Bound, Bound],
-    *,
-    customers: OfCustomers | None,
-    pseudonyms: Pseudonyms | None,
-) -> Taken:
-    topics = await topics_at_broker(settings, roles)
-    async with live_slice(need_broker(settings), topics, *bounds) as live:
-        with progress_bars() as bars:
-            task = bars.add_task("Recording", total=live.total, note="offsets")
-            return await record_slice(
-                file,
-                live,
-                *bounds,
-                customers=customers,
-                pseudonyms=pseudonyms,
-                progress=lambda done, total: bars.update(task, completed=done, total=total),
-            )
-
-
 def document(head: Head, end: End) -> dict[str, Any]:
     """What a recording holds, for --json."""
     return {
@@ -151,17 +162,13 @@ def document(head: Head, end: End) -> dict[str, Any]:
         "pseudonyms": head.pseudonyms,
         "records": end.records,
         "topics": [
-            {
-                "role": topic.role,
-                "name": topic.name,
-                "partitions": topic.partitions,
-                "records": records,
-            }
+            {**asdict(topic), "records": records}
             for topic, records in zip(head.topics, end.by_topic, strict=True)
         ],
         "first": shown_time(end.first),
         "last": shown_time(end.last),
         "left_out": end.left_out,
+        "apart": end.apart,
         "digest": end.digest.hex(),
     }
 
@@ -183,6 +190,16 @@ def by_topic(taken: Taken) -> str:
 
 
 def _warn_of(taken: Taken) -> None:
+    if taken.absent:
+        warn(
+            f"no record is about {some_of(taken.absent)}: check how --customers spells them, and "
+            "whether --topics, --from and --until take in what is about them"
+        )
+    if taken.end.apart:
+        warn(
+            f"{some_of(taken.end.apart)} were merged with the customers meanwhile, and their own "
+            "events are not in the recording: values lack them. Record again"
+        )
     left_out = dict(taken.end.left_out)
     if taken.head.pseudonyms and left_out:
         listed = ", ".join(f"{reason}: {count:,}" for reason, count in sorted(left_out.items()))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 MOST = 5
@@ -24,15 +25,12 @@ class Line(NamedTuple):
     text: str
 
 
+@dataclass(slots=True)
 class _Window:
-    """Equal lines since a time: how many, and of these how many were left out."""
+    """Equal lines since a time: how many."""
 
-    __slots__ = ("count", "left_out", "since")
-
-    def __init__(self, since: float) -> None:
-        self.since = since
-        self.count = 0
-        self.left_out = 0
+    since: float
+    count: int = 0
 
 
 class Repeats:
@@ -50,10 +48,7 @@ class Repeats:
                 return True
             window = self._windows[line] = _Window(now)
         window.count += 1
-        if window.count <= self._most:
-            return True
-        window.left_out += 1
-        return False
+        return window.count <= self._most
 
     def ended(self, now: float) -> Iterator[tuple[Line, int]]:
         """The lines whose window has ended since, and how many were left out, if any."""
@@ -63,8 +58,8 @@ class Repeats:
             if now - window.since < self._seconds:
                 return
             del self._windows[line]
-            if window.left_out:
-                yield line, window.left_out
+            if window.count > self._most:
+                yield line, window.count - self._most
 
     def all(self) -> Iterator[tuple[Line, int]]:
         """As if all windows ended now."""

@@ -8,14 +8,18 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
-from typing import Any, TypeVar
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
 
+from models.errors import ClvError
+
+Given = ParamSpec("Given")
 Result = TypeVar("Result")
 
 
-class InterruptedBySignalError(Exception):
+class InterruptedBySignalError(ClvError):
     """SIGINT or SIGTERM ended the command; everything it had started is stopped."""
 
 
@@ -23,6 +27,16 @@ def run(main: Coroutine[Any, Any, Result]) -> Result:
     """Run a coroutine to its end; SIGINT and SIGTERM cancel it, so that it cleans up."""
     with asyncio.Runner() as runner:
         return runner.run(_cancelled_by_signals(main))
+
+
+def command(work: Callable[Given, Coroutine[Any, Any, None]]) -> Callable[Given, None]:
+    """Make a command of a coroutine function, with its options: it runs as by `run`."""
+
+    @wraps(work)
+    def running(*args: Given.args, **kwargs: Given.kwargs) -> None:
+        run(work(*args, **kwargs))
+
+    return running
 
 
 async def _cancelled_by_signals(main: Coroutine[Any, Any, Result]) -> Result:

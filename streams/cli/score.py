@@ -7,62 +7,44 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, TextIO
+from typing import Annotated, Any, Literal, TextIO
 
 import msgspec
 import typer
-from pydantic import ValidationError
 
-from models.btyd import FitError
+from models.btyd import MODELS, FitError
+from models.calendar import milliseconds
+from models.choosing import AUTO
 from models.context import Context
 from models.contracts.parameters import Parameters
-from models.outputs import Update
+from models.fitting import DEFAULT_MODEL
+from models.outputs import CurrentValue
 from models.segments import DEFAULT_DIMENSIONS
 from streams.batch import BatchResult, fit_states, fold_events, score_states
-from streams.bounded import TooLarge, read_whole
+from streams.cli import options
 from streams.cli.configuration import load_settings
 from streams.cli.console import CommandError, on_terminal, progress_bars, results_to, say, warn
-from streams.cli.options import (
-    Columns,
-    CurrencyName,
-    KeepGoing,
-    Seed,
-    Simulated,
-    SourceName,
-    Timezone,
-)
-from streams.cli.sources import SIMULATED_NOTE, Source, open_source, parse_moment
+from streams.cli.parameters_file import read_parameters
+from streams.cli.population import open_population
+from streams.cli.sources import SIMULATED_NOTE, AsOf, Source, parse_as_of
 from streams.text import json_text, visible
 
 FORMULAS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 """With what a cell begins that a spreadsheet may take for a formula, the wide forms too."""
 
-MOST_PARAMETERS = 1024 * 1024
-"""Bytes of a file of fitted parameters, which takes some hundred."""
-
-
-class ModelName(StrEnum):
-    """Models that values can be computed with."""
-
-    bg_nbd = "bg-nbd"
-    simple_average = "simple-average"
-
-
-class Format(StrEnum):
-    """Formats of the result."""
-
-    csv = "csv"
-    json = "json"
+ModelName = StrEnum("ModelName", {name: name for name in (*MODELS, AUTO)})  # type: ignore[misc]
+"""Models that values can be computed with."""
 
 
 def score(
-    source: SourceName,
+    source: options.PopulationName = None,
     *,
+    topics: options.FromTopics = False,
     as_of: Annotated[
         str | None,
         typer.Option(
             metavar="TIME",
-            help="Value as of this time, or the end of this day; later events are left out. "
+            help="Value as of this time, or the end of this day; only what is before counts. "
             "Default: a data set's own, or the end of the last event's day.",
         ),
     ] = None,
@@ -72,15 +54,22 @@ def score(
     ] = None,
     model: Annotated[
         ModelName | None,
-        typer.Option(help="Default: bg-nbd, or simple-average with too few customers to fit."),
+        typer.Option(help=f"Model to fit. Default: {DEFAULT_MODEL}."),
     ] = None,
-    columns: Columns = None,
-    currency: CurrencyName = None,
-    timezone: Timezone = None,
-    keep_going: KeepGoing = False,
-    simulated: Simulated = False,
-    seed: Seed = 1,
-    format_: Annotated[Format, typer.Option("--format", help="Format of the result.")] = Format.csv,
+    columns: options.Columns = None,
+    currency: options.CurrencyName = None,
+    timezone: options.Timezone = None,
+    line_items: options.LineItems = False,
+    shop: options.ShopName = None,
+    status: options.Statuses = None,
+    ignore_status: options.IgnoreStatus = False,
+    decimal: options.DecimalSign = "point",
+    keep_going: options.KeepGoing = False,
+    simulated: options.Simulated = False,
+    seed: options.Seed = 1,
+    format_: Annotated[
+        Literal["csv", "json"], typer.Option("--format", help="Format of the result.")
+    ] = "csv",
     output: Annotated[
         Path | None, typer.Option(help="Write to this file instead of stdout.")
     ] = None,
@@ -96,37 +85,49 @@ def score(
 
     Without --parameters they are fitted on the file itself, up to the as-of time.
     """
-    if parameters is not None and model is ModelName.simple_average:
-        raise typer.BadParameter("simple-average has no parameters; leave one of the two out")
-    if spreadsheet_safe and format_ is not Format.csv:
+    if parameters is not None and model is not None:
+        raise typer.BadParameter("--model is what is fitted; leave it or --parameters out")
+    if spreadsheet_safe and format_ != "csv":
         raise typer.BadParameter("--spreadsheet-safe is for --format csv; JSON has no formulas")
-    opened = open_source(
+    opened = open_population(
         source,
-        load_settings().economics,
+        load_settings(),
+        topics=topics,
         columns=columns,
         currency=currency,
         timezone=timezone,
+        line_items=line_items,
+        shop=shop,
+        statuses=status,
+        ignore_status=ignore_status,
+        decimal=decimal,
         keep_going=keep_going,
         simulated=simulated,
         seed=seed,
     )
     given = None if parameters is None else read_parameters(parameters, opened.economics.currency)
-    moment = _as_of(opened, as_of)
-    result = fold_with_progress(opened, Context(opened.economics), moment)
+    end = parse_as_of(as_of, opened.economics, "--as-of") if as_of is not None else opened.end()
+    moment = end.moment
+    if topics and opened.now is not None and moment < opened.now:
+        raise CommandError(
+            f"--as-of is {as_of!r}, which is over: the topics hold what is known now; score a file "
+            "or a recording"
+        )
+    result = fold_with_progress(opened, Context(opened.economics), end)
     fitted = given
-    if given is None and model is not ModelName.simple_average:
-        fitted = _fit(result, moment, opened, required=model is ModelName.bg_nbd)
-    context = Context(opened.economics, fitted)
+    if given is None:
+        fitted = _fit(result, moment, opened, model)
+    context = Context(opened.economics, fitted and fitted.held_always())
+    used = context.model_at(milliseconds(moment))
     updates = score_states(result.states, context, moment)
     say(
         f"{len(updates)} customers valued as of {moment.isoformat()} in "
-        f"{opened.economics.currency}, with "
-        + (f"bg-nbd ({fitted.version})" if fitted else "simple-average")
+        f"{opened.economics.currency}, with {used.model} ({used.version})"
     )
     if opened.simulated:
         say(SIMULATED_NOTE)
     with results_to(output) as file:
-        if format_ is Format.csv:
+        if format_ == "csv":
             # What goes to a file or another program is exact.
             shown = visible if output is None and on_terminal() else _same
             safe = no_formula if spreadsheet_safe else _same
@@ -135,21 +136,22 @@ def score(
             write_json(file, updates)
 
 
-def _as_of(source: Source, text: str | None) -> datetime:
-    if text is not None:
-        return parse_moment(text, source.economics, "--as-of")
-    return source.end()
-
-
 def _fit(
-    result: BatchResult, as_of: datetime, source: Source, *, required: bool
+    result: BatchResult, as_of: datetime, source: Source, model: str | None
 ) -> Parameters | None:
     try:
-        fitted = fit_states(result.states, as_of, "day", source.economics)
+        fitted = fit_states(
+            result.states,
+            as_of,
+            "day",
+            source.economics,
+            model or DEFAULT_MODEL,
+            leave_out_later=source.states is not None,
+        )
     except FitError as error:
-        if required:
+        if model is not None:
             raise
-        say(f"simple-average is used: {error}")
+        say(f"weak prior parameters are used: {error}")
         return None
     say(f"parameters fitted on {fitted.parameters.customers} customers of {source.name} itself")
     for note in fitted.notes:
@@ -157,76 +159,82 @@ def _fit(
     return fitted.parameters
 
 
-def read_parameters(path: Path, currency: str) -> Parameters:
-    """Parameters from a file; CommandError when they are not, or are for another currency."""
-    try:
-        found = Parameters.model_validate_json(read_whole(path, MOST_PARAMETERS))
-    except TooLarge as error:
-        raise CommandError(f"{path}: these are no parameters: {error}") from error
-    except ValidationError as error:
-        problem = error.errors(include_url=False)[0]
-        where = ".".join(map(str, problem["loc"])) or "the file"
-        raise CommandError(
-            f"{path}: these are no parameters: {where}: {problem['msg']}; "
-            "write them by `clv fit --output`"
-        ) from error
-    if found.currency != currency:
-        raise CommandError(
-            f"{path}: the parameters are in {found.currency}, the values would be in {currency}; "
-            f"fit on orders in {currency}, or set CLV_ECONOMICS__CURRENCY"
-        )
-    return found
-
-
-def fold_with_progress(source: Source, context: Context, as_of: datetime) -> BatchResult:
-    """Fold a source's events, and say what was refused or left out.
-
-    Raises CommandError when no event was accepted.
-    """
+def fold_with_progress(source: Source, context: Context, end: AsOf) -> BatchResult:
+    """Fold a source's events before the end, and report on it as `report_folding` does."""
+    if source.states is not None:
+        return BatchResult(states=dict(source.states))
     with progress_bars() as bars:
         task = bars.add_task(f"Reading {source.name}", total=source.expected, note="events")
         result = fold_events(
-            source.events(), context, as_of, lambda number: bars.advance(task, number)
+            source.events(),
+            context,
+            end.before,
+            lambda number: bars.advance(task, number),
+            source.now,
         )
         bars.update(task, total=result.events, completed=result.events)
+    report_folding(result, source, end)
+    return result
+
+
+def report_folding(result: BatchResult, source: Source, end: AsOf) -> None:
+    """Say what of a source's events before the end was refused or left out.
+
+    Raises CommandError when no event was accepted.
+    """
     refused = [
         f"  {number} {reason}, such as: {result.refusals[reason]}"
         for reason, number in result.dead_letters.most_common()
     ]
+    noticed = [
+        f"  {number} {reason}, such as: {result.refusals[reason]}"
+        for reason, number in result.notices.most_common()
+    ]
     if not result.states:
         if result.left_out:
             raise CommandError(
-                f"{source.name}: all {result.left_out} events are later than {as_of.isoformat()}"
+                f"{source.name}: none of {result.left_out} events is before "
+                f"{end.before.isoformat()}"
             )
         what = f"none of {result.events} events was accepted:" if refused else "no events"
         raise CommandError(f"{source.name}: {what}", *refused)
     if result.left_out:
-        say(f"{result.left_out} events later than {as_of.isoformat()} are left out")
+        say(f"{result.left_out} events are not before {end.before.isoformat()}, and are left out")
+    if words := source.report.uncounted_words():
+        say(words)
     if result.duplicates:
         say(f"{result.duplicates} events say what was said before, and count once")
     if refused:
-        warn(f"{result.dead_letters.total()} of {result.events} events were refused:", *refused)
-    return result
+        warn(
+            f"{result.dead_letters.total()} of {result.events} events were refused:",
+            *refused,
+            *(
+                f"  first: {where}: {message}"
+                for where, message in source.report.refused.first.values()
+            ),
+        )
+    if noticed:
+        warn(f"{result.notices.total()} of {result.events} events should be looked at:", *noticed)
 
 
-def row_of(update: Update) -> dict[str, Any]:
+def row_of(update: CurrentValue) -> dict[str, Any]:
     """A customer's row of the result; recency and T in days, money in the reporting currency."""
     data = msgspec.json.decode(update.document)["data"]
     statistics, realised, expected = data["statistics"], data["realised"], data["expected"]
     return {
         "customer_id": data["customer_id"],
-        "frequency": statistics["frequency"],
-        "recency": statistics["recency"],
-        "T": statistics["T"],
-        "monetary_value": statistics["monetary_value"],
+        **{name: statistics[name] for name in ("frequency", "recency", "T", "monetary_value")},
         "p_alive": data["p_alive"],
-        "expected_orders": expected["orders"],
-        "expected_order_value": expected["order_value"],
-        "margin": realised["margin"],
-        "cost_to_serve": realised["cost_to_serve"],
-        "acquisition_cost": realised["acquisition_cost"],
+        "p_purchase": data["p_purchase"],
+        "expected_purchases": expected["purchases"],
+        "purchases_low": expected["purchases_low"],
+        "purchases_high": expected["purchases_high"],
+        "purchase_value": expected["purchase_value"],
+        **{name: realised[name] for name in ("margin", "cost_to_serve", "acquisition_cost")},
         "realised": realised["total"],
         "expected": expected["total"],
+        "expected_low": expected["total_low"],
+        "expected_high": expected["total_high"],
         "clv": data["clv"],
         **{each.name: data["segments"][each.name] for each in DEFAULT_DIMENSIONS},
         "currency": data["currency"],
@@ -235,7 +243,7 @@ def row_of(update: Update) -> dict[str, Any]:
     }
 
 
-def _sorted_rows(updates: Sequence[Update]) -> Iterable[dict[str, Any]]:
+def _sorted_rows(updates: Sequence[CurrentValue]) -> Iterable[dict[str, Any]]:
     return (row_of(update) for update in sorted(updates, key=lambda update: update.customer_id))
 
 
@@ -248,7 +256,9 @@ def no_formula(text: str) -> str:
     return f"'{text}" if text.startswith(FORMULAS) else text
 
 
-def write_csv(file: TextIO, updates: Sequence[Update], text: Callable[[str], str] = _same) -> None:
+def write_csv(
+    file: TextIO, updates: Sequence[CurrentValue], text: Callable[[str], str] = _same
+) -> None:
     """Write RFC 4180 CSV; floats so that they read back as they are, nothing for None.
 
     text: how texts are written; numbers stay numbers.
@@ -263,7 +273,7 @@ def write_csv(file: TextIO, updates: Sequence[Update], text: Callable[[str], str
         )
 
 
-def write_json(file: TextIO, updates: Sequence[Update]) -> None:
+def write_json(file: TextIO, updates: Sequence[CurrentValue]) -> None:
     """Write one array of objects, one on each line."""
     separator = "[\n"
     for row in _sorted_rows(updates):

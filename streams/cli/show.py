@@ -12,10 +12,11 @@ import typer
 from models.segments import DEFAULT_DIMENSIONS
 from streams.addresses import shown_url
 from streams.cache import CachedScore, ScoreCache, connect
+from streams.cli.absent import refusals_of
 from streams.cli.configuration import load_settings, need_redis
 from streams.cli.console import CommandError, out, print_json
 from streams.cli.options import AsJson
-from streams.cli.running import run
+from streams.cli.running import command
 from streams.cli.tables import (
     Totals,
     customer_tables,
@@ -26,11 +27,21 @@ from streams.cli.tables import (
 from streams.settings import Settings
 
 
-def show(
+@command
+async def show(
     customer: Annotated[str, typer.Argument(help="Customer id.")], as_json: AsJson = False
 ) -> None:
     """Show why a customer is worth what they are."""
-    data = run(_show(load_settings(), customer))
+    settings = load_settings()
+    async with reading(settings) as cache:
+        score = await cache.get(customer)
+        if score is None:
+            raise CommandError(
+                f"customer {customer!r} is not in the cache, which holds {await cache.size()}; "
+                "check the id, CLV_REDIS and CLV_REDIS_PREFIX",
+                *await refusals_of(settings, customer),
+            )
+    data = data_of(score)
     if as_json:
         print_json(data)
         return
@@ -38,47 +49,30 @@ def show(
         out().print(table)
 
 
-def top(
+@command
+async def top(
     number: Annotated[int, typer.Option("-n", "--number", min=1, help="How many.")] = 10,
     as_json: AsJson = False,
 ) -> None:
     """Show the customers of the highest value."""
-    found = run(_top(load_settings(), number))
+    async with reading(load_settings()) as cache:
+        found = await top_customers(cache, number)
     if as_json:
         print_json(found)
     else:
         out().print(top_table(found, f"Top {len(found)} customers by value"))
 
 
-def segments(as_json: AsJson = False) -> None:
+@command
+async def segments(as_json: AsJson = False) -> None:
     """Show customers and value by segment, for every dimension."""
     settings = load_settings()
-    totals = run(_segments(settings))
+    async with reading(settings) as cache:
+        totals = await all_totals(cache)
     if as_json:
         print_json(segments_document(totals))
     else:
         out().print(segments_table(totals, settings.economics.currency))
-
-
-async def _show(settings: Settings, customer: str) -> dict[str, Any]:
-    async with reading(settings) as cache:
-        score = await cache.get(customer)
-        if score is None:
-            raise CommandError(
-                f"customer {customer!r} is not in the cache, which holds {await cache.size()}; "
-                "check the id, CLV_REDIS and CLV_REDIS_PREFIX"
-            )
-    return data_of(score)
-
-
-async def _top(settings: Settings, number: int) -> list[dict[str, Any]]:
-    async with reading(settings) as cache:
-        return await top_customers(cache, number)
-
-
-async def _segments(settings: Settings) -> Totals:
-    async with reading(settings) as cache:
-        return await all_totals(cache)
 
 
 @asynccontextmanager

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from rich.table import Table
@@ -15,9 +15,9 @@ Data = Mapping[str, Any]
 """`data` of a published value update."""
 
 
-def money(amount: float) -> str:
-    """An amount in the reporting currency."""
-    return f"{amount:,.2f}"
+def money(amount: float | None) -> str:
+    """An amount in the reporting currency; a dash when there is none."""
+    return "-" if amount is None else f"{amount:,.2f}"
 
 
 def share(probability: float | None) -> str:
@@ -25,7 +25,17 @@ def share(probability: float | None) -> str:
     return "-" if probability is None else f"{probability:.1%}"
 
 
-def segment_order(dimension: str, found: Mapping[str, SegmentTotals]) -> list[str]:
+def pairs(rows: Iterable[tuple[str, str]], title: str, caption: str | None = None) -> Table:
+    """A table of names and values."""
+    table = Table(title=title, caption=caption, show_header=False)
+    table.add_column()
+    table.add_column(justify="right")
+    for row in rows:
+        table.add_row(*row)
+    return table
+
+
+def segment_names(dimension: str, found: Collection[str]) -> list[str]:
     """The segments in the order of their rules, and after them any others."""
     rules = next((each.rules for each in DEFAULT_DIMENSIONS if each.name == dimension), ())
     known = [rule.segment for rule in rules if rule.segment in found]
@@ -34,17 +44,13 @@ def segment_order(dimension: str, found: Mapping[str, SegmentTotals]) -> list[st
 
 def segments_table(totals: Totals, currency: str, note: str = "") -> Table:
     """Customers and value by segment, for every dimension."""
-    table = Table(title="Segments", caption=note or None)
-    table.add_column("dimension")
-    table.add_column("segment")
-    table.add_column("customers", justify="right")
-    table.add_column("share", justify="right")
-    table.add_column(f"value {currency}".strip(), justify="right")
-    table.add_column("each", justify="right")
+    table = Table("dimension", "segment", title="Segments", caption=note or None)
+    for name in ("customers", "share", f"value {currency}".strip(), "each"):
+        table.add_column(name, justify="right")
     for dimension, found in totals.items():
         everybody = sum(total.customers for total in found.values())
         label = dimension
-        for segment in segment_order(dimension, found):
+        for segment in segment_names(dimension, found):
             total = found[segment]
             table.add_row(
                 label,
@@ -67,10 +73,22 @@ def segments_document(totals: Totals) -> dict[str, dict[str, dict[str, float]]]:
                 "customers": found[segment].customers,
                 "value": float(found[segment].value),
             }
-            for segment in segment_order(dimension, found)
+            for segment in segment_names(dimension, found)
         }
         for dimension, found in totals.items()
     }
+
+
+_AMOUNTS: Mapping[str, Callable[[Data], str]] = {
+    "value": lambda data: money(data["clv"]),
+    "margin": lambda data: money(data["realised"]["margin"]),
+    "cost to serve": lambda data: money(data["realised"]["cost_to_serve"]),
+    "acquisition": lambda data: money(data["realised"]["acquisition_cost"]),
+    "expected": lambda data: money(data["expected"]["total"]),
+    "purchases to come": lambda data: money(data["expected"].get("purchases")),
+    "of": lambda data: money(data["expected"].get("purchase_value")),
+    "P(purchase)": lambda data: share(data.get("p_purchase")),
+}
 
 
 def top_table(customers: Sequence[Data], title: str, note: str = "") -> Table:
@@ -81,26 +99,12 @@ def top_table(customers: Sequence[Data], title: str, note: str = "") -> Table:
         caption=f"value = margin - cost to serve - acquisition + expected; {currency}. {note}",
     )
     table.add_column("customer", no_wrap=True)
-    for name in (
-        "value", "margin", "cost to serve", "acquisition", "expected", "orders to come",
-        "order value", "P(alive)",
-    ):  # fmt: skip
+    for name in _AMOUNTS:
         table.add_column(name, justify="right")
     table.add_column("segments")
     for data in customers:
-        realised, expected = data["realised"], data["expected"]
-        table.add_row(
-            data["customer_id"],
-            money(data["clv"]),
-            money(realised["margin"]),
-            money(realised["cost_to_serve"]),
-            money(realised["acquisition_cost"]),
-            money(expected["total"]),
-            f"{expected['orders']:.2f}",
-            money(expected["order_value"]),
-            share(data["p_alive"]),
-            ", ".join(data["segments"].values()),
-        )
+        amounts = [amount(data) for amount in _AMOUNTS.values()]
+        table.add_row(data["customer_id"], *amounts, ", ".join(data["segments"].values()))
     return table
 
 
@@ -108,25 +112,25 @@ def customer_tables(data: Data) -> list[Table]:
     """Why one customer is worth what they are."""
     realised, expected, totals = data["realised"], data["expected"], data["totals"]
     statistics, levers = data["statistics"], data["levers"]
-    worth = Table(
-        title=f"Customer {data['customer_id']}",
-        caption=f"as of {data['as_of']}, version {data['version']}; "
-        f"{data['model']['name']} {data['model']['version']}".rstrip(),
-        show_header=False,
-    )
-    worth.add_column()
-    worth.add_column(justify="right")
-    for name, text in (
+
+    def between(name: str, shown: Callable[[float], str]) -> str:
+        ends = [expected.get(f"{name}_{end}") for end in ("low", "high")]
+        return "-" if None in ends else " and ".join(map(shown, ends))
+
+    rows = (
         (f"Value ({data['currency']})", money(data["clv"])),
         ("  realised", money(realised["total"])),
         ("    margin earned", money(realised["margin"])),
         ("    - cost to serve", money(realised["cost_to_serve"])),
         ("    - acquisition cost", money(realised["acquisition_cost"])),
         ("  expected", money(expected["total"])),
-        ("    orders to come (discounted)", f"{expected['orders']:.3f}"),
-        ("    x margin of an order", money(expected["margin_per_order"])),
-        ("      of an order value of", money(expected["order_value"])),
+        ("    in 8 of 10 cases between", between("total", money)),
+        ("    purchases to come (discounted)", money(expected.get("purchases"))),
+        ("      in 8 of 10 cases between", between("purchases", lambda number: f"{number:g}")),
+        ("    x margin of a purchase", money(expected.get("margin_per_purchase"))),
+        ("      of a purchase value of", money(expected.get("purchase_value"))),
         ("    - cost to serve", money(expected["cost_to_serve"])),
+        ("P(purchase within a year)", share(data.get("p_purchase"))),
         ("P(alive)", share(data["p_alive"])),
         ("frequency, recency, T (days)",
          f"{statistics['frequency']}, {statistics['recency']}, {statistics['T']}"),
@@ -134,14 +138,15 @@ def customer_tables(data: Data) -> list[Table]:
         ("gross, refunded", f"{money(totals['gross'])}, {money(totals['refunded'])}"),
         ("contacts, complaints", f"{totals['contacts']}, {totals['complaints']}"),
         *((f"segment: {name}", segment) for name, segment in data["segments"].items()),
-    ):  # fmt: skip
-        worth.add_row(name, text)
-    improve = Table(title="What 10 % more would add", show_header=False)
-    improve.add_column()
-    improve.add_column(justify="right")
-    for name, amount in levers.items():
-        label = "less acquisition cost" if name == "acquisition_cost" else name.replace("_", " ")
-        improve.add_row(label, money(amount))
+    )  # fmt: skip
+    worth = pairs(
+        rows,
+        f"Customer {data['customer_id']}",
+        f"as of {data['as_of']}, version {data['version']}; "
+        f"{data['model']['name']} {data['model']['version']}".rstrip(),
+    )
+    more = ((name.replace("_", " "), money(it)) for name, it in levers.items())
+    improve = pairs(more, "What 10 % more would add to what is expected")
     windows = Table(title="Windows")
     for name in ("last days", "orders", "revenue", "margin", "contacts"):
         windows.add_column(name, justify="right")
@@ -158,9 +163,8 @@ def customer_tables(data: Data) -> list[Table]:
 
 def changes_table(changes: Sequence[Data], note: str = "") -> Table:
     """Segment changes with their reasons; newest first."""
-    table = Table(title="Latest segment changes", caption=note or None)
-    for name in ("as of", "customer", "dimension", "from", "to", "because"):
-        table.add_column(name)
+    headings = ("as of", "customer", "dimension", "from", "to", "because")
+    table = Table(*headings, title="Latest segment changes", caption=note or None)
     for change in changes:
         reason = change["reason"]["values"]
         table.add_row(

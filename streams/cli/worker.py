@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Annotated, Any
 
 import structlog
 import typer
-from aiokafka.errors import (
-    ClusterAuthorizationFailedError,
-    GroupAuthorizationFailedError,
-    TopicAuthorizationFailedError,
-)
 from pydantic import SecretStr
 
 from streams.cache import RedisUnusable
@@ -20,12 +16,19 @@ from streams.cli.configuration import load_settings, need_broker, need_erasure_k
 from streams.cli.console import CommandError, out
 from streams.cli.logs import configure_logging
 from streams.cli.options import Verbose
-from streams.cli.running import run
-from streams.connection import OPEN, Broker, BrokerUnusable, SecurityUnusable
+from streams.cli.running import command
 from streams.embedded import embedded_servers
+from streams.kafka.connection import OPEN, Broker, BrokerUnusable, SecurityUnusable
+from streams.kafka.errors import (
+    ClusterAuthorizationFailedError,
+    GroupAuthorizationFailedError,
+    TopicAuthorizationFailedError,
+)
+from streams.kafka.topics import TopicsUnusable
+from streams.pipeline import Pipeline
 from streams.settings import RedisSecurity, Settings
-from streams.topics import TopicsUnusable
-from streams.worker import run_worker
+from streams.transport import BatchApp
+from streams.worker import run_worker, running_app
 
 log = structlog.get_logger(__name__)
 
@@ -38,7 +41,8 @@ REFUSALS = tuple(_REFUSED)
 """What a broker says to a user without the right."""
 
 
-def worker(
+@command
+async def worker(
     embedded: Annotated[
         bool,
         typer.Option(
@@ -55,10 +59,6 @@ def worker(
         need_broker(settings)
         need_redis(settings)
         need_erasure_key(settings)
-    run(_work(settings, embedded, verbose))
-
-
-async def _work(settings: Settings, embedded: bool, verbose: bool) -> None:
     async with AsyncExitStack() as stack:
         if embedded:
             servers = await stack.enter_async_context(embedded_servers())
@@ -89,8 +89,23 @@ async def _work(settings: Settings, embedded: bool, verbose: bool) -> None:
             raise CommandError(f"the worker stopped: {describe(error)}") from error
 
 
+@asynccontextmanager
+async def worker_here(
+    settings: Settings, broker: Broker, redis: str, name: str
+) -> AsyncIterator[tuple[BatchApp, Pipeline]]:
+    """A worker in this process; if it crashes, CommandError says why, and not what followed."""
+    app = None
+    try:
+        async with running_app(settings, broker, redis) as (app, pipeline):
+            yield app, pipeline
+    except Exception as error:
+        if app is not None and app.crashed:
+            raise CommandError(f"{name} crashed: {describe(app.crash_reason)}") from error
+        raise
+
+
 def describe(error: BaseException) -> str:
-    """An error in one line: its class says what its text leaves out, and of a refusal what of."""
+    """An error in one line, with its class; for a refusal also what this user may not touch."""
     if isinstance(error, REFUSALS):
         kind = _REFUSED[type(error)]
         return f"{type(error).__name__}: this user has not the right to do that with {kind}" + (

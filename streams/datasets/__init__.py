@@ -3,16 +3,7 @@
 from collections.abc import Mapping
 
 from streams.datasets.cdnow import CDNOW
-from streams.datasets.dataset import Dataset, DatasetMissingError
+from streams.datasets.dataset import Dataset
 from streams.datasets.online_retail import ONLINE_RETAIL
-from streams.datasets.simulate import simulated_events, with_simulation
 
 DATASETS: Mapping[str, Dataset] = {each.name: each for each in (CDNOW, ONLINE_RETAIL)}
-
-__all__ = [
-    "DATASETS",
-    "Dataset",
-    "DatasetMissingError",
-    "simulated_events",
-    "with_simulation",
-]

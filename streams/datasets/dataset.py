@@ -6,13 +6,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, time, timedelta
 from pathlib import Path
 
+from models.errors import ClvError
 from streams.files.outgoing import OutgoingEvent
 
 DATA_DIR_VARIABLE = "CLV_DATA_DIR"
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples" / "data"
 
 
-class DatasetMissingError(FileNotFoundError):
+class DatasetMissingError(ClvError, FileNotFoundError):
     """The file of a data set is not there; the text says its name and where to get it."""
 
 

@@ -12,10 +12,11 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from operator import attrgetter
 from random import Random
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
+from models.contracts import TOPIC_OF_TYPE
 from streams.datasets import rates
 from streams.datasets.dataset import Dataset
 from streams.files.outgoing import OutgoingEvent, cloud_event
@@ -112,29 +113,13 @@ def _acquisition(rng: Random, customer_id: str, first: PlacedOrder) -> Iterator[
         "currency": first.currency,
         "channel": _pick(rng, rates.ACQUISITION_CHANNELS),
     }
-    yield cloud_event(
-        "customers",
-        "customer.acquired",
-        source=_simulated(first),
-        event_id=f"simulated-acquired-{customer_id}",
-        time=acquired_at,
-        data=data,
-        customer_id=customer_id,
-    )
+    yield _event("customer.acquired", f"acquired-{customer_id}", first, acquired_at, data)
 
 
 def _cancellation(rng: Random, customer_id: str, order: PlacedOrder) -> OutgoingEvent:
     cancelled_at = order.placed_at + _hours(rng.uniform(*rates.CANCELLED_AFTER_HOURS))
     data = {"order_id": order.order_id, "customer_id": customer_id, "cancelled_at": cancelled_at}
-    return cloud_event(
-        "orders",
-        "order.cancelled",
-        source=order.source,
-        event_id=f"simulated-cancelled-{order.order_id}",
-        time=cancelled_at,
-        data=data,
-        customer_id=customer_id,
-    )
+    return _event("order.cancelled", f"cancelled-{order.order_id}", order, cancelled_at, data)
 
 
 def _refund(rng: Random, customer_id: str, order: PlacedOrder) -> OutgoingEvent:
@@ -142,9 +127,9 @@ def _refund(rng: Random, customer_id: str, order: PlacedOrder) -> OutgoingEvent:
     full = rng.random() < rates.FULL_REFUND
     share = Decimal(1) if full else Decimal(str(rng.uniform(*rates.PARTIAL_REFUND_SHARE)))
     amount = order.total if full else max(CENT, (order.total * share).quantize(CENT))
-    refund_id = f"simulated-refund-{order.order_id}"
+    refund_id = f"refund-{order.order_id}"
     data = {
-        "refund_id": refund_id,
+        "refund_id": f"simulated-{refund_id}",
         "order_id": order.order_id,
         "customer_id": customer_id,
         "currency": order.currency,
@@ -153,33 +138,18 @@ def _refund(rng: Random, customer_id: str, order: PlacedOrder) -> OutgoingEvent:
     }
     if full:
         data["cost_recovered"] = _money(float(amount) * rates.COST_RECOVERED_SHARE)
-    return cloud_event(
-        "orders",
-        "order.refunded",
-        source=order.source,
-        event_id=refund_id,
-        time=refunded_at,
-        data=data,
-        customer_id=customer_id,
-    )
+    return _event("order.refunded", refund_id, order, refunded_at, data)
 
 
 def _ticket(
     rng: Random, customer_id: str, order: PlacedOrder, complaint: bool
 ) -> Iterator[OutgoingEvent]:
-    ticket_id = f"simulated-ticket-{order.order_id}"
-    whose = {"ticket_id": ticket_id, "customer_id": customer_id}
+    ticket_id = f"ticket-{order.order_id}"
+    whose = {"ticket_id": f"simulated-{ticket_id}", "customer_id": customer_id}
 
     def event(what: str, at: datetime, data: dict[str, object]) -> OutgoingEvent:
-        return cloud_event(
-            "support",
-            f"ticket.{what}",
-            source=_simulated(order),
-            event_id=f"{ticket_id}-{what}",
-            time=at,
-            data={**whose, f"{what}_at": at, **data},
-            customer_id=customer_id,
-        )
+        data = {**whose, f"{what}_at": at, **data}
+        return _event(f"ticket.{what}", f"{ticket_id}-{what}", order, at, data)
 
     channel = _pick(rng, rates.TICKET_CHANNELS)
     topics = rates.COMPLAINT_TOPICS if complaint else rates.QUESTION_TOPICS
@@ -213,28 +183,33 @@ def _survey(rng: Random, customer_id: str, order: PlacedOrder, complaint: bool) 
     mean = rates.SURVEY_MEAN_AFTER_COMPLAINT if complaint else rates.SURVEY_MEAN
     share = min(1.0, max(0.0, rng.gauss(mean, rates.SURVEY_SPREAD)))
     answered_at = order.placed_at + _hours(24 * rng.uniform(*rates.SURVEY_AFTER_DAYS))
-    survey_id = f"simulated-survey-{order.order_id}"
+    survey_id = f"survey-{order.order_id}"
     data = {
-        "survey_id": survey_id,
+        "survey_id": f"simulated-{survey_id}",
         "customer_id": customer_id,
         "answered_at": answered_at,
         "kind": kind,
         "score": low + round(share * (high - low)),
         "scale": {"min": low, "max": high},
     }
+    return _event("survey.answered", survey_id, order, answered_at, data)
+
+
+def _event(
+    event_type: str, name: str, order: PlacedOrder, time: datetime, data: Mapping[str, Any]
+) -> OutgoingEvent:
+    """An event that follows from an order; data: with its customer."""
+    topic = TOPIC_OF_TYPE[event_type]
+    simulated = f"/simulated/{order.source.lstrip('/')}"
     return cloud_event(
-        "support",
-        "survey.answered",
-        source=_simulated(order),
-        event_id=survey_id,
-        time=answered_at,
+        topic,
+        event_type,
+        source=order.source if topic == "orders" else simulated,
+        event_id=f"simulated-{name}",
+        time=time,
         data=data,
-        customer_id=customer_id,
+        customer_id=data["customer_id"],
     )
-
-
-def _simulated(order: PlacedOrder) -> str:
-    return f"/simulated/{order.source.lstrip('/')}"
 
 
 def _pick(rng: Random, weights: Mapping[Choice, float]) -> Choice:

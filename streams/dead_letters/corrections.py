@@ -7,13 +7,14 @@ import re
 from collections.abc import Sequence
 from typing import Any, NamedTuple, Self
 
+from models.errors import ClvError
 from streams.dead_letters.letter import Letter, glance
 
 _PATH = re.compile(r"[^.\[\]=:]+(\[[0-9]+\])*(\.[^.\[\]=:]+(\[[0-9]+\])*)*")
 _PART = re.compile(r"[^.\[\]]+|\[[0-9]+\]")
 
 
-class CorrectionFailed(Exception):
+class CorrectionFailed(ClvError):
     """A field cannot be set in this record; the text says why."""
 
 

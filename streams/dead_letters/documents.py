@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
 from typing import Any
 
 from streams.dead_letters.letter import glance
@@ -18,6 +17,7 @@ def summary(entry: Entry) -> dict[str, Any]:
         "id": letter.id,
         "time": letter.time.isoformat(timespec="milliseconds"),
         "reason": letter.reason,
+        "notice": letter.is_notice,
         "field": (letter.refused.field or None) if letter.refused else None,
         "message": letter.message,
         "customer": found.customer,
@@ -44,7 +44,7 @@ def full(entry: Entry) -> dict[str, Any]:
         "cut": letter.missing,
         "key": readable(letter.key),
         "value": readable(letter.value),
-        "headers": _headers(letter.headers),
+        "headers": [{"name": n, "value": readable(value)} for n, value in letter.headers],
     }
 
 
@@ -56,10 +56,6 @@ def readable(content: bytes | None) -> dict[str, str] | None:
         return {"text": content.decode()}
     except UnicodeDecodeError:
         return {"base64": base64.b64encode(content).decode()}
-
-
-def _headers(headers: Sequence[tuple[str, bytes | None]]) -> list[dict[str, Any]]:
-    return [{"name": name, "value": readable(value)} for name, value in headers]
 
 
 def printable(content: bytes | str | None, most: int | None = None) -> str:

@@ -9,12 +9,14 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from io import TextIOWrapper
 from pathlib import Path
 from typing import IO, Annotated, NamedTuple
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
 from models.contracts.dead_letters import DeadLetter
+from models.errors import ClvError
 from streams.bounded import GZIP, TooLarge, lines
 from streams.dead_letters.documents import full
 from streams.dead_letters.letter import UNKNOWN, Letter
@@ -34,7 +36,7 @@ _EPOCH = datetime.fromtimestamp(0, UTC)
 _AGAIN = "copy it once more from where it was written, or export again"
 
 
-class ExportUnusable(Exception):
+class ExportUnusable(ClvError):
     """A file of letters cannot be used; the text says file, line, and what to do."""
 
     def __init__(self, path: Path, line: int | None, problem: str) -> None:
@@ -74,7 +76,7 @@ class _Header(BaseModel):
 
 
 class _Document(BaseModel):
-    """What is needed of a line to have the letter again; what else is there follows from it."""
+    """The fields of a line from which the letter is restored; the others follow from them."""
 
     model_config = ConfigDict(strict=True)
 
@@ -118,25 +120,17 @@ def writing(path: Path) -> Iterator[IO[str]]:
     if not path.name.endswith(NAMES):
         raise ExportUnusable(path, None, f"name a file that ends in {' or '.join(NAMES)}")
     draft = path.with_name(f".{path.name}.part")
+    packed = path.name.endswith(".gz")
     try:
-        with _new(draft, compressed=path.name.endswith(".gz")) as file:
+        with (
+            new_private(draft, "wb") as stored,
+            gzip.open(stored, "wb") if packed else stored as content,
+            TextIOWrapper(content, encoding="utf-8") as file,
+        ):
             yield file
         draft.replace(path)
     finally:
         draft.unlink(missing_ok=True)
-
-
-@contextmanager
-def _new(path: Path, *, compressed: bool) -> Iterator[IO[str]]:
-    if not compressed:
-        with new_private(path, "w", encoding="utf-8") as file:
-            yield file
-        return
-    with (
-        new_private(path, "wb") as stored,
-        gzip.open(stored, "wt", encoding="utf-8") as packed,
-    ):
-        yield packed
 
 
 def line_of(entry: Entry) -> str:

@@ -24,8 +24,8 @@ class _Known(NamedTuple):
 class LettersFromFile:
     """The letters of a file that `clv dead-letters export` wrote; `checked` makes it.
 
-    What the topic still holds must be what the file says, so that the note which says that a letter
-    was sent is about that letter; what was deleted from the topic is taken from the file.
+    Letters that the topic still holds must equal those of the file, so that a note about a letter
+    is about that letter. Those that it has deleted are taken from the file.
     """
 
     def __init__(self, path: Path, letters: DeadLetters) -> None:

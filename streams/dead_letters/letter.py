@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
+from models.contracts import NOTICES
 from models.contracts.dead_letters import (
     CORRECTED,
     CUT,
@@ -18,6 +19,7 @@ from models.contracts.dead_letters import (
     DeadLetter,
     split_headers,
 )
+from streams.files.loaded import LOADED, loaded_of
 
 UNKNOWN = "unknown"
 """Reason of a record in the dead letters' topic that says none."""
@@ -25,11 +27,11 @@ UNKNOWN = "unknown"
 
 @dataclass(frozen=True, slots=True)
 class Letter:
-    """A record of the dead letters' topic.
+    """A record of the dead letters' topic: a refused record, or a notice about one that was not.
 
     key, value, headers: those of the refused record. refused: why, and where it was; None when the
     headers do not say. cut_from: bytes its value had, when not all of the record was kept. missing:
-    then, what was not kept, in words; letters of before have none.
+    what was not kept, in words; earlier versions did not say.
     """
 
     topic: str
@@ -71,6 +73,11 @@ class Letter:
         return UNKNOWN if self.refused is None else self.refused.reason
 
     @property
+    def is_notice(self) -> bool:
+        """Whether the record was not refused: a notice about an event that was processed."""
+        return self.reason in NOTICES
+
+    @property
     def message(self) -> str:
         """What was wrong."""
         if self.refused is None:
@@ -100,11 +107,17 @@ class Letter:
         ]
 
     def fingerprint(self) -> int:
-        """The same for what a worker wrote twice of one record, as after it was killed."""
-        return hash((self.came_from, self.key, self.value))
+        """Equal for letters that workers wrote of the same record, as after a kill.
+
+        And for those of the same row of a file that was loaded again.
+        """
+        if loaded_of(self.headers) is None:
+            return hash((self.came_from, self.key, self.value))
+        headers = tuple((name, value) for name, value in self.headers if name != LOADED)
+        return hash((self.reason, self.key, self.value, headers))
 
     def content(self) -> int:
-        """The same for one letter wherever it was read, within this process."""
+        """Equal for one letter wherever this process has read it."""
         headers = tuple((name, value) for name, value in self.headers)
         return hash(
             (self.where, self.came_from, self.reason, self.cut_from, self.key, self.value, headers)

@@ -6,24 +6,24 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Collection, Mapping, Set
 from typing import Any, NamedTuple
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
-
 from models.contracts.dead_letters import noted
-from streams.clients import started
-from streams.connection import Broker
+from models.errors import ClvError
 from streams.dead_letters.letter import Letter, read_letter
-from streams.ends import log_ends
-from streams.topics import partition_counts
+from streams.kafka.connection import Broker
+from streams.kafka.partitions import Bounds, LogRecord, TopicPartition, partitions_of
+from streams.kafka.reading import log_bounds, read_logs
+from streams.kafka.topics import partition_counts
 
-_FETCH_MILLISECONDS = 50
-_FETCH_BYTES = 4 * 1024 * 1024
-_RECORDS = 5_000
+_FETCHES: dict[str, Any] = {
+    "max_partition_fetch_bytes": 4 * 1024 * 1024,
+    "isolation_level": "read_uncommitted",
+}
 
 Place = tuple[int, int]
 """Partition and offset within the dead letters' topic."""
 
 
-class LettersMissing(Exception):
+class LettersMissing(ClvError):
     """There are no dead letters to read; the text says what is missing."""
 
 
@@ -37,17 +37,20 @@ class Entry(NamedTuple):
 class DeadLetters:
     """The letters of a topic; `prepare` comes first.
 
-    What comes after the beginning of the first reading is left for the next one: a letter that is
-    refused again must not be found by the command that has just sent it.
+    most: how many records at the end of each partition are read; None: all.
+    Records that came after the first reading began are left out: a command must not find a letter
+    that it has just sent, and that was refused again.
     """
 
-    def __init__(self, broker: Broker, topic: str) -> None:
+    def __init__(self, broker: Broker, topic: str, *, most: int | None = None) -> None:
         self.topic = topic
         self.repeats = 0
-        """Letters passed over because a worker that was killed had written them before."""
+        """Letters passed over because they had been written before: by a worker that was killed, or
+        when the same row of a file was loaded before."""
         self.partitions = 0
         self._broker = broker
-        self._ends: dict[TopicPartition, int] = {}
+        self._most = most
+        self._bounds: dict[TopicPartition, Bounds] = {}
         self._retried: dict[int, set[int]] | None = None
 
     async def prepare(self) -> dict[str, int]:
@@ -91,7 +94,7 @@ class DeadLetters:
     def ends_after(self, place: Place) -> bool:
         """Whether the topic, once it was read, had a record at this place or had deleted it."""
         partition, offset = place
-        return offset < self._ends[TopicPartition(self.topic, partition)]
+        return offset < self._bounds[TopicPartition(self.topic, partition)].end
 
     async def sent_again(self) -> Mapping[int, Set[int]]:
         """Offsets of the letters that notes are about, by partition; a note follows its letter."""
@@ -103,30 +106,15 @@ class DeadLetters:
                     self._retried[place[0]].add(place[1])
         return self._retried
 
-    async def _records(self) -> AsyncIterator[Any]:
-        client = AIOKafkaConsumer(
-            **self._broker.client_options(),
-            enable_auto_commit=False,
-            auto_offset_reset="earliest",
-            max_partition_fetch_bytes=_FETCH_BYTES,
-            # An empty partition answers after this; the default would be half a second.
-            fetch_max_wait_ms=_FETCH_MILLISECONDS,
-        )
-        async with started(client) as consumer:
-            unfinished = {TopicPartition(self.topic, n) for n in range(self.partitions)}
-            if not self._ends:
-                self._ends = await log_ends(consumer, unfinished)
-            consumer.assign(list(unfinished))
-            await consumer.seek_to_beginning(*unfinished)
-            while unfinished:
-                fetched = await consumer.getmany(
-                    timeout_ms=_FETCH_MILLISECONDS, max_records=_RECORDS
-                )
-                for tp in list(unfinished):
-                    if await consumer.position(tp) >= self._ends[tp]:
-                        unfinished.remove(tp)
-                        consumer.pause(tp)
-                for tp, records in fetched.items():
-                    for record in records:
-                        if record.offset < self._ends[tp]:
-                            yield record
+    async def _records(self) -> AsyncIterator[LogRecord]:
+        if not self._bounds:
+            tps = partitions_of({self.topic: self.partitions})
+            self._bounds = await log_bounds(self._broker, tps)
+            if self._most is not None:
+                self._bounds = {
+                    tp: Bounds(max(at.begin, at.end - self._most), at.end)
+                    for tp, at in self._bounds.items()
+                }
+        async for _, records in read_logs(self._broker, self._bounds, **_FETCHES):
+            for record in records:
+                yield record

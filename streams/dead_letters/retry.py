@@ -9,25 +9,23 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, NamedTuple, Self
-
-from aiokafka import AIOKafkaProducer
-from aiokafka.errors import MessageSizeTooLargeError
+from typing import Any, NamedTuple
 
 from models.contracts.dead_letters import CORRECTED, RETRIED_FROM, DeadLetter, retried_note
-from streams.connection import Broker
+from models.errors import ClvError
 from streams.dead_letters.corrections import Correction, CorrectionFailed, corrected
 from streams.dead_letters.letter import Letter
 from streams.dead_letters.reading import Entry
 from streams.dead_letters.verdict import Verdict, judge
+from streams.kafka.errors import MessageSizeTooLargeError
+from streams.kafka.partitions import TopicPartition, home_partition
+from streams.kafka.writing import Outgoing, RecordWriter
 from streams.settings import Settings
-from streams.topics import home_partition
 
 CHUNK = 500
 """Letters that are sent, and then noted, at once: as many may be sent twice after a kill."""
-
-_LARGEST_REQUEST = 8 * 1024 * 1024
 
 
 class Outcome(StrEnum):
@@ -38,6 +36,8 @@ class Outcome(StrEnum):
     RETRIED_BEFORE = "retried before"
     REFUSED = "refused"
     """It would be refused again, or nobody can say."""
+    NOTICE = "left out"
+    """It was not refused, so that there is nothing to send."""
     IMPOSSIBLE = "impossible"
     """It cannot be sent, even by force."""
 
@@ -51,11 +51,11 @@ class Sent(NamedTuple):
     to: str = ""
 
 
-class _Impossible(Exception):
+class _Impossible(ClvError):
     """A letter cannot be sent; the text says why."""
 
 
-class _Outgoing(NamedTuple):
+class _Sending(NamedTuple):
     letter: Letter
     topic: str
     partition: int
@@ -67,46 +67,28 @@ class _Outgoing(NamedTuple):
         return Sent(self.letter, outcome, self.why, f"{self.topic}[{self.partition}]")
 
 
+@dataclass
 class Retry:
-    """Sends letters again; an async context manager.
+    """Sends letters again.
 
     counts: partitions of each topic at the broker. force: also what would be refused again, and
     what was sent before. dry: nothing is sent.
     """
 
-    def __init__(
-        self,
-        broker: Broker,
-        settings: Settings,
-        counts: Mapping[str, int],
-        *,
-        corrections: Sequence[Correction] = (),
-        force: bool = False,
-        dry: bool = False,
-    ) -> None:
-        self._settings = settings
-        self._counts = counts
-        self._corrections = corrections
-        self._force = force
-        self._dry = dry
-        self._waiting: list[_Outgoing] = []
-        self._producer = AIOKafkaProducer(
-            **broker.client_options(), acks="all", max_request_size=_LARGEST_REQUEST
-        )
-
-    async def __aenter__(self) -> Self:
-        await self._producer.start()
-        return self
-
-    async def __aexit__(self, *_error: object) -> None:
-        await self._producer.stop()
+    writer: RecordWriter
+    settings: Settings
+    counts: Mapping[str, int]
+    corrections: Sequence[Correction] = ()
+    force: bool = False
+    dry: bool = False
+    _waiting: list[_Sending] = field(default_factory=list, init=False)
 
     async def add(self, entry: Entry) -> list[Sent]:
         """Take a letter; returns what became of letters since the last call, once it is known."""
         decided = self._decide(entry)
         if isinstance(decided, Sent):
             return [decided]
-        if self._dry:
+        if self.dry:
             return [decided.told(Outcome.WOULD_BE_SENT)]
         self._waiting.append(decided)
         return await self.finish() if len(self._waiting) >= CHUNK else []
@@ -117,12 +99,10 @@ class Retry:
         deliveries = [await self._send(outgoing) for outgoing in waiting]
         done = await asyncio.gather(*(_delivered(delivery) for delivery in deliveries))
         notes = [
-            await self._producer.send(
-                outgoing.letter.topic,
-                partition=outgoing.letter.partition,
+            await self.writer.send(
+                TopicPartition(outgoing.letter.topic, outgoing.letter.partition),
                 # aiokafka asks for a key or a value.
-                key=b"",
-                headers=retried_note(*outgoing.letter.place),
+                Outgoing(b"", None, retried_note(*outgoing.letter.place)),
             )
             for outgoing, why in zip(waiting, done, strict=True)
             if not why
@@ -135,21 +115,24 @@ class Retry:
             for outgoing, why in zip(waiting, done, strict=True)
         ]
 
-    def _decide(self, entry: Entry) -> _Outgoing | Sent:
+    def _decide(self, entry: Entry) -> _Sending | Sent:
         letter = entry.letter
-        if entry.retried and not self._force:
+        if letter.is_notice:
+            why = "it is a notice: the event was processed; its publisher must send what is right"
+            return Sent(letter, Outcome.NOTICE, why)
+        if entry.retried and not self.force:
             why = "it was sent again before; --force does so once more"
             return Sent(letter, Outcome.RETRIED_BEFORE, why)
         try:
             refused = self._origin(letter)
-            value = corrected(letter, self._corrections)
-            verdict = judge(letter, value, self._settings, time.time_ns() // 1_000_000)
-            if verdict.outcome != "accepted" and not self._force:
+            value = corrected(letter, self.corrections)
+            verdict = judge(letter, value, self.settings, time.time_ns() // 1_000_000)
+            if verdict.outcome != "accepted" and not self.force:
                 return Sent(letter, Outcome.REFUSED, str(verdict))
             partition = self._partition(letter, refused, verdict)
         except (CorrectionFailed, _Impossible) as error:
             return Sent(letter, Outcome.IMPOSSIBLE, str(error))
-        return _Outgoing(
+        return _Sending(
             letter, refused.topic, partition, value, self._headers(letter), str(verdict)
         )
 
@@ -163,23 +146,19 @@ class Retry:
             raise _Impossible(f"{left}; have its publisher send it again")
         if letter.key is None and letter.value is None:
             raise _Impossible("it has neither key nor value")
-        topic = letter.refused.topic
-        if topic not in self._own_topics() or topic not in self._counts:
+        topic, ours = letter.refused.topic, self.settings.topics
+        if topic not in (*ours.inputs, ours.clock, ours.identity) or topic not in self.counts:
             raise _Impossible(
                 f"it came from {topic}, which is no topic of this service; see CLV_TOPICS__…"
             )
         return letter.refused
 
-    def _own_topics(self) -> tuple[str, ...]:
-        topics = self._settings.topics
-        return (*topics.inputs, topics.clock, topics.identity)
-
     def _partition(self, letter: Letter, refused: DeadLetter, verdict: Verdict) -> int:
         """Where the customer is at home; what is no event goes where it was."""
         topic = refused.topic
-        count = self._counts[topic]
+        count = self.counts[topic]
         key = letter.key if verdict.customer is None else verdict.customer.encode()
-        if key and topic in self._settings.topics.inputs:
+        if key and topic in self.settings.topics.inputs:
             return home_partition(key, count)
         if refused.partition >= count:
             raise _Impossible(f"it came from {letter.came_from}; {topic} has {count} partitions")
@@ -187,23 +166,19 @@ class Retry:
 
     def _headers(self, letter: Letter) -> list[tuple[str, bytes | None]]:
         headers = [*letter.headers, (RETRIED_FROM, letter.where.encode())]
-        if self._corrections:
-            fields = ",".join(correction.field for correction in self._corrections)
+        if self.corrections:
+            fields = ",".join(correction.field for correction in self.corrections)
             headers.append((CORRECTED, fields.encode()))
         return headers
 
-    async def _send(self, outgoing: _Outgoing) -> asyncio.Future[Any] | MessageSizeTooLargeError:
+    async def _send(self, outgoing: _Sending) -> asyncio.Future[Any] | MessageSizeTooLargeError:
         try:
-            delivery: asyncio.Future[Any] = await self._producer.send(
-                outgoing.topic,
-                outgoing.value,
-                key=outgoing.letter.key,
-                partition=outgoing.partition,
-                headers=outgoing.headers,
+            return await self.writer.send(
+                TopicPartition(outgoing.topic, outgoing.partition),
+                Outgoing(outgoing.letter.key, outgoing.value, outgoing.headers),
             )
         except MessageSizeTooLargeError as error:
             return error
-        return delivery
 
 
 async def _delivered(delivery: asyncio.Future[Any] | MessageSizeTooLargeError) -> str:

@@ -14,9 +14,9 @@ _LONG = re.compile(r"(.+)\[([0-9]+)\]@([0-9]+)")
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """What a letter must be like; what is None is not asked for.
+    """Which letters are meant; None: any.
 
-    topic: that the record came from. places: partition and offset of the letters, if named.
+    topic: where the record came from. places: partition and offset of the letters; empty: any.
     """
 
     reason: str | None = None
@@ -26,17 +26,14 @@ class Selection:
     places: frozenset[tuple[int, int]] = frozenset()
 
     def __contains__(self, letter: Letter) -> bool:
-        if self.places and letter.place not in self.places:
-            return False
-        if self.reason is not None and letter.reason != self.reason:
-            return False
-        if self.topic is not None and (
-            letter.refused is None or letter.refused.topic != self.topic
-        ):
-            return False
-        if self.since is not None and letter.time < self.since:
-            return False
-        return self.customer is None or glance(letter).customer == self.customer
+        topic = None if letter.refused is None else letter.refused.topic
+        return (
+            (not self.places or letter.place in self.places)
+            and (self.reason is None or letter.reason == self.reason)
+            and (self.topic is None or topic == self.topic)
+            and (self.since is None or letter.time >= self.since)
+            and (self.customer is None or glance(letter).customer == self.customer)
+        )
 
 
 def split_where(text: str) -> tuple[str, int, int]:

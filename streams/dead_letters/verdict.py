@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from models.acceptance import FUTURE_TOLERANCE, check_acceptable
 from models.aggregate.fold import milliseconds
-from models.contracts import Envelope, Reason, Refused, check_topic, customer_of, decode
+from models.contracts import Reason, Refused, check_topic, customer_of, decode
 from models.contracts.clock import Tick
 from streams.dead_letters.letter import Letter
 from streams.settings import Settings
@@ -17,12 +17,13 @@ from streams.settings import Settings
 class Verdict(NamedTuple):
     """Whether it would be accepted; "unknown" where that needs what only a worker knows.
 
+    "processed": it was not refused.
+
     customer: whose event it is, if it is one.
     """
 
-    outcome: Literal["accepted", "refused", "unknown"]
+    outcome: Literal["accepted", "refused", "unknown", "processed"]
     why: str
-    event: Envelope | None = None
     customer: str | None = None
 
     def __str__(self) -> str:
@@ -30,6 +31,8 @@ class Verdict(NamedTuple):
             return "would be accepted now"
         if self.outcome == "refused":
             return f"would be refused: {self.why}"
+        if self.outcome == "processed":
+            return f"would not be sent: {self.why}"
         return f"cannot be told: {self.why}"
 
 
@@ -43,24 +46,30 @@ _ONLY_A_WORKER_KNOWS = {
 
 def judge(letter: Letter, value: bytes | None, settings: Settings, now: int) -> Verdict:
     """Judge a letter's record, with this value, as of now (milliseconds since 1970)."""
-    if letter.refused is None:
-        return Verdict("unknown", letter.message)
+    if letter.refused is None or letter.is_notice:
+        return _never_refused(letter)
     topic = letter.refused.topic
     if topic == settings.topics.clock:
         return _tick(value, now)
     if topic not in settings.topics.inputs:
         return Verdict("unknown", f"only a worker can judge what is in {topic}")
-    event = customer = None
+    customer = None
     try:
         event = decode(letter.key, value, letter.headers)
         check_topic(event, settings.topics.role(topic))
         customer = customer_of(event, letter.key)
-        check_acceptable(event, now, now, settings.economics)
+        check_acceptable(event, customer, now, now, settings.economics)
     except Refused as refused:
-        return Verdict("refused", str(refused), event, customer)
+        return Verdict("refused", str(refused), customer)
     if (why := _ONLY_A_WORKER_KNOWS.get(letter.reason)) is not None:
-        return Verdict("unknown", why, event, customer)
-    return Verdict("accepted", "", event, customer)
+        return Verdict("unknown", why, customer)
+    return Verdict("accepted", "", customer)
+
+
+def _never_refused(letter: Letter) -> Verdict:
+    if letter.is_notice:
+        return Verdict("processed", "it is a notice about an event that was not refused")
+    return Verdict("unknown", letter.message)
 
 
 def _tick(value: bytes | None, now: int) -> Verdict:

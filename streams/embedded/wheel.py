@@ -14,10 +14,7 @@ from streams.embedded.process import ProgramAlteredError, ServerNotInstalledErro
 def recorded_program(package: str, folder: str, name: str) -> PackagePath | None:
     """What the installed wheel of a package recorded of `folder/…/name`; None if nothing.
 
-    Raises
-    ------
-    ServerNotInstalledError
-        when the package is not installed as a wheel, so that there is no record at all.
+    Raises ServerNotInstalledError when the package is not installed as a wheel.
     """
     try:
         files = distribution(package).files or []
@@ -39,14 +36,9 @@ def recorded_program(package: str, folder: str, name: str) -> PackagePath | None
 def checked_program(path: Path, package: str, recorded: PackagePath, instead: str) -> str:
     """The path of a program whose content is what the wheel recorded.
 
-    recorded: of `recorded_program`. instead: what to set to do without this program, for the error.
-
-    Raises
-    ------
-    ProgramAlteredError
-        when it is another one; it must not be run.
-    ServerNotInstalledError
-        when it cannot be read, or the record is of no kind that we know.
+    recorded: of `recorded_program`. instead: for the error, what to set to do without this program.
+    Raises ProgramAlteredError for another program, which must not be run; ServerNotInstalledError
+    when it cannot be read, or the record is of an unknown kind.
     """
     expected = recorded.hash
     if expected is None or expected.mode != "sha256":

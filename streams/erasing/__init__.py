@@ -1,1 +1,1 @@
-"""Erasing a customer: the key of the fingerprints, and the proof of what is left where."""
+"""Erasing a customer, and the proof of what is left where."""

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Final, NamedTuple
 
 HOUR_MS: Final = 3_600_000
-"""For a cleaner or a retention check to begin, and to be done, after it may."""
+"""How late a cleaner or a retention check may be done."""
 
 _SEGMENT_MS: Final = 7 * 24 * HOUR_MS
 """Kafka's own default."""

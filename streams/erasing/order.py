@@ -8,17 +8,16 @@ import uuid
 from collections.abc import Mapping
 from datetime import datetime
 
-from aiokafka import AIOKafkaProducer
-from faust.types import TP
-
-from models.contracts.customers import CustomerErased
-from models.contracts.intake import IDENTITIES
+from models.errors import ClvError
+from models.events.identities import CustomerErased
+from models.events.kinds import IDENTITIES
 from streams.basis.logs import KafkaLogs
-from streams.clients import started
-from streams.connection import Broker
 from streams.files.outgoing import cloud_event
+from streams.kafka.connection import Broker
+from streams.kafka.partitions import TopicPartition, home_partition, partitions_of
+from streams.kafka.writing import Outgoing, record_writer
 from streams.settings import Settings
-from streams.topics import home_partition, prepare_topics
+from streams.topics import prepare_topics
 
 SOURCE = "/clv/erase"
 """CloudEvents source of the erasures that the command publishes."""
@@ -28,13 +27,13 @@ _MOST_ROUNDS = 20
 """Messages between workers lead to others: an erasure reaches everybody merged in a few rounds."""
 
 
-class NotErasedInTime(Exception):
+class NotErasedInTime(ClvError):
     """The workers did not get to the erasure; the text says where they are."""
 
 
 async def publish_erasure(
     settings: Settings, broker: Broker, customer_id: str, erased_at: datetime
-) -> tuple[TP, int]:
+) -> tuple[TopicPartition, int]:
     """Publish `customer.erased`; returns where it is. Errors: KafkaError, TopicsUnusable."""
     partitions = await prepare_topics(settings, broker)
     event = cloud_event(
@@ -47,34 +46,24 @@ async def publish_erasure(
         customer_id=customer_id,
     )
     key = customer_id.encode()
-    async with started(AIOKafkaProducer(**broker.client_options(), acks="all")) as producer:
-        sent = await producer.send_and_wait(
-            settings.topics.identities,
-            event.value,
-            key=key,
-            partition=home_partition(key, partitions),
-            headers=event.headers,
-        )
-    return TP(sent.topic, sent.partition), sent.offset
+    home = TopicPartition(settings.topics.identities, home_partition(key, partitions))
+    async with record_writer(broker) as writer:
+        written = await writer.write(home, [Outgoing(key, event.value, event.headers)])
+    return home, written.begin
 
 
 async def done_by_workers(
-    settings: Settings, logs: KafkaLogs, at: Mapping[TP, int], seconds: float
+    settings: Settings, logs: KafkaLogs, at: Mapping[TopicPartition, int], seconds: float
 ) -> None:
-    """Return when the workers have committed these offsets, and what followed from them.
+    """Wait until the workers have committed these offsets, and what followed from them.
 
-    Raises
-    ------
-    NotErasedInTime
-        when it takes longer than so many seconds.
-    KafkaError
-        when the broker does not answer.
+    Errors: NotErasedInTime after so many seconds; KafkaError.
     """
     until = time.monotonic() + seconds
     await _committed(logs, {tp: offset + 1 for tp, offset in at.items()}, until)
     topics = await logs.describe([settings.topics.identity, settings.topics.rerouted])
-    between = [TP(name, n) for name, each in topics.items() for n in range(each.partitions)]
-    ends: dict[TP, int] = {}
+    between = partitions_of({name: each.partitions for name, each in topics.items()})
+    ends: dict[TopicPartition, int] = {}
     for _ in range(_MOST_ROUNDS):
         bounds = await logs.bounds(between)
         following = {tp: found.end for tp, found in bounds.items() if found.end > found.begin}
@@ -84,7 +73,7 @@ async def done_by_workers(
         ends = following
 
 
-async def _committed(logs: KafkaLogs, wanted: Mapping[TP, int], until: float) -> None:
+async def _committed(logs: KafkaLogs, wanted: Mapping[TopicPartition, int], until: float) -> None:
     while True:
         held = await logs.committed(list(wanted))
         behind = {tp: end for tp, end in wanted.items() if held.get(tp, 0) < end}
@@ -92,8 +81,7 @@ async def _committed(logs: KafkaLogs, wanted: Mapping[TP, int], until: float) ->
             return
         if time.monotonic() >= until:
             listed = ", ".join(
-                f"{tp.topic}[{tp.partition}] is at {held.get(tp, 0)} of {end}"
-                for tp, end in sorted(behind.items())
+                f"{tp} is at {held.get(tp, 0)} of {end}" for tp, end in sorted(behind.items())
             )
             raise NotErasedInTime(
                 f"the erasure is published, and the workers have not done it: {listed}. See "

@@ -50,18 +50,21 @@ async def prove(
     seeker = Seeker(ids)
     until = time.monotonic() + within
     while True:
-        proof = Proof(seeker.ids)
-        proof.remembered = await remembers(settings, logs, seeker.ids[0])
-        proof.looked, proof.traces = await in_topics(settings, logs, seeker, configs)
-        beside = await _beside(settings, stores, seeker, proof)
+        remembered = await remembers(settings, logs, seeker.ids[0])
+        looked, traces = await in_topics(settings, logs, seeker, configs)
+        beside = await _beside(settings, stores, seeker)
         while any(trace.until.at is None for trace in beside) and time.monotonic() < until:
             await asyncio.sleep(_POLL_SECONDS)
-            beside = await _beside(settings, stores, seeker, proof)
-        proof.traces += beside
-        proof.at = _now()
+            beside = await _beside(settings, stores, seeker)
+        proof = Proof(seeker.ids, looked, [*traces, *beside], remembered, _now())
         if not (until_gone and proof.traces) or time.monotonic() >= until:
             break
         await asyncio.sleep(_POLL_SECONDS)
+    if stores.redis is None:
+        proof.skipped.append("Redis: none is configured, set CLV_REDIS")
+    else:
+        proof.looked.append(f"Redis: keys {settings.redis_prefix}:…")
+    proof.looked += [f"directory {directory}" for directory in stores.state_dirs]
     for path in stores.files:
         if (trace := in_file(path, seeker)) is not None:
             proof.traces.append(trace)
@@ -69,19 +72,12 @@ async def prove(
     return proof
 
 
-async def _beside(settings: Settings, stores: Stores, seeker: Seeker, proof: Proof) -> list[Trace]:
+async def _beside(settings: Settings, stores: Stores, seeker: Seeker) -> list[Trace]:
     traces: list[Trace] = []
-    proof.skipped = []
-    looked = [each for each in proof.looked if not each.startswith(("Redis", "directory"))]
-    if stores.redis is None:
-        proof.skipped.append("Redis: none is configured, set CLV_REDIS")
-    else:
+    if stores.redis is not None:
         traces += await in_redis(stores.redis, settings.redis_prefix, seeker, _now())
-        looked.append(f"Redis: keys {settings.redis_prefix}:…")
     for directory in stores.state_dirs:
         traces += in_directory(directory, seeker)
-        looked.append(f"directory {directory}")
-    proof.looked = looked
     return traces
 
 

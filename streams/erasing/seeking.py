@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection, Iterable, Sequence
-from typing import Any
+from collections.abc import Collection, Container, Iterable, Sequence
 
 import msgspec
 
@@ -20,8 +19,8 @@ Headers = Iterable[tuple[str, bytes | None]]
 class Seeker:
     """Finds some customers' ids.
 
-    It may take other text for an id that is as short as "7"; what it does not find is not there, in
-    none of the forms that the service writes.
+    It may take other text for an id as short as "7". It misses none of the forms in which the
+    service writes an id.
     """
 
     def __init__(self, ids: Collection[str]) -> None:
@@ -32,6 +31,10 @@ class Seeker:
     def key(self, key: bytes | None) -> str | None:
         """The id that a record's key is."""
         return None if key is None else self._keys.get(key)
+
+    def in_order(self, found: Container[str]) -> tuple[str, ...]:
+        """The ids that were found, in the order in which they were given."""
+        return tuple(each for each in self.ids if each in found)
 
     def within(self, data: bytes | None) -> frozenset[str]:
         """The ids that stand in these bytes."""
@@ -68,8 +71,3 @@ def _pattern(customer_id: str) -> re.Pattern[bytes]:
     # MessagePack has the length before: nothing else need bound it.
     packed = [re.escape(_pack(customer_id)), re.escape(_pack(customer_id.encode()))]
     return re.compile(b"|".join([alone, *packed]))
-
-
-def headers_of(record: Any) -> Headers:
-    """The headers of a record as aiokafka gives it."""
-    return record.headers or ()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 import zlib
 from collections.abc import Iterator
@@ -11,6 +10,7 @@ from typing import Any
 
 from redis.asyncio import Redis
 
+from streams.bounded import GZIP, opened
 from streams.cache.keys import CacheKeys
 from streams.erasing.lifetime import Until
 from streams.erasing.seeking import Seeker
@@ -18,7 +18,6 @@ from streams.erasing.trace import Trace
 from streams.recording import Recording, RecordingUnusable
 
 _CHUNK = 4 * 1024 * 1024
-_GZIP = b"\x1f\x8b"
 _SCAN_COUNT = 1_000
 
 NOTE_MS = 7 * 24 * 3_600_000
@@ -39,14 +38,8 @@ async def in_redis(redis: Redis, prefix: str, seeker: Seeker, now: int) -> list[
         if await redis.exists(old):
             until = Until(now + NOTE_MS, "Redis lets it expire after seven days")
             traces.append(Trace(old, "a plain hash of the id, by a former version", until, (each,)))
-    cursor, held = -1, set[str]()
-    while cursor:
-        found: Any
-        cursor, found = await redis.scan(
-            max(cursor, 0), match=keys.segment_pattern, count=_SCAN_COUNT
-        )
-        held |= {key.decode() for key in found}
-    for key in sorted(held):
+    scan = redis.scan_iter(match=keys.segment_pattern, count=_SCAN_COUNT)
+    for key in sorted({key.decode() async for key in scan}):
         member: Any = await redis.smismember(key, list(seeker.ids))
         ids = tuple(each for each, is_in in zip(seeker.ids, member, strict=True) if is_in)
         if ids:
@@ -78,7 +71,7 @@ def _ids_in(path: Path, seeker: Seeker) -> tuple[str, ...]:
     found: frozenset[str] = frozenset()
     for part in _contents(path, overlap=max(len(each.encode()) for each in seeker.ids) * 6 + 8):
         found |= seeker.within(part)
-    return tuple(each for each in seeker.ids if each in found)
+    return seeker.in_order(found)
 
 
 def _contents(path: Path, overlap: int) -> Iterator[bytes]:
@@ -96,8 +89,8 @@ def _contents(path: Path, overlap: int) -> Iterator[bytes]:
                 yield content or b""
         return
     with path.open("rb") as plain:
-        packed = plain.read(2) == _GZIP
-    with gzip.open(path) if packed else path.open("rb") as file:
+        packed = plain.read(len(GZIP)) == GZIP
+    with opened(path, packed=packed) as file:
         before = b""
         try:
             while chunk := file.read(_CHUNK):

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import Any
 
+from streams.basis.judge import moment
 from streams.erasing.lifetime import Until
 
 
@@ -84,8 +84,3 @@ class Proof:
             "skipped": self.skipped,
             "traces": [trace.document() for trace in self.traces],
         }
-
-
-def moment(milliseconds: int) -> str:
-    """A time for people and programs."""
-    return datetime.fromtimestamp(milliseconds / 1000, UTC).isoformat(timespec="seconds")

@@ -2,8 +2,10 @@
 
 from pathlib import Path
 
+from models.errors import ClvError
 
-class InputFileError(ValueError):
+
+class InputFileError(ClvError, ValueError):
     """A file, or one row of it, cannot be turned into events; the text says where and what to do.
 
     `line` is the line of a CSV or JSONL file, the row of a Parquet file (both from 1), and None

@@ -16,6 +16,8 @@ class OutgoingEvent(NamedTuple):
 
     `topic` is a role, the name of a field of `Topics`. `key` is the customer id in
     UTF-8, None when the event does not say whose it is. `value` is a CloudEvent, structured mode.
+    `line`: of the file that it was read from, None elsewhere. `arrived`: when the broker had it, if
+    it was published already, in milliseconds since 1970.
     """
 
     topic: str
@@ -23,6 +25,8 @@ class OutgoingEvent(NamedTuple):
     value: bytes
     headers: list[tuple[str, bytes]]
     time: datetime
+    line: int | None = None
+    arrived: int | None = None
 
 
 def cloud_event(
@@ -34,6 +38,7 @@ def cloud_event(
     time: datetime,
     data: Mapping[str, object],
     customer_id: str | None,
+    line: int | None = None,
 ) -> OutgoingEvent:
     """Return a CloudEvent 1.0 in structured mode.
 
@@ -50,4 +55,4 @@ def cloud_event(
         "data": data,
     }
     key = None if customer_id is None else customer_id.encode()
-    return OutgoingEvent(topic, key, encode_json(envelope), [CONTENT_TYPE], time)
+    return OutgoingEvent(topic, key, encode_json(envelope), [CONTENT_TYPE], time, line)

@@ -3,6 +3,7 @@
 import csv
 import gzip
 import importlib
+import re
 import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -29,6 +30,9 @@ BATCH_BYTES = 64 * 1024 * 1024
 
 LARGEST_ROW_GROUP = 1024**3
 """Bytes of a row group of Parquet, unpacked, as it says of itself."""
+
+DELIMITER = re.compile(r'"?sep=([,;\t|])"?\s*', re.IGNORECASE)
+"""The first line that Excel writes, and reads, to say how cells are separated."""
 
 BATCH_ROWS = 10_000
 """Rows of a Parquet file in memory at a time: some megabytes."""
@@ -106,14 +110,17 @@ def count_rows(path: str | Path) -> int | None:
 
 
 def _csv(path: Path) -> Iterator[Row]:
+    _check_line_ends(path)
     text = _Text(path)
     lines_of_text = iter(text)
-    header_line = next(lines_of_text, "")
-    delimiter = max(",;\t", key=header_line.count)
+    header_line, above = next(lines_of_text, ""), 1
+    if told := DELIMITER.fullmatch(header_line):
+        header_line, above = next(lines_of_text, ""), 2
+    delimiter = told[1] if told else max(",;\t", key=header_line.count)
     try:
         header = next(csv.reader([header_line], delimiter=delimiter), [])
     except csv.Error as error:
-        raise InputFileError(path, 1, f"not CSV: {error}") from error
+        raise InputFileError(path, above, f"not CSV: {error}") from error
     if not header:
         raise InputFileError(path, None, "the file is empty; its first line must name columns")
     cells = csv.reader(lines_of_text, delimiter=delimiter)
@@ -122,16 +129,31 @@ def _csv(path: Path) -> Iterator[Row]:
         try:
             row = next(cells, None)
         except csv.Error as error:
-            raise InputFileError(path, cells.line_num + 1, f"not CSV: {error}") from error
+            raise InputFileError(path, cells.line_num + above, f"not CSV: {error}") from error
         if row is None:
             return
-        # The header was read apart, so line numbers are one short.
-        line = cells.line_num + 1
+        # What is above was read apart, so line numbers are short.
+        line = cells.line_num + above
+        if not any(row):
+            # Spreadsheets write rows that were cleared.
+            continue
         if len(row) == len(header):
             yield Row(line, dict(zip(header, row, strict=True)))
-        elif row:
+        else:
             problem = f"{len(row)} cells, but the header has {len(header)}; quote the cells"
             yield Row(line, {}, delimiter.join(row).encode(), problem)
+
+
+def _check_line_ends(path: Path) -> None:
+    with opened(path, packed=_is_gzip(path)) as file:
+        sample = file.read(SAMPLE_BYTES)
+    if b"\r" in sample and b"\n" not in sample:
+        raise InputFileError(
+            path,
+            1,
+            "lines end with a carriage return alone, as in a CSV file for old Macintoshes; save it "
+            "as CSV UTF-8",
+        )
 
 
 class _Text:
@@ -213,22 +235,17 @@ def _rows_at_once(path: Path, batch: Any) -> int:
 @contextmanager
 def _parquet_file(path: Path) -> Iterator[Any]:
     """An open file that says no more of itself than it can hold; its texts are dictionaries."""
-    parquet = _pyarrow_parquet(path)
+    try:
+        parquet = importlib.import_module("pyarrow.parquet")
+    except ImportError as error:
+        raise InputFileError(
+            path, None, "Parquet needs pyarrow: pip install 'clv-streams[parquet]'"
+        ) from error
+    types = _types()
+    kinds = (types.is_string, types.is_binary, types.is_large_string, types.is_large_binary)
     try:
         schema = parquet.read_schema(path)
-        texts = [
-            field.name
-            for field in schema
-            if any(
-                is_kind(field.type)
-                for is_kind in (
-                    _types().is_string,
-                    _types().is_binary,
-                    _types().is_large_string,
-                    _types().is_large_binary,
-                )
-            )
-        ]
+        texts = [field.name for field in schema if any(is_a(field.type) for is_a in kinds)]
         file = parquet.ParquetFile(path, coerce_int96_timestamp_unit="us", read_dictionary=texts)
         _check_sizes(path, file.metadata)
         yield file
@@ -261,23 +278,11 @@ def _types() -> Any:
 def _microseconds(batch: Any) -> Any:
     """Return the batch with its timestamps in the unit of datetime."""
     arrow = importlib.import_module("pyarrow")
-    types = arrow.types
-    fields = [
-        field.with_type(arrow.timestamp("us", field.type.tz))
-        if types.is_timestamp(field.type)
-        else field
-        for field in batch.schema
-    ]
-    return batch.cast(arrow.schema(fields), safe=False)
-
-
-def _pyarrow_parquet(path: Path) -> Any:
-    try:
-        return importlib.import_module("pyarrow.parquet")
-    except ImportError as error:
-        raise InputFileError(
-            path, None, "Parquet needs pyarrow: pip install 'clv-streams[parquet]'"
-        ) from error
+    schema = batch.schema
+    for place, field in enumerate(schema):
+        if arrow.types.is_timestamp(field.type):
+            schema = schema.set(place, field.with_type(arrow.timestamp("us", field.type.tz)))
+    return batch.cast(schema, safe=False)
 
 
 def _lines(path: Path) -> Iterator[bytes]:

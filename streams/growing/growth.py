@@ -18,28 +18,27 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 
 import msgspec
-from aiokafka.admin import AIOKafkaAdminClient
 
 from models.aggregate.record import BASIS_KEY, ERASURE_KEY
 from streams.basis.record import Basis, encode_basis
 from streams.cache import KafkaUpdates, ScoreCache, rebuild
-from streams.clients import started
-from streams.connection import Broker
-from streams.growing.copying import Writer, newest_by_key, strict_writer
-from streams.growing.enlarging import enlarge
 from streams.growing.group import Held
 from streams.growing.moving import inherited, outgoing
+from streams.growing.newest import newest_by_key
 from streams.growing.stage import Stage, heirs_basis
 from streams.growing.survey import Findings
+from streams.kafka.clients import Admin, admin_client
+from streams.kafka.connection import Broker
+from streams.kafka.partitions import Headers, TopicPartition
+from streams.kafka.topics import enlarge
+from streams.kafka.writing import Outgoing, RecordWriter, record_writer
 from streams.outgoing import VERSION_HEADER
 from streams.settings import Settings
 from streams.topics import changelog_topic
-from streams.transport import OutgoingRecord
-from streams.transport.producer import NO_HEADERS
 
 MOVED_VERSION = 0
 """Version in the tombstone of a value that was moved: lower than any that was published."""
@@ -79,67 +78,51 @@ async def grow(
 ) -> Grown:
     """Do what was found to be done, while the group is held. step: told before each step.
 
-    Raises
-    ------
-    GrowthRefused
-        when a broker does not make partitions, or the group was lost.
-    KafkaError, RedisError, UpdatesUnavailable
-        when a server is away; run it again.
+    Errors: GrowthRefused if the group was lost; NotEnlarged if the broker makes no partitions;
+    KafkaError, RedisError, UpdatesUnavailable if a server is away: then run it again.
     """
     began = time.monotonic()
     async with (
-        started(AIOKafkaAdminClient(**broker.client_options())) as admin,
-        strict_writer(broker) as writer,
+        admin_client(broker) as admin,
+        record_writer(broker, idempotent=True) as writer,
     ):
-        growing = _Growing(
-            settings, broker, found, admin=admin, writer=writer, step=_checked(held, step)
-        )
+        growing = _Growing(settings, broker, found, admin, writer, held, step)
         if found.standing.stage is not Stage.MOVED:
             await growing.topics()
             await growing.erased()
             await growing.customers()
             await growing.updates()
-            growing.done.cached = await growing.cache(cache)
+            await growing.cache(cache)
         await growing.basis()
     growing.done.seconds = round(time.monotonic() - began, 1)
     return growing.done
 
 
-def _checked(held: Held, step: Callable[[str], None]) -> Callable[[str], None]:
-    def before(what: str) -> None:
-        step(what)
-        held.check()
-
-    return before
-
-
+@dataclass
 class _Growing:
-    def __init__(
-        self,
-        settings: Settings,
-        broker: Broker,
-        found: Findings,
-        *,
-        admin: AIOKafkaAdminClient,
-        writer: Writer,
-        step: Callable[[str], None],
-    ) -> None:
-        self._broker = broker
-        self._admin = admin
-        self._writer = writer
-        self._step = step
-        self._growth = found.standing.growth
-        self._smaller = found.smaller
-        self._stored = found.stored
-        self._bases: dict[int, Basis] = dict(found.stored.bases)
+    _settings: Settings
+    _broker: Broker
+    _found: Findings
+    _admin: Admin
+    _writer: RecordWriter
+    _held: Held
+    _tell: Callable[[str], None]
+
+    def __post_init__(self) -> None:
+        self._growth = self._found.standing.growth
+        self._bases: dict[int, Basis] = dict(self._found.stored.bases)
         self._heirs = heirs_basis(self._bases, self._growth.old)
-        self._changelog = changelog_topic(settings)
-        self._updates = settings.topics.updates
+        self._changelog = changelog_topic(self._settings)
+        self._updates = self._settings.topics.updates
         self.done = Grown(self._growth.old, self._growth.new)
+
+    def _step(self, what: str) -> None:
+        self._tell(what)
+        self._held.check()
 
     async def topics(self) -> None:
         """Give the topics their partitions; the changelog first."""
-        smaller, count = self._smaller, self._growth.new
+        smaller, count = self._found.smaller, self._growth.new
         self._step(f"create partitions of {self._changelog}")
         await enlarge(self._admin, [t for t in smaller if t == self._changelog], count)
         self._step("say in the new partitions that they are not in use yet")
@@ -149,18 +132,18 @@ class _Growing:
 
     async def erased(self) -> None:
         """Copy what is remembered of erased customers to where they may be at home."""
-        stored = self._stored
+        stored = self._found.stored
         secret = next(iter(stored.erasure.values()), None)
-        by_partition: dict[int, list[OutgoingRecord]] = {}
+        by_partition: dict[int, list[Outgoing]] = {}
         for partition in range(self._growth.new):
             rows = inherited(partition, stored.forgotten, self._growth)
             self.done.remembered += len(rows)
             if secret is not None and partition not in stored.erasure:
                 rows[ERASURE_KEY] = secret
             if rows:
-                by_partition[partition] = [(key, data, NO_HEADERS) for key, data in rows.items()]
+                by_partition[partition] = [Outgoing(key, data) for key, data in rows.items()]
         self._step("copy what is remembered of erased customers")
-        await self._writer.write(self._changelog, by_partition)
+        await self._write(self._changelog, by_partition)
 
     async def customers(self) -> None:
         """Write customers to their new partitions, and delete them in the old ones."""
@@ -168,16 +151,18 @@ class _Growing:
         async for partition, newest in newest_by_key(self._broker, self._changelog, growth.old):
             held = {key: record.value for key, record in newest.items() if record.value is not None}
             leaving = outgoing(held, partition, growth)
-            rows: list[OutgoingRecord] = [(key, data, NO_HEADERS) for key, data in leaving.items()]
-            await self._move(self._changelog, partition, rows, NO_HEADERS)
+            rows = [Outgoing(key, data) for key, data in leaving.items()]
+            await self._move(self._changelog, partition, rows, ())
             self.done.customers += len(rows)
 
     async def updates(self) -> None:
         """Write published values to their customers' new partitions, and delete the old ones."""
         growth = self._growth
         async for partition, newest in newest_by_key(self._broker, self._updates, growth.old):
-            rows: list[OutgoingRecord] = [
-                (key, record.value, [(name, content or b"") for name, content in record.headers])
+            rows = [
+                Outgoing(
+                    key, record.value, [(name, content or b"") for name, content in record.headers]
+                )
                 for key, record in newest.items()
                 if record.value is not None and growth.home(key) != partition
             ]
@@ -185,34 +170,28 @@ class _Growing:
             self.done.updates += len(rows)
 
     async def _move(
-        self,
-        topic: str,
-        partition: int,
-        rows: Iterable[OutgoingRecord],
-        headers: list[tuple[str, bytes]],
+        self, topic: str, partition: int, rows: Iterable[Outgoing], headers: Headers
     ) -> None:
-        by_home: defaultdict[int, list[OutgoingRecord]] = defaultdict(list)
-        gone: list[OutgoingRecord] = []
+        by_home: defaultdict[int, list[Outgoing]] = defaultdict(list)
+        gone: list[Outgoing] = []
         for row in rows:
-            if row[0] is not None:
-                by_home[self._growth.home(row[0])].append(row)
-                gone.append((row[0], None, headers))
+            if row.key is not None:
+                by_home[self._growth.home(row.key)].append(row)
+                gone.append(Outgoing(row.key, None, headers))
         self._step(f"copy from {topic}[{partition}]")
-        await self._writer.write(topic, by_home)
+        await self._write(topic, by_home)
         self._step(f"delete in {topic}[{partition}]")
-        await self._writer.write(topic, {partition: gone})
+        await self._write(topic, {partition: gone})
 
-    async def cache(self, cache: ScoreCache) -> int:
-        """Make the cache anew; returns how many customers it holds."""
+    async def cache(self, cache: ScoreCache) -> None:
+        """Make the cache anew."""
         self._step("clear the cache")
         await cache.clear()
         self._step("fill the cache")
         partitions = self._growth.new
-        updates = KafkaUpdates(
-            self._updates, partitions=partitions, **self._broker.client_options()
-        )
+        updates = KafkaUpdates(self._broker, self._updates, partitions=partitions)
         await rebuild(cache, updates, range(partitions))
-        return await cache.size()
+        self.done.cached = await cache.size()
 
     async def basis(self) -> None:
         """Say the new count everywhere; from the first of these on, all else is done."""
@@ -222,11 +201,18 @@ class _Growing:
     async def _write_bases(self, count: int, *, only_missing: bool) -> None:
         if self._heirs is None:
             return
-        by_partition: dict[int, list[OutgoingRecord]] = {}
+        by_partition: dict[int, list[Outgoing]] = {}
         for partition in range(self._growth.new):
             if only_missing and partition in self._bases:
                 continue
             own = self._bases.get(partition, self._heirs)
             basis = self._bases[partition] = msgspec.structs.replace(own, partitions=count)
-            by_partition[partition] = [(BASIS_KEY, encode_basis(basis), NO_HEADERS)]
-        await self._writer.write(self._changelog, by_partition)
+            by_partition[partition] = [Outgoing(BASIS_KEY, encode_basis(basis))]
+        await self._write(self._changelog, by_partition)
+
+    async def _write(self, topic: str, by_partition: Mapping[int, Iterable[Outgoing]]) -> None:
+        """Write to partitions of a topic, some of which may have been made just now."""
+        await self._writer.know(topic, by_partition.keys())
+        await self._writer.write_all(
+            {TopicPartition(topic, number): rows for number, rows in by_partition.items()}
+        )

@@ -15,7 +15,7 @@ from models.aggregate.record import (
     is_customer,
     is_forgotten,
 )
-from streams.topics import home_partition
+from streams.kafka.partitions import home_partition
 
 
 class Growth(NamedTuple):
@@ -39,8 +39,8 @@ class Growth(NamedTuple):
 def outgoing(held: Mapping[bytes, bytes], partition: int, growth: Growth) -> dict[bytes, bytes]:
     """The customers' records that leave a partition, as they are to be stored elsewhere.
 
-    Their outboxes are empty: what was to be sent is delivered, and tells of a topic-partition that
-    the new owner does not read.
+    Their outboxes are emptied: all in them is delivered, and names a topic-partition that the new
+    owner does not read.
     """
     return {
         key: _without_outbox(data)
@@ -53,13 +53,13 @@ def outbox(held: Mapping[bytes, bytes]) -> Iterator[tuple[bytes, str, int]]:
     """Key, origin and offset of everything that waits in the outboxes of a partition."""
     for key, data in held.items():
         if is_customer(key):
-            notices = decode_record(data).outbox
+            entries = decode_record(data, key).outbox
         elif is_forgotten(key):
-            notices = decode_forgotten(data).outbox
+            entries = decode_forgotten(data, key).outbox
         else:
             continue
-        for notice in notices:
-            yield key, notice.origin, notice.offset
+        for entry in entries:
+            yield key, entry.origin, entry.offset
 
 
 def forgotten(held: Mapping[bytes, bytes]) -> dict[bytes, bytes]:
@@ -84,8 +84,9 @@ def inherited(
     for key, data in wanted.items():
         if key in own:
             data = joined(own[key], data)  # noqa: PLW2901 - one of two
-        if not _says_the_same(data, own.get(key)):
-            result[key] = _without_forgotten_outbox(data)
+        silent = _silent(data)
+        if key not in own or silent != _silent(own[key]):
+            result[key] = encode_record(silent)
     return result
 
 
@@ -100,12 +101,9 @@ def joined(one: bytes, other: bytes) -> bytes:
     return encode_record(msgspec.structs.replace(newer, erased_at=erased_at, applied=applied))
 
 
-def _says_the_same(data: bytes, held: bytes | None) -> bool:
-    return held is not None and _silent(decode_forgotten(data)) == _silent(decode_forgotten(held))
-
-
-def _silent(record: Forgotten) -> Forgotten:
-    return msgspec.structs.replace(record, outbox=())
+def _silent(data: bytes) -> Forgotten:
+    """What is remembered, without an outbox."""
+    return msgspec.structs.replace(decode_forgotten(data), outbox=())
 
 
 def _without_outbox(data: bytes) -> bytes:
@@ -114,7 +112,3 @@ def _without_outbox(data: bytes) -> bytes:
         return data
     record.outbox = ()
     return encode_record(record)
-
-
-def _without_forgotten_outbox(data: bytes) -> bytes:
-    return encode_record(_silent(decode_forgotten(data)))

@@ -8,15 +8,14 @@ from typing import NamedTuple
 
 import msgspec
 
+from models.errors import ClvError
 from streams.basis.record import Basis
 from streams.growing.moving import Growth
-from streams.settings import Settings
-from streams.topics import plan
 
 MOST_PARTITIONS = 10_000
 
 
-class GrowthRefused(Exception):
+class GrowthRefused(ClvError):
     """The partitions cannot grow now; the text says why, and what to do."""
 
 
@@ -35,29 +34,20 @@ class Standing(NamedTuple):
     stage: Stage
 
 
-def grown_topics(settings: Settings) -> list[str]:
-    """The topics that have one partition count."""
-    return [topic.name for topic in plan(settings) if topic.name != settings.topics.models]
-
-
 def standing(
     wanted: int, counts: Mapping[str, int], bases: Mapping[int, Basis], stateful: set[int]
 ) -> Standing:
     """How far the growth to so many partitions has come.
 
     counts: of the topics that grow together. bases: of the changelog's partitions that have one.
-    stateful: the partitions that hold customers.
-
-    Raises
-    ------
-    GrowthRefused
-        when it cannot begin, or is not the one that was begun.
+    stateful: the partitions that hold customers. Errors: GrowthRefused if the growth cannot begin,
+    or another one was begun.
     """
     if wanted > MOST_PARTITIONS:
         raise GrowthRefused(f"{wanted:,} partitions are too many; at most {MOST_PARTITIONS:,}")
-    if unknown := sorted(stateful - bases.keys()):
+    if unknown := ", ".join(map(str, sorted(stateful - bases.keys()))):
         raise GrowthRefused(
-            f"partitions {_list(unknown)} hold customers, and do not say for how many partitions "
+            f"partitions {unknown} hold customers, and do not say for how many partitions "
             "they were stored, as an earlier version left them: start the workers of this version "
             "once, stop them with SIGTERM, and run this again"
         )
@@ -73,9 +63,10 @@ def standing(
         return Standing(Growth(largest, wanted), Stage.BEGIN)
     if len(known) != 2 or max(known) != largest or min(counts.values()) < min(said):
         topics = ", ".join(f"{name}: {count}" for name, count in sorted(counts.items()))
+        stored = ", ".join(map(str, sorted(said)))
         raise GrowthRefused(
             f"the partitions do not fit together: the topics have {topics}; the customers were "
-            f"stored for {_list(sorted(said))}. No growth that was stopped leaves this: restore "
+            f"stored for {stored}. No growth that was stopped leaves this: restore "
             "the topics, or use a new CLV_APP_ID"
         )
     growth = Growth(min(known), largest)
@@ -99,10 +90,6 @@ def heirs_basis(bases: Mapping[int, Basis], partitions: int) -> Basis | None:
         generations={},
         first_version=max(basis.first_version for basis in bases.values()),
         marks={},
-        told={},
+        committed={},
         accepted=[],
     )
-
-
-def _list(numbers: list[int]) -> str:
-    return ", ".join(map(str, numbers))

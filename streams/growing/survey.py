@@ -6,27 +6,20 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from aiokafka import TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient
-
 from models.aggregate.record import BASIS_KEY, ERASURE_KEY, is_customer
 from streams.basis.judge import origin_key
 from streams.basis.record import Basis, decode_basis
-from streams.clients import started
-from streams.connection import Broker
-from streams.growing.copying import newest_by_key
-from streams.growing.enlarging import ask_whether
-from streams.growing.group import committed_offsets, group_members, unread
 from streams.growing.moving import forgotten, outbox
-from streams.growing.stage import (
-    GrowthRefused,
-    Stage,
-    Standing,
-    grown_topics,
-    standing,
-)
+from streams.growing.newest import newest_by_key
+from streams.growing.stage import GrowthRefused, Stage, Standing, standing
+from streams.kafka.clients import Admin, admin_client
+from streams.kafka.connection import Broker
+from streams.kafka.groups import committed_offsets, member_clients, once_there
+from streams.kafka.partitions import Bounds, TopicPartition, home_partition, partitions_of
+from streams.kafka.reading import log_client
+from streams.kafka.topics import ask_whether
 from streams.settings import Settings
-from streams.topics import changelog_topic, home_partition
+from streams.topics import changelog_topic, co_partitioned
 from streams.transport.batches import origin_parts
 
 
@@ -59,7 +52,7 @@ class Stored:
         self.leaving[partition] = sum(home_partition(key, wanted) != partition for key in keys)
         self.forgotten[partition] = forgotten(held)
         if BASIS_KEY in held:
-            self.bases[partition] = decode_basis(held[BASIS_KEY])
+            self.bases[partition] = decode_basis(held[BASIS_KEY], partition)
         if ERASURE_KEY in held:
             self.erasure[partition] = held[ERASURE_KEY]
         basis = self.bases.get(partition)
@@ -97,36 +90,26 @@ class Findings:
 def _is_told(
     origin: str, offset: int, committed: Mapping[TopicPartition, int], basis: Basis | None
 ) -> bool:
-    """Whether what a record led to is delivered: it was committed.
+    """Whether the outputs of a record are delivered, that is, whether its offset was committed.
 
-    Of a log that was replaced since, as far as it was; Kafka forgets that with the topic, and then
-    everything counts.
+    For a log that was replaced since, the basis may say up to where; else all of it counts.
     """
     tp, generation = origin_parts(origin)
     if basis is not None and generation != basis.generations.get(origin_key(tp), 0):
-        return offset < basis.told.get(origin, offset + 1)
+        return offset < basis.committed.get(origin, offset + 1)
     return offset < committed.get(TopicPartition(*tp), 0)
 
 
 async def look(settings: Settings, broker: Broker, wanted: int) -> Findings:
     """What there is, and what a growth would do; nothing is changed.
 
-    Raises
-    ------
-    GrowthRefused
-        when the partitions cannot grow.
-    KafkaError
-        when the broker is away, or this user lacks a right.
+    Errors: GrowthRefused, NotEnlarged if the partitions cannot grow; KafkaError.
     """
-    async with started(AIOKafkaAdminClient(**broker.client_options())) as admin:
+    async with admin_client(broker) as admin:
         counts = await _counts(admin, settings)
-        partitions = [
-            TopicPartition(topic, number)
-            for topic in settings.topics.sources
-            for number in range(counts[topic])
-        ]
-        committed = await committed_offsets(admin, settings.app_id, partitions)
-        workers = len(await group_members(admin, settings.app_id))
+        partitions = partitions_of({topic: counts[topic] for topic in settings.topics.sources})
+        committed = await once_there(lambda: committed_offsets(admin, settings.app_id, partitions))
+        workers = len(await member_clients(admin, settings.app_id))
         changelog = changelog_topic(settings)
         stored = Stored()
         async for number, newest in newest_by_key(broker, changelog, counts[changelog]):
@@ -137,13 +120,14 @@ async def look(settings: Settings, broker: Broker, wanted: int) -> Findings:
         if found.stage is not Stage.MOVED:
             _refuse_unclean(stored)
             clock = [tp for tp in partitions if tp.topic == settings.topics.clock]
-            _refuse_ticks(settings, await unread(broker, committed, clock))
+            async with log_client(broker) as client:
+                _refuse_ticks(settings, await client.listed(clock), committed)
             await ask_whether(admin, smaller, found.growth.new)
     return Findings(found, stored, smaller, workers)
 
 
-async def _counts(admin: AIOKafkaAdminClient, settings: Settings) -> dict[str, int]:
-    names = grown_topics(settings)
+async def _counts(admin: Admin, settings: Settings) -> dict[str, int]:
+    names = co_partitioned(settings)
     there = set(await admin.list_topics())
     if missing := [name for name in names if name not in there]:
         raise GrowthRefused(
@@ -170,9 +154,15 @@ def _refuse_unclean(stored: Stored) -> None:
         )
 
 
-def _refuse_ticks(settings: Settings, left: Mapping[TopicPartition, int]) -> None:
+def _refuse_ticks(
+    settings: Settings,
+    bounds: Mapping[TopicPartition, Bounds],
+    committed: Mapping[TopicPartition, int],
+) -> None:
+    ahead = {tp: at.end - max(at.begin, committed.get(tp, 0)) for tp, at in bounds.items()}
+    left = {tp: number for tp, number in ahead.items() if number > 0}
     if left:
-        where = ", ".join(f"{tp.topic}[{tp.partition}]" for tp in sorted(left))
+        where = ", ".join(str(tp) for tp in sorted(left))
         raise GrowthRefused(
             f"{sum(left.values())} ticks are not done yet, in {where}; they would miss the "
             "customers that move. Start a worker, let it catch up, stop it with SIGTERM, and run "

@@ -1,4 +1,4 @@
-"""Judging a worker by what was observed of it: pure, without clock or I/O."""
+"""Judge a worker's health from an observation: pure, without clock or I/O."""
 
 from __future__ import annotations
 
@@ -6,39 +6,22 @@ from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from streams.transport.changelog import RecoveryProgress
+
 Status = Literal["ok", "degraded", "starting", "stalled"]
 Phase = Literal["starting", "running", "stopping"]
 
 FETCH_SILENCE = 30.0
-"""Seconds without an answer to a fetch after which it is no pause between two of them."""
-
-
-@dataclass(frozen=True, slots=True)
-class RecoveryState:
-    """How far the reading of the changelog is; expected and seconds_left: None while not known."""
-
-    records: int
-    expected: int | None = None
-    seconds_left: float | None = None
-
-    @property
-    def text(self) -> str:
-        """The progress in words."""
-        done = f"{self.records:,} changelog records read"
-        if self.expected:
-            done += f" of {self.expected:,} ({self.records / self.expected:.0%})"
-        if self.seconds_left is not None:
-            done += f", about {self.seconds_left:.0f} s left"
-        return done
+"""Seconds without an answer to a fetch that are longer than any normal pause."""
 
 
 @dataclass(frozen=True, slots=True)
 class CacheState:
-    """The way into Redis.
+    """The state of the cache writer.
 
-    away: seconds since writes fail, None while they do not. pending: customers that wait.
+    away: for how many seconds writes have failed, None if they succeed. pending: waiting customers.
     catching_up: partitions of which Redis lacks updates, and how many; None: not known yet.
-    problem: why what Redis holds may be wrong, and what to do.
+    problem: why the data in Redis may be wrong, and what to do.
     """
 
     away: float | None = None
@@ -49,20 +32,20 @@ class CacheState:
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """What is known of a worker at one moment; all times are seconds.
+    """What is known of a worker at one moment; all times are in seconds.
 
-    recovered: the tables are restored and the group has said which partitions are ours, possibly
-    none. lags: records to process by topic-partition, None where the broker has not said yet.
-    broker_silent: since when the broker does not answer, None while it does. fetch_age: since the
-    last answer to a fetch, None before the first. standing_still: since work waits and none is
-    finished while the broker answers. store_problem: what is wrong with the copy on disk.
+    recovered: the group has assigned partitions, possibly none, and the tables are restored. lags:
+    records to process by topic-partition, None while unknown. broker_silent: for how long the
+    broker has not answered, None if it answers. fetch_age: time since the last answer to a fetch,
+    None before the first. standing_still: for how long work has waited and none was finished while
+    the broker answered. store_problem: what is wrong with the copy on disk.
     """
 
     phase: Phase
     stall_timeout: float
     recovered: bool = False
     rebalancing: bool = False
-    recovery: RecoveryState | None = None
+    recovery: RecoveryProgress | None = None
     lags: Mapping[str, int | None] = field(default_factory=dict)
     in_work: int = 0
     standing_still: float = 0.0
@@ -77,17 +60,14 @@ class Observation:
 
     @property
     def lag(self) -> int | None:
-        """Records that wait in all partitions of this worker, None where it cannot be said."""
+        """Records that wait in all partitions of this worker, None while unknown."""
         if self.phase == "starting" or any(lag is None for lag in self.lags.values()):
             return None
         return sum(lag for lag in self.lags.values() if lag is not None)
 
     @property
     def waiting(self) -> str | None:
-        """What should be going on and may stand still, in words; None when nothing is to be done.
-
-        While the broker is silent nobody knows what waits, and nothing can go on.
-        """
+        """What work is waiting, in words; None if there is none, or the broker is silent."""
         if self.phase != "running" or self.broker_silent is not None:
             return None
         if self.recovery is not None and not self.recovered:
@@ -103,15 +83,15 @@ class Observation:
 
     @property
     def stalled(self) -> bool:
-        """Whether it stood still for so long that only a restart may help."""
+        """Whether the worker has stood still for so long that only a restart may help."""
         return self.waiting is not None and self.standing_still >= self.stall_timeout
 
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """The judgement.
+    """The health of a worker.
 
-    reasons: why it is not ok. unready: why nothing is processed, "" when it is.
+    reasons: why it is not ok. unready: why nothing is processed, or "".
     """
 
     status: Status
@@ -120,12 +100,12 @@ class Health:
 
     @property
     def ready(self) -> bool:
-        """Whether the worker processes what comes, or has nothing to process."""
+        """Whether the worker processes records, or has none to process."""
         return not self.unready
 
 
 def assess(seen: Observation) -> Health:
-    """Judge what was observed."""
+    """Judge an observation."""
     unready = _unready(seen)
     reasons = [unready] if unready else []
     if seen.broker_silent is not None:
@@ -147,7 +127,7 @@ def assess(seen: Observation) -> Health:
     if seen.store_problem:
         reasons.append(f"the copy of the state on disk: {seen.store_problem}")
     if seen.phase == "running" and seen.parameters is None:
-        reasons.append("no parameters are published: the simple average is used")
+        reasons.append("no parameters are published: weak prior ones are used")
     if seen.stalled:
         status: Status = "stalled"
     elif unready and seen.phase != "stopping":
@@ -179,9 +159,9 @@ class StallClock:
         self._marker: Hashable = None
 
     def note(self, now: float, *, waiting: bool, marker: Hashable) -> float:
-        """Return the seconds of standing still; marker: changes whenever something is finished.
+        """Return the seconds of standing still; marker: changes whenever work is finished.
 
-        Time in which nothing waited, or nobody knows whether, does not count.
+        Time counts only while work is known to wait.
         """
         if not waiting or marker != self._marker:
             self._since, self._marker = now, marker

@@ -1,45 +1,45 @@
-"""Gathering what is known of the running worker."""
+"""Gather observations of the running worker."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Hashable
-from contextlib import asynccontextmanager
-from dataclasses import asdict, replace
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from time import monotonic
 from typing import Any
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.errors import KafkaError
-
-from streams.cache import CacheWriter
-from streams.clients import stop
-from streams.connection import Broker
-from streams.health.assess import CacheState, Observation, Phase, RecoveryState, StallClock
-from streams.health.lag import partitions_of
-from streams.parameters import ParameterFeed
+from streams.cache.writer import CacheWriter
+from streams.health.assess import CacheState, Observation, Phase, StallClock
+from streams.kafka.connection import Broker
+from streams.kafka.errors import KafkaError
+from streams.kafka.partitions import TopicPartition
+from streams.kafka.reading import log_client
+from streams.parameters import Feed
 from streams.pipeline import Pipeline
-from streams.transport import PartitionedTable
+from streams.transport.changelog import RecoveryProgress
+from streams.transport.lag import partitions_of
+from streams.transport.table import PartitionedTable
 
 PROBE_SECONDS = 5.0
 """How long the broker may take to answer a question."""
 
 SILENT_SECONDS = 15.0
-"""Without an answer for so long, the broker counts as not answering, if not for less."""
+"""Without an answer for so long, the broker counts as silent; a short stall timeout halves it."""
 
 
 class Observer:
     """Watches one worker from its start to its end.
 
-    `attach` it to the app before that is started; `observe` at any time, and at least every few
-    seconds, for the times of standing still to be right.
+    Call `attach` before the app starts, and `observe` at least every few seconds, so that the times
+    of standing still are right.
     """
 
     def __init__(self, stall_timeout: float) -> None:
         self.phase: Phase = "starting"
         self._stall_timeout = stall_timeout
-        # Half of it: what is in work when the broker falls silent has waited for a while already.
+        # Half of it: work has been waiting for a while already when the broker falls silent.
         self._silent_seconds = min(SILENT_SECONDS, stall_timeout / 2)
         self._began = monotonic()
         self._app: Any = None
@@ -64,13 +64,13 @@ class Observer:
 
     @property
     def crash_reason(self) -> BaseException | None:
-        """What made the app crash."""
+        """The error that made the app crash."""
         return None if self._app is None else self._app.crash_reason
 
     def observe(self) -> Observation:
-        """What is known now; raises what ended the questions to the broker."""
+        """Return the present observation; raises the error that ended the probes of the broker."""
         if self._probe is not None and self._probe.done():
-            # Without them the broker would seem to be silent, and a stall would go unnoticed.
+            # Without probes the broker would seem silent, and a stall would go unnoticed.
             self._probe.result()
         now = monotonic()
         seen = self._gather(now)
@@ -81,11 +81,10 @@ class Observer:
 
     @asynccontextmanager
     async def asking(self, broker: Broker, topic: str) -> AsyncIterator[None]:
-        """Ask the broker again and again where our partitions end, or this topic's.
+        """Probe the broker: ask for the end of a partition of ours, or of this topic, repeatedly.
 
-        By a connection of its own: a worker whose consumer is stuck must not take that for a broker
-        that is away. So often that its silence is known before what waits for it passes for a
-        stall: no restart would help.
+        It has its own connection, so that a stuck consumer does not look like a broker that is
+        away. It asks so often that a silent broker is noticed before the worker seems to stall.
         """
         task = asyncio.create_task(self._ask(broker, TopicPartition(topic, 0)), name="probe")
         self._probe = task
@@ -100,22 +99,19 @@ class Observer:
         # A probe may fail once.
         pause = self._silent_seconds / 3
         while True:
-            consumer = AIOKafkaConsumer(**broker.client_options(), enable_auto_commit=False)
             try:
-                async with asyncio.timeout(PROBE_SECONDS):
-                    await consumer.start()
-                while True:
-                    lags = {} if self._app is None else partitions_of(self._app).lags
-                    asked = [TopicPartition(*tp) for tp in lags] or [fallback]
+                async with AsyncExitStack() as stack:
                     async with asyncio.timeout(PROBE_SECONDS):
-                        await consumer.end_offsets(asked)
-                    self._answered = monotonic()
-                    await asyncio.sleep(pause)
+                        client = await stack.enter_async_context(log_client(broker))
+                    while True:
+                        lags = {} if self._app is None else partitions_of(self._app).lags
+                        async with asyncio.timeout(PROBE_SECONDS):
+                            await client.listed(list(lags) or [fallback])
+                        self._answered = monotonic()
+                        await asyncio.sleep(pause)
             except (KafkaError, TimeoutError, OSError):
-                # `observe` tells how long ago the last answer came.
+                # `observe` reports the time since the last answer.
                 await asyncio.sleep(pause / 5)
-            finally:
-                await stop(consumer)
 
     def _gather(self, now: float) -> Observation:
         blank = Observation(
@@ -130,29 +126,29 @@ class Observer:
             recovered=self._app.tables.actives_ready,
             rebalancing=self._app.rebalancing,
             recovery=self._recovery(),
-            lags={f"{tp.topic}[{tp.partition}]": lag for tp, lag in partitions.lags.items()},
+            lags={str(tp): lag for tp, lag in partitions.lags.items()},
             in_work=self._pipeline.in_work,
             broker_silent=silent if silent >= self._silent_seconds else None,
             fetch_age=self._fetch_age(partitions.fetched, now),
             cache=self._cache(now, self._pipeline.cache),
             store_problem=self._store_problem(self._pipeline.table),
             parameters=self._parameters(self._pipeline.feed),
-            counts=asdict(self._pipeline.counts),
+            counts=self._pipeline.counts.document(),
         )
 
     def _marker(self, seen: Observation) -> Hashable:
-        """Changes whenever a batch or a changelog record was dealt with."""
+        """Return a value that changes whenever a batch or a changelog record was processed."""
         done = None if self._pipeline is None else self._pipeline.last_done
         return done, None if seen.recovery is None else seen.recovery.records
 
-    def _recovery(self) -> RecoveryState | None:
-        """The recovery under way; until a new one begins, the last one's figures stay."""
-        progress = self._app.tables.recovery.progress
+    def _recovery(self) -> RecoveryProgress | None:
+        """Return the present recovery, or the last one's figures."""
+        progress: RecoveryProgress = self._app.tables.recovery.progress
         if progress.done:
             self._recovered = progress.records, progress.expected
         if progress.done or (progress.records, progress.expected) in (self._recovered, (0, 0)):
             return None
-        return RecoveryState(progress.records, progress.expected, progress.seconds_left)
+        return progress
 
     def _store_problem(self, table: PartitionedTable) -> str | None:
         if table.durable is None or table.durable.healthy:
@@ -160,7 +156,7 @@ class Observer:
         return "; ".join(f"partition {n}: {what}" for n, what in table.durable.problems.items())
 
     def _fetch_age(self, fetched: int | None, now: float) -> float | None:
-        """Seconds since the last answer; by our clock, since the other one may be set."""
+        """Return the seconds since the last answer, by our monotonic clock."""
         if fetched is None:
             return None
         if self._fetched is None or self._fetched[0] != fetched:
@@ -176,11 +172,11 @@ class Observer:
         return CacheState(away, cache.pending, cache.catching_up, cache.problem)
 
     @staticmethod
-    def _parameters(feed: ParameterFeed) -> str | None:
+    def _parameters(feed: Feed) -> str | None:
         try:
-            current = feed.current
+            current = feed.timeline.latest
         except KafkaError:
-            # The next batch meets it too, and stops the worker.
+            # The next batch raises the same error, and stops the worker.
             return None
         return None if current is None else current.version
 

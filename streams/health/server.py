@@ -1,44 +1,59 @@
-"""Health over HTTP: /live, /ready and /health, to be read only."""
+"""Health over HTTP: /live, /ready and /health, read-only."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import NamedTuple
 
 import structlog
 from aiohttp import web
 
-from streams.health.assess import Health, Observation, assess
+from streams.health.assess import Observation, assess
+from streams.health.report import report_json
 
 log = structlog.get_logger(__name__)
 
 
-@asynccontextmanager
-async def health_server(
-    observe: Callable[[], Observation], host: str, port: int
-) -> AsyncIterator[int]:
-    """Answer while the context lasts; yields the port, which port 0 leaves to the system.
+class Answer(NamedTuple):
+    """unready: why nothing is processed, or ""; document: that of /health, in JSON."""
 
-    Raises OSError when the port cannot be had.
-    """
+    unready: str
+    document: str
+
+
+def health_server(
+    observe: Callable[[], Observation], host: str, port: int
+) -> AbstractAsyncContextManager[int]:
+    """Serve a worker's health, as `answering` does."""
+
+    def look() -> Answer:
+        seen = observe()
+        health = assess(seen)
+        return Answer(health.unready, report_json(seen, health))
+
+    return answering(look, host, port)
+
+
+@asynccontextmanager
+async def answering(look: Callable[[], Answer], host: str, port: int) -> AsyncIterator[int]:
+    """Serve in the context; yield the port, chosen by the system for port 0. Errors: OSError."""
 
     async def live(_request: web.Request) -> web.Response:
         return web.Response(text="live\n")
 
     async def ready(_request: web.Request) -> web.Response:
-        health = assess(observe())
-        if health.ready:
-            return web.Response(text="ready\n")
-        return web.Response(status=503, text=f"{health.unready}\n")
+        if unready := look().unready:
+            return web.Response(status=503, text=f"{unready}\n")
+        return web.Response(text="ready\n")
 
     async def health(_request: web.Request) -> web.Response:
-        seen = observe()
-        return web.json_response(report(seen, assess(seen)))
+        return web.json_response(text=look().document)
 
     app = web.Application()
     for path, handler in (("/live", live), ("/ready", ready), ("/health", health)):
         app.router.add_get(path, handler, allow_head=False)
-    # Whoever keeps a connection open must not keep the worker from ending.
+    # An open connection must not keep the worker from ending.
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
     await runner.setup()
     try:
@@ -49,36 +64,3 @@ async def health_server(
         yield bound
     finally:
         await runner.cleanup()
-
-
-def report(seen: Observation, health: Health) -> dict[str, object]:
-    """The document of /health; nothing in it is about a customer."""
-    recovery = seen.recovery
-    return {
-        "status": health.status,
-        "ready": health.ready,
-        "reasons": list(health.reasons),
-        "version": seen.version,
-        "uptime_seconds": round(seen.uptime, 1),
-        "partitions": sorted(seen.lags),
-        "lag": seen.lag,
-        "lag_by_partition": dict(sorted(seen.lags.items())),
-        "batches_in_work": seen.in_work,
-        "seconds_without_progress": round(seen.standing_still, 1),
-        "recovery": None
-        if recovery is None
-        else {
-            "done": seen.recovered,
-            "records": recovery.records,
-            "expected": recovery.expected,
-            "seconds_left": recovery.seconds_left,
-        },
-        "cache": {
-            "away_seconds": None if seen.cache.away is None else round(seen.cache.away, 1),
-            "pending": seen.cache.pending,
-            "problem": seen.cache.problem,
-            "catching_up": {str(number): left for number, left in seen.cache.catching_up.items()},
-        },
-        "parameters": seen.parameters,
-        "counts": dict(seen.counts),
-    }

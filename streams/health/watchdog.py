@@ -1,4 +1,4 @@
-"""Ending a process that cannot be trusted to end by itself."""
+"""End a process that may not end by itself."""
 
 from __future__ import annotations
 
@@ -7,31 +7,30 @@ import faulthandler
 import gc
 import logging
 import os
+import signal
 import sys
 from collections.abc import Iterator
-from time import monotonic
 from types import FrameType
 from typing import Any, NoReturn
-
-import structlog
-
-log = structlog.get_logger(__name__)
 
 STALLED = 75
 """Exit status (EX_TEMPFAIL) of a worker that stood still: a restart may help."""
 
+FROZEN = -signal.SIGALRM
+"""Exit status, as a parent sees it, of a worker whose event loop was blocked or frozen."""
+
 STOP_HUNG = 70
-"""Exit status (EX_SOFTWARE) of a worker that was to stop, and did not come to its end."""
+"""Exit status (EX_SOFTWARE) of a worker that did not stop in time."""
 
 FRAMES = 6
-"""Innermost frames that are shown of each task."""
+"""How many of the innermost frames of each task are shown."""
 
 
 _WRAPPERS = {"coroutine_wrapper", "async_generator_asend", "async_generator_athrow"}
 
 
 def end_process(status: int) -> NoReturn:
-    """End now: no clean-up, no waiting for threads; what was not committed is done again."""
+    """End now, without clean-up or waiting for threads; uncommitted work is done again."""
     logging.shutdown()
     sys.stdout.flush()
     sys.stderr.flush()
@@ -39,7 +38,7 @@ def end_process(status: int) -> NoReturn:
 
 
 def stacks() -> list[str]:
-    """Where each task of the running loop waits: "name: outer frame > inner frame"."""
+    """Return where each task of the running loop waits: "name: outer frame > inner frame"."""
     me = asyncio.current_task()
     return sorted(
         f"{task.get_name()}: {' > '.join(_frames(task.get_coro())) or 'no Python frame'}"
@@ -61,25 +60,25 @@ def _frames(awaited: Any) -> list[str]:
 
 
 def _wrapped(awaited: Any) -> Any:
-    """What is inside of a wrapper, which tells of it only to the garbage collector."""
+    """Return the awaitable inside of a wrapper, which only the garbage collector can see."""
     if type(awaited).__name__ in _WRAPPERS:
         return next(iter(gc.get_referents(awaited)), None)
     return getattr(awaited, "gi_yieldfrom", None)
 
 
 def _attribute(awaited: Any, name: str) -> Any:
-    """What coroutines, generators and asynchronous generators call by different names."""
+    """Return an attribute whose prefix differs for coroutines and (asynchronous) generators."""
     names: Iterator[str] = (f"{kind}_{name}" for kind in ("cr", "gi", "ag"))
     return next((found for n in names if (found := getattr(awaited, n, None)) is not None), None)
 
 
 class LoopWatch:
-    """Ends the process when its event loop does not turn for `seconds`.
+    """Ends the process when its event loop is blocked for `seconds`; an async context manager.
 
-    A timer of the interpreter, outside of the loop and of Python's lock, is put off again and again
-    by the loop. If it runs off, the stacks of all threads go to stderr, and the status is 1. A
-    process that was frozen for longer ends when it thaws, with status 75: its partitions have gone
-    to others meanwhile. Used as an async context manager.
+    The loop keeps postponing a timer of the operating system. If the timer runs out, SIGALRM ends
+    the process, and the main thread's stack goes to stderr. The kernel keeps the time and delivers
+    the signal, so neither the loop nor the GIL can hold it up. Time in which the process is frozen
+    counts: it ends as soon as it thaws, because other workers have its partitions by then.
     """
 
     def __init__(self, seconds: float) -> None:
@@ -87,26 +86,19 @@ class LoopWatch:
         self._task: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> None:
-        faulthandler.dump_traceback_later(self._seconds, exit=True)
-        self._task = asyncio.create_task(self._put_off(), name="loop-watch")
+        # Not all threads: walking the frames of one that runs crashes the interpreter.
+        faulthandler.register(signal.SIGALRM, all_threads=False, chain=True)
+        signal.setitimer(signal.ITIMER_REAL, self._seconds)
+        self._task = asyncio.create_task(self._postpone(), name="loop-watch")
 
     async def __aexit__(self, *_error: object) -> None:
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait([self._task])
-        faulthandler.cancel_dump_traceback_later()
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        faulthandler.unregister(signal.SIGALRM)
 
-    async def _put_off(self) -> None:
-        turned = monotonic()
+    async def _postpone(self) -> None:
         while True:
             await asyncio.sleep(min(1.0, self._seconds / 4))
-            stood = monotonic() - turned
-            if stood >= self._seconds:
-                log.critical(
-                    "the event loop stood still, or the process was frozen; it ends, to be started "
-                    "again",
-                    seconds=round(stood, 1),
-                )
-                end_process(STALLED)
-            turned = monotonic()
-            faulthandler.dump_traceback_later(self._seconds, exit=True)
+            signal.setitimer(signal.ITIMER_REAL, self._seconds)

@@ -14,12 +14,14 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from hashlib import blake2b
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
+
+from models.errors import ClvError
 
 MAGIC: Final = b"\x89CLV\r\n\x1a\n"
 """Its bytes are no text, and do not outlive a transfer that takes the file for text."""
@@ -62,10 +64,17 @@ MOST_HEADERS: Final = 512 * 1024
 MOST_RECORDS: Final = FRAME_CONTENT // 8 + 1
 """Records of a frame: the smallest takes eight bytes."""
 
+MOST_APART: Final = 100
+"""Customers that the end names: a replay names some, and counts no others."""
+
 _LEVEL: Final = 6
 
 
-class RecordingUnusable(Exception):
+Progress = Callable[[int, int], None]
+"""Called with how much has been read so far, and how much there is: offsets, or bytes of a file."""
+
+
+class RecordingUnusable(ClvError):
     """A recording cannot be used; the text says file, place, what is wrong, and what to do."""
 
     def __init__(self, path: Path, where: str, problem: str) -> None:
@@ -80,11 +89,15 @@ class RecordedTopic(msgspec.Struct, frozen=True):
     partitions: int
 
 
-class Span(msgspec.Struct, array_like=True, frozen=True):
-    """Which offsets of a partition were looked at, from `start` up to before `end`.
+class Place(NamedTuple):
+    """A partition; topic: its index in the head."""
 
-    topic: its index in the head.
-    """
+    topic: int
+    partition: int
+
+
+class Span(msgspec.Struct, array_like=True, frozen=True):
+    """The offsets read of a partition: from `start` to before `end`. topic: as in `Place`."""
 
     topic: int
     partition: int
@@ -93,10 +106,10 @@ class Span(msgspec.Struct, array_like=True, frozen=True):
 
 
 class Head(msgspec.Struct, frozen=True):
-    """What was recorded: nothing of the shop's configuration.
+    """What was recorded, without the shop's configuration.
 
-    recorded_at: milliseconds since 1970. since, until: as they were asked for, in words.
-    customers: how many were asked for; None: all. pseudonyms: whether ids are made up.
+    recorded_at: milliseconds since 1970. since, until: as asked for. customers: how many were asked
+    for; None: all. pseudonyms: whether ids are made up.
     """
 
     recorded_at: int
@@ -127,7 +140,8 @@ class End(msgspec.Struct, frozen=True):
     """What a recording holds in all.
 
     by_topic: records of each topic of the head. first, last: least and greatest timestamp, None
-    without records. left_out: records that were read and not recorded, by reason in words.
+    without records. left_out: records that were read and not recorded, by reason in words. apart:
+    customers whom recorded merges name, and whose own events were not asked for.
     """
 
     records: int
@@ -136,6 +150,7 @@ class End(msgspec.Struct, frozen=True):
     last: int | None
     left_out: dict[str, int]
     digest: bytes
+    apart: tuple[str, ...] = ()
 
 
 def frame_head(kind: bytes, stored: bytes, length: int) -> bytes:

@@ -6,6 +6,7 @@ from typing import Any, Final
 
 import msgspec
 
+from models.errors import ClvError
 from streams.recording.format import (
     FRAME_CONTENT,
     LONGEST_WORDS,
@@ -23,7 +24,7 @@ _COUNTS: Final = {0xDC: 2, 0xDD: 4}
 """Bytes of the count of an array of MessagePack, by its first byte."""
 
 
-class OverLimit(Exception):
+class OverLimit(ClvError):
     """A recording says more than it may; the text says what, and what is allowed."""
 
 

@@ -2,28 +2,27 @@
 
 from __future__ import annotations
 
+import heapq
 from collections import deque
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from time import monotonic
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import structlog
-from aiokafka import AIOKafkaConsumer, TopicPartition
 
+from models.errors import ClvError
 from models.oversized import OversizedBatch
-from streams.claims import is_claim
-from streams.clients import started
-from streams.connection import Broker
-from streams.ends import log_ends
-from streams.recording.bounds import BEGINNING, END, Bound
-from streams.recording.format import Recorded, RecordedTopic, Span
-from streams.recording.merge import Place, merged
+from streams.kafka.connection import Broker
+from streams.kafka.partitions import LogRecord, TopicPartition
+from streams.kafka.reading import LogClient, log_client
+from streams.recording.format import Place, Progress, Recorded, RecordedTopic, Span
+from streams.registry.records import is_parameters
 from streams.transport.headers import install
 
 log = structlog.get_logger(__name__)
 
-_FETCH_MILLISECONDS = 50
 _FETCH_BYTES = 1024 * 1024
 _RECORDS = 5_000
 _AHEAD = 2_000
@@ -35,7 +34,29 @@ _SILENCE_SECONDS = 60.0
 """Longer than a broker takes to hand its partitions to another."""
 
 
-class TopicsSilent(Exception):
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """A place in every partition: the first record at or after a time (ms since 1970) or offset.
+
+    words: as it was asked for. Without time and offset: the beginning, or the end, of the slice.
+    """
+
+    words: str
+    time: int | None = None
+    offset: int | None = None
+
+    def reached_by(self, record: LogRecord | Recorded) -> bool:
+        """Whether a record is at or after it; False where there is neither time nor offset."""
+        if self.time is not None:
+            return record.timestamp >= self.time
+        return self.offset is not None and record.offset >= self.offset
+
+
+BEGINNING = Bound("the beginning")
+END = Bound("the end")
+
+
+class TopicsSilent(ClvError):
     """The broker gives no more of partitions that have more; the text says which."""
 
 
@@ -51,14 +72,11 @@ class Waiting(NamedTuple):
 
 
 class LiveSlice:
-    """The records of a slice, partition by partition, as far as these went when it was opened.
-
-    spans: the offsets that are read.
-    """
+    """The records of a slice, up to the ends at its opening. spans: the offsets it reads."""
 
     def __init__(
         self,
-        consumer: AIOKafkaConsumer,
+        client: LogClient,
         topics: Sequence[RecordedTopic],
         spans: Mapping[Place, Span],
         since: Bound,
@@ -68,7 +86,9 @@ class LiveSlice:
         self.spans = tuple(spans[place] for place in sorted(spans))
         self.waiting: list[Waiting] = []
         """Partitions that end in a transaction which is still open."""
-        self._consumer = consumer
+        self.progress: Progress = lambda _done, _total: None
+        """Called after each fetch."""
+        self._client = client
         self._since, self._until = since, until
         self._begun: set[Place] = set()
         self._ends = {place: span.end for place, span in spans.items()}
@@ -104,7 +124,7 @@ class LiveSlice:
 
     def records(self) -> AsyncIterator[Recorded]:
         """All records, merged; see `merged`. Errors: KafkaError."""
-        return merged(self, self.places)
+        return merged(self.next, self.places)
 
     async def next(self, place: Place) -> Recorded | None:
         """The next record of a partition; None at its end. Errors: KafkaError, TopicsSilent."""
@@ -114,15 +134,19 @@ class LiveSlice:
         while not held and place in self._reading:
             await self._fetch()
             if monotonic() - self._heard > _SILENCE_SECONDS:
-                raise TopicsSilent(self._silence(place))
+                raise TopicsSilent(
+                    f"{self._tps[place]}@{self._positions[place]}: the broker has given nothing "
+                    f"for {_SILENCE_SECONDS:g} s, and the partition goes to offset "
+                    f"{self._ends[place]}. See whether it has a leader: `clv doctor`"
+                )
         return held.popleft() if held else None
 
     async def _fetch(self) -> None:
         for place in [place for place in self._paused if not self._held[place]]:
             self._paused.discard(place)
             self._bytes[place] = 0
-            self._consumer.resume(self._tps[place])
-        fetched = await self._consumer.getmany(timeout_ms=_FETCH_MILLISECONDS, max_records=_RECORDS)
+            self._client.resume(self._tps[place])
+        fetched = await self._client.fetch(most=_RECORDS)
         if fetched:
             self._heard = monotonic()
         for tp, records in fetched.items():
@@ -130,8 +154,9 @@ class LiveSlice:
                 self._take(place, records)
         for place in list(self._reading):
             await self._look_for_end(place)
+        self.progress(self.done, self.total)
 
-    def _take(self, place: Place, records: Sequence[Any]) -> None:
+    def _take(self, place: Place, records: Sequence[LogRecord]) -> None:
         end, held = self._ends[place], self._held[place]
         for record in records:
             if record.offset >= end or self._until.reached_by(record):
@@ -145,8 +170,8 @@ class LiveSlice:
                     why=packed.limit,
                 )
                 continue
-            # Whose the outputs are says nothing about what came of events.
-            if self.topics[place.topic].role == "models" and is_claim(record.key):
+            # Claims, candidates and requests say nothing about what came of events.
+            if self.topics[place.topic].role == "models" and not is_parameters(record.key):
                 continue
             if place not in self._begun:
                 if self._since.time is not None and not self._since.reached_by(record):
@@ -159,33 +184,25 @@ class LiveSlice:
             self._bytes[place] += len(record.key or b"") + len(record.value or b"")
         if len(held) >= _AHEAD or self._bytes[place] >= _AHEAD_BYTES:
             self._paused.add(place)
-            self._consumer.pause(self._tps[place])
+            self._client.pause(self._tps[place])
 
     async def _look_for_end(self, place: Place) -> None:
         tp = self._tps[place]
-        position: int = await self._consumer.position(tp)
+        position = await self._client.position(tp)
         self._positions[place] = position
         if position >= self._ends[place]:
             self._close(place)
             return
-        high, stable = self._consumer.highwater(tp), self._consumer.last_stable_offset(tp)
-        if high is not None and stable is not None and 0 <= stable < high and position >= stable:
+        high, readable = self._client.end(tp), self._client.readable_end(tp)
+        if high is not None and readable is not None and readable < high and position >= readable:
             self.waiting.append(Waiting(tp.topic, tp.partition, position))
             self._close(place)
-
-    def _silence(self, place: Place) -> str:
-        topic, partition = self._tps[place]
-        return (
-            f"{topic}[{partition}]@{self._positions[place]}: the broker has given nothing for "
-            f"{_SILENCE_SECONDS:g} s, and the partition goes to offset {self._ends[place]}. See "
-            "whether it has a leader: `clv doctor`"
-        )
 
     def _close(self, place: Place) -> None:
         self._positions[place] = self._ends[place]
         self._reading.discard(place)
         self._paused.discard(place)
-        self._consumer.pause(self._tps[place])
+        self._client.pause(self._tps[place])
 
 
 @asynccontextmanager
@@ -202,49 +219,61 @@ async def live_slice(
     """
     # Header names that are no UTF-8 must not end the reading.
     install()
-    client = AIOKafkaConsumer(
-        **broker.client_options(),
-        enable_auto_commit=False,
-        auto_offset_reset="earliest",
-        isolation_level="read_committed",
-        max_partition_fetch_bytes=_FETCH_BYTES,
-        fetch_max_wait_ms=_FETCH_MILLISECONDS,
-    )
-    async with started(client) as consumer:
+    async with log_client(broker, max_partition_fetch_bytes=_FETCH_BYTES) as client:
         places = [
             Place(number, partition)
             for number, topic in enumerate(topics)
             for partition in range(topic.partitions)
         ]
-        spans = await _spans(consumer, topics, places, since, until)
-        for place, span in spans.items():
-            consumer.seek(_tp(topics, place), span.start)
-        yield LiveSlice(consumer, topics, spans, since, until)
+        spans = await _spans(client, topics, places, since, until)
+        client.seek({_tp(topics, place): span.start for place, span in spans.items()})
+        yield LiveSlice(client, topics, spans, since, until)
 
 
 async def _spans(
-    consumer: AIOKafkaConsumer,
+    client: LogClient,
     topics: Sequence[RecordedTopic],
     places: Sequence[Place],
     since: Bound,
     until: Bound,
 ) -> dict[Place, Span]:
     tps = {place: _tp(topics, place) for place in places}
-    ends = await log_ends(consumer, list(tps.values()))
-    starts = await consumer.beginning_offsets(list(tps.values())) if tps else {}
-    if since.time is not None and tps:
-        at = max(since.time, 0)
+    bounds = await client.bounds(list(tps.values()))
+    starts = {tp: at.begin for tp, at in bounds.items()}
+    if since.time is not None:
         # Some brokers answer with the beginning; what is before the time is then read, and dropped.
-        found = await consumer.offsets_for_times(dict.fromkeys(tps.values(), at))
+        found = await client.offsets_at(dict.fromkeys(tps.values(), max(since.time, 0)))
         for tp, first in found.items():
-            starts[tp] = ends[tp] if first is None else max(starts[tp], first.offset)
+            starts[tp] = bounds[tp].end if first is None else max(starts[tp], first)
     spans = {}
     for place, tp in tps.items():
         start = max(starts[tp], since.offset or 0)
-        end = ends[tp] if until.offset is None else min(ends[tp], until.offset)
+        end = bounds[tp].end if until.offset is None else min(bounds[tp].end, until.offset)
         spans[place] = Span(*place, min(start, end), end)
     return spans
 
 
 def _tp(topics: Sequence[RecordedTopic], place: Place) -> TopicPartition:
     return TopicPartition(topics[place.topic].name, place.partition)
+
+
+async def merged(
+    following: Callable[[Place], Awaitable[Recorded | None]], places: Collection[Place]
+) -> AsyncIterator[Recorded]:
+    """All records by (timestamp, topic, partition, offset), each partition in its own order.
+
+    following: reads the next record of a partition; None at its end. A record that is earlier than
+    the one before it in its partition still comes after that one.
+    """
+    heads: list[tuple[int, Place, int, Recorded]] = []
+
+    async def push(place: Place) -> None:
+        if (record := await following(place)) is not None:
+            heapq.heappush(heads, (record.timestamp, place, record.offset, record))
+
+    for place in places:
+        await push(place)
+    while heads:
+        _, place, _, record = heapq.heappop(heads)
+        yield record
+        await push(place)

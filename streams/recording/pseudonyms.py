@@ -1,7 +1,7 @@
-"""Recordings without the ids of anybody: other ids in their place, the same one for the same id.
+"""Recordings without anybody's ids: each id is replaced by a pseudonym, always the same.
 
-What an event says is kept where its contract names it, and nothing else: what a publisher adds of
-its own could name a person. What is no event, and would be a dead letter, is left out whole.
+Of an event, only the fields of its contract are kept: a publisher's own fields could name a person.
+A record that is no event, and would become a dead letter, is left out.
 """
 
 from __future__ import annotations
@@ -18,9 +18,10 @@ from pydantic import BaseModel, ValidationError
 from models.contracts import EVENT_TYPES, Refused, decode
 from models.contracts.clock import Tick
 from models.contracts.decode import is_structured
-from models.contracts.orders import OrderItem
 from models.contracts.parameters import Parameters
-from models.contracts.support import Scale
+from models.errors import ClvError
+from models.events.orders import OrderItem
+from models.events.scales import Scale
 from streams.recording.format import Recorded
 
 _IDS: Final = frozenset({"id", "subject", "merged_from"})
@@ -34,7 +35,7 @@ _NESTED: Final[Mapping[str, type[BaseModel]]] = {"items": OrderItem, "scale": Sc
 Headers = Sequence[tuple[str, bytes | None]]
 
 
-class _LeftOut(Exception):
+class _LeftOut(ClvError):
     """A record that could hold ids which are not found; the text says why."""
 
 
@@ -48,11 +49,8 @@ class Pseudonyms:
         self.left_out: Counter[str] = Counter()
         """Records that were left out, by reason in words."""
         self._secret = blake2b(secret, digest_size=64).digest()
-        self._of = lru_cache(maxsize=100_000)(self._made)
-
-    def of(self, name: str) -> str:
-        """The pseudonym of an id: 32 hexadecimal digits."""
-        return self._of(name)
+        self.of = lru_cache(maxsize=100_000)(self._made)
+        """Returns the pseudonym of an id: 32 hexadecimal digits."""
 
     def record(self, role: str, record: Recorded) -> Recorded | None:
         """A record of a topic with this role under pseudonyms; None when it is left out."""
@@ -104,7 +102,7 @@ class Pseudonyms:
             said = contract.model_validate_json(record.value)
         except ValidationError:
             raise _LeftOut(f"not what the topic of the {role} is for") from None
-        key = said.model.encode() if isinstance(said, Parameters) else None
+        key = said.version.encode() if isinstance(said, Parameters) else None
         value = said.model_dump_json(exclude_none=True).encode()
         return msgspec.structs.replace(record, key=key, value=value, headers=())
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
@@ -22,6 +23,7 @@ from streams.recording.format import (
     Digest,
     End,
     Head,
+    Progress,
     Recorded,
     RecordingUnusable,
     decompress,
@@ -32,84 +34,66 @@ from streams.recording.limits import GREATEST, OverLimit, check_head, check_reco
 
 AGAIN = "copy it once more from where it was written, or record again"
 
-Progress = Callable[[int, int], None]
-"""Called with the bytes read so far, and those of the file."""
-
 _decode_head = msgspec.msgpack.Decoder(Head).decode
 _decode_records = msgspec.msgpack.Decoder(tuple[Recorded, ...]).decode
 _decode_end = msgspec.msgpack.Decoder(End).decode
 
 
 class Recording:
-    """A recording that begins as one; what follows is checked as it is read.
+    """A recording; its head is checked at once, the rest as it is read.
 
-    Raises
-    ------
-    RecordingUnusable
-        when it is none, was written by a newer version, or is damaged at its beginning.
-    OSError
-        when it cannot be read.
+    Raises RecordingUnusable for another file, one of a newer version, or a damaged head; OSError.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.size = path.stat().st_size
-        with path.open("rb") as file:
-            self.head = _Frames(path, self.size, file).head()
+        with self._frames() as frames:
+            self.head = frames.head
 
-    def records(self, progress: Progress | None = None) -> Iterator[Recorded]:
+    def records(self) -> Iterator[Recorded]:
         """The records in their order, a frame at a time in memory.
 
         Raises RecordingUnusable where it is damaged or ends too early, after what comes before.
         """
-        with self.path.open("rb") as file:
-            frames = _Frames(self.path, self.size, file)
-            frames.head()
-            yield from _checked(frames, progress)
+        with self._frames() as frames:
+            for batch in frames.batches():
+                yield from batch
 
-    def verify(self, progress: Progress | None = None) -> End:
+    def verify(self, progress: Progress = lambda _done, _total: None) -> End:
         """Read it whole, and return what it holds; raises RecordingUnusable."""
-        with self.path.open("rb") as file:
-            frames = _Frames(self.path, self.size, file)
-            frames.head()
-            for _ in _checked(frames, progress):
-                pass
-            if frames.end is None:
-                raise AssertionError("records were read to their end, and there is none")
+        with self._frames() as frames:
+            for _ in frames.batches():
+                progress(frames.at, frames.size)
             return frames.end
 
-
-def verify(path: Path, progress: Progress | None = None) -> End:
-    """Read a recording whole, and return what it holds; raises RecordingUnusable, OSError."""
-    return Recording(path).verify(progress)
-
-
-def _checked(frames: _Frames, progress: Progress | None) -> Iterator[Recorded]:
-    for batch in frames.batches():
-        yield from batch
-        if progress is not None:
-            progress(frames.at, frames.size)
+    @contextmanager
+    def _frames(self) -> Iterator[_Frames]:
+        with self.path.open("rb") as file:
+            yield _Frames(self.path, self.size, file)
 
 
 class _Frames:
     """The frames of an open file, one after the other."""
 
+    end: End
+    """Known once all batches are read."""
+
     def __init__(self, path: Path, size: int, file: IO[bytes]) -> None:
         self.path = path
         self.size = size
         self.at = 0
-        self.end: End | None = None
         self._file = file
         self._number = 0
         self._frame_at = 0
-        self._digest = Digest(())
         self._records = 0
-        self._by_topic: list[int] = []
-        self._partitions: list[int] = []
         self._last: dict[tuple[int, int], int] = {}
+        self.head = self._read_head()
+        self._digest = Digest(self.head.topics)
+        self._by_topic = [0] * len(self.head.topics)
+        self._partitions = [topic.partitions for topic in self.head.topics]
 
-    def head(self) -> Head:
-        """The head; comes first."""
+    def _read_head(self) -> Head:
         preamble = self._read(PREAMBLE.size)
         if preamble[: len(MAGIC)] != MAGIC[: len(preamble)] or not preamble:
             raise RecordingUnusable(
@@ -131,9 +115,6 @@ class _Frames:
             raise self._damaged(f"is of kind {kind!r}, and the first one is a head")
         head: Head = self._decoded(_decode_head, content)
         self._within(check_head, head)
-        self._digest = Digest(head.topics)
-        self._by_topic = [0] * len(head.topics)
-        self._partitions = [topic.partitions for topic in head.topics]
         return head
 
     def batches(self) -> Iterator[tuple[Recorded, ...]]:
@@ -240,7 +221,8 @@ class _Frames:
             raise self._damaged(str(error)) from error
 
     def _damaged(self, problem: str) -> RecordingUnusable:
-        return RecordingUnusable(self.path, self._where(), f"is damaged: {problem}; {AGAIN}")
+        where = f"frame {self._number} at byte {self._frame_at}, after {self._records} records"
+        return RecordingUnusable(self.path, where, f"is damaged: {problem}; {AGAIN}")
 
     def _cut_off(self) -> RecordingUnusable:
         return RecordingUnusable(
@@ -249,6 +231,3 @@ class _Frames:
             f"is cut off in frame {max(self._number, 1)}, after {self._records} records, and what "
             f"came after is missing; {AGAIN}",
         )
-
-    def _where(self) -> str:
-        return f"frame {self._number} at byte {self._frame_at}, after {self._records} records"

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from types import TracebackType
-from typing import IO, Self
+from typing import IO
 
 import msgspec
 
+from models.errors import ClvError
 from streams.private import new_private
 from streams.recording.format import (
     END,
@@ -18,6 +19,7 @@ from streams.recording.format import (
     LARGEST_HEAD,
     LARGEST_RECORD,
     MAGIC,
+    MOST_APART,
     MOST_HEADERS,
     PREAMBLE,
     RECORDS,
@@ -32,23 +34,20 @@ from streams.recording.format import (
 )
 
 
-class RecordTooLarge(Exception):
+class RecordTooLarge(ClvError):
     """A record, or the list of partitions, does not fit a frame; the text says which."""
 
 
 class RecordingWriter:
-    """Writes records one after the other; a context manager.
+    """Writes records one after the other; made by `recording_writer`. Errors: OSError."""
 
-    The file comes into being with `finish`; left without it, nothing stays. Errors: OSError.
-    """
-
-    def __init__(self, path: Path, head: Head) -> None:
-        self.path = path
+    def __init__(self, path: Path, draft: Path, file: IO[bytes], head: Head) -> None:
         self.head = head
-        self.size = 0
+        self.size = file.write(PREAMBLE.pack(MAGIC, VERSION))
         """Bytes of the file so far."""
-        self._draft = path.with_name(f".{path.name}.{os.getpid()}.part")
-        self._file: IO[bytes] | None = None
+        self._path = path
+        self._draft = draft
+        self._file = file
         self._encode = msgspec.msgpack.Encoder().encode
         self._digest = Digest(head.topics)
         self._waiting: list[bytes] = []
@@ -56,24 +55,13 @@ class RecordingWriter:
         self._by_topic = [0] * len(head.topics)
         self._first: int | None = None
         self._last: int | None = None
-
-    def __enter__(self) -> Self:
-        self._file = new_private(self._draft, "wb")
-        try:
-            self.size = self._file.write(PREAMBLE.pack(MAGIC, VERSION))
-            self._write(HEAD, self._encoded_head())
-        except BaseException:
-            self._leave()
-            raise
-        return self
-
-    def __exit__(
-        self,
-        _kind: type[BaseException] | None,
-        _error: BaseException | None,
-        _trace: TracebackType | None,
-    ) -> None:
-        self._leave()
+        content = self._encode(head)
+        if len(content) > LARGEST_HEAD:
+            raise RecordTooLarge(
+                f"the list of topics and partitions has {len(content)} bytes; a recording takes "
+                f"{LARGEST_HEAD}: record fewer topics"
+            )
+        self._write(HEAD, content)
 
     @property
     def records(self) -> int:
@@ -99,7 +87,7 @@ class RecordingWriter:
         if self._waiting_bytes >= FRAME_CONTENT:
             self._write_records()
 
-    def finish(self, left_out: Mapping[str, int] | None = None) -> End:
+    def finish(self, left_out: Mapping[str, int] | None = None, apart: Sequence[str] = ()) -> End:
         """Write the end, and give the file its name; returns what it holds."""
         self._write_records()
         end = End(
@@ -109,24 +97,15 @@ class RecordingWriter:
             last=self._last,
             left_out=dict(left_out or {}),
             digest=self._digest.result(),
+            apart=tuple(apart[:MOST_APART]),
         )
         self._write(END, self._encode(end))
-        file = self._opened()
-        file.flush()
-        os.fsync(file.fileno())
-        file.close()
-        self._draft.replace(self.path)
-        _sync_directory(self.path.parent)
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        self._file.close()
+        self._draft.replace(self._path)
+        _sync_directory(self._path.parent)
         return end
-
-    def _encoded_head(self) -> bytes:
-        content = self._encode(self.head)
-        if len(content) > LARGEST_HEAD:
-            raise RecordTooLarge(
-                f"the list of topics and partitions has {len(content)} bytes; a recording takes "
-                f"{LARGEST_HEAD}: record fewer topics"
-            )
-        return content
 
     def _write_records(self) -> None:
         if self._waiting:
@@ -138,19 +117,19 @@ class RecordingWriter:
 
     def _write(self, kind: bytes, content: bytes) -> None:
         stored = compress(content)
-        file = self._opened()
-        self.size += file.write(frame_head(kind, stored, len(content)))
-        self.size += file.write(stored)
+        self.size += self._file.write(frame_head(kind, stored, len(content)))
+        self.size += self._file.write(stored)
 
-    def _opened(self) -> IO[bytes]:
-        if self._file is None:
-            raise ValueError("the writer is a context manager: `with RecordingWriter(…) as writer`")
-        return self._file
 
-    def _leave(self) -> None:
-        if self._file is not None:
-            self._file.close()
-        self._draft.unlink(missing_ok=True)
+@contextmanager
+def recording_writer(path: Path, head: Head) -> Iterator[RecordingWriter]:
+    """A writer of a new recording, kept only after `finish`. Errors: RecordTooLarge, OSError."""
+    draft = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with new_private(draft, "wb") as file:
+            yield RecordingWriter(path, draft, file, head)
+    finally:
+        draft.unlink(missing_ok=True)
 
 
 def _sync_directory(path: Path) -> None:

@@ -15,24 +15,28 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from streams.testing.backends import everywhere
-    from streams.testing.broker import MemoryBroker, Record
-    from streams.testing.clock import START, Clock, Moment
-    from streams.testing.cluster import Cluster, running_cluster
-    from streams.testing.errors import MemoryOnly, NotPublished, NotSettled, WorkerCrashed
+    from streams.files.reader import read_orders
+    from streams.outcome.outcome import Outcome
+    from streams.simulation.clock import START, Clock, Moment
+    from streams.simulation.service import NotSettled
+    from streams.simulation.worker import MemoryWorker, WorkerCrashed
+    from streams.testing.cluster import Cluster, MemoryOnly, running_cluster
     from streams.testing.golden import Golden, GoldenFailed
-    from streams.testing.golden_outcome import Outcome, outcome_of, replayed
+    from streams.testing.outcomes import outcome_of, replayed
+    from streams.testing.plugin import everywhere
     from streams.testing.process import WorkerProcess
-    from streams.testing.reading import Letter
+    from streams.testing.reading import Letter, NotPublished
     from streams.testing.settings import shop_settings
     from streams.testing.topology import Topology, running_topology
-    from streams.testing.worker import MemoryWorker
+    from streams.testing.usage import FaultUnused, NotAwaited, OtherEventLoop
     from streams.testing.writing import Money
+    from streams.transport.memory.broker import MemoryBroker, Record
 
 __all__ = [
     "START",
     "Clock",
     "Cluster",
+    "FaultUnused",
     "Golden",
     "GoldenFailed",
     "Letter",
@@ -41,8 +45,10 @@ __all__ = [
     "MemoryWorker",
     "Moment",
     "Money",
+    "NotAwaited",
     "NotPublished",
     "NotSettled",
+    "OtherEventLoop",
     "Outcome",
     "Record",
     "Topology",
@@ -50,6 +56,7 @@ __all__ = [
     "WorkerProcess",
     "everywhere",
     "outcome_of",
+    "read_orders",
     "replayed",
     "running_cluster",
     "running_topology",
@@ -58,34 +65,27 @@ __all__ = [
 
 # Imported when asked for: every run of pytest imports the plugin, and Faust takes a second.
 _MODULES = {
-    "everywhere": "backends",
-    "MemoryBroker": "broker",
-    "Record": "broker",
-    "START": "clock",
-    "Clock": "clock",
-    "Moment": "clock",
-    "Cluster": "cluster",
-    "running_cluster": "cluster",
-    "MemoryOnly": "errors",
-    "NotPublished": "errors",
-    "NotSettled": "errors",
-    "WorkerCrashed": "errors",
-    "Golden": "golden",
-    "GoldenFailed": "golden",
-    "Outcome": "golden_outcome",
-    "outcome_of": "golden_outcome",
-    "replayed": "golden_outcome",
-    "WorkerProcess": "process",
-    "Letter": "reading",
-    "shop_settings": "settings",
-    "Topology": "topology",
-    "running_topology": "topology",
-    "MemoryWorker": "worker",
-    "Money": "writing",
+    "streams.files.reader": ("read_orders",),
+    "streams.outcome.outcome": ("Outcome",),
+    "streams.transport.memory.broker": ("MemoryBroker", "Record"),
+    "streams.simulation.clock": ("START", "Clock", "Moment"),
+    "streams.simulation.service": ("NotSettled",),
+    "streams.simulation.worker": ("MemoryWorker", "WorkerCrashed"),
+    "streams.testing.cluster": ("Cluster", "MemoryOnly", "running_cluster"),
+    "streams.testing.golden": ("Golden", "GoldenFailed"),
+    "streams.testing.outcomes": ("outcome_of", "replayed"),
+    "streams.testing.plugin": ("everywhere",),
+    "streams.testing.process": ("WorkerProcess",),
+    "streams.testing.reading": ("Letter", "NotPublished"),
+    "streams.testing.settings": ("shop_settings",),
+    "streams.testing.topology": ("Topology", "running_topology"),
+    "streams.testing.usage": ("FaultUnused", "NotAwaited", "OtherEventLoop"),
+    "streams.testing.writing": ("Money",),
 }
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _MODULES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+    for module, names in _MODULES.items():
+        if name in names:
+            return getattr(import_module(module), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

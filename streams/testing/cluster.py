@@ -1,4 +1,4 @@
-"""The service under test on a real broker and Redis, its workers processes of their own."""
+"""The service under test on a real broker and Redis, with workers as processes."""
 
 from __future__ import annotations
 
@@ -13,25 +13,29 @@ from itertools import count
 from pathlib import Path
 from time import monotonic
 from typing import Any, NoReturn
-
-from aiokafka.admin import NewTopic
-from aiokafka.errors import TopicAlreadyExistsError, for_code
-from faust.types import TP
+from unittest import SkipTest
 
 from models.contracts.parameters import Parameters
+from models.errors import ClvError
 from streams.cache import ScoreCache, connect
-from streams.connection import Broker
 from streams.embedded import EmbeddedBroker, EmbeddedRedis
+from streams.kafka.clients import admin_client
+from streams.kafka.connection import Broker
+from streams.kafka.partitions import TopicPartition, partitions_of
+from streams.kafka.topics import TopicPlan, create_missing, create_new
+from streams.kafka.writing import Outgoing, RecordWriter, record_writer
 from streams.settings import Settings, Topics
-from streams.testing.broker import OutgoingRecord, Record
+from streams.simulation.clock import START, Clock, Moment
+from streams.simulation.service import NotSettled, partition_count
+from streams.simulation.worker import running
 from streams.testing.cache_view import CacheView
-from streams.testing.clock import START, Moment
-from streams.testing.errors import MemoryOnly, NotSettled
 from streams.testing.kafka_log import KafkaLog
 from streams.testing.process import WorkerProcess
-from streams.testing.service import Service, running
+from streams.testing.service import Service
 from streams.testing.settings import shop_settings
-from streams.topics import create_missing, plan, prepare_topics
+from streams.testing.usage import awaited
+from streams.topics import plan, prepare_topics
+from streams.transport.memory.broker import OutgoingRecord, Record
 
 SETTLE_SECONDS = 120.0
 """How long a cluster may take to settle: a rebalance waits for sessions, and machines are slow."""
@@ -45,51 +49,62 @@ _QUICK = {
 }
 """What is found out and committed soon, so that tests need not wait for it."""
 
-_ANY_TIME = {"message.timestamp.after.max.ms": str(2**63 - 1), "retention.ms": "-1"}
+_ANY_TIME = {
+    "message.timestamp.type": "CreateTime",
+    "message.timestamp.after.max.ms": str(2**63 - 1),
+    "retention.ms": "-1",
+}
 """The test's clock may be ahead of the broker's, or far behind it."""
+
+
+class MemoryOnly(ClvError, SkipTest):
+    """A fault that only a simulated broker has on request: on a real one the test is skipped."""
 
 
 class Cluster(Service):
     """The service as `clv worker` processes, with the interface of a `Topology`.
 
-    Made by `running_cluster`. A worker that is killed is killed by SIGKILL. Its clock is a file.
+    Made by `running_cluster`. Kills are by SIGKILL; the workers read the clock from a file.
     """
 
-    def __init__(self, settings: Settings, start: Moment, directory: Path, seconds: float) -> None:
-        super().__init__(settings, start)
+    def __init__(
+        self,
+        settings: Settings,
+        start: Moment,
+        directory: Path,
+        seconds: float,
+        writer: RecordWriter,
+    ) -> None:
+        super().__init__(settings, Clock(settings.economics.timezone, start))
         self.workers: list[WorkerProcess] = []
         self.log = KafkaLog(Broker.of(settings), settings.app_id)
         self._redis = connect(str(settings.redis))
         self.cache = CacheView(
-            ScoreCache(self._redis, settings.redis_prefix), self.settled, self._touch
+            ScoreCache(self._redis, settings.redis_prefix), self.settled, self._usage
         )
         self._directory = directory
         self._clock_file = directory / "clock"
         self._seconds = seconds
+        self._writer = writer
         self._started = 0
-        self._sources = [
-            TP(topic, number)
-            for topic in settings.topics.sources
-            for number in range(self.partitions)
-        ]
+        self._ended_history: str | None = None
+        self._sources = partitions_of(dict.fromkeys(settings.topics.sources, self.partitions))
         self._tell_time()
 
+    @awaited
     async def settled(self) -> None:
-        """Wait until everything that was published is worked on and committed.
+        """Wait until everything published is processed and committed.
 
-        Raises
-        ------
-        WorkerCrashed
-            when a worker has ended by itself, with the end of its log.
-        NotSettled
-            when it takes too long, or there is no worker.
+        Raises WorkerCrashed when a worker has ended by itself, with the end of its log; NotSettled
+        when it takes too long, or there is no worker.
         """
         until = monotonic() + self._seconds
-        ends: dict[TP, int] = {}
+        ends: dict[TopicPartition, int] = {}
         # Workers send records to each other: a commit may come with new ones to wait for.
         while ends != (ends := await self.log.ends(self._sources)):
             await self._committed(ends, until)
 
+    @awaited
     async def start_worker(self) -> WorkerProcess:
         """Start one more worker; it joins by itself."""
         self._tell_time()
@@ -100,6 +115,7 @@ class Cluster(Service):
         self.workers.append(worker)
         return worker
 
+    @awaited
     async def stop_worker(self, worker: WorkerProcess | None = None) -> None:
         """Stop a worker by SIGTERM, the newest if none is named; WorkerCrashed if it fails."""
         worker = self._take_out(worker)
@@ -107,12 +123,14 @@ class Cluster(Service):
         if await worker.stop() not in (0, -signal.SIGTERM):
             worker.check()
 
+    @awaited
     async def kill_worker(self, worker: WorkerProcess | None = None) -> None:
         """Kill a worker by SIGKILL, the newest if none is named; its session ends by itself."""
         await self._take_out(worker).stop(signal.SIGKILL)
 
+    @awaited
     async def use_parameters(self, parameters: Parameters, *, revalue: bool = False) -> None:
-        """As for every service; only a tick waits until workers have them, so revalue must be."""
+        """As for every service, but revalue must be True: only a tick waits for the parameters."""
         if not revalue:
             raise MemoryOnly("workers come to new parameters by themselves: say revalue=True")
         await super().use_parameters(parameters, revalue=revalue)
@@ -125,17 +143,30 @@ class Cluster(Service):
         """Only a simulated broker does that; the test is skipped."""
         raise MemoryOnly(f"a real broker does not freeze {topic}")
 
+    def history(self, *customers: str) -> str:
+        """As for every service; once the cluster has ended, what it was when the test failed."""
+        if self._ended_history is not None:
+            return self._ended_history
+        return super().history(*customers)
+
+    def keep_history(self) -> None:
+        """Keep the history for the report of a test that has failed: the topics will be gone."""
+        try:
+            self._ended_history = self.history()
+        except Exception as error:  # noqa: BLE001 - the test's own error counts
+            self._ended_history = f"the history cannot be told: {error!r}"
+
     async def close(self) -> None:
         """End everything; WorkerCrashed for a worker that had ended by itself."""
         ended = next((worker for worker in self.workers if not worker.running), None)
         for worker in self.workers:
             await worker.stop(signal.SIGKILL)
-        await self.log.close()
         await self._redis.aclose()
+        self._ended_history = self._ended_history or "the cluster has ended, with all its topics"
         if ended is not None:
             ended.check()
 
-    async def _committed(self, ends: dict[TP, int], until: float) -> None:
+    async def _committed(self, ends: dict[TopicPartition, int], until: float) -> None:
         awaited = {tp: end for tp, end in ends.items() if end}
         while awaited:
             for worker in self.workers:
@@ -148,20 +179,20 @@ class Cluster(Service):
                 raise NotSettled(f"the cluster does not settle: nobody has finished {where}, {why}")
             await asyncio.sleep(_LOOK_SECONDS if awaited else 0)
 
-    async def _append(self, tp: TP, records: Sequence[OutgoingRecord]) -> int:
+    async def _append(self, tp: TopicPartition, records: Sequence[OutgoingRecord]) -> int:
         self._tell_time()
-        return await self.log.append(tp, records, self.clock.now())
+        now = self.clock.now()
+        rows = [Outgoing(key, value, headers, now) for key, value, headers in records]
+        return (await self._writer.write(tp, rows)).begin
 
     async def _records(self, topic: str) -> list[Record]:
-        return await self.log.read(self._partitions_of(topic))
+        tps = partitions_of({topic: partition_count(self.settings, topic)})
+        return await self.log.read(tps)
 
     def _records_now(self, topic: str) -> Sequence[Record]:
         # A report is made outside of the test's loop.
         with ThreadPoolExecutor(1) as thread:
             return thread.submit(asyncio.run, self._records(topic)).result()
-
-    def _partitions_of(self, topic: str) -> list[TP]:
-        return [TP(topic, partition) for partition in range(self._partitions(topic))]
 
     @property
     def _can_settle(self) -> bool:
@@ -189,11 +220,11 @@ async def running_cluster(
     replication: int = 1,
     settle_seconds: float = SETTLE_SECONDS,
 ) -> AsyncIterator[Cluster]:
-    """A cluster with workers that have been started.
+    """A cluster with workers that have been started; otherwise as `running_topology`.
 
-    settings: those of `shop_settings`, if there are none; broker, Redis, and what is waited for
-    are set here. kafka: bootstrap servers of an Apache Kafka, on which topics of its own are made
-    and deleted at the end; none: an embedded broker. Redis is embedded. Else as `running_topology`.
+    settings: by default those of `shop_settings`; servers and timeouts are set here. kafka:
+    bootstrap servers of an Apache Kafka, where it makes its own topics and deletes them at the end;
+    None: an embedded broker. Redis is always embedded.
     """
     async with AsyncExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="clv-testing-")))
@@ -209,25 +240,26 @@ async def running_cluster(
             stack.push_async_callback(_delete_topics, configured)
             await _create_inputs(configured)
         await prepare_topics(configured, Broker.of(configured))
-        cluster = Cluster(configured, start, directory, settle_seconds)
+        writer = await stack.enter_async_context(record_writer(Broker.of(configured)))
+        cluster = Cluster(configured, start, directory, settle_seconds, writer)
         stack.push_async_callback(cluster.close)
         for _ in range(workers):
             await cluster.start_worker()
-        yield cluster
+        try:
+            yield cluster
+        except Exception:
+            cluster.keep_history()
+            raise
+    cluster.check_end()
 
 
 async def _own_names(servers: str) -> dict[str, Any]:
     """Names of group and topics that nobody else uses: a topic that is made here claims them."""
-    log = KafkaLog(Broker(servers), "")
-    async with log.admin() as admin:
+    async with admin_client(Broker(servers)) as admin:
         for number in count(1):
             claim = f"clv-testing-{number}"
-            response = await admin.create_topics([NewTopic(claim, 1, 1)])
-            [(_, code, *message)] = response.topic_errors
-            if not code:
+            if await create_new(admin, [TopicPlan(claim, 1)], 1):
                 break
-            if for_code(code) is not TopicAlreadyExistsError:
-                raise RuntimeError(f"{servers} does not create topic {claim}: {message}")
     topics = {field: f"{name}.{claim}" for field, name in Topics().model_dump().items()}
     return {"app_id": claim, "topics": Topics(**topics)}
 
@@ -241,12 +273,11 @@ async def _create_inputs(settings: Settings) -> None:
         for topic in plan(settings)
         if topic.name in written
     ]
-    async with KafkaLog(Broker.of(settings), settings.app_id).admin() as admin:
+    async with admin_client(Broker.of(settings)) as admin:
         await create_missing(admin, planned, settings.replication)
 
 
 async def _delete_topics(settings: Settings) -> None:
     """Leave nothing behind on a broker that others use too."""
-    log = KafkaLog(Broker.of(settings), settings.app_id)
-    async with log.admin() as admin:
+    async with admin_client(Broker.of(settings)) as admin:
         await admin.delete_topics([settings.app_id, *(topic.name for topic in plan(settings))])

@@ -1,4 +1,4 @@
-"""Golden files: what a test's topology came to when it was last looked at, in a file beside it."""
+"""Golden files: the outcome of a test as it was last accepted, in a file beside the test."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ from collections.abc import Coroutine, MutableMapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from streams.testing.golden_diff import difference
-from streams.testing.golden_facts import from_lines, to_lines
+from models.errors import ClvError
+from streams.outcome.differences import difference
+from streams.outcome.facts import from_lines, to_lines
 
 if TYPE_CHECKING:
-    from streams.testing.golden_outcome import Outcome
+    from streams.outcome.outcome import Outcome
     from streams.testing.service import Service
 
 UPDATE = "--update-golden"
@@ -19,8 +20,8 @@ FOLDER = "golden"
 SUFFIX = ".jsonl"
 
 
-class GoldenFailed(AssertionError):
-    """An outcome is not that of the golden file, or there is none; the text says what to do."""
+class GoldenFailed(ClvError, AssertionError):
+    """An outcome differs from its golden file, or the file is missing; the text says what to do."""
 
 
 def folder_of(module: Path) -> Path:
@@ -31,9 +32,9 @@ def folder_of(module: Path) -> Path:
 class Golden:
     """Compares outcomes of one test with files; the fixture `golden`.
 
-    node: the test's id. used, written: the files that this test asked for, and those it wrote,
-    which only happens with `--update-golden`. not_awaited: calls that have not begun.
-    this_run: what any test wrote in this run.
+    node: the test's id. used: the files that this test compared or wrote. written: those it wrote,
+    with `--update-golden`. not_awaited: calls that were not awaited. this_run: the texts that any
+    test wrote in this run.
     """
 
     def __init__(
@@ -49,22 +50,22 @@ class Golden:
         self._this_run = this_run
 
     def __call__(self, service: Service, name: str | None = None) -> Coroutine[Any, Any, None]:
-        """Compare what a topology came to with its golden file, once it has settled: to be awaited.
+        """Compare the outcome of a topology with its golden file, once it has settled; await it.
 
-        name: of the file; the test's own if there is none. Errors: GoldenFailed.
+        name: of the file; by default the test's. Errors: GoldenFailed.
         """
         self.not_awaited += 1
         return self._compare(service, name)
 
     async def _compare(self, service: Service, name: str | None) -> None:
         self.not_awaited -= 1
-        from streams.testing.golden_outcome import outcome_of  # noqa: PLC0415 - it takes a second
+        from streams.testing.outcomes import outcome_of  # noqa: PLC0415 - it takes a second
 
         __tracebackhide__ = True
         self.check(await outcome_of(service), name)
 
     def check(self, outcome: Outcome, name: str | None = None) -> None:
-        """The same with what was taken from elsewhere, such as a replay."""
+        """Compare any outcome, such as that of a replay."""
         __tracebackhide__ = True
         path = self._folder / f"{_file_name(name or self._node.partition('::')[2])}{SUFFIX}"
         self.used.append(path)

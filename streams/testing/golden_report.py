@@ -1,6 +1,6 @@
-"""What a run of pytest tells about golden files: those it wrote, and those that no test asked for.
+"""What pytest reports on golden files: those it wrote, and those that no test asked for.
 
-What a test did travels with its report, so that it arrives from the processes of pytest-xdist too.
+What a test did is in its report, which also comes from the processes of pytest-xdist.
 """
 
 from __future__ import annotations
@@ -86,8 +86,5 @@ class GoldenFiles:
         if paths:
             reporter.section(title)
             for path in paths:
-                reporter.line(_shown(path, reporter.config.rootpath))
-
-
-def _shown(path: Path, root: Path) -> str:
-    return str(path.relative_to(root)) if path.is_relative_to(root) else str(path)
+                root = reporter.config.rootpath
+                reporter.line(str(path.relative_to(root) if path.is_relative_to(root) else path))

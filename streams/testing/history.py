@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from operator import itemgetter
 from typing import Any
 
 from pydantic import ValidationError
 
-from models.contracts import Refused, decode
+from models.contracts import NOTICES, Refused, decode
 from models.contracts.dead_letters import DeadLetter, split_headers
+from streams.kafka.partitions import home_partition
 from streams.settings import Settings
-from streams.testing.broker import Record
-from streams.topics import home_partition
+from streams.transport.memory.broker import Record
 
 MOST_CUSTOMERS = 5
 MOST_LINES = 40
@@ -49,7 +49,7 @@ def history(
         )
         lines.append("  published:")
         published = [r for r in (*updates, *changes) if r.key == key]
-        lines += _shortened(list(_outcomes(published)), "nothing")
+        lines += _shortened(_outcomes(published), "nothing")
         parts.append("\n".join(lines))
     if len(customers) > MOST_CUSTOMERS:
         parts.append(f"and {len(customers) - MOST_CUSTOMERS} customers more")
@@ -97,7 +97,8 @@ def _is_of(record: Record, customer: str) -> bool:
 
 def _event_line(record: Record, letters: dict[str, DeadLetter]) -> str:
     refused = letters.get(record.where)
-    end = f"  refused, {refused.reason}: {refused.message}" if refused else ""
+    what = "notice" if refused and refused.reason in NOTICES else "refused"
+    end = f"  {what}, {refused.reason}: {refused.message}" if refused else ""
     return f"{_said(record)}  {record.where}{end}"
 
 
@@ -112,37 +113,30 @@ def _said(record: Record) -> str:
         return f"{(record.value or b'')[:60]!r}"
     data = event.data.model_dump(mode="json", exclude_none=True)
     time = data.pop(event.data.time_field)
-    said = " ".join(f"{name}={value}" for name, value in data.items() if _is_short(value))
+    said = " ".join(f"{name}={value}" for name, value in data.items() if type(value) is not list)
     return f"{time}  {event.type}  {said}  id={event.id}"
 
 
-def _is_short(value: Any) -> bool:
-    return not isinstance(value, list)
-
-
-def _outcomes(records: Iterable[Record]) -> Iterator[str]:
+def _outcomes(records: Iterable[Record]) -> list[str]:
     """What was published, by version; at the end what the service does not publish like that."""
     found: list[tuple[int, int, str]] = []
     others = []
     for record in records:
         try:
-            version, place, said = _outcome(record)
-            found.append((int(version), place, said))
+            found.append(_outcome(record))
         except (AttributeError, KeyError, TypeError, ValueError):
             others.append(f"{(record.value or b'')[:60]!r}  {record.where}")
-    for _, _, said in sorted(found, key=itemgetter(0, 1)):
-        yield said
-    yield from others
+    return [said for *_, said in sorted(found, key=itemgetter(0, 1))] + others
 
 
-def _outcome(record: Record) -> tuple[Any, int, str]:
+def _outcome(record: Record) -> tuple[int, int, str]:
     """Version, place among those of that version, and what it says; errors: of a foreign one."""
     if record.value is None:
-        version: Any = int(dict(record.headers).get("clv-version", b"0"))
+        version = int(dict(record.headers).get("clv-version", b"0"))
         return version, 2, f"version {version}: removed  {record.where}"
     document = _read(record.value)
     kind, data = document["type"], document["data"]
-    version = data["version"]
+    version = int(data["version"])
     if kind == "clv.updated":
         said = (
             f"version {version}, as of {data['as_of']}: clv {data['clv']:.2f} "

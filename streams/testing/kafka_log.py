@@ -1,26 +1,16 @@
-"""Writing to a real broker with the test's own clock, and reading what it holds."""
+"""What a real broker holds."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
-from typing import Any
+from collections.abc import Iterable, Mapping
 
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.errors import KafkaError
-from faust.types import TP
-
-from streams.clients import started, stop
-from streams.connection import Broker
-from streams.ends import log_ends
-from streams.testing.broker import OutgoingRecord, Record
-
-_BATCH_BYTES = 512 * 1024
-_POLL_MILLISECONDS = 100
-_FETCH_WAIT_MILLISECONDS = 25
-"""How long the broker may hold a fetch that finds nothing: most topics of a test are empty."""
+from streams.kafka.clients import admin_client
+from streams.kafka.connection import Broker
+from streams.kafka.groups import committed_offsets, once_there
+from streams.kafka.partitions import LogRecord, TopicPartition
+from streams.kafka.reading import log_bounds, read_logs
+from streams.transport.memory.broker import Record
 
 
 class KafkaLog:
@@ -29,92 +19,26 @@ class KafkaLog:
     def __init__(self, broker: Broker, group: str) -> None:
         self._broker = broker
         self._group = group
-        self._producer: AIOKafkaProducer | None = None
 
-    async def close(self) -> None:
-        """Close the connection."""
-        if self._producer is not None:
-            await stop(self._producer)
-            self._producer = None
-
-    async def append(self, tp: TP, records: Sequence[OutgoingRecord], timestamp: int) -> int:
-        """Write records, in batches; returns the offset of the first once the broker has all."""
-        producer = await self._connected()
-        sent = []
-        batch = producer.create_batch()
-        for key, value, headers in records:
-            record = {
-                "timestamp": timestamp, "key": key, "value": value, "headers": list(headers),
-            }  # fmt: skip
-            if batch.append(**record) is None:
-                sent.append(await producer.send_batch(batch, tp.topic, partition=tp.partition))
-                batch = producer.create_batch()
-                batch.append(**record)
-        sent.append(await producer.send_batch(batch, tp.topic, partition=tp.partition))
-        written = [await delivery for delivery in sent]
-        return int(written[0].offset)
-
-    async def read(self, tps: Iterable[TP]) -> list[Record]:
+    async def read(self, tps: Iterable[TopicPartition]) -> list[Record]:
         """All records of these partitions, partition after partition."""
-        partitions = [TopicPartition(*tp) for tp in tps]
+        parts = await log_bounds(self._broker, list(tps))
         found: defaultdict[TopicPartition, list[Record]] = defaultdict(list)
-        async with self._consumer() as consumer:
-            ends = await log_ends(consumer, partitions)
-            left = [tp for tp in partitions if ends[tp]]
-            if left:
-                consumer.assign(left)
-            for tp in left:
-                consumer.seek(tp, 0)
-            while left:
-                for tp, records in (await consumer.getmany(timeout_ms=_POLL_MILLISECONDS)).items():
-                    found[tp] += map(_record, records)
-                left = [tp for tp in left if await consumer.position(tp) < ends[tp]]
-        return [record for tp in partitions for record in found[tp]]
+        async for tp, records in read_logs(self._broker, parts, isolation_level="read_uncommitted"):
+            found[tp] += map(_record, records)
+        return [record for tp in parts for record in found[tp]]
 
-    async def ends(self, tps: Iterable[TP]) -> dict[TP, int]:
+    async def ends(self, tps: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
         """Where these partitions end."""
-        async with self._consumer() as consumer:
-            ends = await log_ends(consumer, [TopicPartition(*tp) for tp in tps])
-        return {TP(*tp): end for tp, end in ends.items()}
+        return {tp: at.end for tp, at in (await log_bounds(self._broker, list(tps))).items()}
 
-    async def committed(self, tps: Iterable[TP]) -> Mapping[TP, int]:
+    async def committed(self, tps: Iterable[TopicPartition]) -> Mapping[TopicPartition, int]:
         """What the group has committed of these partitions; those it has not are missing."""
-        wanted = [TopicPartition(*tp) for tp in tps]
-        async with self.admin() as admin:
-            try:
-                # Asked by partition: the embedded broker's answer for all of them is cut short.
-                held = await admin.list_consumer_group_offsets(self._group, partitions=wanted)
-            except KafkaError as error:
-                # A new Kafka makes the topic of the offsets when it is first asked for them.
-                if not error.retriable:
-                    raise
-                return {}
-        return {TP(*tp): offset.offset for tp, offset in held.items() if offset.offset >= 0}
-
-    def admin(self) -> AbstractAsyncContextManager[AIOKafkaAdminClient]:
-        """An admin client."""
-        return started(AIOKafkaAdminClient(**self._broker.client_options()))
-
-    def _consumer(self) -> AbstractAsyncContextManager[AIOKafkaConsumer]:
-        return started(
-            AIOKafkaConsumer(
-                **self._broker.client_options(),
-                enable_auto_commit=False,
-                auto_offset_reset="earliest",
-                fetch_max_wait_ms=_FETCH_WAIT_MILLISECONDS,
-            )
-        )
-
-    async def _connected(self) -> AIOKafkaProducer:
-        if self._producer is None:
-            self._producer = AIOKafkaProducer(
-                **self._broker.client_options(), acks="all", max_batch_size=_BATCH_BYTES
-            )
-            await self._producer.start()
-        return self._producer
+        async with admin_client(self._broker) as admin:
+            return await once_there(lambda: committed_offsets(admin, self._group, list(tps)))
 
 
-def _record(record: Any) -> Record:
+def _record(record: LogRecord) -> Record:
     return Record(
         record.topic,
         record.partition,

@@ -7,14 +7,13 @@ service itself is only imported by tests that ask for it.
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import AsyncIterator, Generator, Iterator
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 
-from streams.testing.backends import BACKENDS, MEMORY
+from streams.testing import running_test
 from streams.testing.golden import UPDATE, Golden
 from streams.testing.golden_report import GoldenFiles
 
@@ -31,7 +30,11 @@ if TYPE_CHECKING:
     from streams.settings import Settings
     from streams.testing import Cluster, Topology
 
+MEMORY = "memory"
+BACKENDS = (MEMORY, "embedded", "kafka")
+
 _GOLDEN_FILES = "clv-golden-files"
+_SERVICES = pytest.StashKey[dict[Any, None]]()
 SECTION = "what happened to the customers"
 
 
@@ -40,6 +43,11 @@ class Backend(NamedTuple):
 
     name: str
     kafka: tuple[str, int] | None = None
+
+
+def everywhere() -> pytest.MarkDecorator:
+    """A mark that runs a test of `topology` in memory, on an embedded broker, and on Kafka."""
+    return pytest.mark.parametrize("clv_backend", BACKENDS, indirect=True)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -134,23 +142,51 @@ def _running_cluster(settings: Settings, backend: Backend) -> AbstractAsyncConte
     return running_cluster(settings, kafka=servers, replication=replication)
 
 
-@pytest.hookimpl(hookwrapper=True)
-def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, Any, None]:
-    """Add to the report of a failed test what happened to the customers that it touched."""
-    outcome = yield
-    report = outcome.get_result()
-    if report.when != "call" or not report.failed:
-        return
-    # Not imported here: where nothing has, no test had a topology.
-    service = getattr(sys.modules.get("streams.testing.service"), "Service", ())
-    arguments = getattr(item, "funcargs", {})
-    for tested in (arguments.get("topology"), arguments.get("cluster")):
-        if isinstance(tested, service):
-            report.sections.append((SECTION, _history(tested)))
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, Any, Any]:
+    """Note which services a test uses, until its reports are made."""
+    with running_test.watched() as services:
+        item.stash[_SERVICES] = services
+        try:
+            return (yield)
+        finally:
+            del item.stash[_SERVICES]
+            for service in services:
+                service.forget_customers()
 
 
-def _history(tested: Any) -> str:
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
+    """Fail a test that called a topology without `await`, or whose fault never happened."""
+    __tracebackhide__ = True
+    services = item.stash[_SERVICES]
     try:
-        return str(tested.history())
+        outcome = yield
+    except BaseException:
+        # They would otherwise fail the next test of a topology that is shared.
+        for service in services:
+            with suppress(AssertionError):
+                service.check_end()
+        raise
+    for service in services:
+        service.check_end()
+    return outcome
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, Any, Any]:
+    """Add to the report of a failed test what happened to the customers that it touched."""
+    report = yield
+    services = item.stash[_SERVICES]
+    if report.failed:
+        for number, service in enumerate(services, start=1):
+            title = SECTION if len(services) == 1 else f"{SECTION}, topology {number}"
+            report.sections.append((title, _history(service)))
+    return report
+
+
+def _history(service: Any) -> str:
+    try:
+        return str(service.history())
     except Exception as error:  # noqa: BLE001 - an error here would end the whole run
         return f"the history cannot be told: {error!r}"

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from streams.settings import Settings
-from streams.testing.errors import WorkerCrashed
+from streams.simulation.worker import WorkerCrashed
 from streams.testing.worker_process import CLOCK
 
 _STOP_SECONDS = 60.0

@@ -18,16 +18,18 @@ from models.contracts.outputs import (
     ValueUpdate,
     ValueUpdated,
 )
-from streams.testing.broker import Record
-from streams.testing.errors import NotPublished
+from models.errors import ClvError
+from streams.testing.usage import Usage, awaited
+from streams.transport.memory.broker import Record
 
 Document = TypeVar("Document", bound=BaseModel)
 
 Records = Callable[[], Awaitable[Sequence[Record]]]
 """All records of a topic, once everything has settled."""
 
-Asked = Callable[[str], None]
-"""Told of each customer that a test asks for."""
+
+class NotPublished(ClvError, AssertionError):
+    """What the test asks for was not published; the text says what was."""
 
 
 class Letter(DeadLetter):
@@ -39,7 +41,7 @@ class Letter(DeadLetter):
 
     @classmethod
     def of(cls, record: Record) -> Letter | None:
-        """The letter in a record; None for one that is none, such as the note of a retry."""
+        """Parse a record; None if it is not a dead letter, such as the note of a retry."""
         split = split_headers(record.headers)
         if split is None:
             return None
@@ -57,32 +59,34 @@ class _Reader(ABC, Generic[Document]):
 
     what = "document"
 
-    def __init__(self, records: Records, asked: Asked) -> None:
+    def __init__(self, records: Records, usage: Usage) -> None:
         self._records = records
-        self._asked = asked
+        self._usage = usage
 
+    @awaited
     async def all(self, customer: str | None = None) -> list[Document]:
-        """All of them, or all of a customer; those that were published twice are there twice."""
+        """All of them, or all of a customer; repeats are included."""
         if customer is not None:
-            self._asked(customer)
+            self._usage.touch(customer)
         key = None if customer is None else customer.encode()
         records = await self._records()
         found = (self._parse(r) for r in records if key is None or r.key == key)
         return [document for document in found if document is not None]
 
+    @awaited
     async def of(self, customer: str) -> list[Document]:
         """All of a customer."""
         return await self.all(customer)
 
     @abstractmethod
     def _parse(self, record: Record) -> Document | None:
-        """What a record says; None for one of another kind."""
+        """Parse a record; None for one of another kind."""
 
-    async def _last(self, customer: str | None, among: str = "") -> Document:
+    async def _last(self, customer: str | None) -> Document:
         found = await self.all(customer)
         if not found:
             whose = "" if customer is None else f" of {customer!r}"
-            raise NotPublished(f"no {self.what}{whose} was published{among}")
+            raise NotPublished(f"no {self.what}{whose} was published")
         return found[-1]
 
 
@@ -91,8 +95,9 @@ class Updates(_Reader[ValueUpdate]):
 
     what = "value update"
 
+    @awaited
     async def last(self, customer: str) -> ValueUpdate:
-        """A customer's current value; NotPublished where there is none, or none any more."""
+        """A customer's current value; NotPublished if there is none or it was removed."""
         current = await self.current(customer)
         if customer not in current:
             if await self.all(customer):
@@ -100,10 +105,11 @@ class Updates(_Reader[ValueUpdate]):
             raise NotPublished(f"no value update of {customer!r} was published")
         return current[customer]
 
+    @awaited
     async def current(self, customer: str | None = None) -> dict[str, ValueUpdate]:
-        """The current value of every customer, as one has it who reads the compacted topic."""
+        """The current value of every customer, as a reader of the compacted topic has it."""
         if customer is not None:
-            self._asked(customer)
+            self._usage.touch(customer)
         key = None if customer is None else customer.encode()
         last: dict[bytes, Record] = {}
         for record in await self._records():
@@ -123,6 +129,7 @@ class SegmentChanges(_Reader[SegmentChange]):
 
     what = "change of segment"
 
+    @awaited
     async def last(self, customer: str, dimension: str) -> SegmentChange:
         """The last change of one of a customer's segments; NotPublished where there is none."""
         found = await self.of(customer)
@@ -146,6 +153,7 @@ class Removals(_Reader[CustomerRemoval]):
 
     what = "removal"
 
+    @awaited
     async def last(self, customer: str) -> CustomerRemoval:
         """The last removal of a customer; NotPublished where there is none."""
         return await self._last(customer)
@@ -161,6 +169,7 @@ class DeadLetters(_Reader[Letter]):
 
     what = "dead letter"
 
+    @awaited
     async def last(self, customer: str | None = None) -> Letter:
         """The last dead letter, of a customer or of all; NotPublished where there is none."""
         return await self._last(customer)

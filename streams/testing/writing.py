@@ -9,10 +9,11 @@ from decimal import Decimal
 from typing import Any
 
 from models.contracts import EVENT, EVENT_TYPES, TOPIC_OF_TYPE, Envelope
-from models.contracts.fields import EventData
 from models.documents import CONTENT_TYPE
+from models.events.fields import EventData
 from streams.files.outgoing import OutgoingEvent
-from streams.testing.clock import Clock, Moment
+from streams.simulation.clock import Clock, Moment
+from streams.testing.usage import Usage, awaited
 
 Money = str | int | Decimal
 """An amount: "40.00 EUR", or in the shop's currency "40.00", 40 or Decimal("40.00")."""
@@ -89,12 +90,35 @@ class Writer:
         return event
 
 
-class Orders:
+class _Publisher:
+    """Publishes the events of one kind of publisher."""
+
+    def __init__(self, writer: Writer, usage: Usage) -> None:
+        self._writer = writer
+        self._usage = usage
+
+    async def _publish(
+        self,
+        event_type: str,
+        customer: str,
+        at: Moment | None,
+        data: dict[str, Any],
+        more: dict[str, Any],
+    ) -> Envelope:
+        envelope = {name: more.pop(name) for name in ("event_id", "source") if name in more}
+        known = EVENT_TYPES[event_type].model_fields
+        if unknown := sorted(set(more) - set(known)):
+            raise TypeError(f"{event_type} has no {', '.join(unknown)}; it has {', '.join(known)}")
+        return await self._writer.event(event_type, customer, at, data | more, **envelope)
+
+    def _optional(self, amount: Money | None, currency: str) -> str | None:
+        return None if amount is None else self._writer.money(amount, currency)[0]
+
+
+class Orders(_Publisher):
     """What storefronts say about orders."""
 
-    def __init__(self, writer: Writer) -> None:
-        self._writer = writer
-
+    @awaited
     async def placed(
         self,
         customer: str,
@@ -111,10 +135,11 @@ class Orders:
             "order_id": order or self._writer.number("order"),
             "total": amount,
             "currency": currency,
-            "cost_of_goods": _optional(self._writer, cost_of_goods, currency),
+            "cost_of_goods": self._optional(cost_of_goods, currency),
         }
-        return await _publish(self._writer, "order.placed", customer, at=at, data=data, more=more)
+        return await self._publish("order.placed", customer, at, data, more)
 
+    @awaited
     async def refunded(
         self,
         customer: str,
@@ -133,25 +158,22 @@ class Orders:
             "order_id": order,
             "amount": text,
             "currency": currency,
-            "cost_recovered": _optional(self._writer, cost_recovered, currency),
+            "cost_recovered": self._optional(cost_recovered, currency),
         }
-        return await _publish(self._writer, "order.refunded", customer, at=at, data=data, more=more)
+        return await self._publish("order.refunded", customer, at, data, more)
 
+    @awaited
     async def cancelled(
         self, customer: str, order: str, *, at: Moment | None = None, **more: Any
     ) -> Envelope:
         """`order.cancelled`."""
-        return await _publish(
-            self._writer, "order.cancelled", customer, at=at, data={"order_id": order}, more=more
-        )
+        return await self._publish("order.cancelled", customer, at, {"order_id": order}, more)
 
 
-class Support:
+class Support(_Publisher):
     """What help desks and surveys say."""
 
-    def __init__(self, writer: Writer) -> None:
-        self._writer = writer
-
+    @awaited
     async def opened(
         self,
         customer: str,
@@ -163,8 +185,9 @@ class Support:
     ) -> Envelope:
         """`ticket.opened`; more: topic, priority, complaint."""
         data = {"ticket_id": ticket or self._writer.number("ticket"), "channel": channel}
-        return await _publish(self._writer, "ticket.opened", customer, at=at, data=data, more=more)
+        return await self._publish("ticket.opened", customer, at, data, more)
 
+    @awaited
     async def resolved(
         self,
         customer: str,
@@ -185,10 +208,9 @@ class Support:
             "cost": amount,
             "currency": currency,
         }
-        return await _publish(
-            self._writer, "ticket.resolved", customer, at=at, data=data, more=more
-        )
+        return await self._publish("ticket.resolved", customer, at, data, more)
 
+    @awaited
     async def rated(
         self,
         customer: str,
@@ -201,8 +223,9 @@ class Support:
     ) -> Envelope:
         """`ticket.rated`; scale: the worst and the best score."""
         data = {"ticket_id": ticket, **_score(score, scale)}
-        return await _publish(self._writer, "ticket.rated", customer, at=at, data=data, more=more)
+        return await self._publish("ticket.rated", customer, at, data, more)
 
+    @awaited
     async def answered(
         self,
         customer: str,
@@ -215,66 +238,35 @@ class Support:
         **more: Any,
     ) -> Envelope:
         """`survey.answered`; kind: nps, csat or ces."""
-        data = {
-            "survey_id": survey or self._writer.number("survey"),
-            "kind": kind,
-            **_score(score, scale),
-        }
-        return await _publish(
-            self._writer, "survey.answered", customer, at=at, data=data, more=more
-        )
+        survey = survey or self._writer.number("survey")
+        data = {"survey_id": survey, "kind": kind, **_score(score, scale)}
+        return await self._publish("survey.answered", customer, at, data, more)
 
 
-class Customers:
+class Customers(_Publisher):
     """What is said about customers themselves."""
 
-    def __init__(self, writer: Writer) -> None:
-        self._writer = writer
-
+    @awaited
     async def acquired(
         self, customer: str, cost: Money, *, at: Moment | None = None, **more: Any
     ) -> Envelope:
         """`customer.acquired`; more: channel, campaign."""
         amount, currency = self._writer.money(cost, more.pop("currency", None))
         data = {"cost": amount, "currency": currency}
-        return await _publish(
-            self._writer, "customer.acquired", customer, at=at, data=data, more=more
-        )
+        return await self._publish("customer.acquired", customer, at, data, more)
 
+    @awaited
     async def merged(
         self, customer: str, merged_from: str, *, at: Moment | None = None, **more: Any
     ) -> Envelope:
         """`customer.merged`: `customer` stays, `merged_from` goes."""
         data = {"merged_from": merged_from}
-        return await _publish(
-            self._writer, "customer.merged", customer, at=at, data=data, more=more
-        )
+        return await self._publish("customer.merged", customer, at, data, more)
 
+    @awaited
     async def erased(self, customer: str, *, at: Moment | None = None, **more: Any) -> Envelope:
         """`customer.erased`."""
-        return await _publish(self._writer, "customer.erased", customer, at=at, data={}, more=more)
-
-
-async def _publish(
-    writer: Writer,
-    event_type: str,
-    customer: str,
-    *,
-    at: Moment | None,
-    data: dict[str, Any],
-    more: dict[str, Any],
-) -> Envelope:
-    envelope = {name: more.pop(name) for name in ("event_id", "source") if name in more}
-    known = EVENT_TYPES[event_type].model_fields
-    if unknown := sorted(set(more) - set(known)):
-        raise TypeError(f"{event_type} has no {', '.join(unknown)}; it has {', '.join(known)}")
-    return await writer.event(event_type, customer, at, data | more, **envelope)
-
-
-def _optional(writer: Writer, amount: Money | None, currency: str) -> str | None:
-    if amount is None:
-        return None
-    return writer.money(amount, currency)[0]
+        return await self._publish("customer.erased", customer, at, {}, more)
 
 
 def _score(score: float, scale: tuple[float, float]) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Our transport for Faust: batches in, strict delivery out, bulk recovery.
 
-Faust keeps the group protocol, the assignor, agents, tables, supervisors and timers; what is
-replaced is what loses or counts twice, and what costs a task for every record. `batch_app` makes
+Faust keeps the group protocol, the assignor, agents, tables, supervisors and timers. The transport
+replaces the parts that lose records, count them twice, or cost a task per record. `batch_app` makes
 an ordinary `faust.App` that uses it.
 """
 
@@ -12,56 +12,25 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import faust
+from faust import SASLCredentials, SSLCredentials
 from faust.transport.drivers import aiokafka as driver
-from faust.types import TP
+from faust.types import TP, EventT
 from faust.utils.urls import urllist
 from mode import CrashingSupervisor
+from mode.signals import BaseSignal
 from yarl import URL
 
+from streams.kafka.connection import Broker
 from streams.transport import headers, portions
-from streams.transport.batches import BatchMessage, RecordBatch, topic_partition
-from streams.transport.changelog import Progress
-from streams.transport.consumer import BatchConsumer, BatchDelivery
-from streams.transport.durable import DurableStore
-from streams.transport.guard import Guard, OutOfRange
-from streams.transport.lease import Lease, LeaseLost
-from streams.transport.producer import (
-    Delivery,
-    DeliveryFailed,
-    OutgoingRecord,
-    StrictDelivery,
-    StrictProducer,
-)
-from streams.transport.recovery import BulkRecovery, BulkTableManager
-from streams.transport.schema import RawSchema
-from streams.transport.table import PartitionedStore, PartitionedTable
+from streams.transport.batches import RawSchema
+from streams.transport.consumer import BatchConsumer
+from streams.transport.guard import Guard
+from streams.transport.lease import Lease
+from streams.transport.producer import DeliveryFailed, StrictProducer
+from streams.transport.recovery import BulkTableManager
+from streams.transport.table import PartitionedTable
 
-__all__ = [
-    "BatchApp",
-    "BatchConsumer",
-    "BatchDelivery",
-    "BatchMessage",
-    "BatchTransport",
-    "BulkRecovery",
-    "BulkTableManager",
-    "Delivery",
-    "DeliveryFailed",
-    "DurableStore",
-    "Guard",
-    "Lease",
-    "LeaseLost",
-    "OutOfRange",
-    "OutgoingRecord",
-    "PartitionedStore",
-    "PartitionedTable",
-    "Progress",
-    "RawSchema",
-    "RecordBatch",
-    "StrictDelivery",
-    "StrictProducer",
-    "batch_app",
-    "topic_partition",
-]
+__all__ = ["BatchApp", "EventT", "batch_app", "faust_settings"]
 
 
 class BatchTransport(driver.Transport):  # type: ignore[misc]
@@ -72,33 +41,40 @@ class BatchTransport(driver.Transport):  # type: ignore[misc]
 
 
 class BatchApp(faust.App):  # type: ignore[misc]
-    """A Faust app with its tables in memory, which stops in good order when a delivery failed."""
+    """A Faust app with its tables in memory, which stops cleanly when a delivery fails."""
 
     lease: Lease
-    """What this worker's writing rests on."""
+    """Without it, this worker writes nothing."""
     one_by_one: frozenset[str] = frozenset()
-    """Topics of which a batch is one record: each is much work, and committed by itself."""
+    """Topics whose batches are single records: each takes long, and is committed by itself."""
 
     state_dir: Path | None = None
-    """Where copies of the tables are kept, so that a restart reads only what is new."""
+    """Directory for copies of the tables, so that a restart reads only newer records."""
 
     digest_key: bytes = b""
-    """Keys the digests that copies of tables hold of records, so that they tell of no key."""
+    """Keys the digests of records in copies of tables, so that nobody can test a key on them."""
 
     guard: Guard | None = None
-    """What watches over the logs; none: nothing does."""
+    """What checks the logs; None: nothing does."""
 
     may_commit = True
-    """Whether offsets may still be committed; not so once the state does not fit the logs."""
+    """Whether offsets may be committed; false once the state does not fit the logs."""
 
     generations: Mapping[TP, int] = {}
-    """How often the logs of assigned partitions were replaced, of those that were."""
+    """How often the logs of assigned partitions were replaced; 0 if absent."""
+
+    def _init_signals(self) -> None:
+        super()._init_signals()
+        # Faust keeps the receivers of every app in tables of the class, so no app is ever freed.
+        for name, signal in vars(self).copy().items():
+            if isinstance(signal, BaseSignal):
+                setattr(self, name, signal.clone(receivers=signal._receivers))  # noqa: SLF001
 
     def _create_directories(self) -> None:
-        """None of Faust's own."""
+        """Create no directories: Faust's own are not needed."""
 
     def _crash(self, reason: BaseException) -> None:
-        # The first reason is the one; what is cancelled because of it crashes in its turn.
+        # Keep the first reason: tasks that are cancelled because of it crash in their turn.
         if not self.crashed:
             super()._crash(reason)
 
@@ -118,12 +94,12 @@ def batch_app(
     digest_key: bytes = b"",
     **settings: Any,
 ) -> BatchApp:
-    """A Faust app on the batch transport.
+    """Return a Faust app on the batch transport.
 
     name: also the consumer group. broker: "kafka://host:port", or several.
-    state_dir: where copies of the tables are kept on disk; none: nowhere. digest_key: a secret
-    that keys what copies hold of the records at their ends.
-    settings: those of `faust.App`; the ones on which the guarantee rests cannot be changed.
+    state_dir: directory of the tables' copies on disk; None: no copies. digest_key: a secret that
+    keys the digests of records in the copies.
+    settings: those of `faust.App`; the ones that the guarantee depends on cannot be changed.
     """
     headers.install()
     portions.install()
@@ -134,9 +110,9 @@ def batch_app(
             "web_enabled": False,
             "broker_commit_every": 1_000_000,
             "broker_max_poll_records": 5_000,
-            # Within it a revocation has to finish what is in work; the lease counts on it.
+            # A revocation has to finish the batches in work within it; the lease depends on it.
             "broker_rebalance_timeout": 60.0,
-            # No records are asked for during a recovery: that it takes long is no reason to leave.
+            # Nothing is polled during a recovery, and a long recovery must not end the membership.
             "broker_max_poll_interval": 86_400.0,
             "stream_buffer_maxsize": 16,
             "producer_max_batch_size": 512 * 1024,
@@ -158,3 +134,21 @@ def batch_app(
     app.lease = Lease(app.conf.broker_session_timeout, app.conf.broker_rebalance_timeout)
     app.transport = BatchTransport(urllist(broker), app)
     return app
+
+
+def faust_settings(broker: Broker) -> dict[str, Any]:
+    """Return a broker as settings for `batch_app`; SecurityUnusable for unusable certificates."""
+    security, tls = broker.security, broker.tls()
+    settings: dict[str, Any] = {
+        "broker": [URL(f"kafka://{server.strip()}") for server in broker.servers.split(",")]
+    }
+    if security.protocol.startswith("SASL"):
+        settings["broker_credentials"] = SASLCredentials(
+            username=security.username,
+            password=broker.password(),
+            ssl_context=tls,
+            mechanism=security.mechanism,
+        )
+    elif tls is not None:
+        settings["broker_credentials"] = SSLCredentials(tls)
+    return settings

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from faust.types import TP, ConsumerMessage
+import faust
+from faust.types import TP, AppT, ConsumerMessage, EventT, Message
 
 
 def origin_of(tp: TP, generation: int = 0) -> str:
-    """A log as text: "topic/partition", and "#generation" where it replaced another of that name.
+    """Return a log as text: "topic/partition", with "#generation" if it replaced another log.
 
-    Offsets are compared within an origin only: those of a log that was replaced say nothing.
+    Offsets compare only within one origin, not with those of a replaced log.
     """
     origin = f"{tp.topic}/{tp.partition}"
     return f"{origin}#{generation}" if generation else origin
 
 
 def origin_parts(origin: str) -> tuple[TP, int]:
-    """The topic-partition and the generation of an origin."""
+    """Return the topic-partition and the generation of an origin."""
     topic, _, rest = origin.rpartition("/")
     partition, _, generation = rest.partition("#")
     return TP(topic, int(partition)), int(generation or 0)
@@ -29,8 +30,8 @@ def origin_parts(origin: str) -> tuple[TP, int]:
 class RecordBatch:
     """Consecutive records of one topic-partition, as the consumer fetched them.
 
-    size: bytes that they hold; 0 where nobody measured. generation: how often the log of this name
-    was replaced by another.
+    size: bytes in memory; 0 if not measured. generation: how often the log of this name was
+    replaced by another.
     """
 
     tp: TP
@@ -53,14 +54,9 @@ class RecordBatch:
         return len(self.records)
 
     def cut(self, number: int) -> tuple[RecordBatch, RecordBatch]:
-        """Its first records, and the others; either may be empty."""
+        """Split off the first records; either part may be empty."""
         first, others = self.records[:number], self.records[number:]
         return replace(self, records=first, size=0), replace(self, records=others, size=0)
-
-
-def topic_partition(origin: str) -> TP:
-    """The topic-partition of an origin."""
-    return origin_parts(origin)[0]
 
 
 class BatchMessage(ConsumerMessage):  # type: ignore[misc]
@@ -85,3 +81,16 @@ class BatchMessage(ConsumerMessage):  # type: ignore[misc]
             batch.tp,
             generation_id=generation_id,
         )
+
+
+class RawSchema(faust.Schema):  # type: ignore[misc]
+    """Passes the batch to the agent undecoded, so that no record is lost to a decoding error."""
+
+    def compile(self, app: AppT, **_callbacks: Any) -> Callable[..., Awaitable[EventT]]:
+        """Return the function that Faust calls with every message."""
+        create_event = app.create_event
+
+        async def decode(message: Message, *, propagate: bool = False) -> EventT:  # noqa: ARG001
+            return create_event(None, message.value, message.headers, message)
+
+        return decode

@@ -1,4 +1,4 @@
-"""Reading changelog partitions to their end, and how far that is."""
+"""Read changelog partitions to their end, and report the progress."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError, KafkaTimeoutError
 from faust.types import TP
 
+from models.errors import ClvError
 from models.oversized import OversizedBatch
 from streams.transport.batches import RecordBatch
 from streams.transport.frames import Mark
@@ -28,15 +29,15 @@ _POSITION_SECONDS = 1.0
 _ASK_AGAIN_SECONDS = 1.0
 
 
-class ForeignBatch(Exception):
-    """A changelog has a batch in it that cannot be read, so that the state would not be whole."""
+class ForeignBatch(ClvError):
+    """A changelog contains a batch that cannot be read, so the state would be incomplete."""
 
 
-class Progress(NamedTuple):
-    """How far recovery is.
+class RecoveryProgress(NamedTuple):
+    """The progress of a recovery.
 
-    records: read. expected: how many there are at most; a compacted log has fewer.
-    share: 0 to 1. seconds_left: none while nothing can be said.
+    records: read so far. expected: at most so many in all; a compacted log has fewer.
+    share: 0 to 1. seconds_left: None while it cannot be estimated.
     """
 
     records: int
@@ -45,17 +46,27 @@ class Progress(NamedTuple):
     seconds_left: float | None
     done: bool
 
+    @property
+    def text(self) -> str:
+        """The progress in words."""
+        done = f"{self.records:,} changelog records read"
+        if self.expected:
+            done += f" of {self.expected:,} ({self.records / self.expected:.0%})"
+        if self.seconds_left is not None:
+            done += f", about {self.seconds_left:.0f} s left"
+        return done
+
 
 class ChangelogReading:
-    """Reads changelog partitions from where memory is to their end.
+    """Reads changelog partitions from their mark to their end.
 
-    marks: as of where memory is complete; none: it is empty. The log may have been replaced since,
-    by another of the same name: it ends before the mark, or has another record there. Then memory
-    is forgotten, and the log read from its beginning.
+    marks: as of which memory is complete; None: memory is empty. If the log ends before the mark,
+    or has another record there, it was replaced by another log of the same name: then memory is
+    cleared, and the log is read from its beginning.
 
-    The end is the greater of two: that of ListOffsets, which Kafka refuses to tell while a new
-    leader does not know yet what the former one acknowledged; and the high watermark of the
-    fetches, which lags then, but is right on the embedded broker, where ListOffsets is not.
+    The end is the greater of two offsets. ListOffsets is right on Kafka, which refuses to answer
+    while a new leader does not know the end yet. The high watermark of fetches is right on the
+    embedded broker, where ListOffsets is not, but lags on Kafka with a new leader.
     """
 
     def __init__(
@@ -74,18 +85,17 @@ class ChangelogReading:
         self._began = self._heard = self._reported = monotonic()
 
     @property
-    def progress(self) -> Progress:
-        """How far it is."""
+    def progress(self) -> RecoveryProgress:
+        """The progress."""
         expected = sum(end - self._starts.get(tp, 0) for tp, end in self._ends.items())
-        behind = sum(end - self._position(tp) for tp, end in self._ends.items())
+        share, left = 0.0, None
         if not self._left:
-            return Progress(self._records, expected, 1.0, 0.0, done=True)
-        if len(self._ends) < self._partitions or not expected:
-            return Progress(self._records, expected, 0.0, None, done=False)
-        share = 1.0 - behind / expected
-        took = monotonic() - self._began
-        left = took * (1.0 - share) / share if share > 0.0 else None
-        return Progress(self._records, expected, share, left, done=False)
+            share, left = 1.0, 0.0
+        elif expected and len(self._ends) == self._partitions:
+            behind = sum(end - self._position(tp) for tp, end in self._ends.items())
+            if (share := 1.0 - behind / expected) > 0.0:
+                left = (monotonic() - self._began) * (1.0 - share) / share
+        return RecoveryProgress(self._records, expected, share, left, done=not self._left)
 
     async def run(self, consumer: Any) -> None:
         """Read all partitions to their end, with a started consumer."""
@@ -154,12 +164,12 @@ class ChangelogReading:
             self._positions[tp] = end
             self._table(tp).data.finish(tp.partition, end)
         elif position >= highwater and monotonic() - self._asked_again >= _ASK_AGAIN_SECONDS:
-            # The fetches will get there, unless the log lost its end.
+            # Fetches will reach the end, unless the log has lost it.
             self._asked_again = monotonic()
             await self._list_ends(consumer, {tp})
 
     async def _list_ends(self, consumer: Any, tps: set[TP]) -> None:
-        """Ask where these end, until the broker says it."""
+        """Ask for the ends of these partitions until the broker answers."""
         theirs = {TopicPartition(*tp): tp for tp in tps}
         while True:
             try:
@@ -191,15 +201,14 @@ class ChangelogReading:
         await consumer.seek_to_beginning(TopicPartition(*tp))
 
     def _is_another(self, tp: TP, mark: Mark, first: Any) -> bool:
-        """Whether the first record that was fetched shows that the log is not that of the mark."""
+        """Return whether the first fetched record shows that the log is not that of the mark."""
         if first.offset == mark.last:
             digest: bytes = self._table(tp).data.digest(first.key, first.value)
             return digest != mark.digest
         return bool(first.offset < _start(mark))
 
     def _position(self, tp: TP) -> int:
-        position: int = self._positions.get(tp, self._starts.get(tp, 0))
-        return position
+        return int(self._positions.get(tp, self._starts.get(tp, 0)))
 
     def _report(self, *, heard: bool) -> None:
         now = monotonic()

@@ -1,4 +1,4 @@
-"""The consumer: whole batches in sequence, and offsets committed only for what is finished."""
+"""The consumer: it delivers whole batches in sequence, and commits only finished ones."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 from mode import Service
 
+from models.errors import ClvError
 from models.oversized import OversizedBatch
 from streams.transport.batches import BatchMessage, RecordBatch
 from streams.transport.guard import OutOfRange
@@ -25,24 +26,24 @@ from streams.transport.producer import DeliveryFailed
 _LOOK_SECONDS = 0.05
 _ROOM_SECONDS = 0.01
 _PLACE_SECONDS = 10.0
-"""How long a rebalance may take to be noticed that has just begun."""
+"""How long to wait for the notice of a rebalance that may have just begun."""
 
 _REFUSAL_SECONDS = 1.0
 
 
-class PositionUnknown(Exception):
-    """A partition is read though nobody said from where: no record of it would be delivered."""
+class PositionUnknown(ClvError):
+    """A partition has no position to read from: none of its records would be delivered."""
 
 
 class BatchDelivery(Consumer):  # type: ignore[misc]
-    """What makes a Faust consumer deliver batches and commit them strictly.
+    """Mixin that makes a Faust consumer deliver batches and commit them strictly.
 
-    To be put before any driver's consumer. What Faust keeps per record is replaced by
-    a queue of batches in work per topic-partition:
+    It comes before a driver's consumer in the bases. Instead of Faust's bookkeeping per record it
+    has a queue of batches in work per topic-partition:
 
     - a batch is delivered only if it starts where the last one ended; otherwise the consumer seeks
       back, so that records dropped while the flow was stopped are fetched again;
-    - the offset to commit is the end of the finished batches at the head of that queue;
+    - the offset to commit is the end of the finished batches at the head of the queue;
     - partitions are given up only after the batches in work are finished and committed.
     """
 
@@ -102,13 +103,13 @@ class BatchDelivery(Consumer):  # type: ignore[misc]
         )
 
     async def wait_empty(self) -> None:
-        """Finish and commit what is in work."""
+        """Finish and commit the batches in work."""
         await super().wait_empty()
         if self.app.guard is not None and not self.app.crashed:
             self.app.guard.at_rest()
 
     async def _room(self) -> None:
-        """Wait while what is in work takes all the memory that it may."""
+        """Wait while the batches in work take all the memory that they may."""
         while self._bytes_in_work() >= IN_WORK_BYTES:
             if self.should_stop or not self.flow_active:
                 return
@@ -126,7 +127,7 @@ class BatchDelivery(Consumer):  # type: ignore[misc]
         return size
 
     async def _in_sequence(self, tp: TP, records: Sequence[Any]) -> Sequence[Any]:
-        """The records that follow what was delivered; none if they have to be fetched again."""
+        """Return the records that follow the delivered ones; none if they must be fetched again."""
         expected = self._expected.get(tp)
         if expected is None:
             await self._gone_or_crash(tp)
@@ -138,14 +139,14 @@ class BatchDelivery(Consumer):  # type: ignore[misc]
             return [record for record in records if record.offset >= expected]
         gap = (expected, first)
         if self._gaps.pop(tp, None) == gap:
-            # Fetched twice with the same gap: the log has none there (compaction, transactions).
+            # Fetched twice with the same gap: it is in the log (compaction, transactions).
             return records
         self._gaps[tp] = gap
         await self._fetch_again(tp)
         return ()
 
     async def _gone_or_crash(self, tp: TP) -> None:
-        """Without a position, a rebalance has just taken it away; else end the worker."""
+        """Wait for the rebalance that took the partition away; crash if there is none."""
         until = monotonic() + _PLACE_SECONDS
         while self.flow_active and tp in self.assignment() and tp not in self._expected:
             if monotonic() >= until:
@@ -158,24 +159,24 @@ class BatchDelivery(Consumer):  # type: ignore[misc]
             await asyncio.sleep(_LOOK_SECONDS)
 
     def committed_to(self, tp: TP) -> int:
-        """The offset that is committed for a topic-partition of this worker; 0 if there is none."""
+        """Return the committed offset of a topic-partition of this worker; 0 if there is none."""
         return self._committed_offset.get(tp) or 0
 
     async def go_on_from(self, tp: TP, offset: int) -> None:
-        """Read on from here: what lies before it is gone, and need not be read."""
+        """Read on from an offset: the records before it are lost, and the loss was accepted."""
         self._expected[tp] = offset
         await self.seek(tp, offset)
 
     async def _fetch_again(self, tp: TP) -> None:
-        """Go back to what was not delivered: where nothing new arrives, nobody would miss it."""
+        """Seek back to undelivered records; without new records their gap would not be noticed."""
         expected = self._expected.get(tp)
         if expected is not None:
             await self.seek(tp, expected)
 
     async def perform_seek(self) -> None:
-        """Go back to the committed offsets, or to the earliest where nothing is committed.
+        """Seek to the committed offsets, or to the earliest if nothing is committed.
 
-        Changes nothing here if a rebalance begins meanwhile: the next recovery seeks again.
+        If a rebalance begins meanwhile, nothing changes: the next recovery seeks again.
         """
         rebalance = self.app.rebalancing_count
         await super().perform_seek()
@@ -195,14 +196,14 @@ class BatchDelivery(Consumer):  # type: ignore[misc]
             await self.seek(tp, offset)
 
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
-        """Finish and commit what is in work before the partitions go to somebody else."""
-        # Also without partitions: those that come must not be read before they are recovered.
+        """Finish and commit the batches in work before the partitions go to another worker."""
+        # Also without revoked partitions: new ones must not be read before they are recovered.
         self.stop_flow()
         if self.assignment():
             self.app.flow_control.suspend()
             self.app.flow_control.clear()
             await self.wait_empty()
-            # That commits nothing if a commit is under way, which began before all was finished.
+            # It commits nothing if another commit was in progress, which began before the end.
             await self.commit()
         await super().on_partitions_revoked(revoked)
         self._buffered_partitions.difference_update(revoked)
@@ -217,7 +218,7 @@ class BatchDelivery(Consumer):  # type: ignore[misc]
         try:
             committed: bool = await super()._commit_offsets(offsets, **kwargs)
         except DeliveryFailed as error:
-            # Not raised: Faust commits while it stops and while it rebalances, and has to finish.
+            # Not raised, because Faust also commits while it stops or rebalances.
             await self.crash(error)
             return False
         return committed
@@ -233,11 +234,11 @@ class BatchDelivery(Consumer):  # type: ignore[misc]
         return offset
 
     async def _add_gap(self, tp: TP, offset_from: int, offset_to: int) -> None:
-        """Batches are longer than one offset: what Faust takes for a gap is none."""
+        """Do nothing: batches are longer than one offset, which Faust takes for a gap."""
 
 
 def _first_offset(record: Any) -> int:
-    """The offset where a record begins; one that stands for a whole batch has the batch's last."""
+    """Return a record's first offset; the stand-in of a whole batch has the batch's last offset."""
     offset: int = record.offset
     if type(record.value) is OversizedBatch:
         return min(offset, record.value.packed.first)
@@ -247,28 +248,28 @@ def _first_offset(record: Any) -> int:
 FETCH_WAIT_MILLISECONDS = 25
 """How long the broker may hold a fetch that finds nothing.
 
-aiokafka has one fetch at a time under way to a broker. While the busy partitions' records are
-worked on, it asks for the idle ones alone, and the busy ones must wait until that returns: with
-Faust's 1,500 ms a worker that also reads idle topics stood still for half of its time."""
+aiokafka sends one fetch at a time to a broker. While the records of busy partitions are processed,
+it fetches the idle ones alone, and the busy ones wait until that returns. With Faust's 1,500 ms, a
+worker that also reads idle topics stood still for half of its time."""
 
 
 class BatchConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
     """Faust's consumer thread, with a fetch that returns soon, and the app's lease."""
 
     async def on_start(self) -> None:
-        """Start the consumer; what its group answers renews the lease from now on."""
+        """Start the consumer; the group's answers renew the lease from now on."""
         await super().on_start()
         consumer = self._ensure_consumer()
-        # A position outside of its log is an error: else reading goes on elsewhere, in silence.
+        # A position outside of its log is an error: aiokafka would silently read on elsewhere.
         consumer._fetcher._default_reset_strategy = OffsetResetStrategy.NONE  # noqa: SLF001
         if not self.app.client_only:
             renew_by_answers(self.app.lease, consumer)
 
     async def seek_in_thread(self, partition: TP, offset: int) -> None:
-        """Go to an offset, in the thread that reads; not at all if the partition is gone.
+        """Seek in the consumer's thread, unless the partition is gone.
 
-        Faust calls aiokafka from the other thread: in the middle of a fetch, which then goes on
-        from where it was.
+        Faust seeks from the main thread, possibly during a fetch that then reads on from the former
+        position.
         """
         await self.call_thread(self._seek_here, partition, offset)
 
@@ -282,14 +283,14 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
             with portion(POLL_BYTES):
                 return await super()._fetch_records(*args, **kwargs)
         except NoOffsetForPartitionError:
-            # A rebalance has just given partitions, and whoever recovers them will put them to
-            # their place; without a reset strategy aiokafka has nothing to do about it meanwhile.
+            # A rebalance has just assigned partitions, and their recovery will seek. Until then
+            # aiokafka, without a reset strategy, has no position for them.
             await asyncio.sleep(_LOOK_SECONDS)
             return {}
 
     def _create_worker_consumer(self, transport: Any) -> Any:
         consumer = super()._create_worker_consumer(transport)
-        # An event of a transaction that its publisher aborted never happened.
+        # Events of aborted transactions do not count.
         consumer._isolation_level = "read_committed"  # noqa: SLF001
         consumer._fetch_max_wait_ms = FETCH_WAIT_MILLISECONDS  # noqa: SLF001 - no setting
         return consumer
@@ -299,8 +300,8 @@ class BatchConsumer(BatchDelivery, driver.Consumer):  # type: ignore[misc]
     """Faust's aiokafka consumer with batch delivery."""
 
     @Service.task  # type: ignore[untyped-decorator]
-    async def _tell_what_the_group_refuses(self) -> None:
-        """Crash by it: aiokafka tells who fetches, and nobody does before there are partitions."""
+    async def _crash_on_refusal(self) -> None:
+        """Crash on a refusal: aiokafka reports it only to fetches, and there are none yet."""
         while not self.should_stop:
             await self.sleep(_REFUSAL_SECONDS)
             consumer = self._thread._consumer  # noqa: SLF001

@@ -1,10 +1,9 @@
-"""A file that keeps a copy of one partition of a table, as of an offset of its changelog.
+"""A file with a copy of one partition of a table, as of an offset of its changelog.
 
-The file is a line that says what it is, then frames: a length, a checksum, and changes of keys with
-the mark of the changelog as of which they make the copy complete. A frame counts as a whole or not
-at all, so that whatever breaks off leaves an older copy that is complete as well. When the frames
-are twice what they say, or hold what was deleted, they are written anew into another file, which
-takes the place of this one.
+The file is a header line and frames. A frame is a length, a checksum, and changes of keys with the
+changelog mark as of which the copy is complete. A frame counts as a whole or not at all, so a write
+that breaks off leaves the previous complete copy. When the frames are twice as large as the state,
+or contain deleted values, a new file is written that replaces this one.
 """
 
 from __future__ import annotations
@@ -17,6 +16,7 @@ from typing import IO, Any, BinaryIO, NamedTuple, cast
 import msgspec
 import structlog
 
+from models.errors import ClvError
 from streams.private import make_private_directory, new_private, open_private
 from streams.transport.frames import Changes, Mark, apply, framed, frames, next_frame, read_frame
 
@@ -28,16 +28,16 @@ _FIRST_LINE = len(_MAGIC) + 5
 _SLACK_BYTES = 16 * 1024 * 1024
 
 MAX_AGE_SECONDS = 12 * 3600.0
-"""What fell behind longer ago is not used, on disk or in memory. Kafka forgets that a key was
-deleted a day after (`delete.retention.ms`), and the changelog would then no longer take it out."""
+"""An older copy is not used, on disk or in memory. Kafka drops tombstones after a day
+(`delete.retention.ms`), and then the changelog would no longer delete their keys from the copy."""
 
 
-class CopyUnusable(Exception):
-    """The file cannot be used, and is left as it is; the text says why, and what to do."""
+class CopyUnusable(ClvError):
+    """The file cannot be used, and is not changed; the text says why, and what to do."""
 
 
 class _Identity(msgspec.Struct, frozen=True, array_like=True):
-    """Of what the file is a copy; partitions: of the whole table."""
+    """What the file is a copy of; partitions: of the whole table."""
 
     changelog: str
     partition: int
@@ -45,7 +45,7 @@ class _Identity(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Contents(NamedTuple):
-    """What a file holds; no mark: nothing that can be used."""
+    """The contents of a file; without a mark they cannot be used."""
 
     mark: Mark | None
     state: dict[bytes, bytes]
@@ -58,15 +58,14 @@ _decode_identity = msgspec.msgpack.Decoder(_Identity).decode
 class CopyFile:
     """The copy of one partition, locked for this process while it is open.
 
-    holds_deleted: whether bytes of keys that were deleted may still be in the file. It is so until
-    the copy is written anew. Not for several threads at once. All methods raise OSError when the
-    disk does.
+    holds_deleted: whether the file may still contain deleted values, until it is compacted. Not
+    thread-safe. All methods raise OSError if the disk fails.
     """
 
     def __init__(self, path: Path, changelog: str, partition: int, partitions: int) -> None:
         self.path = path
         self.mark: Mark | None = None
-        """As of where the file is complete."""
+        """The mark as of which the file is complete."""
         self._identity = _Identity(changelog, partition, partitions)
         self._file: BinaryIO | None = None
         self._lock: IO[Any] | None = None
@@ -75,12 +74,9 @@ class CopyFile:
         self.holds_deleted = False
 
     def open(self, wait_seconds: float) -> None:
-        """Lock the file for this process; waits for a process that is about to let it go.
+        """Lock the file for this process, waiting for a process that is about to release it.
 
-        Raises
-        ------
-        CopyUnusable
-            when another process keeps it.
+        Raises CopyUnusable if another process keeps the lock.
         """
         make_private_directory(self.path.parent)
         self._lock = open_private(self.path.with_suffix(".lock"), "ab")
@@ -92,7 +88,7 @@ class CopyFile:
             raise CopyUnusable(
                 "another process has it open; give each worker a state directory of its own"
             ) from None
-        # What a process that was killed had begun to write in its place.
+        # A replacement that a killed process left unfinished.
         self._beside.unlink(missing_ok=True)
 
     @property
@@ -100,12 +96,9 @@ class CopyFile:
         return self.path.with_suffix(".new")
 
     def load(self) -> Contents:
-        """Read the file; what is broken at its end is cut off.
+        """Read the file; a damaged end is cut off.
 
-        Raises
-        ------
-        CopyUnusable
-            when the file is something else, or was written by a newer version.
+        Raises CopyUnusable if the file is something else, or was written by a newer version.
         """
         state, at = self._read()
         if self.mark is not None and not abs(time.time() - at) <= MAX_AGE_SECONDS:
@@ -114,7 +107,7 @@ class CopyFile:
         return Contents(self.mark, state if self.mark is not None else {})
 
     def _read(self) -> tuple[dict[bytes, bytes], float]:
-        """State and age of what the file holds; its mark is in `mark`."""
+        """Return the file's state and age; `mark` is set."""
         self._close_file()
         self.mark = None
         self.holds_deleted = False
@@ -124,7 +117,7 @@ class CopyFile:
         file.seek(0)
         if size == 0 or not self._is_ours(file, size):
             return {}, 0.0
-        return self._replay(file, size)
+        return self._load_frames(file, size)
 
     def append(self, changes: Changes, mark: Mark, at: float) -> None:
         """Write changes that make the copy complete as of a mark; at: as in `Frame`."""
@@ -137,7 +130,7 @@ class CopyFile:
             self.compact()
 
     def compact(self) -> None:
-        """Write what the file says into another one, without what was replaced or deleted."""
+        """Replace the file by one without replaced and deleted values."""
         mark, at = self.mark, self._at
         if mark is None:
             return
@@ -154,7 +147,7 @@ class CopyFile:
             _write_all(file, framed(_encode(self._identity)))
             for data in frames(state.items(), mark, at):
                 _write_all(file, data)
-            # The rename must not reach the disk before what it names.
+            # The contents must reach the disk before the rename does.
             os.fsync(file.fileno())
         self._close_file()
         beside.replace(self.path)
@@ -164,14 +157,14 @@ class CopyFile:
         self.holds_deleted = False
 
     def close(self) -> None:
-        """Close the file, and let other processes have it."""
+        """Close the file, and release the lock."""
         self._close_file()
         if self._lock is not None:
             self._lock.close()
             self._lock = None
 
     def _is_ours(self, file: BinaryIO, size: int) -> bool:
-        """Whether frames of the same partition follow."""
+        """Return whether the header is that of this partition."""
         line = file.read(_FIRST_LINE)
         if line != _MAGIC[: len(line)] and not line.startswith(_MAGIC):
             raise CopyUnusable("it is no copy of a table; move it away, or set another state_dir")
@@ -199,8 +192,8 @@ class CopyFile:
             )
         return found == self._identity
 
-    def _replay(self, file: BinaryIO, size: int) -> tuple[dict[bytes, bytes], float]:
-        """State and age as of the last frame that completes it; the file ends there then."""
+    def _load_frames(self, file: BinaryIO, size: int) -> tuple[dict[bytes, bytes], float]:
+        """Return state and age as of the last complete frame, and cut the file off there."""
         state: dict[bytes, bytes] = {}
         waiting: list[dict[bytes, bytes | None]] = []
         end, at = file.tell(), 0.0
@@ -244,7 +237,7 @@ class CopyFile:
 
 
 def remove_unused(path: Path) -> bool:
-    """Remove the copy that nobody has open at this path; returns whether it is gone."""
+    """Remove the copy at this path if no process has it open; return whether it is gone."""
     with open_private(path.with_suffix(".lock"), "ab") as lock:
         try:
             _lock_file(lock, 0.0)

@@ -1,8 +1,8 @@
-"""The copy of a table on local disk: written behind, and never ahead of the broker.
+"""The copy of a table on local disk: written in the background, and never ahead of the broker.
 
-What the broker acknowledged is collected in memory, newest value of a key only, and written by a
-thread of its own. Nothing waits for it. A disk that fails costs the copy, never the worker: what
-is not in the copy is in the changelog.
+Acknowledged changes are collected in memory, the newest value of each key, and written by a thread.
+Nothing waits for it. If the disk fails, the worker goes on without the copy: the changelog has
+everything.
 """
 
 from __future__ import annotations
@@ -29,37 +29,37 @@ log = structlog.get_logger(__name__)
 _T = TypeVar("_T")
 
 _ERASED = b"\0something was erased"
-"""A key that no table has; that it was deleted has the copy written anew before long."""
+"""A key that no table has. Its deletion in a copy says that the copy has to be compacted soon."""
 
 _FAULTS = (OSError, CopyUnusable)
-"""What costs the copy, and nothing else."""
+"""Errors after which the worker goes on without the copy."""
 
 _FLUSH_SECONDS = 0.25
 _TOUCH_SECONDS = 600.0
-"""How often a copy to which nothing is added says until when it is complete nevertheless."""
+"""How often an unchanged copy gets a new time until which it is complete."""
 ERASED_SECONDS = 60.0
-"""How long what was deleted may stay in a copy while the worker runs: many deletions share one
-writing anew, which takes about as long as reading the copy at a start."""
+"""How long deleted values may stay in a copy while the worker runs. Many deletions share one
+compaction, which takes about as long as reading the copy at a start."""
 
 LEFT_SECONDS = 3600.0
-"""How long a copy stays of a partition that this worker has no longer: another one erases now."""
+"""How long the copy of a lost partition stays: this worker no longer hears of erasures in it."""
 
 _LOOK_SECONDS = 60.0
 _LOCK_SECONDS = 3.0
-"""The worker that had the partition lets its file go when it learns of its new assignment."""
+"""How long to wait for the former worker, which releases the file at its next assignment."""
 
 
 @dataclass(slots=True)
 class _Pending:
-    """What is not written yet; anew: `changes` are all there is, the file is replaced.
+    """Changes that are not written yet; whole: they are the whole state, and replace the file.
 
-    term: the membership in which it was complete.
+    term: the membership in which they were complete.
     """
 
     mark: Mark
     term: Term
     changes: dict[bytes, bytes | None] = field(default_factory=dict)
-    anew: bool = False
+    whole: bool = False
 
 
 class DurableStore:
@@ -81,22 +81,22 @@ class DurableStore:
 
     @property
     def healthy(self) -> bool:
-        """Whether every partition of this worker has its copy."""
+        """Whether every partition of this worker has a copy."""
         return not self._problems
 
     @property
     def problems(self) -> Mapping[int, str]:
-        """What is wrong, by partition."""
+        """Problems by partition."""
         return self._problems
 
     def path(self, partition: int) -> Path:
-        """Where the copy of a partition is."""
+        """Return the path of a partition's copy."""
         return self.directory / self._changelog / f"{partition}.copy"
 
     async def open(self, partition: int, have: Mark | None) -> Contents:
-        """Open the copy of a partition, and read it unless memory is as far as it is.
+        """Open the copy of a partition, and read it unless memory is as complete.
 
-        have: as of where memory is complete. No mark in the answer: there is no usable copy.
+        have: the mark of memory. A result without a mark: there is no usable copy.
         """
         if self._writing is None:
             self._writing = asyncio.create_task(self._write_behind())
@@ -105,9 +105,9 @@ class DurableStore:
         return await self._in_thread(lambda: self._open(partition, have))
 
     def write(self, partition: int, changes: Changes, mark: Mark, term: Term) -> None:
-        """Add what the broker acknowledged; returns at once.
+        """Add acknowledged changes; returns at once.
 
-        term: the membership since which nobody else wrote to the changelog.
+        term: the membership since which no other worker has written to the changelog.
         """
         if partition not in self._files:
             return
@@ -121,11 +121,11 @@ class DurableStore:
     def rewrite(self, partition: int, state: Mapping[bytes, bytes], mark: Mark, term: Term) -> None:
         """Replace the copy by a state; returns at once."""
         if partition in self._files:
-            self._pending[partition] = _Pending(mark, term, dict(state), anew=True)
+            self._pending[partition] = _Pending(mark, term, dict(state), whole=True)
             self._complete[partition] = term
 
     def fell_behind(self, partition: int, why: str) -> None:
-        """The changelog went on without this copy, to which nothing is added any more."""
+        """Stop adding to a copy that lacks a part of the changelog."""
         self._complete.pop(partition, None)
         if partition in self._problems:
             return
@@ -138,7 +138,7 @@ class DurableStore:
         )
 
     def erased(self, partition: int) -> None:
-        """Something of a value that was replaced must not stay: write the copy anew before long."""
+        """Have the copy compacted soon: it may contain former values that were erased."""
         file, term = self._files.get(partition), self._complete.get(partition)
         if file is None or term is None:
             return
@@ -146,11 +146,11 @@ class DurableStore:
         if pending is None and file.mark is not None:
             pending = self._pending[partition] = _Pending(file.mark, term)
         if pending is not None:
-            # In the file it says that a process that comes after us has to do it.
+            # The key in the file tells the next process to do it, if this one does not.
             pending.changes[_ERASED] = None
 
     async def keep_only(self, partitions: set[int]) -> None:
-        """Finish and close the files of all other partitions; another worker may have them."""
+        """Finish and close the files of all other partitions, which other workers may have now."""
         await self.flush()
         others = (self._files.keys() | self._problems.keys()) - partitions
         if others:
@@ -161,12 +161,12 @@ class DurableStore:
     async def flush(self) -> None:
         """Wait until everything added so far is written."""
         if pending := self._pending:
-            # Taken here, so that nothing is added to what the thread reads.
+            # Taken away here, so that nothing is added while the thread reads it.
             self._pending = {}
             await self._in_thread(lambda: self._flush(pending))
 
     async def close(self) -> None:
-        """Write what is left, and close everything."""
+        """Write pending changes, and close all files."""
         if self._writing is not None:
             self._writing.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -179,7 +179,8 @@ class DurableStore:
         while True:
             await asyncio.sleep(_FLUSH_SECONDS)
             await self.flush()
-            if due := self._due():
+            deleted, now = self._deleted.items(), time.monotonic()
+            if due := [n for n, since in deleted if now - since >= ERASED_SECONDS]:
                 await self._in_thread(partial(self._compact, due))
             if time.monotonic() - self._looked >= _LOOK_SECONDS:
                 self._looked = time.monotonic()
@@ -196,12 +197,7 @@ class DurableStore:
     async def _in_thread(self, work: Callable[[], _T]) -> _T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)
 
-    def _due(self) -> list[int]:
-        """The partitions whose copies hold what was deleted for long enough."""
-        now = time.monotonic()
-        return [n for n, since in self._deleted.items() if now - since >= ERASED_SECONDS]
-
-    # What follows runs in the thread.
+    # The methods below run in the thread.
 
     def _open(self, partition: int, have: Mark | None) -> Contents:
         self._problems.pop(partition, None)
@@ -218,7 +214,7 @@ class DurableStore:
             return Contents(None, {})
         self._files[partition] = file
         if file.holds_deleted:
-            # It may have been there for long: the worker was stopped, or killed.
+            # It may have been waiting for long, since the worker was stopped or killed.
             self._deleted[partition] = -math.inf
         return contents
 
@@ -227,9 +223,9 @@ class DurableStore:
             if (file := self._files.get(number)) is None:
                 continue
             try:
-                # By the time of its membership: another worker may have the partition since then.
+                # The time until which no other worker can have had the partition.
                 at = time.time() - changed.term.age
-                if changed.anew:
+                if changed.whole:
                     changed.changes.pop(_ERASED, None)
                     file.rewrite(changed.changes, changed.mark, at)
                 elif file.mark is not None:
@@ -239,11 +235,11 @@ class DurableStore:
             else:
                 if file.holds_deleted:
                     self._deleted.setdefault(number, time.monotonic())
-                elif changed.anew:
+                elif changed.whole:
                     self._deleted.pop(number, None)
 
     def _compact(self, partitions: Iterable[int]) -> None:
-        """Write these copies anew, without what was replaced and deleted."""
+        """Compact these copies: drop replaced and deleted values."""
         for number in partitions:
             self._deleted.pop(number, None)
             if (file := self._files.get(number)) is None:
@@ -254,7 +250,7 @@ class DurableStore:
                 self._give_up(number, file, error)
 
     def _remove_left(self) -> None:
-        """Remove the copies of partitions that this worker has had no longer for some time."""
+        """Remove the copies of partitions that this worker lost more than LEFT_SECONDS ago."""
         own = {self.path(number) for number in self._files}
         left = set((self.directory / self._changelog).glob("*.copy")) - own
         now = time.monotonic()
@@ -292,7 +288,7 @@ class DurableStore:
                 file.close()
 
     def _give_up(self, partition: int, file: CopyFile | None, error: Exception) -> None:
-        """Go on without a copy; what is in the file stays usable as of where it was complete."""
+        """Go on without a copy; the file stays usable as of its mark."""
         self._files.pop(partition, None)
         path = self.path(partition)
         self._problems[partition] = f"{path}: {error}"

@@ -1,4 +1,4 @@
-"""Frames of a file: changes of keys, and the mark of the changelog as of which they are complete.
+"""Frames of a copy file: changes of keys, with the changelog mark as of which they are complete.
 
 A frame is a length, a checksum, and its contents; it counts as a whole or not at all.
 """
@@ -21,15 +21,15 @@ _FRAME_KEYS = 8_192
 _FRAME_BYTES = 4 * 1024 * 1024
 
 LARGEST_FRAME = 64 * 1024 * 1024
-"""Bytes: more than what one frame collects and one record of the changelog."""
+"""Bytes; more than a frame with the largest record of the changelog takes."""
 
 _COUNTS = {0xDE: 2, 0xDF: 4}
-"""Bytes of the count of a map of MessagePack, by its first byte."""
+"""Size in bytes of a MessagePack map's count, by the map's first byte."""
 
 _GREATEST = 2**63 - 1
 
 Changes = Mapping[bytes, bytes | None]
-"""Values by key; none: the key is gone."""
+"""Values by key; None: the key is deleted."""
 
 
 class Mark(NamedTuple):
@@ -44,9 +44,9 @@ class Mark(NamedTuple):
 
 
 def record_digest(key: bytes, value: bytes | None, secret: bytes = b"") -> bytes:
-    """A digest by which a record of the changelog is known again.
+    """Return a digest by which a record of the changelog is recognised.
 
-    secret: without it nobody can test whether it is the digest of some key that was deleted.
+    secret: keys the digest, so that nobody else can test deleted keys on it.
     """
     seen = blake2b(len(key).to_bytes(4, "big"), digest_size=16)
     seen.update(key)
@@ -55,9 +55,10 @@ def record_digest(key: bytes, value: bytes | None, secret: bytes = b"") -> bytes
 
 
 class Frame(msgspec.Struct, array_like=True):
-    """mark: none in the middle of changes that are too many for one frame.
+    """The contents of a frame.
 
-    at: Unix seconds, until when nobody else can have written to the changelog.
+    mark: None except in the last of several frames of one change. at: Unix seconds until which no
+    other worker can have written to the changelog.
     """
 
     mark: Mark | None
@@ -66,7 +67,7 @@ class Frame(msgspec.Struct, array_like=True):
 
 
 class _Outline(msgspec.Struct, array_like=True):
-    """A frame whose changes are left as they are."""
+    """A frame whose changes are not decoded."""
 
     mark: Mark | None
     at: float
@@ -79,7 +80,7 @@ _decode_changes = msgspec.msgpack.Decoder(dict[bytes, bytes | None]).decode
 
 
 def read_frame(data: bytes) -> Frame | None:
-    """What a frame holds; None for one that `frames` does not make."""
+    """Decode a frame; None if `frames` cannot have made it."""
     try:
         outline = _decode_outline(data)
         if _count(outline.changes) > _FRAME_KEYS or not _is_place(outline.mark):
@@ -90,7 +91,7 @@ def read_frame(data: bytes) -> Frame | None:
 
 
 def _count(changes: msgspec.Raw) -> int:
-    """How many keys a map of MessagePack says that it has; that of what is no map is refused."""
+    """Return how many keys a MessagePack map claims to have."""
     data = bytes(memoryview(changes)[:5])
     if data[0] in _COUNTS:
         return int.from_bytes(data[1 : 1 + _COUNTS[data[0]]])
@@ -102,7 +103,7 @@ def _is_place(mark: Mark | None) -> bool:
 
 
 def apply(state: dict[bytes, bytes], changes: Changes) -> None:
-    """Change keys and values; no value deletes the key."""
+    """Apply changes to a state; None deletes the key."""
     if None not in changes.values():
         state.update(changes)  # type: ignore[arg-type]
         return
@@ -114,7 +115,7 @@ def apply(state: dict[bytes, bytes], changes: Changes) -> None:
 
 
 def frames(items: Iterable[tuple[bytes, bytes | None]], mark: Mark, at: float) -> Iterator[bytes]:
-    """Changes as frames, of which the last has the mark; at: as in `Frame`."""
+    """Yield changes as frames, of which the last has the mark; at: as in `Frame`."""
     rows = iter(items)
     chunk = _chunk(rows)
     while True:
@@ -138,12 +139,12 @@ def _chunk(rows: Iterator[tuple[bytes, bytes | None]]) -> dict[bytes, bytes | No
 
 
 def framed(data: bytes) -> bytes:
-    """Contents with their length and checksum before them."""
+    """Prefix contents with their length and checksum."""
     return _FRAME.pack(len(data), zlib.crc32(data)) + data
 
 
 def next_frame(file: BinaryIO, size: int) -> bytes | None:
-    """The next frame's contents; none at the end, and where the file is damaged."""
+    """Return the next frame's contents; None at the end or if the file is damaged there."""
     head = file.read(_FRAME.size)
     if len(head) < _FRAME.size:
         return None

@@ -1,4 +1,4 @@
-"""What watches over the logs that an app reads; the transport asks it when it counts."""
+"""The guard of the logs that an app reads; the transport calls it at critical moments."""
 
 from __future__ import annotations
 
@@ -7,26 +7,25 @@ from typing import Protocol
 
 from faust.types import TP
 
+from models.errors import ClvError
 
-class OutOfRange(Exception):
+
+class OutOfRange(ClvError):
     """The log does not have the offset that is to be read next.
 
     Records were deleted before they were read, or the log lost its end. The worker stops; aiokafka
-    would go on from the first record there is.
+    would read on from the first record.
     """
 
 
 class Guard(Protocol):
-    """May stop the app where the logs are not what its state was computed from."""
+    """Stops the app if the logs are not those that its state was built on."""
 
     async def before_flow(self) -> None:
-        """Called when the tables are recovered and the offsets known, before any record flows."""
-        ...
+        """Called after the recovery of the tables, before any record is delivered."""
 
     async def out_of_range(self, positions: Mapping[TP, int]) -> Exception:
-        """Say why these positions are outside of their logs; what is returned is raised."""
-        ...
+        """Return the error to raise for positions outside of their logs."""
 
     def at_rest(self) -> None:
-        """Called when everything in work is finished and committed, before partitions go."""
-        ...
+        """Called before partitions are given up, when all work is finished and committed."""

@@ -1,8 +1,8 @@
-"""What aiokafka cannot read, or must not, does not stop a consumer.
+"""Read records that aiokafka cannot read, so that they do not stop a consumer.
 
-Kafka stores header names as bytes; aiokafka decodes them while it unpacks a fetch, and raises on
-those that are no UTF-8. One such record would stop every worker that comes to it. Here a batch of
-records that fails so is read again, with what cannot be decoded written as backslash escapes.
+Kafka stores header names as bytes. aiokafka decodes them while it unpacks a fetch, and raises if
+they are not UTF-8: one such record would stop every worker that reads it. Here such a batch is read
+again with undecodable bytes as backslash escapes.
 
 A compressed batch that unpacks too far is read as one record, whose value is the batch itself.
 """
@@ -32,7 +32,7 @@ _CODECS: Final = {1: "gzip", 2: "snappy", 3: "lz4", 4: "zstd"}
 
 
 class _ForgivingBytes(bytes):
-    """Bytes that decode to text whatever they are."""
+    """Bytes that decode without errors."""
 
     def decode(self, encoding: str = "utf-8", _errors: str = "strict") -> str:
         return super().decode(encoding, "backslashreplace")
@@ -47,14 +47,14 @@ class _ForgivingBuffer(bytearray):
 
 
 class _ForgivingBatch(_DefaultRecordBatchPy):  # type: ignore[misc]
-    """A record batch read in Python, which assigns its buffer anew once it is uncompressed."""
+    """A record batch read in Python, which replaces its buffer when it is uncompressed."""
 
     def __setattr__(self, name: str, value: Any) -> None:
         super().__setattr__(name, _ForgivingBuffer(value) if name == "_buffer" else value)
 
 
 class _Sealed(NamedTuple):
-    """A record that stands for a batch which is not unpacked."""
+    """A record that stands for a batch that is not unpacked."""
 
     offset: int
     timestamp: int
@@ -66,13 +66,13 @@ class _Sealed(NamedTuple):
 
 
 def _sealed(data: bytes, next_offset: int, limit: str) -> _Sealed:
-    """The record for a batch; limit: why it is not unpacked."""
+    """Return the record for a batch; limit: why it is not unpacked."""
     last = next_offset - 1
     if data[_MAGIC_AT] >= 2:
         first, *_, attributes, _, _, timestamp, _, _, _, count = _HEAD.unpack_from(data)
         records: int | None = count
     else:
-        # A message of the old format that holds others; it has no time that is always there.
+        # A message set of the old format, which need not have a timestamp.
         first, attributes, timestamp, records = last, data[_OLD_ATTRIBUTES_AT], 0, None
     codec = _CODECS.get(attributes & 7, "an unknown codec")
     value = OversizedBatch.of(data, Packed(first, last, records, codec, limit))
@@ -80,7 +80,7 @@ def _sealed(data: bytes, next_offset: int, limit: str) -> _Sealed:
 
 
 class _Batch:
-    """A record batch as aiokafka has it, and its bytes in case it cannot be read so."""
+    """aiokafka's record batch, and its bytes in case aiokafka cannot read it."""
 
     def __init__(self, batch: Any, data: memoryview) -> None:
         self._batch = batch
@@ -117,8 +117,7 @@ class ForgivingRecords:
 
     def has_next(self) -> bool:
         """Whether another batch follows."""
-        following: bool = self._records.has_next()
-        return following
+        return bool(self._records.has_next())
 
     def next_batch(self) -> _Batch:
         """The next batch."""
@@ -129,11 +128,10 @@ class ForgivingRecords:
 
     def size_in_bytes(self) -> int:
         """Size of all batches."""
-        size: int = self._records.size_in_bytes()
-        return size
+        return int(self._records.size_in_bytes())
 
 
 def install() -> None:
-    """Have every aiokafka consumer of this process read records so."""
+    """Make every aiokafka consumer of this process read records this way."""
     unpacking.install()
     fetcher.MemoryRecords = ForgivingRecords

@@ -1,8 +1,8 @@
-"""The fence: a worker that the group has given up writes nothing more.
+"""The lease: a worker that the group has given up writes nothing more.
 
-A worker that was frozen past its session, and thaws, does not know that its partitions are
-somebody else's. What the group's coordinator answers is a lease on them; without it nothing is
-sent. Residue: bytes that had been handed to the connection when the worker froze.
+A worker that was frozen past its session timeout does not know, when it thaws, that its partitions
+belong to another worker. So each answer of the group's coordinator renews a lease, and without a
+lease nothing is sent. Only bytes that were in the connection when it froze can still be written.
 """
 
 from __future__ import annotations
@@ -20,58 +20,59 @@ from aiokafka.errors import NodeNotReadyError, NoError, RebalanceInProgressError
 from aiokafka.protocol.group import HeartbeatRequest, SyncGroupRequest
 from aiokafka.protocol.produce import ProduceRequest
 
+from models.errors import ClvError
+
 log = structlog.get_logger(__name__)
 
 FENCED = 76
-"""Exit status of a worker that the group had given up: a restart joins it anew."""
+"""Exit status of a worker that the group had given up: after a restart it joins again."""
 
 _LOOK_SECONDS = 0.05
 _OF_A_REBALANCE = 0.9
-"""How much of the rebalance timeout is used: the broker's clock may be quicker than ours."""
+"""Share of the rebalance timeout that is used: the broker's clock may be faster than ours."""
 
 
 def now() -> float:
-    """Seconds by a clock that goes on while the process is frozen, or the system suspended.
+    """Return seconds by a clock that runs on while the process is frozen or the system suspended.
 
-    Where the system has no such clock, the time of a suspension is missing.
+    On systems without such a clock, the time of a suspension is missing.
     """
     if hasattr(time, "CLOCK_BOOTTIME"):
         return time.clock_gettime(time.CLOCK_BOOTTIME)
     return time.monotonic()
 
 
-class LeaseLost(Exception):
-    """The group has given this worker up: what it had in work is another worker's now.
+class LeaseLost(ClvError):
+    """The group has given this worker up, and its partitions to another one.
 
-    The worker stops, uncommitted; started again it joins the group anew.
+    The worker stops without committing; after a restart it joins the group again.
     """
 
 
 @dataclass(slots=True)
 class Term:
-    """A time of membership without a break: nobody else had this worker's partitions.
+    """An unbroken membership, in which no other worker had this worker's partitions.
 
-    sure: until when that is known, by `now`; none: the worker has not joined yet.
+    sure: until when that is known, by `now`; None: the worker has not joined yet.
     """
 
     sure: float | None = None
 
     @property
     def age(self) -> float:
-        """Seconds since it was known last."""
+        """Seconds since it was last known."""
         return 0.0 if self.sure is None else now() - self.sure
 
     def ended(self) -> Term:
-        """The same, for what did not take part in it any longer."""
+        """Return the term as of now, for a partition that takes no further part in it."""
         return Term(now() if self.sure is None else self.sure)
 
 
 class Lease:
     """Until when the group counts this worker in; shared by the consumer's thread and the producer.
 
-    session_seconds: the coordinator gives a member up that it has not heard of for so long.
-    rebalance_seconds: and one that does not join a rebalance for so long, though it is heard of.
-    All times are by `now`.
+    session_seconds: after so long without a heartbeat the coordinator gives a member up.
+    rebalance_seconds: or after so long without joining a rebalance. All times are by `now`.
     """
 
     def __init__(self, session_seconds: float, rebalance_seconds: float = math.inf) -> None:
@@ -84,42 +85,39 @@ class Lease:
 
     @property
     def held(self) -> bool:
-        """Whether the worker may write; also before it has joined: it has nothing to lose yet."""
+        """Whether the worker may write; also true before it has joined."""
         return not self._lost and (self._until is None or now() < self._until)
 
     def renew(self, asked_at: float, *, rebalancing: bool = False) -> None:
-        """Take note of a heartbeat that was sent at this time, and answered.
+        """Renew the lease after a heartbeat that was sent at this time was answered.
 
-        rebalancing: the answer was that a rebalance is under way, and the worker has to join it.
+        rebalancing: the answer was that the worker has to join a rebalance.
         """
         if self._lost:
-            # An answer from before; only a new membership gives back what was lost.
+            # A late answer; a lost lease comes back only with a new membership.
             return
         self._heard = max(self._heard, asked_at)
         sure = self.term.sure
         if sure is None or not rebalancing:
             sure = self.term.sure = asked_at if sure is None else max(sure, asked_at)
-        # A rebalance that is under way began after the last answer that knew of none.
+        # The rebalance began after the last answer without one.
         self._until = min(self._heard + self._session, sure + self._rebalance)
 
     def take(self, asked_at: float) -> None:
-        """Take note that the group gave the worker its partitions; it had asked at this time."""
+        """Start the lease when the group has assigned partitions, requested at this time."""
         if self._lost:
             self.term = Term()
             self._lost = False
         self.renew(asked_at)
 
     def lose(self) -> None:
-        """Take note that the group does not know the worker any more."""
+        """End the lease: the group does not know the worker any more."""
         self._lost = self._until is not None
 
     async def wait(self) -> None:
-        """Return when the lease is held.
+        """Wait until the lease is held.
 
-        Raises
-        ------
-        LeaseLost
-            when the group has given the worker up.
+        Raises LeaseLost if the group has given the worker up.
         """
         if self.held:
             return
@@ -134,8 +132,8 @@ class Lease:
 
 
 def renew_by_answers(lease: Lease, consumer: AIOKafkaConsumer) -> None:
-    """Have what the group's coordinator answers renew a lease; the consumer was started."""
-    coordinator: Any = consumer._coordinator  # noqa: SLF001 - aiokafka tells nobody about answers
+    """Make the answers of the group's coordinator renew a lease; the consumer must be started."""
+    coordinator: Any = consumer._coordinator  # noqa: SLF001 - aiokafka has no hook for answers
     ask, forget = coordinator._send_req, coordinator.reset_generation  # noqa: SLF001
 
     async def ask_and_note(request: Any) -> Any:
@@ -159,7 +157,7 @@ def renew_by_answers(lease: Lease, consumer: AIOKafkaConsumer) -> None:
 
 
 def send_under(lease: Lease, producer: AIOKafkaProducer) -> None:
-    """Let a producer send only while a lease is held; what comes too late fails."""
+    """Make a producer send only while a lease is held; later records fail."""
     sender: Any = producer._sender  # noqa: SLF001 - the last place before the network
     client = sender.client
     write, send = client.send, sender._send_produce_req  # noqa: SLF001
@@ -167,7 +165,7 @@ def send_under(lease: Lease, producer: AIOKafkaProducer) -> None:
     async def write_if_held(node_id: int, request: Any, **group: Any) -> Any:
         if isinstance(request, ProduceRequest):
             await _ready_and_held(lease, client, node_id, group)
-        # Connected as it is, it writes before it awaits anything.
+        # The connection exists, so this writes before it awaits anything.
         return await write(node_id, request, **group)
 
     async def send_or_fail(node_id: int, batches: Mapping[Any, Any]) -> None:
@@ -186,9 +184,9 @@ def send_under(lease: Lease, producer: AIOKafkaProducer) -> None:
 async def _ready_and_held(
     lease: Lease, client: Any, node_id: int, group: Mapping[str, Any]
 ) -> None:
-    """Return when both hold at once: there is a connection, and the lease."""
+    """Wait until there is a connection and the lease is held, both at once."""
     while True:
-        # To connect may take longer than a session; connected already, it awaits nothing.
+        # Connecting may take longer than a session; if connected already, it awaits nothing.
         if not await client.ready(node_id, **group):
             raise NodeNotReadyError(f"no connection to broker {node_id}")
         if lease.held:

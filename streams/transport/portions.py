@@ -1,7 +1,7 @@
-"""How much one poll takes, and how much may be in work: bytes, not only records.
+"""Limits in bytes of one poll, and of the batches in work.
 
-A poll takes up to `max_poll_records` records of any size, and as many batches wait for an agent as
-its buffer holds. Without a bound in bytes a few unpacked batches would fill a worker's memory.
+A poll takes up to `max_poll_records` records of any size, and an agent's buffer holds many batches.
+Without limits in bytes, a few unpacked batches would fill a worker's memory.
 """
 
 from __future__ import annotations
@@ -14,28 +14,28 @@ from typing import Any, Final
 from aiokafka.consumer import fetcher
 
 POLL_BYTES: Final = 32 * 1024 * 1024
-"""Bytes of records that a poll takes from all partitions; the record that exceeds them ends it."""
+"""Bytes of records that a poll takes from all partitions; it ends with the record above that."""
 
 IN_WORK_BYTES: Final = 32 * 1024 * 1024
-"""While batches of so many bytes are in work, nothing more is polled."""
+"""Bytes in work from which on nothing more is polled."""
 
 HEADER_BYTES: Final = 72
-"""What a header takes beside its content: most in memory, though two bytes in a batch."""
+"""Memory of a header beside its content, in bytes; in a batch it can be two."""
 
 
 def weight(record: Any) -> int:
-    """Bytes of a record's key, value and headers, as they are held."""
+    """Return the bytes that a record's key, value and headers take in memory."""
     size = len(record.key or b"") + len(record.value or b"")
     return size + header_weight(record.headers) if record.headers else size
 
 
 def header_weight(headers: Iterable[tuple[str, bytes | None]]) -> int:
-    """Bytes of headers."""
+    """Return the bytes that headers take in memory."""
     return sum(HEADER_BYTES + len(name) + len(content or b"") for name, content in headers)
 
 
 class _Portion:
-    """What the poll under way may still take."""
+    """What the present poll may still take."""
 
     def __init__(self, left: int) -> None:
         self.left = left
@@ -46,7 +46,7 @@ _portion: ContextVar[_Portion | None] = ContextVar("portion", default=None)
 
 @contextmanager
 def portion(size: int) -> Iterator[None]:
-    """Let what is fetched here take so many bytes, and leave the rest for the next time."""
+    """Limit fetches in this context to so many bytes; the rest stays buffered."""
     token = _portion.set(_Portion(size))
     try:
         yield
@@ -58,12 +58,12 @@ _take_all = fetcher.FetchResult.getall
 
 
 def _take(result: Any, max_records: int | None = None) -> list[Any]:
-    """aiokafka's `FetchResult.getall`, which ends where the portion does."""
+    """Replace aiokafka's `FetchResult.getall`: stop at the end of the portion."""
     budget = _portion.get()
     if budget is None:
         return _take_all(result, max_records)  # type: ignore[no-any-return]
     if budget.left <= 0:
-        # Still buffered, and taken next time.
+        # The records stay buffered for the next poll.
         return []
     if not result.check_assignment(result._topic_partition) or not result.has_more():  # noqa: SLF001
         return []
@@ -81,5 +81,5 @@ def _take(result: Any, max_records: int | None = None) -> list[Any]:
 
 
 def install() -> None:
-    """Have aiokafka's consumers heed portions; without one they are as before."""
+    """Make aiokafka's consumers respect portions; outside of `portion` nothing changes."""
     fetcher.FetchResult.getall = _take

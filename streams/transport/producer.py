@@ -8,12 +8,13 @@ from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 import structlog
-from aiokafka.errors import UnknownError
 from faust.exceptions import ImproperlyConfigured
 from faust.transport.drivers import aiokafka as driver
 from faust.transport.producer import Producer
 from faust.types import FutureMessage
 
+from models.errors import ClvError
+from streams.kafka.writing import PROBES, can_be_idempotent, packed
 from streams.transport.lease import send_under
 
 log = structlog.get_logger(__name__)
@@ -24,33 +25,31 @@ OutgoingRecord = tuple[bytes | None, bytes | None, list[tuple[str, bytes]]]
 NO_HEADERS: list[tuple[str, bytes]] = []
 
 _CHECK_SECONDS = 1.0
-_PROBES = 4
 _PROBE_SECONDS = 0.1
 
 
 class Delivery(NamedTuple):
     """Where a batch of records was written: its first offset, and the one after its last.
 
-    Both are -1 when a broker that met the batch twice did not say where it was the first time.
+    Both are -1 if the batch was sent twice and the broker did not say where it was written.
     """
 
     start: int
     end: int
 
 
-class DeliveryFailed(Exception):
+class DeliveryFailed(ClvError):
     """A record was not acknowledged by the broker.
 
-    The worker stops before its offsets are committed; started again it processes the same records.
+    The worker stops before it commits; after a restart it processes the same records again.
     """
 
 
 class StrictDelivery(Producer):  # type: ignore[misc]
-    """What makes a Faust producer keep every delivery, and refuse to flush over a failed one.
+    """Mixin that makes a Faust producer track every delivery, and flush only if all succeeded.
 
-    To be put before any driver's producer. `send_records` hands whole batches to the
-    broker; those of one topic-partition arrive in the order of the calls, and none after one that
-    failed.
+    It comes before a driver's producer in the bases. `send_records` sends whole batches; those of
+    one topic-partition arrive in the order of the calls, and none is sent after one that failed.
     """
 
     def __init__(self, transport: Any, **kwargs: Any) -> None:
@@ -66,16 +65,16 @@ class StrictDelivery(Producer):  # type: ignore[misc]
         self._queues = defaultdict(deque)
         self._senders: dict[tuple[str, int], asyncio.Task[None]] = {}
         self._broken: dict[tuple[str, int], Exception] = {}
-        """What a delivery to a topic-partition failed with: nothing more is sent there."""
+        """Errors by topic-partition, to which nothing more is sent."""
 
     async def send(self, *args: Any, **kwargs: Any) -> Any:
-        """Send one record, and remember its delivery."""
+        """Send one record, and track its delivery."""
         delivery = await super().send(*args, **kwargs)
         self._remember(delivery)
         return delivery
 
     def send_soon(self, fut: FutureMessage) -> None:
-        """Queue one record of a table or a topic, and remember its delivery."""
+        """Queue one record of a table or a topic, and track its delivery."""
         self._remember(fut)
         super().send_soon(fut)
 
@@ -87,7 +86,7 @@ class StrictDelivery(Producer):  # type: ignore[misc]
         Returns one future per batch: its result is a `Delivery`.
         """
         deliveries = []
-        for batch in self._build(records):
+        for batch in packed(self._ensure_producer(), records):
             delivery: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
             self._remember(delivery)
             deliveries.append(delivery)
@@ -96,21 +95,10 @@ class StrictDelivery(Producer):  # type: ignore[misc]
             self._senders[topic, partition] = asyncio.create_task(self._drain(topic, partition))
         return deliveries
 
-    def _build(self, records: Iterable[OutgoingRecord]) -> Iterable[Any]:
-        producer = self._ensure_producer()
-        batch = producer.create_batch()
-        for key, value, headers in records:
-            if batch.append(timestamp=None, key=key, value=value, headers=headers) is None:
-                yield batch
-                batch = producer.create_batch()
-                batch.append(timestamp=None, key=key, value=value, headers=headers)
-        if batch.record_count():
-            yield batch
-
     async def _drain(self, topic: str, partition: int) -> None:
-        """Send the queued batches of one topic-partition, each once the one before has arrived.
+        """Send the queued batches of one topic-partition, each after the one before has arrived.
 
-        So there are no gaps: after a failed delivery nothing more is sent there.
+        There are no gaps: after a failed delivery nothing more is sent there.
         """
         queue = self._queues[topic, partition]
         try:
@@ -152,18 +140,11 @@ class StrictDelivery(Producer):  # type: ignore[misc]
         if failure is not None and self._failure is None:
             self._failure = failure
 
-    @property
-    def outstanding(self) -> int:
-        """How many deliveries are not acknowledged yet."""
-        return len(self._outstanding)
-
     async def flush(self) -> None:
         """Wait until everything produced so far is acknowledged.
 
-        Raises
-        ------
-        DeliveryFailed
-            when a delivery failed, now or earlier, or the producer itself has stopped.
+        Raises DeliveryFailed if a delivery failed, now or earlier, or the producer itself has
+        stopped.
         """
         waiting = set(self._outstanding)
         while waiting and self._failure is None:
@@ -183,35 +164,19 @@ class StrictProducer(StrictDelivery, driver.Producer):  # type: ignore[misc]
     """Faust's aiokafka producer with strict delivery, idempotent where the broker can be."""
 
     async def on_start(self) -> None:
-        """Start with an idempotent producer; without, if the broker says again and again no."""
-        self.idempotent = await self._can_be_idempotent()
+        """Start as an idempotent producer, unless the broker keeps refusing that."""
+        self.idempotent = True
+        self.idempotent = await can_be_idempotent(self._new_producer, _PROBE_SECONDS)
         if not self.idempotent:
             log.warning(
                 "the broker gives no producer id; this worker writes without idempotence: a "
                 "request that timed out and is executed late can come after a newer record",
-                answers=_PROBES,
+                answers=PROBES,
                 remedy="on the embedded broker it is always so; on a Kafka cluster look into its "
                 "log for InitProducerId, and start this worker again",
             )
         await super().on_start()
         send_under(self.app.lease, self._ensure_producer())
-
-    async def _can_be_idempotent(self) -> bool:
-        """Ask for a producer id; a broker without them answers each time with the same error."""
-        self.idempotent = True
-        for probe in range(_PROBES):
-            if probe:
-                await asyncio.sleep(_PROBE_SECONDS)
-            producer = self._new_producer()
-            try:
-                await producer.start()
-            except UnknownError as error:
-                log.debug("no producer id", error=repr(error))
-            else:
-                return True
-            finally:
-                await producer.stop()
-        return False
 
     def _settings_extra(self) -> Mapping[str, Any]:
         return {"acks": "all", "enable_idempotence": self.idempotent}

@@ -1,14 +1,14 @@
-"""Recovery: the changelog is read in bulk, by a consumer of its own.
+"""Recovery: a separate consumer reads the changelog in bulk.
 
-Faust reads it record by record through the group's consumer, and stops at the end offsets that
-ListOffsets gives. Here whole fetches are applied at once, and the end is where the broker's own
-fetch responses say it is, which is right on every broker.
+Faust reads it record by record through the group's consumer, up to the end offsets of ListOffsets.
+Here whole fetches are applied at once, and `ChangelogReading` finds the end on every broker.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine
+from contextlib import AsyncExitStack
 from typing import Any
 
 import structlog
@@ -16,13 +16,13 @@ from aiokafka import AIOKafkaConsumer
 from aiokafka.errors import KafkaError
 from faust.tables.manager import TableManager
 from faust.tables.recovery import RebalanceAgain, Recovery, ServiceStopped
-from faust.transport.drivers.aiokafka import server_list
+from faust.transport.drivers.aiokafka import credentials_to_aiokafka_auth, server_list
 from faust.types import TP
 from faust.types.auth import to_credentials
 from mode import Service
 
-from streams.clients import stop
-from streams.transport.changelog import ChangelogReading, Progress
+from streams.kafka.clients import started
+from streams.transport.changelog import ChangelogReading, RecoveryProgress
 from streams.transport.table import PartitionedTable
 
 log = structlog.get_logger(__name__)
@@ -31,7 +31,7 @@ _AGAIN_SECONDS = 1.0
 _FETCH_WAIT_MILLISECONDS = 25
 _FETCH_BYTES = 4 * 1024 * 1024
 _REQUEST_SECONDS = 15.0
-"""A fetch is answered within half a second, or the broker is not there."""
+"""Timeout of a request; a broker that is there answers a fetch within half a second."""
 
 
 class BulkRecovery(Recovery):  # type: ignore[misc]
@@ -40,22 +40,22 @@ class BulkRecovery(Recovery):  # type: ignore[misc]
     _reading: ChangelogReading | None = None
     _recovered = False
     _rebalance = 0
-    """Number of the rebalance that gave the partitions which are recovered."""
+    """Number of the rebalance that assigned the partitions in recovery."""
 
     @property
-    def progress(self) -> Progress:
-        """How far recovery is; done: this worker has all of its partitions and works on them."""
+    def progress(self) -> RecoveryProgress:
+        """The progress; done: all partitions of this worker are recovered and in work."""
         if self._reading is None:
-            return Progress(0, 0, float(self._recovered), None, done=self._recovered)
+            return RecoveryProgress(0, 0, float(self._recovered), None, done=self._recovered)
         return self._reading.progress._replace(done=self._recovered)
 
     def on_partitions_revoked(self, revoked: set[TP]) -> None:
-        """A rebalance begins: nothing is recovered until the next recovery is done."""
+        """Note that a rebalance begins: nothing is recovered until the next recovery is done."""
         self._recovered = False
         super().on_partitions_revoked(revoked)
 
     async def on_rebalance(self, *args: Any, **kwargs: Any) -> None:
-        """Partitions were given: remember by which rebalance."""
+        """Note which rebalance assigned the partitions."""
         self._rebalance = self.app.rebalancing_count
         await super().on_rebalance(*args, **kwargs)
 
@@ -80,10 +80,10 @@ class BulkRecovery(Recovery):  # type: ignore[misc]
                 break
 
     async def _resume(self, rebalance: int) -> None:
-        """Let the streams go on from the committed offsets, unless the next rebalance has begun.
+        """Resume the streams at the committed offsets, unless another rebalance has begun.
 
-        Faust's `on_recovery_completed` gives the seek a time, and lets the flow go on without it,
-        or the recovery service end; and it lets the flow go on while the partitions are taken away.
+        It replaces Faust's `on_recovery_completed`. That one resumes even if the seek timed out or
+        partitions are being revoked, or the recovery service ends.
         """
         consumer = self.app.consumer
         await self.app.on_rebalance_complete.send()
@@ -118,15 +118,15 @@ class BulkRecovery(Recovery):  # type: ignore[misc]
         self.log.info("Worker ready")
 
     def _overtaken(self, rebalance: int) -> bool:
-        """Whether another rebalance has begun; it ends in another recovery."""
+        """Return whether another rebalance has begun; it ends in another recovery."""
         return bool(self.app.rebalancing_count != rebalance)
 
     @Service.task  # type: ignore[untyped-decorator]
     async def _slurp_changelogs(self) -> None:
-        """Changelogs are not read through the group's consumer."""
+        """Do nothing: changelogs are not read through the group's consumer."""
 
     async def _to_its_end(self, work: Coroutine[Any, Any, None]) -> None:
-        """Wait for work, or for another rebalance; on return it is over, and holds nothing."""
+        """Wait for work to end, or cancel it if another rebalance begins."""
         task = asyncio.ensure_future(work)
         try:
             await self._wait(task)
@@ -135,7 +135,7 @@ class BulkRecovery(Recovery):  # type: ignore[misc]
             await asyncio.wait([task])
 
     async def _restore(self, changelogs: list[TP]) -> None:
-        """Bring memory to the end of these changelog partitions."""
+        """Read these changelog partitions to their end into memory."""
         for table in self.tables.values():
             await table.data.keep_only(
                 {tp.partition for tp in changelogs if self._table(tp) is table}
@@ -144,29 +144,19 @@ class BulkRecovery(Recovery):  # type: ignore[misc]
             return
         marks = {tp: await self._table(tp).data.begin(tp.partition) for tp in changelogs}
         self._reading = ChangelogReading(marks, self._table)
-        consumer = await self._connected()
-        try:
-            await self._reading.run(consumer)
-        finally:
-            await stop(consumer)
+        async with AsyncExitStack() as stack:
+            await self._reading.run(await self._connected(stack))
 
-    async def _connected(self) -> AIOKafkaConsumer:
-        """A started consumer; waits for a broker that cannot be reached."""
+    async def _connected(self, stack: AsyncExitStack) -> AIOKafkaConsumer:
+        """Return a started consumer; wait while the broker cannot be reached."""
         while True:
-            consumer = self._new_consumer()
             try:
-                await consumer.start()
+                return await stack.enter_async_context(started(self._new_consumer()))
             except KafkaError as error:
-                await stop(consumer)
                 if not error.retriable:
                     raise
                 log.warning("recovery waits for the broker", error=repr(error))
-                await asyncio.sleep(_AGAIN_SECONDS)
-            except BaseException:
-                await stop(consumer)
-                raise
-            else:
-                return consumer
+            await asyncio.sleep(_AGAIN_SECONDS)
 
     def _table(self, tp: TP) -> PartitionedTable:
         table: PartitionedTable = self.tables._changelogs[tp.topic]  # noqa: SLF001
@@ -179,22 +169,15 @@ class BulkRecovery(Recovery):  # type: ignore[misc]
             client_id=f"{conf.broker_client_id}-recovery",
             enable_auto_commit=False,
             auto_offset_reset="earliest",
-            # An empty changelog answers after this; the default would be half a second.
+            # An empty changelog answers after this time; the default is half a second.
             fetch_max_wait_ms=_FETCH_WAIT_MILLISECONDS,
             max_partition_fetch_bytes=max(conf.consumer_max_fetch_size, _FETCH_BYTES),
             check_crcs=conf.broker_check_crcs,
             request_timeout_ms=int(min(conf.broker_request_timeout, _REQUEST_SECONDS) * 1000.0),
-            **_auth(conf),
+            **credentials_to_aiokafka_auth(
+                to_credentials(conf.broker_credentials), conf.ssl_context
+            ),
         )
-
-
-def _auth(conf: Any) -> dict[str, Any]:
-    from faust.transport.drivers.aiokafka import credentials_to_aiokafka_auth  # noqa: PLC0415
-
-    auth: dict[str, Any] = credentials_to_aiokafka_auth(
-        to_credentials(conf.broker_credentials), conf.ssl_context
-    )
-    return auth
 
 
 class BulkTableManager(TableManager):  # type: ignore[misc]

@@ -1,13 +1,14 @@
-"""A Faust table that is written by the batch and knows which keys a partition holds."""
+"""A Faust table that is written in batches and knows which keys a partition has."""
 
 from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from itertools import islice
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import faust
@@ -15,14 +16,14 @@ import structlog
 from faust.exceptions import ImproperlyConfigured
 from faust.stores import memory
 from faust.streams import current_event
-from faust.types import TP, EventT
+from faust.types import TP
 
 from streams.transport.batches import RecordBatch
 from streams.transport.copyfile import MAX_AGE_SECONDS
 from streams.transport.durable import DurableStore
 from streams.transport.frames import Changes, Mark, apply, record_digest
 from streams.transport.lease import Lease, Term, now
-from streams.transport.producer import NO_HEADERS, Delivery
+from streams.transport.producer import NO_HEADERS, Delivery, StrictDelivery
 
 log = structlog.get_logger(__name__)
 
@@ -32,8 +33,8 @@ _Rows = Iterator[tuple[bytes, bytes | None]]
 class PartitionedStore(memory.Store):  # type: ignore[misc]
     """Bytes by key in memory, one dictionary per partition.
 
-    Of each partition it knows as of which mark of the changelog it is complete, so that recovery
-    reads what follows and nothing else.
+    It knows the changelog mark as of which each partition is complete, so that a recovery reads
+    only what follows.
     """
 
     durable: DurableStore | None = None
@@ -43,9 +44,11 @@ class PartitionedStore(memory.Store):  # type: ignore[misc]
     """The worker's membership in the group."""
 
     digest_key: bytes = b""
-    """Keys the digests in marks."""
+    """The secret of the digests in marks."""
 
     def __post_init__(self) -> None:
+        # Faust's view of the contents: always empty, and read-only.
+        self.data: Mapping[bytes, bytes] = MappingProxyType({})
         self.partitions: dict[int, dict[bytes, bytes]] = {}
         self._marks: dict[int, Mark] = {}
         self._terms: dict[int, Term] = {}
@@ -53,63 +56,17 @@ class PartitionedStore(memory.Store):  # type: ignore[misc]
         self._behind: dict[int, dict[bytes, bytes | None]] = {}
 
     def partition(self, number: int) -> dict[bytes, bytes]:
-        """Keys and values of one partition."""
+        """Return keys and values of one partition."""
         return self.partitions.setdefault(number, {})
 
-    def __getitem__(self, key: bytes) -> bytes:
-        for held in self.partitions.values():
-            if key in held:
-                return held[key]
-        raise KeyError(key)
-
-    def __setitem__(self, key: bytes, value: bytes) -> None:
-        self.partition(_partition_in_work())[key] = value
-
-    def __delitem__(self, key: bytes) -> None:
-        for held in self.partitions.values():
-            if key in held:
-                del held[key]
-                return
-        raise KeyError(key)
-
-    def __contains__(self, key: object) -> bool:
-        return any(key in held for held in self.partitions.values())
-
-    def __iter__(self) -> Iterator[bytes]:
-        for held in self.partitions.values():
-            yield from held
-
-    def __len__(self) -> int:
-        return sum(map(len, self.partitions.values()))
-
-    # Faust's own are for a store that is a single dictionary.
-    keys = MutableMapping.keys
-    values = MutableMapping.values
-    items = MutableMapping.items
-    update = MutableMapping.update
-
-    def clear(self) -> None:
-        """Forget everything."""
-        self.partitions.clear()
-
-    def apply_changelog_batch(
-        self,
-        batch: Iterable[EventT],
-        to_key: Any,  # noqa: ARG002
-        to_value: Any,  # noqa: ARG002
-    ) -> None:
-        """Apply record batches of the changelog, newest last."""
-        for event in batch:
-            self.restore(event.value)
-
     async def begin(self, number: int) -> Mark | None:
-        """Prepare a partition for recovery; returns the mark to read on from, or none.
+        """Prepare a partition for recovery; return the mark to read on from, or None.
 
-        What is in memory stays if the changelog says the same; else the copy on disk is loaded.
+        Memory is kept if it has a mark; otherwise the copy on disk is loaded.
         """
         self._behind.pop(number, None)
         if self._unsent.pop(number, 0):
-            # Changed, and never told to the changelog.
+            # Changed, but never sent to the changelog.
             self._marks.pop(number, None)
         if number in self._terms and self._terms[number].age > MAX_AGE_SECONDS:
             log.info("what is in memory of a partition is too old to be used", partition=number)
@@ -129,7 +86,7 @@ class PartitionedStore(memory.Store):  # type: ignore[misc]
         return mark
 
     def restore(self, batch: RecordBatch) -> None:
-        """Apply one record batch of the changelog; no value means the key is gone."""
+        """Apply one record batch of the changelog; a record without a value deletes the key."""
         number = batch.tp.partition
         changes = {record.key: record.value for record in batch.records}
         apply(self.partition(number), changes)
@@ -140,11 +97,11 @@ class PartitionedStore(memory.Store):  # type: ignore[misc]
         self._marks[number] = Mark(last.offset + 1, last.offset, digest)
 
     def digest(self, key: bytes, value: bytes | None) -> bytes:
-        """The digest of a record, as marks have it."""
+        """Return the digest of a record for a mark."""
         return record_digest(key, value, self.digest_key)
 
     def finish(self, number: int, end: int) -> None:
-        """The changelog of a partition is applied up to this offset."""
+        """Note that the changelog of a partition is applied up to this offset."""
         mark = self._marks[number] = self._marks.get(number, Mark(end))._replace(next=end)
         term = self._terms[number] = Term() if self.lease is None else self.lease.term
         if self.durable is None:
@@ -155,17 +112,17 @@ class PartitionedStore(memory.Store):  # type: ignore[misc]
             self.durable.rewrite(number, self.partition(number), mark, term)
 
     def forget(self, number: int) -> None:
-        """Begin a partition anew."""
+        """Clear a partition."""
         self.partition(number).clear()
         self._marks.pop(number, None)
         self._behind.pop(number, None)
 
     def will_send(self, number: int, keys: int) -> None:
-        """So many keys of a partition were changed, and are still to be sent."""
+        """Note that so many keys of a partition were changed and are still to be sent."""
         self._unsent[number] += keys
 
     def sent(self, number: int, rows: _Rows, deliveries: Sequence[asyncio.Future[Any]]) -> None:
-        """These rows are on their way to the changelog, in this order, in these deliveries."""
+        """Note that these rows were sent to the changelog, in this order, in these deliveries."""
         for delivery in deliveries:
             delivery.add_done_callback(partial(self._acknowledged, number, rows))
 
@@ -174,12 +131,12 @@ class PartitionedStore(memory.Store):  # type: ignore[misc]
         if mark is None:
             return
         if delivery.cancelled() or delivery.exception() is not None:
-            # The worker stops; until it has, nothing more is known of this partition.
+            # A delivery failed: the worker stops, and this partition has no valid mark.
             del self._marks[number]
             return
         start, end = delivery.result()
         if start != mark.next:
-            # Others' records lie between: the mark stays, and the next recovery reads from there.
+            # Other records lie between: the mark stays, and the next recovery reads from there.
             self._terms[number] = self._terms[number].ended()
             if self.durable is not None:
                 self.durable.fell_behind(
@@ -194,7 +151,7 @@ class PartitionedStore(memory.Store):  # type: ignore[misc]
             self.durable.write(number, changes, mark, self._terms[number])
 
     async def keep_only(self, partitions: set[int]) -> None:
-        """Forget all other partitions: somebody else has them now."""
+        """Forget all other partitions: other workers have them now."""
         for number in self.partitions.keys() - partitions:
             self.forget(number)
             del self.partitions[number]
@@ -204,7 +161,7 @@ class PartitionedStore(memory.Store):  # type: ignore[misc]
             await self.durable.keep_only(partitions)
 
     async def on_recovery_completed(self, active_tps: set[TP], standby_tps: set[TP]) -> None:
-        """Nothing: recovery itself made the store forget what is not this worker's."""
+        """Do nothing: the recovery has called `keep_only`."""
 
     async def on_stop(self) -> None:
         """Finish the copy on disk."""
@@ -213,20 +170,18 @@ class PartitionedStore(memory.Store):  # type: ignore[misc]
             await self.durable.close()
 
 
-def _partition_in_work() -> int:
+def _in_work() -> tuple[str, int]:
+    """Return topic and partition of the batch in work."""
     event = current_event()
     if event is None:
         raise TypeError("a table can only be written from inside stream iteration")
-    partition: int = event.message.partition
-    return partition
+    return event.message.topic, event.message.partition
 
 
 class PartitionedTable(faust.Table):  # type: ignore[misc]
-    """An ordinary Faust table of bytes by key, kept in memory by partition.
+    """A Faust table of bytes by key, kept in memory by partition and written in batches.
 
-    `table[key] = value` works as in Faust. `update_partition` and `send_items` are the quick way:
-    one batch to the changelog. The two ways must not be mixed for the same key: their order at the
-    broker is not defined.
+    Use `update_partition` and `send_items`; `table[key] = value` is refused.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -236,6 +191,18 @@ class PartitionedTable(faust.Table):  # type: ignore[misc]
                 f"table {self.name!r}: use_partitioner=True writes to partitions that this worker "
                 "may not own; leave it off"
             )
+
+    def on_key_set(self, key: bytes, value: bytes) -> None:  # noqa: ARG002
+        """Refuse writes of single keys; raises TypeError."""
+        raise TypeError(f"table {self.name!r} is written by update_partition and send_items")
+
+    def on_key_del(self, key: bytes) -> None:
+        """Refuse it as well."""
+        self.on_key_set(key, b"")
+
+    def on_clear(self) -> None:
+        """Refuse it as well."""
+        self.on_key_set(b"", b"")
 
     def _new_store(self) -> PartitionedStore:
         store = PartitionedStore(
@@ -264,47 +231,48 @@ class PartitionedTable(faust.Table):  # type: ignore[misc]
         return copy
 
     def erased(self, number: int) -> None:
-        """Former values of a partition, as acknowledged by now, must not stay in its copy."""
+        """Have former values of a partition, acknowledged by now, removed from its copy."""
         if self.durable is not None:
             self.durable.erased(number)
 
     def partition(self, number: int) -> Mapping[bytes, bytes]:
-        """Keys and values of one partition of this worker."""
+        """Return keys and values of one partition of this worker."""
         view: Mapping[bytes, bytes] = self.data.partition(number)
         return view
 
     def update_partition(self, partition: int, items: Changes) -> None:
-        """Set many keys of the partition in work, without telling the changelog yet.
+        """Set many keys of the partition in work, without sending them to the changelog yet.
 
-        No value deletes the key. The caller sends them with `send_items` before the batch that
-        changed them is acknowledged.
+        None deletes the key. The caller sends them with `send_items` before it acknowledges the
+        batch that changed them.
 
-        Raises
-        ------
-        TypeError
-            outside of stream iteration, or for another partition than the one in work.
+        Raises TypeError outside of stream iteration, or for another partition than the one in work;
+        PartitionsMismatch if the topic in work has another number of partitions than the changelog.
         """
-        if (in_work := _partition_in_work()) != partition:
+        topic, in_work = _in_work()
+        if in_work != partition:
             raise TypeError(
                 f"table {self.name!r}: partition {partition} cannot be written while partition "
                 f"{in_work} is in work"
             )
+        self._verify_source_topic_partitions(topic)
         self.data.will_send(partition, len(items))
         apply(self.data.partition(partition), items)
 
     def put(self, partition: int, items: Changes) -> list[asyncio.Future[Any]]:
-        """Set keys outside of stream iteration, and send them; returns the deliveries.
+        """Set keys outside of stream iteration, and send them; return the deliveries.
 
-        For keys that no stream writes at the same time, of a partition of this worker.
+        Only for keys that no stream writes, in a partition of this worker.
         """
         self.data.will_send(partition, len(items))
         apply(self.data.partition(partition), items)
         return self.send_items(partition, items)
 
     def send_items(self, partition: int, items: Changes) -> list[asyncio.Future[Any]]:
-        """Send keys and values, or none for keys that are gone; returns the deliveries."""
+        """Send keys and values, None for deleted keys; return the deliveries."""
         rows = list(items.items())
-        deliveries: list[asyncio.Future[Any]] = self.app.producer.send_records(
+        producer: StrictDelivery = self.app.producer
+        deliveries = producer.send_records(
             self.changelog_topic_name,
             partition,
             ((key, value, NO_HEADERS) for key, value in rows),

@@ -1,8 +1,8 @@
-"""Compressed batches are unpacked up to a budget, and no further.
+"""Unpack compressed batches up to a limit.
 
-A broker checks the size of a batch as it was compressed, and aiokafka unpacks all of it at once:
-1 MB of gzip can become 1 GB. Here aiokafka's decoders are replaced by ones that stop at the budget.
-The sizes that compressed data claims are believed only where they forbid.
+A broker checks only the compressed size of a batch, and aiokafka unpacks all of it at once: 1 MB of
+gzip can become 1 GB. Here aiokafka's decoders are replaced by ones that stop at the limit. A size
+that the data claims to unpack to is used only to refuse it.
 """
 
 from __future__ import annotations
@@ -19,20 +19,22 @@ import cramjam
 from aiokafka import codec
 from aiokafka.record import default_records, legacy_records
 
+from models.errors import ClvError
+
 UNPACKED_BYTES: Final = 32 * 1024 * 1024
-"""Bytes that a compressed batch may unpack to; a topic's limit is 1 MiB unless told otherwise."""
+"""Bytes that a compressed batch may unpack to; the default limit of a topic is 1 MiB."""
 
 MOST_HEADERS: Final = 512 * 1024
-"""Headers of a record in a compressed batch: as many as fit uncompressed into 1 MiB, at two bytes
-each. A header that takes two bytes here takes seventy as Python's objects."""
+"""Headers of a record in a compressed batch: as many as fit into 1 MiB, at two bytes each. A header
+of two bytes takes seventy as Python objects."""
 
 _SMALL: Final = 64 * 1024
 _XERIAL_HEAD: Final = 16
 _NO_ROOM: Final = "failed to write whole buffer"
 
 
-class UnpacksTooFar(Exception):
-    """A batch is more than may be unpacked; the text says why, for its publisher."""
+class UnpacksTooFar(ClvError):
+    """A batch exceeds a limit of unpacking; the text says which, for its publisher."""
 
 
 def _too_far() -> UnpacksTooFar:
@@ -67,7 +69,7 @@ def snappy_decode(payload: Any) -> bytes:
 
 
 def _block(data: bytes, room: int) -> bytes:
-    # The block says its own size first; one that says too little cannot be unpacked.
+    # The block starts with its unpacked size; if that is too small, unpacking fails.
     if cramjam.snappy.decompress_raw_len(data) > room:
         raise _too_far()
     return bytes(cramjam.snappy.decompress_raw(data))
@@ -88,7 +90,7 @@ def _into_room(decompress_into: Callable[[bytes, Any], int], data: bytes) -> byt
         small = bytearray(_SMALL)
         if (size := _filled(decompress_into, data, small)) is not None:
             return bytes(memoryview(small)[:size])
-    # Of a mapping only those pages take memory that are written to.
+    # Only the pages of the mapping that are written to take memory.
     with mmap.mmap(-1, UNPACKED_BYTES) as room:
         size = _filled(decompress_into, data, room)
         if size is None:
@@ -97,7 +99,7 @@ def _into_room(decompress_into: Callable[[bytes, Any], int], data: bytes) -> byt
 
 
 def _filled(decompress_into: Callable[[bytes, Any], int], data: bytes, room: Any) -> int | None:
-    """How many bytes were written; none where there was no room for all."""
+    """Return how many bytes were written; None if there was not enough room."""
     with memoryview(room) as view:
         try:
             return decompress_into(data, view)
@@ -108,7 +110,7 @@ def _filled(decompress_into: Callable[[bytes, Any], int], data: bytes, room: Any
 
 
 def checked(data: bytes) -> bytes:
-    """Records as they were unpacked, if none has too many headers."""
+    """Return the unpacked records, if none has too many headers."""
     if len(data) <= 2 * MOST_HEADERS:
         return data
     at = 0
@@ -121,13 +123,13 @@ def checked(data: bytes) -> bytes:
                 )
             at += max(length, 0)
     except IndexError:
-        # What is no sequence of records aiokafka says better.
+        # If these are not records, aiokafka raises a better error.
         pass
     return data
 
 
 def _headers(data: bytes, at: int) -> int:
-    """How many headers the record has whose body begins here."""
+    """Return the number of headers of the record whose body starts here."""
     at += 1
     for _ in ("time", "offset"):
         _, at = _varint(data, at)
@@ -166,7 +168,7 @@ def _records_of(decode: Callable[[Any], bytes]) -> Callable[[Any], bytes]:
 
 
 def install() -> None:
-    """Have every aiokafka consumer of this process unpack up to the budget."""
+    """Make every aiokafka consumer of this process unpack up to the limit."""
     new, old = [default_records], [legacy_records]
     try:
         from aiokafka.record._crecords import default_records as fast  # noqa: PLC0415

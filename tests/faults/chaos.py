@@ -21,7 +21,7 @@ from pathlib import Path
 
 from models.contracts.clock import Tick
 from models.contracts.parameters import Parameters
-from streams.connection import Broker
+from streams.kafka.connection import Broker
 from streams.parameters import publish_parameters
 from streams.publisher import Publisher
 from tests.faults.breaks.kinds import a_while

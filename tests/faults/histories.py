@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable
 
 from models.aggregate.record import decode_record, is_customer
-from streams.topics import home_partition
+from streams.kafka.partitions import home_partition
 from tests.faults.reckoner import Expected
 from tests.faults.verdict import KafkaRecord, Verdict, where
 

@@ -178,7 +178,8 @@ def _wrong_values(
     wrong = [
         f"{name} is {_plainly(seen.numbers[name])}, should be {_plainly(right)}"
         for name in names
-        if name not in COUNTS and seen.numbers[name] != (right := getattr(reckoning, name))
+        if name not in COUNTS
+        and abs(seen.numbers[name] - (right := getattr(reckoning, name))) > reckoning.rounding
     ]
     if seen.as_of is None or ticked is None:
         return wrong

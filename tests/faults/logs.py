@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from streams.topics import home_partition
+from streams.kafka.partitions import home_partition
 from tests.faults.limits import at_most, within
 
 READ_SECONDS = 60.0

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from streams.files.outgoing import OutgoingEvent
-from streams.topics import home_partition
+from streams.kafka.partitions import home_partition
 from tests.faults.misrouting import crc32_partition, is_misrouted
 from tests.faults.remembered import REMEMBERED
 
@@ -229,18 +229,19 @@ class _Orders(_History):
         order.done.add("cancelled")
         return self.say(order, "order.cancelled", "cancelled", order_id=order.name)
 
-    def _refund(self, order: _Thing | None) -> bool:
+    def _refund(self, order: _Thing | None, **more: str) -> bool:
         if order is None:
             return False
         order.done.add("refunded")
         refund = self.new("refund", order)
-        more = {"amount": self.maker.amount(2), "currency": "USD", "order_id": order.name}
-        if self.dice.random() < 0.3:
+        if not more and self.dice.random() < 0.3:
             more["cost_recovered"] = self.maker.amount(2)
+        more |= {"amount": self.maker.amount(2), "currency": "USD", "order_id": order.name}
         return self.say(refund, "order.refunded", "refunded", refund_id=refund.name, **more)
 
     def revise(self) -> bool:
-        return self._revise(self.recent("order"))
+        """Not of an order with a refund: a compacted one keeps its share of the former cost."""
+        return self._revise(self.recent("order", "refunded"))
 
     def cancel(self) -> bool:
         return self._cancel(self.recent("order", "cancelled"))
@@ -274,8 +275,8 @@ class _Orders(_History):
         return self._revise(order)
 
     def refund_forgotten(self) -> bool:
-        """It counts: refunds have a memory of their own."""
-        return self._refund(self.forgotten("order", "cancelled"))
+        """It counts: refunds have a memory of their own. What came back, only the refund knows."""
+        return self._refund(self.forgotten("order", "cancelled"), cost_recovered="0")
 
     def place_late(self) -> bool:
         if self.forgotten("order") is None:

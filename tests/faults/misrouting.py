@@ -7,7 +7,7 @@ from binascii import crc32
 from collections.abc import Sequence
 
 from streams.files.outgoing import OutgoingEvent
-from streams.topics import home_partition
+from streams.kafka.partitions import home_partition
 
 
 def crc32_partition(key: bytes, partitions: int) -> int:

@@ -11,14 +11,16 @@ from models.context import Context
 from models.economics import Economics
 from models.engine import exchange, process
 from models.routing import route_header, without_route
-from streams.cache import CachedScore, Removal, ScoreCache, connect
+from streams.cache import CachedScore, ScoreCache, connect
+from streams.cache.score import Removal
 from streams.embedded import embedded_servers
+from streams.kafka.partitions import home_partition
 from streams.outgoing import letter_record
-from streams.topics import home_partition
-from streams.transport import RecordBatch
+from streams.transport.batches import RecordBatch
 from tests.faults.observer import RedisState, read_redis
 from tests.faults.reckoner import Terms
 from tests.faults.workload import Workload
+from tests.servers.scores import put, remove
 
 NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
 TERMS = Terms()
@@ -73,7 +75,7 @@ class Logs:
             self.scores.append(Removal(gone.customer_id, self.updates[-1].offset))
         for key, document in outputs.segment_changes:
             self.add("segment_changes", partition, key, document)
-        for letter in outputs.dead_letters:
+        for letter in (*outputs.dead_letters, *outputs.notices):
             batch = RecordBatch(TP(topic, partition), [letter.record])
             self.add("dead_letters", partition, *letter_record(batch, letter))
 
@@ -150,9 +152,9 @@ async def cache(scores) -> RedisState:
             written = ScoreCache(redis)
             for score in scores:
                 if isinstance(score, Removal):
-                    await written.remove([score])
+                    await remove(written, [score])
                 else:
-                    await written.put([score])
+                    await put(written, [score])
         finally:
             await redis.aclose()
         return await read_redis(servers.redis.url)

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from streams.embedded.process import DIE_WITH_PARENT
+from tests.servers import forks
 
 ROOT = Path(__file__).parents[2]
 TRAP_FILE = "FAULTS_TRAP_FILE"
@@ -30,7 +31,7 @@ TAIL_BYTES = 4_000
 class Process:
     """A running program that writes to a log."""
 
-    def __init__(self, process: asyncio.subprocess.Process, log: Path) -> None:
+    def __init__(self, process: forks.Forked | asyncio.subprocess.Process, log: Path) -> None:
         self.process = process
         self.log = log
         self.frozen = False
@@ -41,15 +42,21 @@ class Process:
         cls, command: Sequence[str], log: Path, environment: Mapping[str, str] | None = None
     ) -> Process:
         """Start a program, from the main thread; its log is appended to."""
-        tied = [sys.executable, "-I", "-S", "-c", DIE_WITH_PARENT, str(os.getpid()), *command]
+        given = os.environ | dict(environment or {})
         with log.open("ab") as output:
+            if forks.forkable(command):
+                process = await forks.start(
+                    *command, cwd=ROOT, stdin=forks.DEVNULL, stdout=output, stderr=output, env=given
+                )
+                return cls(process, log)
+            tied = [sys.executable, "-I", "-S", "-c", DIE_WITH_PARENT, str(os.getpid()), *command]
             process = await asyncio.create_subprocess_exec(
                 *tied,
                 cwd=ROOT,
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
-                env=os.environ | dict(environment or {}),
+                env=given,
                 start_new_session=True,
             )
         return cls(process, log)

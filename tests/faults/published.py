@@ -17,6 +17,10 @@ UNIT = Decimal("0.0001")
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MONEY = re.compile(r"[0-9]{1,9}(\.[0-9]{1,4})?")
 MONEY_FIELDS = ("total", "cost_of_goods", "amount", "cost_recovered", "cost")
+IDS = ("order_id", "refund_id", "ticket_id", "survey_id")
+PLACEHOLDERS = {"null", "n/a", "undefined"}
+"""Those of the documented ones that the workload has."""
+
 CHANNELS = ("email", "phone", "chat", "social", "web")
 
 TIME_FIELD = {
@@ -191,10 +195,12 @@ def check_topic(event: Event, topic: str) -> None:
 
 
 def check_acceptable(event: Event, terms: Terms, latest: int) -> None:
-    """Refuse what is later than `latest`, in milliseconds since 1970, or has no rate.
+    """Refuse what has no id, is later than `latest` (milliseconds since 1970), or has no rate.
 
     An erasure must be a day before that, when it arrives.
     """
+    if any(str(event.data.get(name)).lower() in PLACEHOLDERS for name in IDS if name in event.data):
+        raise Refused("placeholder-id")
     if event.time > (latest - DAY_MS if event.kind == "customer.erased" else latest):
         raise Refused("future")
     currency = event.data.get("currency")

@@ -35,6 +35,9 @@ NOTHING = Decimal(-1)
 
 BEYOND_MEMORY = "beyond-memory"
 
+OrderName = tuple[str, str, str]
+"""The person, the source, and the order's id there."""
+
 KEPT_HEADERS = 10_000
 """That a dead letter keeps of a record."""
 
@@ -62,6 +65,8 @@ class Reckoning:
     cost_to_serve: Decimal = Decimal(0)
     last_event: int = 0
     latest_event: int = 0
+    rounding: Decimal = Decimal(0)
+    """By how much money may differ: sums of compacted entries are converted once, not each."""
 
     @property
     def events(self) -> int:
@@ -76,7 +81,9 @@ class Expected:
     refused: how many times each refusal must be found at least. optional: refusals that may be
     found or not. accepted: values of which no other refusal may be found. erased: ids that must be
     found nowhere. merged: ids that went into another, and must have no value of their own. long:
-    customers with more of a kind than is remembered.
+    customers with more of a kind than is remembered. refunded_beyond: orders, by person, source and
+    id, of which a notice must say that their refunds exceed the total; those of
+    `perhaps_refunded_beyond` may have one, as it depends on the order of arrival.
     """
 
     terms: Terms
@@ -86,6 +93,8 @@ class Expected:
     optional: set[Refusal] = field(default_factory=set)
     accepted: set[bytes] = field(default_factory=set)
     long: set[str] = field(default_factory=set)
+    refunded_beyond: set[OrderName] = field(default_factory=set)
+    perhaps_refunded_beyond: set[OrderName] = field(default_factory=set)
     erased: set[str] = field(default_factory=set)
     forgotten: set[str] = field(default_factory=set)
     """Erased at some time, whether or not they came back."""
@@ -138,6 +147,7 @@ def reckon(
             accepted.append(_Accepted(event, Refusal(key, value, headers, BEYOND_MEMORY)))
     events = _remembered(expected, accepted)
     _settle_identities(expected, events)
+    _notice_refunds(expected, [each.event for each in accepted])
     return expected
 
 
@@ -202,12 +212,52 @@ def _settle_identities(expected: Expected, events: list[Event]) -> None:
     expected.customers = {person: tally(life, expected.terms) for person, life in lives.items()}
     for person, reckoning in expected.customers.items():
         reckoning.latest_event = latest[person]
+        if person in long:
+            reckoning.rounding = UNIT * len(lives[person])
     for person in set(into.values()) & lives.keys():
         if is_long(lives[person]):
             raise ValueError(f"{person} has a long history together with those who were merged")
     members = {name: _resolve(name, into) for name in (*into, *erased_at)}
     expected.forgotten = {name for name, person in members.items() if person in erased_at}
     expected.erased = {name for name in expected.forgotten if members[name] not in lives}
+
+
+def _notice_refunds(expected: Expected, events: list[Event]) -> None:
+    """Find the orders whose refunds come to more than their total, or may do so on the way."""
+    totals: defaultdict[OrderName, dict[tuple[Any, ...], Event]] = defaultdict(dict)
+    refunds: defaultdict[OrderName, dict[str, tuple[int, Decimal, str]]] = defaultdict(dict)
+    cancelled: set[OrderName] = set()
+    for event in events:
+        order, data = event.data.get("order_id"), event.data
+        if order is None:
+            continue
+        name = expected.merged.get(event.customer, event.customer), event.source, order
+        if event.kind == "order.placed":
+            rank = data.get("revision") or 0, event.time, Decimal(data["total"])
+            totals[name][rank] = event
+        elif event.kind == "order.cancelled":
+            cancelled.add(name)
+        else:
+            refund = event.time, Decimal(data["amount"]), data["currency"]
+            refunds[name][data["refund_id"]] = refund
+    mixed = (
+        expected.forgotten | expected.long | expected.merged.keys() | {*expected.merged.values()}
+    )
+    for name in totals.keys() & refunds.keys():
+        versions = [each.data for each in totals[name].values()]
+        if any(
+            _sum(refunds[name].values(), each["currency"]) > Decimal(each["total"])
+            for each in versions
+        ):
+            expected.perhaps_refunded_beyond.add(name)
+        last = totals[name][max(totals[name])].data
+        beyond = _sum(refunds[name].values(), last["currency"]) > Decimal(last["total"])
+        if beyond and name not in cancelled and name[0] not in mixed:
+            expected.refunded_beyond.add(name)
+
+
+def _sum(refunds: Iterable[tuple[int, Decimal, str]], currency: str) -> Decimal:
+    return sum((amount for _, amount, code in refunds if code == currency), Decimal(0))
 
 
 def _resolve(name: str, into: Mapping[str, str]) -> str:
@@ -239,12 +289,12 @@ def tally(events: Iterable[Event], terms: Terms) -> Reckoning:
                 _newest(orders, (source, data["order_id"]), (revision, time, *content))
             case "order.cancelled":
                 order = source, data["order_id"]
-                cancelled[order] = min(cancelled.get(order, time), time)
+                cancelled[order] = max(cancelled.get(order, time), time)
             case "order.refunded":
                 content = (
                     data.get("order_id") or "",
                     _money(data, "amount", terms),
-                    max(_money(data, "cost_recovered", terms), Decimal(0)),
+                    _money(data, "cost_recovered", terms),
                 )
                 _newest(refunds, (source, data["refund_id"]), (time, *content))
             case "ticket.opened":
@@ -266,17 +316,20 @@ def tally(events: Iterable[Event], terms: Terms) -> Reckoning:
             case "customer.acquired":
                 _newest(acquired, data["customer_id"], (time, _money(data, "cost", terms)))
     result = Reckoning()
-    standing = [order for name, order in orders.items() if name not in cancelled]
+    # Placed again by a later word (here: dated later) than its cancellation, an order counts.
+    void = {n for n, at in cancelled.items() if n not in orders or orders[n][1] <= at}
+    standing = [order for name, order in orders.items() if name not in void]
     result.orders = len(standing)
     result.purchase_days = len({time // DAY_MS for _, time, _, _ in standing})
     result.gross = sum((gross for _, _, gross, _ in standing), Decimal(0))
     earned = sum((gross - cost for _, _, gross, cost in standing if cost >= 0), Decimal(0))
     uncosted = sum((gross for _, _, gross, cost in standing if cost < 0), Decimal(0))
     # A refund names an order of its own source; one without an order is a credit.
-    valid = [r for (source, _), r in refunds.items() if (source, r[1]) not in cancelled]
+    named = [((source, refund[1]), refund) for (source, _), refund in refunds.items()]
+    valid = [(order, refund) for order, refund in named if order not in void]
     result.refunds = len(valid)
-    result.refunded = sum((amount for _, _, amount, _ in valid), Decimal(0))
-    recovered = sum((back for _, _, _, back in valid), Decimal(0))
+    result.refunded = sum((amount for _, (_, _, amount, _) in valid), Decimal(0))
+    recovered = sum((_recovered(r, orders.get(order), terms) for order, r in valid), Decimal(0))
     earned += (uncosted * terms.margin).quantize(UNIT, ROUND_FLOOR)
     result.margin = earned - result.refunded + recovered
     tickets = opened.keys() | resolved.keys() | rated.keys()
@@ -292,6 +345,21 @@ def tally(events: Iterable[Event], terms: Terms) -> Reckoning:
         times += [register[0] for register in newest.values()]
     result.last_event = max(times, default=0)
     return result
+
+
+def _recovered(refund: tuple[Any, ...], order: tuple[Any, ...] | None, terms: Terms) -> Decimal:
+    """The cost of what came back: as told, up to that of the order; else the share refunded."""
+    _, name, amount, told = refund
+    cost = NOTHING if order is None else order[3]
+    if told >= 0:
+        return Decimal(min(told, amount if cost < 0 else cost))
+    if not name:
+        return Decimal(0)
+    if order is None or cost < 0:
+        return Decimal(amount - (amount * terms.margin).quantize(UNIT, ROUND_FLOOR))
+    if amount >= order[2]:
+        return Decimal(cost)
+    return Decimal(cost * amount / order[2]).quantize(UNIT, ROUND_FLOOR)
 
 
 def _newest(registers: dict[Any, tuple[Any, ...]], name: Any, incoming: tuple[Any, ...]) -> None:

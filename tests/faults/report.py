@@ -8,11 +8,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from streams.health.watchdog import STALLED, STOP_HUNG
+from streams.health.watchdog import FROZEN, STALLED, STOP_HUNG
 from tests.faults.ends import Ended, told
 from tests.faults.verdict import Verdict
 
-HUNG = (STALLED, STOP_HUNG)
+HUNG = (STALLED, STOP_HUNG, FROZEN)
 BESIDES = ("lost", "doubled", "went_back")
 """Faults with a column of their own; the rest of a verdict is added up as wrong."""
 

@@ -11,13 +11,16 @@ from models.contracts.dead_letters import EXCEPTION, MESSAGE, OFFSET, PARTITION,
 from models.routing import ROUTE
 from tests.faults.observer import RedisState
 from tests.faults.packing import SET_BY_THE_BROKER
-from tests.faults.reckoner import Expected, Refusal
+from tests.faults.published import read_event
+from tests.faults.reckoner import Expected, OrderName, Refusal
 from tests.faults.verdict import KafkaRecord, Verdict, where
 
 OWN = "clv."
 """What the names of headers begin with that the service writes, and publishers leave alone."""
 
 TOO_LARGE = b"clv.refused.too-large"
+NOTICE = "clv.notice."
+REFUND_BEYOND_TOTAL = NOTICE + "refund-beyond-total"
 
 EXCERPT = 300
 """Bytes of a record that are told of."""
@@ -64,15 +67,25 @@ def check_letters(
 ) -> None:
     """Whether every refusal has its letters, byte for byte, and nothing else has one.
 
+    Notices are held to what they may and must be about.
+
     sealed: batches that were not read; each must be the value of a letter.
     """
     dead_letters = list(dead_letters)
     _check_sealed(sealed, dead_letters, verdict)
     origins: defaultdict[Refusal, set[tuple[bytes, ...]]] = defaultdict(set)
     wrong: defaultdict[tuple[str, str], list[str]] = defaultdict(list)
+    noticed: set[OrderName] = set()
     for letter in dead_letters:
         refusal, origin = _read_letter(letter)
-        if refusal in expected.refused:
+        if refusal.reason.startswith(NOTICE):
+            name = _noticed(expected, refusal)
+            if name in expected.perhaps_refunded_beyond:
+                noticed.add(name)
+            elif _is_of(expected, refusal):
+                what = f"{refusal.reason} of {name} is not expected"
+                wrong[_whose(refusal), what].append(f"{where(letter)} {_told(letter)}")
+        elif refusal in expected.refused:
             if origin in origins[refusal]:
                 verdict.letters_again += 1
             origins[refusal].add(origin)
@@ -91,10 +104,21 @@ def check_letters(
         lacking = max(count - len(origins[refusal]), 0)
         text = repr(refusal.value[:EXCERPT])
         missing[_whose(refusal), refusal.reason] += [text] * lacking
+    for name in expected.refunded_beyond - noticed:
+        missing[name[0], REFUND_BEYOND_TOTAL].append(f"order {name[2]} of {name[1]}")
     for (whose, reason), those in missing.items():
         if those:
             text = f"{whose}: no letter says {reason}: {_some(those)}"
             verdict.note("missing_letters", text, len(those))
+
+
+def _noticed(expected: Expected, refusal: Refusal) -> OrderName | None:
+    """The order that a notice is about, if its refunds are what it is about."""
+    if refusal.reason != REFUND_BEYOND_TOTAL:
+        return None
+    event = read_event(refusal.key, refusal.value, refusal.headers)
+    person = expected.merged.get(event.customer, event.customer)
+    return person, event.source, event.data["order_id"]
 
 
 def _check_sealed(

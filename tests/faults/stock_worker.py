@@ -14,16 +14,17 @@ from typing import Any
 import faust
 import redis.asyncio
 
-from streams.connection import Broker
+from streams.kafka.connection import Broker
 from streams.settings import Settings
 from streams.topics import TABLE_NAME
+from streams.transport import faust_settings
 
 settings = Settings()
 UNITS = 10_000
 
 app = faust.App(
     settings.app_id,
-    **Broker.of(settings).faust_settings(),
+    **faust_settings(Broker.of(settings)),
     store="memory://",
     topic_partitions=settings.partitions,
     topic_replication_factor=settings.replication,

@@ -11,7 +11,7 @@ from aiokafka.record.memory_records import MemoryRecords
 
 from models.aggregate.record import decode_record
 from models.contracts.dead_letters import EXCEPTION
-from streams.topics import home_partition
+from streams.kafka.partitions import home_partition
 from tests.faults.histories import in_order, last_records
 from tests.faults.judge import judge, judge_plain
 from tests.faults.long_histories import ATTEMPT
@@ -22,6 +22,8 @@ from tests.faults.reckoner import Expected, reckon
 from tests.faults.side_checks import check_letters
 from tests.faults.verdict import Verdict
 
+BEYOND = b"clv.notice.refund-beyond-total"
+AMBIGUOUS = b"clv.notice.ambiguous"
 MADE = workload(events=800, customers=30)
 EXPECTED = reckon(MADE.events, TERMS, NOW, "run1")
 
@@ -297,6 +299,24 @@ def test_a_dead_letter_of_an_acceptable_event_is_found(world):
     value = min(EXPECTED.accepted)
     letter = logs.dead_letters[0]
     logs.dead_letters.append(letter._replace(value=value, offset=len(logs.dead_letters)))
+    assert verdict_on(logs, redis).faults == {"wrong_letters": 1}
+
+
+def test_a_notice_that_is_missing_or_not_due_is_found(world):
+    logs, redis = world
+    due = {name[2] for name in EXPECTED.refunded_beyond}
+    notices = [each for each in logs.dead_letters if dict(each.headers)[EXCEPTION] == BEYOND]
+    assert due
+    assert len(notices) > len(due)
+    logs.dead_letters[:] = [each for each in logs.dead_letters if each not in notices]
+    assert verdict_on(logs, redis).faults == {"missing_letters": len(EXPECTED.refunded_beyond)}
+    logs.dead_letters += notices
+    assert verdict_on(logs, redis).ok
+    value = notices[0].value.replace(b'"order_id":"', b'"order_id":"not-')
+    logs.dead_letters.append(notices[0]._replace(value=value))
+    assert verdict_on(logs, redis).faults == {"wrong_letters": 1}
+    headers = [(n, AMBIGUOUS if n == EXCEPTION else v) for n, v in notices[0].headers]
+    logs.dead_letters[-1] = notices[0]._replace(headers=tuple(headers))
     assert verdict_on(logs, redis).faults == {"wrong_letters": 1}
 
 

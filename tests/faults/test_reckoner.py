@@ -11,7 +11,7 @@ import pytest
 from models.aggregate.record import customers
 from models.aggregate.summary import Summary
 from streams.batch import score_events
-from streams.topics import home_partition
+from streams.kafka.partitions import home_partition
 from tests.faults.misrouting import crc32_partition, is_misrouted
 from tests.faults.offline import CONTEXT, ECONOMICS, NOW, PARTITIONS, TERMS, workload
 from tests.faults.published import TIME_FIELD, TOPIC
@@ -49,7 +49,7 @@ def test_the_reckoner_agrees_with_the_batch_core(seed: int, identity: bool):
     # The batch leaves out what lies after its time, where the stream refuses it.
     assert reasons.pop("future") == batch.left_out
     assert reasons == batch.dead_letters
-    assert len(reasons) == 11
+    assert len(reasons) == 12
 
 
 def test_a_workload_is_the_same_for_the_same_seed():

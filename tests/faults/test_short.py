@@ -44,6 +44,7 @@ def test_it_is_apache_kafka_that_is_broken():
         pytest.skip(f"{MISSING}; the embedded broker stands in for it")
 
 
+@pytest.mark.kafka
 @pytest.mark.slow
 @pytest.mark.asyncio(loop_scope="module")
 @pytest.mark.parametrize(("kind", "seed"), SHORT)
@@ -54,6 +55,7 @@ async def test_nothing_is_lost_or_counted_twice(runner: Runner, kind: str, seed:
     assert result.verdict.customers > 50
 
 
+@pytest.mark.kafka
 @pytest.mark.slow
 @pytest.mark.asyncio(loop_scope="module")
 async def test_a_planted_fault_is_seen(runner: Runner):

@@ -18,14 +18,17 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from streams import pipeline
-from streams.cache import CacheWriter
+from streams.cache.writer import CacheWriter
 from streams.cli import main as command_line
-from streams.pipeline import Pipeline
-from streams.transport import BatchConsumer, PartitionedStore, PartitionedTable, StrictProducer
+from streams.cli.configuration import load_settings
+from streams.transport.consumer import BatchConsumer
+from streams.transport.producer import StrictProducer
+from streams.transport.table import PartitionedStore, PartitionedTable
 from tests.faults.limits import standing_in
 from tests.faults.processes import SPRUNG, TELL, TRAP_FILE
 
@@ -41,15 +44,16 @@ class Point(NamedTuple):
 
 def _to(topic: str) -> Callable[..., bool]:
     """Whether records are sent to a topic, given by its logical name."""
-    return lambda pipeline, to, *_: bool(to == getattr(pipeline.topics, topic))
+    name = cache(lambda: getattr(load_settings().topics, topic))
+    return lambda _producer, to, *_: bool(to == name())
 
 
 POINTS: dict[str, Point] = {
     "send": Point(StrictProducer, "send_records"),
     "changelog": Point(PartitionedTable, "send_items"),
     "sent": Point(PartitionedTable, "send_items", after=True),
-    "outputs": Point(Pipeline, "_to", applies=_to("updates")),
-    "changes": Point(Pipeline, "_to", applies=_to("segment_changes")),
+    "outputs": Point(StrictProducer, "send_records", applies=_to("updates")),
+    "changes": Point(StrictProducer, "send_records", applies=_to("segment_changes")),
     "redis": Point(CacheWriter, "submit"),
     "written": Point(CacheWriter, "flush", after=True),
     "commit": Point(BatchConsumer, "_commit_offsets"),

@@ -12,7 +12,7 @@ import msgspec
 
 from models.contracts import TOPIC_OF_TYPE
 from streams.files.outgoing import OutgoingEvent, cloud_event
-from streams.topics import home_partition
+from streams.kafka.partitions import home_partition
 from tests.faults.erasures import AROUND_DAYS, erase_midway
 from tests.faults.long_histories import add_long_histories, names_of_long
 from tests.faults.misrouting import Routes
@@ -40,6 +40,7 @@ PLAIN_KINDS = {"order": 90, "opening": 7, "acquisition": 3}
 REFUSED_KINDS = (
     "bytes", "broken json", "no event", "unknown type", "missing field", "money as number",
     "negative money", "no rate", "future", "nobody's", "empty", "too large", "wrong topic",
+    "placeholder",
 )  # fmt: skip
 
 
@@ -330,6 +331,8 @@ class Maker:
             data["total"] = "-12.50"
         elif kind == "no rate":
             data["currency"] = WITHOUT_RATE
+        elif kind == "placeholder":
+            data["order_id"] = self.dice.choice(["null", "N/A", "Undefined"])
         elif kind == "future":
             days = HISTORY_DAYS + 1.25 + self.dice.random() * 3
             data["placed_at"] = self.at(days)

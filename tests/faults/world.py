@@ -20,10 +20,10 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaError
 from redis.exceptions import RedisError
 
-from streams.connection import Broker
 from streams.embedded import EmbeddedBroker
+from streams.kafka.connection import Broker
 from streams.settings import Settings
-from streams.testing.settings import TESTING_ERASURE_KEY
+from streams.simulation.settings import TESTING_ERASURE_KEY
 from streams.topics import plan, prepare_topics
 from tests.faults.fleet import Fleet
 from tests.faults.limits import Hang, at_most, within

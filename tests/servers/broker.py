@@ -20,12 +20,13 @@ import pytest
 
 from streams.embedded import EmbeddedBroker
 
+from .allowed import require_kafka_allowed
 from .kafka import KafkaCluster, kafka_missing_reason
 
 Kind = Literal["embedded", "kafka"]
 
 BOTH = pytest.mark.parametrize("broker", ["embedded", "kafka"])
-"""Runs a test, which passes `broker` on, on either."""
+"""Runs a test, which passes `broker` on, on either; that on Kafka is marked so (conftest.py)."""
 
 NODES = 3
 PATIENT = {"broker.session.timeout.ms": "18000", "replica.lag.time.max.ms": "20000"}
@@ -65,6 +66,7 @@ async def running_broker(kind: Kind) -> AsyncIterator[TestBroker]:
 
 async def shared_kafka() -> KafkaCluster:
     """Three nodes that live until the test run ends; no test may harm them."""
+    require_kafka_allowed()
     if not _shared:
         directory = Path(tempfile.mkdtemp(prefix="clv-kafka-"))
         # Run in reverse order: the nodes, which register themselves later, end first.

@@ -13,7 +13,6 @@ from pathlib import Path
 POM = Path(__file__).with_name("pom.xml")
 JAVA_NEEDED = 17
 FETCH_SECONDS = 600
-TRAINING_SECONDS = 120
 
 
 class KafkaMissing(Exception):
@@ -55,6 +54,14 @@ def _java_version(program: str) -> int:
     if found is None:
         raise KafkaMissing(f"{program} -version said {said.stderr.strip() or said.stdout!r}")
     return int(found[1])
+
+
+def class_archive() -> Path:
+    """Where the classes of a started node are kept as the JVM has them: it then starts in half.
+
+    Made by `tests.servers.prepare`; a JVM that finds none, or that of another Java, does without.
+    """
+    return cache_folder() / f"node-java-{_java_version(java())}.jsa"
 
 
 def kafka_missing_reason() -> str | None:

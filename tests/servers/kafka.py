@@ -11,6 +11,7 @@ from typing import Self
 
 from streams.embedded.process import HOST
 
+from .allowed import require_kafka_allowed
 from .certificates import Certificates
 from .jars import kafka_jars, kafka_missing_reason
 from .node import KafkaFailed, KafkaNode, free_ports
@@ -162,6 +163,7 @@ class KafkaCluster:
 
     async def start(self) -> None:
         """Format the storage of all nodes, start them, and wait until each knows the others."""
+        require_kafka_allowed()
         # Fetched before the clock runs: the first time it takes half a minute.
         kafka_jars()
         self.directory.mkdir(parents=True, exist_ok=True)

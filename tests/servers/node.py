@@ -6,6 +6,7 @@ import asyncio
 import atexit
 import base64
 import contextlib
+import fcntl
 import os
 import random
 import shutil
@@ -13,18 +14,20 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import IO
 
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
 from streams.embedded.process import DIE_WITH_PARENT, HOST, server_environment
 
-from .jars import java, kafka_jars
+from .jars import class_archive, java, kafka_jars
 
 LOWEST_PORT, HIGHEST_PORT = 10_000, 32_000
 """Below the ports that Linux gives to outgoing connections: a dead node's port stays free."""
@@ -54,23 +57,40 @@ class KafkaFailed(Exception):
     """A node ended, or did not answer in time; the text has the end of its log."""
 
 
+_reserved: list[IO[str]] = []
+"""Locks of the ports that this process was given, until it ends."""
+
+
 def free_ports(count: int) -> list[int]:
-    """Different ports of 127.0.0.1 that nothing listens on now."""
-    with contextlib.ExitStack() as stack:
-        ports: list[int] = []
-        while len(ports) < count:
-            probe = stack.enter_context(socket.socket())
+    """Different ports of 127.0.0.1 that nothing listens on, and that no other process was given.
+
+    Several processes of tests start clusters at once, and a node binds its port seconds later.
+    """
+    folder = Path(tempfile.gettempdir()) / "clv-test-ports"
+    folder.mkdir(exist_ok=True)
+    dice = random.SystemRandom()  # Hypothesis gives all processes the same ordinary dice.
+    ports: list[int] = []
+    while len(ports) < count:
+        port = dice.randint(LOWEST_PORT, HIGHEST_PORT)
+        lock = (folder / str(port)).open("w")
+        with contextlib.suppress(OSError), socket.socket() as probe:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            with contextlib.suppress(OSError):
-                port = random.randint(LOWEST_PORT, HIGHEST_PORT)
-                probe.bind((HOST, port))
-                ports.append(port)
-        return ports
+            probe.bind((HOST, port))
+            _reserved.append(lock)
+            ports.append(port)
+            continue
+        lock.close()
+    return ports
 
 
 def java_command(main: str, *arguments: str, options: Sequence[str] = ()) -> list[str]:
     """The command line that runs a class of Kafka's."""
-    return [java(), *JVM, *options, "-cp", f"{kafka_jars()}/*", main, *arguments]
+    classes = f"{kafka_jars()}/*"
+    archive = class_archive()
+    if archive.exists():
+        options = [f"-XX:SharedArchiveFile={archive}", *options]
+    return [java(), *JVM, *options, "-cp", classes, main, *arguments]
 
 
 class KafkaNode:
@@ -151,15 +171,17 @@ class KafkaNode:
         lines = [line.partition("=") for line in file.read_text().splitlines() if "=" in line]
         file.write_text("".join(f"{name}={own.get(name, value)}\n" for name, _, value in lines))
 
-    def launch(self) -> None:
-        """Start the process, and do not wait for it."""
+    def launch(self, *options: str) -> None:
+        """Start the process, and do not wait for it. options: more of the JVM's."""
         if self.is_running:
             raise KafkaFailed(f"node {self.number} runs already (pid {self.pid})")
         command = java_command(
             "kafka.Kafka",
             str(self.configuration()),
-            options=[f"-Dlog4j2.configurationFile={self.directory / 'log4j2.properties'}"],
-        )
+            options=[
+                f"-Dlog4j2.configurationFile={self.directory / 'log4j2.properties'}", *options
+            ],
+        )  # fmt: skip
         # Linux ties the signal to the thread that forks: only the main one lives long enough.
         if sys.platform == "linux" and threading.current_thread() is threading.main_thread():
             tie = [sys.executable, "-I", "-S", "-c", DIE_WITH_PARENT, str(os.getpid())]

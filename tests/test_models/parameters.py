@@ -2,10 +2,8 @@
 
 from datetime import UTC, datetime
 
+from models.btyd import BgNbd, GammaGamma, GammaPoisson
 from models.contracts.parameters import (
-    BgNbdParameters,
-    ContactParameters,
-    GammaGammaParameters,
     Parameters,
     TierThresholds,
 )
@@ -17,9 +15,9 @@ PARAMETERS = Parameters(
     fitted_until=datetime(1997, 9, 30, tzinfo=UTC),
     customers=2_357,
     log_likelihood=-9_582.429,
-    purchases=BgNbdParameters(r=0.2425945, alpha=4.4136019, a=0.7929199, b=2.4258881),
-    order_value=GammaGammaParameters(p=6.25, q=3.74, v=15.44),
-    contacts=ContactParameters(shape=0.5, rate=20.0),
+    purchases=BgNbd(r=0.2425945, alpha=4.4136019, a=0.7929199, b=2.4258881),
+    order_value=GammaGamma(p=6.25, q=3.74, v=15.44),
+    contacts=GammaPoisson(shape=0.5, rate=20.0),
     refund_rate=0.05,
     tiers=TierThresholds(gold=40.0, silver=15.0),
 )

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from models.acceptance import too_old
 from models.aggregate.absorb import absorb
+from models.aggregate.compacted import Compacted
 from models.aggregate.fold import Effect, fold, merge
-from models.aggregate.state import Aggregate, Settled
+from models.aggregate.state import Aggregate
 from models.aggregate.summary import Summary
 from models.aggregate.windows import rolling_windows
 from models.contracts import Reason
@@ -34,7 +35,9 @@ def folded(sequence, config=FEW):
 def said(state, config=FEW):
     """Everything that value and segments are computed from."""
     summary = Summary(state, config)
-    numbers = {name: getattr(summary, name) for name in Summary.__slots__}
+    # Which orders were returned, and what a complaint followed, is known of what is remembered.
+    names = set(Summary.__slots__) - {"returned", "complained"}
+    numbers = {name: getattr(summary, name) for name in names}
     return numbers, rolling_windows(state, TODAY, config)
 
 
@@ -115,11 +118,11 @@ def test_boundaries_only_move_forward_and_registers_stay_small(history, remember
     last = ((-1, 0),) * 3
     for event in history:
         fold(state, event, config)
-        settled = state.settled
+        compacted = state.compacted
         now = last
-        if settled is not None:
-            now = settled.orders_until, settled.refunds_until, settled.tickets_until
-            assert len(settled.cancelled) <= remembered
+        if compacted is not None:
+            now = compacted.orders_until, compacted.refunds_until, compacted.tickets_until
+            assert len(compacted.cancelled) <= remembered
         assert all(new >= old for new, old in zip(now, last, strict=True))
         last = now
         assert len(state.orders) <= remembered
@@ -182,9 +185,9 @@ def test_tickets_that_come_again_in_any_order_never_count_again():
 
 def test_a_late_opening_of_a_remembered_ticket_does_not_reopen_the_past():
     state = folded([resolved("late", 9), *(opened(f"t{n}", n) for n in range(1, 8))])
-    boundary = state.settled.tickets_until
+    boundary = state.compacted.tickets_until
     assert fold(state, opened("late", 0), FEW) is Effect.APPLIED
-    assert state.settled.tickets_until == boundary
+    assert state.compacted.tickets_until == boundary
     contacts = Summary(state, FEW).contacts
     for n in range(1, 4):
         assert fold(state, opened(f"t{n}", n), FEW) is Effect.TOO_OLD
@@ -193,25 +196,25 @@ def test_a_late_opening_of_a_remembered_ticket_does_not_reopen_the_past():
 
 
 @pytest.mark.parametrize("part", [resolved("t0", 30), rated("t0", 30), resolved("new", 30)])
-def test_what_follows_a_ticket_that_may_be_settled_is_refused(part):
+def test_what_follows_a_ticket_that_may_be_compacted_is_refused(part):
     state = folded([opened(f"t{n}", n) for n in range(9)])
     assert fold(state, part, FEW) is Effect.TOO_OLD
     assert Summary(state, FEW).contacts == 9
 
 
-def test_tickets_without_their_opening_are_settled_last_and_raise_the_boundary():
+def test_tickets_without_their_opening_are_compacted_last_and_raise_the_boundary():
     state = folded([resolved(f"u{n}", n) for n in range(4)] + [opened("t", 1)])
-    assert state.settled is None
+    assert state.compacted is None
     fold(state, opened("u0", 0), FEW)
-    assert state.settled is None
+    assert state.compacted is None
     more = folded([rated("u0", 8), *(resolved(f"u{n}", n) for n in range(5))])
     assert Summary(more, FEW).contacts == 5
-    assert more.settled.contacts == 1
-    assert more.settled.tickets_until[0] == milliseconds(8)
+    assert more.compacted.contacts == 1
+    assert more.compacted.tickets_until[0] == milliseconds(8)
     assert fold(more, opened("u0", 0), FEW) is Effect.TOO_OLD
 
 
-def test_a_settled_order_that_was_cancelled_keeps_its_refunds_void():
+def test_a_compacted_order_that_was_cancelled_keeps_its_refunds_void():
     history = [placed("a", 0, "100"), cancelled("a", 1)]
     history += [placed(f"o{n}", 2 + n, "1") for n in range(30)]
     state = folded(history)
@@ -230,9 +233,9 @@ def test_cancellations_are_kept_while_a_remembered_refund_names_them():
         fold(state, placed(f"o{n}", 2 + n), FEW)
         fold(state, cancelled(f"o{n}", 3 + n), FEW)
         assert Summary(state, FEW).refunded == 0
-    settled = state.settled
-    assert len(settled.cancelled) == 4
-    assert settled.cancellations_until == milliseconds(3 + 22)
+    compacted = state.compacted
+    assert len(compacted.cancelled) == 4
+    assert compacted.cancellations_until == milliseconds(3 + 22)
     # Of an order that is not among the known ones nobody can say whether it was cancelled.
     assert fold(state, refunded("s", 70, "7", order_id="o1"), FEW) is Effect.TOO_OLD
     assert fold(state, refunded("s", 70, "7", order_id="o25"), FEW) is Effect.APPLIED
@@ -250,7 +253,7 @@ def test_of_cancellations_that_wait_for_their_order_none_is_forgotten():
     assert fold(state, cancelled("o4", 21), FEW) is Effect.APPLIED
 
 
-def test_a_cancellation_whose_refunds_may_be_settled_is_refused():
+def test_a_cancellation_whose_refunds_may_be_compacted_is_refused():
     state = folded([placed("a", 0, "100"), placed("b", 9, "50")])
     for n in range(5):
         fold(state, refunded(f"r{n}", 1 + n, "10", order_id="a"), FEW)
@@ -265,11 +268,11 @@ def test_an_older_version_of_a_remembered_order_is_a_duplicate_wherever_it_lies(
     state = folded([placed("a", 1, revision=1), placed("a", 40, revision=2)])
     for n in range(6):
         fold(state, placed(f"o{n}", 20 + n), FEW)
-    assert state.settled.orders_until[0] > milliseconds(1)
+    assert state.compacted.orders_until[0] > milliseconds(1)
     assert fold(state, placed("a", 1, revision=1), FEW) is Effect.DUPLICATE
 
 
-def test_versions_that_an_erasure_could_have_brought_back_are_settled_with_their_order():
+def test_versions_that_an_erasure_could_have_brought_back_are_compacted_with_their_order():
     state = folded([placed("a", 30, revision=1), placed("a", 0, revision=2)])
     for n in range(4):
         fold(state, placed(f"o{n}", 1 + n), FEW)
@@ -280,13 +283,13 @@ def test_versions_that_an_erasure_could_have_brought_back_are_settled_with_their
 
 
 def test_of_two_states_one_of_which_forgot_cancellations_the_merge_knows_that():
-    plain, forgot = folded([placed("a", 0)]), Aggregate(settled=Settled(cancellations_until=1))
+    plain, forgot = folded([placed("a", 0)]), Aggregate(compacted=Compacted(cancellations_until=1))
     for merged in (merge(plain, forgot, FEW), merge(forgot, plain, FEW)):
         assert fold(merged, refunded("r", 9, "5", order_id="b"), FEW) is Effect.TOO_OLD
         assert fold(merged, refunded("r", 9, "5", order_id="a"), FEW) is Effect.APPLIED
 
 
-def test_an_order_of_both_customers_counts_once_also_within_what_one_has_settled():
+def test_an_order_of_both_customers_counts_once_also_within_what_one_has_compacted():
     """It was sent under both ids, and both remember it."""
     first = folded([placed(f"l{n}", n) for n in range(8)])
     second = folded([placed("l7", 7), placed("l1", 1, revision=1)])

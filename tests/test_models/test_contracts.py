@@ -26,7 +26,7 @@ from models.contracts import (
     json_schemas,
     money_units,
 )
-from models.contracts.fields import EARLIEST, LATEST
+from models.events.fields import EARLIEST, LATEST
 from tests.test_models.hostile import FULL_DATA, STRUCTURED, envelope
 
 REQUIRED = {
@@ -142,7 +142,7 @@ def test_events_are_frozen(kind: str) -> None:
     "value",
     [
         139.12, 139, True, "", " 1", "1 ", "1\n", "-1", "+1", "1,00", "1.", ".5", "1.23456",
-        "1234567890", "1e3", "NaN", "Infinity", "0x1", "1_000", "١٢", {}, ["1"],
+        "123456789012345", "1e3", "NaN", "Infinity", "0x1", "1_000", "١٢", {}, ["1"],
     ],
 )  # fmt: skip
 def test_money_is_refused_unless_it_is_short_non_negative_decimal_text(
@@ -258,9 +258,9 @@ def test_id_with_a_lone_surrogate_is_refused() -> None:
 
 @pytest.mark.parametrize(("kind", "name"), CURRENCY_FIELDS)
 @pytest.mark.parametrize(
-    "value", ["eur", "EU", "EURO", " EUR", "", "XXX", "XTS", "XAU", "DEM", "BTC", 978, True, []]
+    "value", ["eur", "EU", "EURO", " EUR", "", "XXX", "XTS", "XAU", "BTC", 978, True, []]
 )
-def test_currency_is_refused_unless_in_force(kind: str, name: str, value: Any) -> None:
+def test_currency_is_refused_unless_it_is_or_was_one(kind: str, name: str, value: Any) -> None:
     assert_refused(kind, name, value)
 
 

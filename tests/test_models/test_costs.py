@@ -10,12 +10,12 @@ from itertools import count
 
 import pytest
 
-from models.aggregate.record import CustomerRecord, Guest, encode_record
+from models.aggregate.record import CustomerRecord, MergedCustomer, encode_record
 from models.context import Context
 from models.contracts import EVENT_TYPES, TOPIC_OF_TYPE
 from models.economics import Economics
 from models.engine import exchange, process
-from models.identities import MOST_GUESTS
+from models.identities import MOST_MERGED
 from models.identity import Absorb, encode_message
 
 from .events import KafkaRecord, at, body, milliseconds
@@ -88,6 +88,7 @@ def costs(work, records, states):
     return sum(seconds[:quarter]), sum(seconds[-quarter:]), largest
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("kind", EVENT_TYPES)
 def test_no_flood_of_one_type_makes_a_record_large_or_an_event_dear(kind):
     def work(states, records):
@@ -123,14 +124,14 @@ def test_a_customer_into_whom_as_many_are_merged_as_may_be_costs_no_more_with_ea
 
     def message(n):
         guest = CustomerRecord(version=1)
-        return encode_message(Absorb(f"g{n}", guest.aggregate, 1, Guest(1, n + 1), {}))
+        return encode_message(Absorb(f"g{n}", guest.aggregate, 1, MergedCustomer(1, n + 1), {}))
 
     numbers = count()
     full = CustomerRecord(version=1)
-    full.absorbed = {f"f{n:04}": Guest(1, 1) for n in range(MOST_GUESTS)}
+    full.absorbed = {f"f{n:04}": MergedCustomer(1, 1) for n in range(MOST_MERGED)}
     for state, bound in ((CustomerRecord(version=1), 0.01), (full, 0.01)):
         states = {b"c1": encode_record(state)}
-        records = [KafkaRecord(n, NOW, b"c1", message(next(numbers))) for n in range(MOST_GUESTS)]
+        records = [KafkaRecord(n, NOW, b"c1", message(next(numbers))) for n in range(MOST_MERGED)]
         first, last, largest = costs(work, records, states)
-        assert (first + last) / (MOST_GUESTS / 2) < bound
+        assert (first + last) / (MOST_MERGED / 2) < bound
         assert largest < 64 * 1024

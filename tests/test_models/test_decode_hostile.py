@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from models.contracts import EVENT, EVENT_TYPES, Reason, Refused, customer_of, decode
+from models.contracts import EVENT, EVENT_TYPES, NOTICES, Reason, Refused, customer_of, decode
 from tests.test_models.hostile import (
     FULL_DATA,
     STRUCTURED,
@@ -117,6 +117,7 @@ def test_any_length_of_number(digits: int, form: str) -> None:
             check(b"c1", text.replace('"HERE"', number).encode(), STRUCTURED)
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("seed", range(5))
 def test_mutated_events_give_an_event_or_a_refusal(seed: int) -> None:
     seen = {check(*record) for record in islice(hostile_records(seed), FUZZED // 5)}
@@ -124,8 +125,10 @@ def test_mutated_events_give_an_event_or_a_refusal(seed: int) -> None:
         Reason.FUTURE,
         Reason.NO_EXCHANGE_RATE,
         Reason.BEYOND_MEMORY,
+        Reason.PLACEHOLDER_ID,
         Reason.POISON,
         Reason.WRONG_TOPIC,
+        *NOTICES,
     }
     assert seen >= set(Reason) - by_the_shop - {Reason.TOO_LARGE} | {None}
 

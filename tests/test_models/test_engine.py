@@ -14,9 +14,9 @@ from models.aggregate.record import decode_record
 from models.context import Context
 from models.contracts import Reason
 from models.contracts.outputs import SegmentChanged, ValueUpdated
-from models.customers import Fate, all_told
 from models.economics import Economics
 from models.engine import advance, process
+from models.outbox import DeliveryState, all_delivered
 from models.routing import route_header
 
 from .events import KafkaRecord, at, body, events, milliseconds
@@ -52,10 +52,10 @@ def store(states, outputs):
 
 
 def unknown(_origin, _offset):
-    return Fate.UNKNOWN
+    return DeliveryState.UNKNOWN
 
 
-def run(records, context=CONTEXT, states=None, cuts=(), fates=all_told, role=None):
+def run(records, context=CONTEXT, states=None, cuts=(), delivery_of=all_delivered, role=None):
     """Process records in batches that end at the cuts; returns states, outputs of each batch."""
     states = {} if states is None else states
     outputs, origin = [], ORIGIN if role is None else f"{role}/0"
@@ -63,7 +63,9 @@ def run(records, context=CONTEXT, states=None, cuts=(), fates=all_told, role=Non
     for start, end in itertools.pairwise(bounds):
         rest = records[start:end]
         while True:
-            batch = process(states, origin, rest, context, now=NOW, fates=fates, role=role)
+            batch = process(
+                states, origin, rest, context, now=NOW, delivery_of=delivery_of, role=role
+            )
             store(states, batch)
             outputs.append(batch)
             rest = rest[batch.taken :]
@@ -111,7 +113,7 @@ def test_states_and_segment_changes_do_not_depend_on_where_batches_end(sequence,
 def test_a_replay_changes_nothing_and_sends_the_same_values_again(sequence):
     records = as_records([(key, rekeyed(key, event)) for key, event in sequence])
     states, first = run(records)
-    again_states, again = run(records, states=dict(states), fates=unknown)
+    again_states, again = run(records, states=dict(states), delivery_of=unknown)
     assert again_states == states
     assert again[0].accepted == 0
     assert again[0].segment_changes == first[0].segment_changes
@@ -203,7 +205,9 @@ def test_time_passing_scores_everybody_as_of_that_time_and_only_once():
     assert documents["c1"]["segments"]["lifecycle"] == "lost"
     assert documents["c2"]["segments"]["lifecycle"] == "at risk"
     states.update(later.records)
-    again = advance(states, list(states), "clv.clock/0", 7, CONTEXT, as_of=as_of, fates=unknown)
+    again = advance(
+        states, list(states), "clv.clock/0", 7, CONTEXT, as_of=as_of, delivery_of=unknown
+    )
     assert again.records == {}
     assert again.segment_changes == later.segment_changes
     assert [u.document for u in again.updates] == [u.document for u in later.updates]
@@ -290,7 +294,7 @@ def test_a_segment_change_says_what_decided():
     assert (change["previous"], change["current"]) == ("active", "lost")
     assert change["reason"]["rule"] == "lost"
     assert change["reason"]["values"]["days_since_last_order"] == 570
-    assert change["reason"]["values"]["p_alive"] < 0.1
+    assert change["reason"]["values"]["p_purchase"] < 0.1
     assert change["clv_before"] > change["clv_after"]
 
 

@@ -6,11 +6,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.aggregate.cancellations import MOST_WAITING
-from models.aggregate.erase import is_empty, without
-from models.aggregate.fold import Effect, fold, merge, milliseconds
-from models.aggregate.state import Aggregate, Refund, Settled
+from models.aggregate.compacted import Compacted
+from models.aggregate.fold import Effect, fold, is_empty, merge, milliseconds, without
+from models.aggregate.state import Aggregate
 from models.aggregate.summary import Summary
 from models.economics import Economics
+from models.events.refunds import Refund
 
 from . import events as said
 from .events import acquired, cancelled, events, opened, placed, rated, refunded, resolved
@@ -100,13 +101,13 @@ def test_versions_that_could_come_back_are_few_and_a_further_one_is_refused():
     assert state.superseded == {}
 
 
-def test_settled_sums_go_as_a_whole_and_later_events_count_again_once():
+def test_compacted_sums_go_as_a_whole_and_later_events_count_again_once():
     history = [placed(f"o{n}", n) for n in range(10)] + [opened(f"t{n}", n) for n in range(10)]
     state = Aggregate()
     for event in history:
         fold(state, event, FEW)
     left = without(state, said.milliseconds(3))
-    assert left.settled is None
+    assert left.compacted is None
     assert Summary(left, FEW).orders == 4
     for event in history * 2:
         if time_of(event) > said.milliseconds(3):
@@ -117,7 +118,7 @@ def test_settled_sums_go_as_a_whole_and_later_events_count_again_once():
     assert is_empty(without(state, said.milliseconds(30)))
 
 
-def test_cancellations_of_settled_orders_that_are_later_than_the_erasure_stay():
+def test_cancellations_of_compacted_orders_that_are_later_than_the_erasure_stay():
     state = Aggregate()
     for n in range(8):
         fold(state, placed(f"o{n}", n), FEW)
@@ -133,12 +134,12 @@ def test_that_cancellations_were_forgotten_is_known_after_an_erasure_of_before()
     for n in range(20):
         fold(state, placed(f"o{n}", n), FEW)
         fold(state, cancelled(f"o{n}", n + 0.5), FEW)
-    forgotten = state.settled.cancellations_until
+    forgotten = state.compacted.cancellations_until
     assert forgotten == said.milliseconds(11.5)
     earlier = without(state, said.milliseconds(5))
     assert fold(earlier, refunded("r", 30, "5", order_id="o8"), FEW) is Effect.TOO_OLD
     assert fold(earlier, refunded("r", 30, "5", order_id="o18"), FEW) is Effect.APPLIED
-    assert without(state, forgotten).settled is None
+    assert without(state, forgotten).compacted is None
 
 
 def test_every_kind_is_left_by_its_own_time():
@@ -159,11 +160,11 @@ def test_no_number_of_erasures_lets_cancellations_pile_up():
     named = 5
     state = Aggregate(
         cancelled={key: time + key for key in range(1, MOST_WAITING + 10)},
-        refunds={key: Refund(time + key, key, 1, 0, 1) for key in range(1, 1 + named)},
-        settled=Settled(cancelled={10**6: time + 10**6}),
+        refunds={key: Refund(time + key, 0, key, 1, 1, 0) for key in range(1, 1 + named)},
+        compacted=Compacted(cancelled={10**6: time + 10**6}),
     )
     left = without(state, time)
     assert len(left.cancelled) == MOST_WAITING
     assert {refund.order for refund in left.refunds.values()} <= left.cancelled.keys()
     assert 10**6 in left.cancelled
-    assert left.settled.cancellations_until == time + named + 10
+    assert left.compacted.cancellations_until == time + named + 10

@@ -52,6 +52,7 @@ def test_conditional_means_are_the_published_ones():
     assert PUBLISHED.mean_order_value == pytest.approx(35.2190, abs=5e-5)
 
 
+@pytest.mark.heavy
 def test_parameters_are_recovered_from_simulated_customers():
     rng = np.random.default_rng(11)
     truth = GammaGamma(p=4.0, q=3.5, v=20.0)
@@ -124,7 +125,7 @@ def test_a_fit_without_a_mean_is_refused_with_what_to_do():
 
 
 def test_nobody_to_fit_on_is_an_error():
-    with pytest.raises(FitError, match="no repeat buyer"):
+    with pytest.raises(FitError, match="nobody with a positive"):
         fit_gamma_gamma(SpendCells.count([], []))
 
 

@@ -2,6 +2,8 @@
 
 from itertools import islice
 
+import pytest
+
 from models.aggregate.record import customers
 from models.context import Context
 from models.contracts.dead_letters import dead_letter_headers, reason_of
@@ -12,20 +14,23 @@ from .events import KafkaRecord, milliseconds
 from .hostile import hostile_records
 from .parameters import PARAMETERS
 
-RECORDS = 1_000_000
-BATCH = 5_000
+SIZES = [(20_000, 1_000), pytest.param(1_000_000, 5_000, marks=pytest.mark.slow)]
+"""How many records, and how many of them in a batch."""
+
 NOW = milliseconds(100_000)
 
 
-def test_a_million_hostile_records_are_each_accounted_for():
+@pytest.mark.heavy
+@pytest.mark.parametrize(("count", "batch"), SIZES)
+def test_a_million_hostile_records_are_each_accounted_for(count, batch):
     context = Context(Economics(currency="EUR"), PARAMETERS)
     states = {}
     total = accepted = refused = 0
     fuzzer = hostile_records(11)
-    for number in range(RECORDS // BATCH):
+    for number in range(count // batch):
         records = [
-            KafkaRecord(number * BATCH + at, NOW, key, value, tuple(headers))
-            for at, (key, value, headers) in enumerate(islice(fuzzer, BATCH))
+            KafkaRecord(number * batch + at, NOW, key, value, tuple(headers))
+            for at, (key, value, headers) in enumerate(islice(fuzzer, batch))
         ]
         outputs = process(states, "shop.orders/0", records, context, now=NOW)
         assert outputs.taken == len(records)
@@ -44,7 +49,7 @@ def test_a_million_hostile_records_are_each_accounted_for():
         )
         assert accounted == len(records)
         for letter in outputs.dead_letters:
-            assert letter.record in records[letter.record.offset - number * BATCH :][:1]
+            assert letter.record in records[letter.record.offset - number * batch :][:1]
         letter = outputs.dead_letters[0]
         headers = dead_letter_headers(letter.refused, letter.record.headers, "shop.orders", 0, 1)
         assert headers[: len(letter.record.headers)] == list(letter.record.headers)
@@ -52,7 +57,7 @@ def test_a_million_hostile_records_are_each_accounted_for():
         total += len(records)
         accepted += outputs.accepted
         refused += len(outputs.dead_letters)
-    assert total == RECORDS
-    assert refused > RECORDS // 2
-    assert accepted > 1_000
+    assert total == count
+    assert refused > count // 2
+    assert accepted > count // 1_000
     assert all(record.version for _, record in customers(states))

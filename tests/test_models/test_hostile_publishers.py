@@ -9,19 +9,21 @@ import random
 import resource
 from collections import defaultdict
 
+import pytest
+
 from models.aggregate.record import decode_record
 from models.context import Context
 from models.contracts import TOPIC_OF_TYPE, TYPES_OF_TOPIC
 from models.economics import Economics
 from models.engine import exchange, process
 from models.routing import route_header, without_route
-from streams.topics import home_partition
+from streams.kafka.partitions import home_partition
 
 from .events import KafkaRecord, at, body, milliseconds
 from .parameters import PARAMETERS
 
-RECORDS = 1_000_000
-BATCH = 5_000
+SIZES = [(20_000, 500), pytest.param(1_000_000, 5_000, marks=pytest.mark.slow)]
+"""How many records, and how many of them between two batches of the honest."""
 PARTITIONS = 4
 NOW = milliseconds(1_000)
 CONTEXT = Context(Economics(), PARAMETERS, erasure_key=b"secret")
@@ -192,15 +194,17 @@ def hostile_record(dice, forged, number):
     return role, dice.randrange(PARTITIONS), key, value, headers
 
 
-def test_a_million_records_of_hostile_publishers_touch_nobody_elses_customers():
+@pytest.mark.heavy
+@pytest.mark.parametrize(("count", "batch"), SIZES)
+def test_a_million_records_of_hostile_publishers_touch_nobody_elses_customers(count, batch):
     dice = random.Random(5)
     forged = [forged_headers(dice) for _ in range(400)]
     alone, beset = Service(), Service()
     before = 0
-    for number in range(RECORDS // BATCH):
+    for number in range(count // batch):
         honest = honest_records(number)
         alone.work(list(honest))
-        hostile = [hostile_record(dice, forged, number * BATCH + n) for n in range(BATCH)]
+        hostile = [hostile_record(dice, forged, number * batch + n) for n in range(batch)]
         for record in honest:
             hostile.insert(dice.randrange(len(hostile)), record)
         beset.work(hostile)
@@ -212,8 +216,8 @@ def test_a_million_records_of_hostile_publishers_touch_nobody_elses_customers():
     for name in HONEST:
         assert beset.changes[name.encode()] == alone.changes[name.encode()] != []
     assert beset.hidden == 0
-    assert beset.accepted > RECORDS // 10
-    assert beset.refused > RECORDS // 4
+    assert beset.accepted > count // 10
+    assert beset.refused > count // 4
     assert any(beset.changes[name.encode()] for name in FOREIGN)
     after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     assert (after - before) * 1024 < MOST_MEMORY

@@ -1,10 +1,16 @@
 """Whatever is sent, and whatever is configured: what is stored and handed over fits its topic."""
 
-from models.aggregate.record import Change, CustomerRecord, Guest, Notice, encode_record
-from models.customers import OUTBOX_BYTES, most_pending
+from models.aggregate.record import (
+    Change,
+    CustomerRecord,
+    MergedCustomer,
+    OutboxEntry,
+    encode_record,
+)
 from models.economics import MOST_REMEMBERED
-from models.identities import _GUEST_BYTES, MOST_GUEST_BYTES, MOST_STATIONS
+from models.identities import _MERGED_BYTES, MOST_MERGED_BYTES, MOST_MERGES_FOLLOWED
 from models.identity import Absorb, encode_message
+from models.outbox import OUTBOX_BYTES, most_in_flight
 from models.routing import MOST_LANES
 from models.sizes import record_size
 
@@ -17,9 +23,9 @@ TOPIC_TAKES = 4 * 1024 * 1024
 LONG = "𝛼" * 196
 """An id of two hundred characters takes eight hundred bytes."""
 
-GUESTS = {
-    f"{LONG}{number:04}": Guest(2**63 - 1, 2**63 - 1)
-    for number in range(MOST_GUEST_BYTES // (784 + 4 + _GUEST_BYTES))
+MERGED = {
+    f"{LONG}{number:04}": MergedCustomer(2**63 - 1, 2**63 - 1)
+    for number in range(MOST_MERGED_BYTES // (784 + 4 + _MERGED_BYTES))
 }
 LANES = {
     f"{'t' * 201}/9999{''.join(['>9999'] * 7)}>{number:04}": 2**63 - 1
@@ -27,14 +33,14 @@ LANES = {
 }
 
 
-def notices(topic):
+def entries(topic):
     origin = f"{topic}.{'x' * 190}/9999"
     changes = tuple(
         Change(dimension.name, "𝛼" * 60, dimension.rules[0].segment) for dimension in LONGEST
     )
     evidence = tuple({"clv": 1.5, "orders": 1.5, "purchase_days": 1.5} for _ in LONGEST)
-    notice = Notice(2**63 - 1, 2**63 - 1, origin, 2**63 - 1, 1.5, 1.5, changes, evidence)
-    return (notice,) * most_pending(LONGEST)
+    entry = OutboxEntry(2**63 - 1, 2**63 - 1, origin, 2**63 - 1, 1.5, 1.5, changes, evidence)
+    return (entry,) * most_in_flight(LONGEST)
 
 
 def test_the_largest_record_of_a_customer_can_be_stored():
@@ -47,8 +53,8 @@ def test_the_largest_record_of_a_customer_can_be_stored():
         clv=1.5,
         erased_at=2**63 - 1,
         into=LONG,
-        absorbed=GUESTS,
-        outbox=tuple(notice for topic in TOPICS for notice in notices(topic)),
+        absorbed=MERGED,
+        outbox=tuple(entry for topic in TOPICS for entry in entries(topic)),
     )
     stored = encode_record(record)
     assert len(stored) > TOPIC_TAKES / 2
@@ -57,7 +63,7 @@ def test_the_largest_record_of_a_customer_can_be_stored():
 
 def test_what_is_pending_of_one_topic_takes_what_it_may_and_no_more():
     sizes = [
-        len(encode_record(CustomerRecord(outbox=notices(topic))))
+        len(encode_record(CustomerRecord(outbox=entries(topic))))
         - len(encode_record(CustomerRecord()))
         for topic in TOPICS
     ]
@@ -65,6 +71,6 @@ def test_what_is_pending_of_one_topic_takes_what_it_may_and_no_more():
 
 
 def test_the_largest_state_can_be_handed_over():
-    via = (LONG,) * MOST_STATIONS
-    message = Absorb(LONG, full(MOST_REMEMBERED), 2**63 - 1, Guest(1, 1), GUESTS, via)
+    via = (LONG,) * MOST_MERGES_FOLLOWED
+    message = Absorb(LONG, full(MOST_REMEMBERED), 2**63 - 1, MergedCustomer(1, 1), MERGED, via)
     assert record_size(LONG.encode(), encode_message(message), ()) < TOPIC_TAKES

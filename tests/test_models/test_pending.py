@@ -2,9 +2,9 @@
 
 from models.aggregate.record import decode_record
 from models.context import Context
-from models.customers import OUTBOX_BYTES, Fate, most_pending
 from models.economics import Economics
 from models.engine import process
+from models.outbox import OUTBOX_BYTES, DeliveryState, most_in_flight
 from models.segments import DEFAULT_DIMENSIONS, Dimension, Rule
 
 from .events import KafkaRecord, at, body, milliseconds
@@ -59,22 +59,24 @@ def test_a_batch_ends_where_too_much_is_pending_and_goes_on_when_it_was_told():
     context = Context(Economics(), PARAMETERS)
     records, states, told = flips(5_000), {}, -1
 
-    def fate(_origin, offset):
-        return Fate.TOLD if offset <= told else Fate.UNDER_WAY
+    def delivery(_origin, offset):
+        return DeliveryState.DELIVERED if offset <= told else DeliveryState.IN_FLIGHT
 
     parts, changes = [], 0
     while records:
-        outputs = process(states, "orders/0", records, context, now=NOW, fates=fate)
+        outputs = process(states, "orders/0", records, context, now=NOW, delivery_of=delivery)
         states[b"c1"] = outputs.records[b"c1"]
         changes += len(outputs.segment_changes)
-        again = process(states, "orders/0", records[outputs.taken :], context, now=NOW, fates=fate)
+        again = process(
+            states, "orders/0", records[outputs.taken :], context, now=NOW, delivery_of=delivery
+        )
         assert again.taken == 0
         assert len(states[b"c1"]) < OUTBOX_BYTES + 1_000
         parts.append(outputs.taken)
         records = records[outputs.taken :]
         told = 4_999 - len(records)
     assert sum(parts) == 5_000
-    assert max(parts) == most_pending(DEFAULT_DIMENSIONS)
+    assert max(parts) == most_in_flight(DEFAULT_DIMENSIONS)
     assert decode_record(states[b"c1"]).version == 5_000
     assert changes >= 5_000
 
@@ -85,7 +87,9 @@ def test_whatever_was_not_told_in_former_lives_the_record_can_be_stored():
     states = {}
 
     def live(origin, records):
-        return process(states, origin, records, context, now=NOW, fates=lambda *_: Fate.UNKNOWN)
+        return process(
+            states, origin, records, context, now=NOW, delivery_of=lambda *_: DeliveryState.UNKNOWN
+        )
 
     for before, topic in enumerate(TOPICS):
         origin = f"{topic}.{'x' * 190}/9999"
@@ -104,4 +108,4 @@ def test_there_is_always_room_for_one():
         for number in range(60)
         for dimension in LONGEST
     )
-    assert most_pending(many) == 1
+    assert most_in_flight(many) == 1

@@ -26,6 +26,7 @@ def built(key, value, headers) -> int:
     return len(batch._build())
 
 
+@pytest.mark.heavy
 @settings(deadline=None)
 @given(key=contents, value=contents, headers=headers)
 @example(key=None, value=None, headers=[])

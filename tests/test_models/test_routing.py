@@ -10,9 +10,9 @@ from models.aggregate.record import decode_record
 from models.aggregate.summary import Summary
 from models.context import Context
 from models.contracts import Refused
-from models.customers import Fate
 from models.economics import Economics
 from models.engine import process
+from models.outbox import DeliveryState
 from models.routing import MOST_LANES, Route, check_lane, route_header, route_of, without_route
 
 from .events import KafkaRecord, at, body
@@ -142,16 +142,22 @@ def test_a_replay_after_a_new_event_of_the_same_batch_does_not_bring_the_former_
     first = [rerouted(0, 1, 7, values[0]), rerouted(1, 2, 7, values[1])]
     states = {}
 
-    def work(records, fate):
+    def work(records, delivery):
         outputs = process(
-            states, "rerouted/0", records, CONTEXT, now=NOW, role="rerouted", fates=lambda *_: fate
+            states,
+            "rerouted/0",
+            records,
+            CONTEXT,
+            now=NOW,
+            role="rerouted",
+            delivery_of=lambda *_: delivery,
         )
         apply(states, outputs.records)
         return outputs
 
-    work(first, Fate.TOLD)
+    work(first, DeliveryState.DELIVERED)
     again = [rerouted(2, 1, 8, values[2]), rerouted(3, 2, 7, values[1])]
-    [update] = work(again, Fate.UNDER_WAY).updates
-    [resent] = work(again, Fate.UNDER_WAY).updates
+    [update] = work(again, DeliveryState.IN_FLIGHT).updates
+    [resent] = work(again, DeliveryState.IN_FLIGHT).updates
     assert update.version == resent.version == 3
     assert update.document == resent.document

@@ -6,31 +6,38 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.acceptance import LARGEST_AMOUNT, too_old
-from models.aggregate import entries
+from models.aggregate import registers
 from models.aggregate.absorb import absorb
 from models.aggregate.cancellations import MOST_WAITING
-from models.aggregate.erase import without
-from models.aggregate.fold import Effect, fold, merge
-from models.aggregate.join import MOST_ACQUISITIONS
-from models.aggregate.record import CustomerRecord, decode_record, encode_record
-from models.aggregate.settle import CEILING, LONGEST_WINDOW
-from models.aggregate.state import (
-    Acquisition,
-    Aggregate,
+from models.aggregate.compacted import (
+    CEILING,
+    LONGEST_WINDOW,
+    MOST_CURRENCIES,
+    Compacted,
     DayTotals,
-    Opened,
-    Order,
-    Rated,
-    Refund,
-    Resolved,
-    Settled,
-    Survey,
-    Ticket,
+    Money,
+    Sale,
 )
+from models.aggregate.fold import Effect, fold, merge, without
+from models.aggregate.record import (
+    CustomerRecord,
+    MergedCustomer,
+    decode_record,
+    encode_record,
+)
+from models.aggregate.state import Aggregate
 from models.aggregate.summary import Summary
 from models.aggregate.versions import MOST_SUPERSEDED
-from models.contracts.fields import LATEST
-from models.economics import MONEY_SCALE, MOST_REMEMBERED, Economics
+from models.aggregate.windows import rolling_windows
+from models.currencies import CODES, CURRENCIES, HOME, WITHDRAWN
+from models.economics import CHANNELS, MONEY_SCALE, MOST_REMEMBERED, Economics
+from models.events.acquisitions import ACQUISITIONS, MOST_ACQUISITIONS, Acquisition
+from models.events.fields import LATEST
+from models.events.orders import ORDERS, Order
+from models.events.refunds import REFUNDS, Refund
+from models.events.surveys import Survey
+from models.events.tickets import TICKETS, Opened, Rated, Resolved, Ticket
+from models.identity import Absorb, decode_message
 
 from .events import (
     acquired,
@@ -45,12 +52,13 @@ from .events import (
     resolved,
 )
 
-SHARE = 5 * 1024 * 1024 // 4
+SHARE = 11 * 1024 * 1024 // 8
 """Bytes of a record that are the aggregate's."""
 
 TIME = round(LATEST.timestamp() * 1000)
 DAY = LATEST.toordinal()
 MONEY = LARGEST_AMOUNT * MONEY_SCALE
+CURRENCIES_OF_ONE = (HOME, *range(200, 200 + MOST_CURRENCIES))
 SURVEYS = ("csat", "ces", "nps")
 
 
@@ -60,22 +68,32 @@ def full(remembered):
     def keys(count):
         return range(2**63 - count, 2**63)
 
-    order = Order(2**63 - 1, TIME, MONEY, MONEY, DAY)
-    opening, resolution = Opened(TIME, 5, True, DAY), Resolved(TIME, MONEY, 10_000_000, DAY)
-    ticket = Ticket(opening, resolution, Rated(TIME, 1.0, DAY))
-    totals = [CEILING] * len(DayTotals.__struct_fields__)
-    settled = Settled(*[(TIME, 2**63 - 1)] * 3, *[CEILING] * 15)
-    settled.days = {DAY - n: DayTotals(*totals) for n in range(LONGEST_WINDOW)}
-    settled.cancelled = dict.fromkeys(keys(remembered), TIME)
-    settled.cancellations_until = TIME
+    order = Order(2**63 - 1, TIME, -TIME, MONEY, 200, MONEY)
+    opening = Opened(TIME, -TIME, 5, True, 2**32 - 1)
+    resolution = Resolved(TIME, -TIME, MONEY, 200, 10_000_000)
+    ticket = Ticket(opening, resolution, Rated(TIME, -TIME, 1.0))
+    money = Money(*[CEILING] * len(Money.__struct_fields__))
+    day = DayTotals(CEILING, CEILING, dict.fromkeys(CURRENCIES_OF_ONE, money))
+    compacted = Compacted(
+        *[(TIME, 2**63 - 1)] * 3,
+        *[CEILING] * 4,
+        dict.fromkeys(CURRENCIES_OF_ONE, CEILING),
+        day.money,
+        *[CEILING] * 5,
+        dict.fromkeys(range(len(CHANNELS)), CEILING),
+    )
+    compacted.days = {DAY - n: day for n in range(LONGEST_WINDOW)}
+    compacted.cancelled = dict.fromkeys(keys(remembered), TIME)
+    compacted.cancellations_until = TIME
+    compacted.sold = dict.fromkeys(keys(remembered), Sale(MONEY, 200, MONEY))
     return Aggregate(
         orders=dict.fromkeys(keys(remembered), order),
         cancelled=dict.fromkeys(keys(remembered + MOST_WAITING), TIME),
-        refunds=dict.fromkeys(keys(remembered), Refund(TIME, 2**63 - 1, MONEY, MONEY, DAY)),
+        refunds=dict.fromkeys(keys(remembered), Refund(TIME, -TIME, 2**63 - 1, MONEY, 200, MONEY)),
         tickets=dict.fromkeys(keys(2 * remembered), ticket),
-        surveys=dict.fromkeys(SURVEYS, Survey(TIME, 1.0)),
-        acquisitions=dict.fromkeys(keys(MOST_ACQUISITIONS), Acquisition(TIME, MONEY)),
-        settled=settled,
+        surveys=dict.fromkeys(SURVEYS, Survey(TIME, -TIME, 1.0)),
+        acquisitions=dict.fromkeys(keys(MOST_ACQUISITIONS), Acquisition(TIME, -TIME, MONEY, 200)),
+        compacted=compacted,
         superseded=dict.fromkeys(keys(remembered), (order,) * MOST_SUPERSEDED),
     )
 
@@ -89,13 +107,13 @@ def test_the_largest_state_that_may_be_configured_fits_its_share():
         Economics(remembered=MOST_REMEMBERED + 1)
 
 
-def test_the_usual_memory_takes_less_than_a_fifth_of_it():
-    assert len(msgspec.msgpack.encode(full(Economics().remembered))) < SHARE / 5
+def test_the_usual_memory_takes_less_than_a_third_of_it():
+    assert len(msgspec.msgpack.encode(full(Economics().remembered))) < SHARE / 3
 
 
 def check_bounds(state, remembered):
     """No register holds more than `full` has of it."""
-    settled = state.settled or Settled()
+    compacted = state.compacted or Compacted()
     assert len(state.orders) <= remembered
     assert state.superseded.keys() <= state.orders.keys()
     assert all(len(versions) <= MOST_SUPERSEDED for versions in state.superseded.values())
@@ -104,8 +122,11 @@ def check_bounds(state, remembered):
     assert len(state.tickets) <= 2 * remembered
     assert state.surveys.keys() <= set(SURVEYS)
     assert len(state.acquisitions) <= MOST_ACQUISITIONS
-    assert len(settled.days) <= LONGEST_WINDOW
-    assert len(settled.cancelled) <= remembered
+    assert len(compacted.days) <= LONGEST_WINDOW
+    assert len(compacted.cancelled) <= remembered
+    assert len(compacted.sold) <= remembered
+    for money in (compacted.money, *(day.money for day in compacted.days.values())):
+        assert len(money) <= MOST_CURRENCIES + 1
 
 
 _steps = st.one_of(
@@ -135,14 +156,14 @@ def test_registers_stay_bounded_whatever_happens(steps, remembered):
 
 def entries_in_order(state):
     times = {
-        "orders": entries.order_time, "cancelled": int, "refunds": entries.refund_time,
-        "tickets": entries.ticket_time, "acquisitions": entries.acquisition_time,
+        **{kind.field: kind.time_of for kind in (ORDERS, REFUNDS, TICKETS, ACQUISITIONS)},
+        "cancelled": int,
     }  # fmt: skip
     for name, time_of in times.items():
         held = getattr(state, name)
-        assert list(held) == list(entries.in_order(held, time_of)), name
-    if state.settled is not None:
-        assert list(state.settled.days) == sorted(state.settled.days)
+        assert list(held) == list(registers.in_order(held, time_of)), name
+    if state.compacted is not None:
+        assert list(state.compacted.days) == sorted(state.compacted.days)
 
 
 def test_full_states_that_merge_stay_full_and_readable():
@@ -153,7 +174,7 @@ def test_full_states_that_merge_stay_full_and_readable():
         state = absorb(state, other, config)
         check_bounds(state, 30)
         assert decode_record(encode_record(CustomerRecord(state))).aggregate == state
-    assert state.settled.gross == CEILING
+    assert state.compacted.money[200].gross == CEILING
 
 
 def test_acquisitions_are_as_many_as_are_remembered_and_each_is_still_corrected():
@@ -191,17 +212,17 @@ KINDS = {
 def sorted_entries(history, config, monkeypatch):
     """How many entries were sorted while these events were folded."""
     counted = []
-    plain = entries.in_order
+    plain = registers.in_order
 
     def counting(held, time_of):
         counted.append(len(held))
         return plain(held, time_of)
 
-    monkeypatch.setattr(entries, "in_order", counting)
+    monkeypatch.setattr(registers, "in_order", counting)
     state = Aggregate()
     for each in history:
         fold(state, each, config)
-    monkeypatch.setattr(entries, "in_order", plain)
+    monkeypatch.setattr(registers, "in_order", plain)
     return sum(counted)
 
 
@@ -220,15 +241,47 @@ def test_an_event_out_of_order_sorts_no_more_than_what_is_remembered(kind, monke
     assert total <= most * len(history)
 
 
-def test_records_of_before_are_read():
-    """Fields were added at the end, to the aggregate and to its sums."""
-    config = Economics(remembered=2)
-    state = Aggregate()
-    for n in range(5):
-        fold(state, placed(f"o{n}", n), config)
-    former = msgspec.to_builtins(state)[:7]
-    former[6] = former[6][:19]
-    assert len(former[6]) == 19
-    data = bytes([2]) + msgspec.msgpack.encode([former, 5, 7])
-    record = decode_record(data)
-    assert (record.aggregate, record.version, record.as_of) == (state, 5, 7)
+def test_records_of_schema_2_are_read():
+    """They held days, and amounts that had been converted."""
+    time, day = milliseconds(3), milliseconds(3) // 86_400_000 + 719_163
+    aggregate = [
+        {1: [0, time, 400_000, -1, day], 2: [1, time + 1, 500_000, 100_000, day]},
+        {2: time + 5},
+        {7: [time + 2, 1, 100_000, 0, day]},
+        {8: [[time, 1, True, day], [time + 9, -1, 50, day], [time + 9, 0.5, day]]},
+        {"nps": [time, 0.9]},
+        {9: [time, 30_000]},
+        [
+            [time - 9, 5], [time - 8, 6], [time - 7, 7], 3, 2, day - 9, day - 1, 600_000, 900_000,
+            900_000, 0, 1, 50_000, 10_000, 4, 1, time - 7, 160_000,
+            {day - 1: [1, 300_000, 300_000, 0, 50_000, 10_000, 4]}, {11: time}, -1,
+        ],
+        {},
+    ]  # fmt: skip
+    record = decode_record(bytes([2]) + msgspec.msgpack.encode([aggregate, 5, 7]))
+    handed_over = ["Absorb", "c1", aggregate, 7, [5, time], {}]
+    message = decode_message(bytes([1]) + msgspec.msgpack.encode(handed_over))
+    assert message == Absorb("c1", record.aggregate, 7, MergedCustomer(5, time), {})
+    assert (record.version, record.as_of) == (5, 7)
+    state, config = record.aggregate, Economics()
+    assert state.orders[1] == Order(0, time, 0, 400_000, HOME, -1)
+    assert state.refunds[7] == Refund(time + 2, 0, 1, 100_000, HOME, -1)
+    assert decode_record(encode_record(record)) == record
+    summary = Summary(state, config)
+    assert (summary.orders, summary.purchase_days, summary.gross) == (4, 3, 1_300_000)
+    assert (summary.refunds, summary.refunded) == (2, 150_000)
+    # 10,000 as compacted, and the cost of what was refunded of order 1: 70 % of its price.
+    assert summary.recovered == 80_000
+    # Compacted: 160,000. The ticket took five minutes of 0.60.
+    assert (summary.contacts, summary.support_cost) == (5, 190_000)
+    assert summary.acquisition_cost == 30_000
+    windows = rolling_windows(state, day, config)
+    assert windows["7"] == {"orders": 2, "revenue": 55.0, "margin": 14.0, "contacts": 5}
+
+
+def test_numbers_of_currencies_never_change():
+    assert (CODES[HOME], CODES[1], CODES[2], CODES[50], CODES[206]) == (
+        "", "USD", "EUR", "LKR", "ZWL",
+    )  # fmt: skip
+    assert len(set(CODES)) == len(CODES)
+    assert CURRENCIES | WITHDRAWN.keys() == set(CODES) - {""}

@@ -8,9 +8,9 @@ from models.aggregate.record import customers
 from models.aggregate.state import Aggregate
 from models.context import Context
 from models.contracts import TOPIC_OF_TYPE
-from models.customers import Fate
 from models.economics import Economics
 from models.engine import exchange, process
+from models.outbox import DeliveryState
 from models.routing import route_header, without_route
 
 from .events import KafkaRecord, at, body, milliseconds
@@ -62,11 +62,11 @@ class World:
         records = self.logs[tp][start : start + count]
         states, origin = self.states[customer], f"{topic}/{MANY.index(customer)}"
         if topic == "identity":
-            outputs = exchange(states, origin, records, self.context, fates=self.fate)
+            outputs = exchange(states, origin, records, self.context, delivery_of=self.delivery)
         else:
             outputs = process(
                 states, origin, records, self.context, now=NOW, role=topic,
-                at_home=lambda key: key == customer.encode(), fates=self.fate,
+                at_home=lambda key: key == customer.encode(), delivery_of=self.delivery,
             )  # fmt: skip
         assert outputs.taken == len(records)
         self.done[tp] = start + len(records)
@@ -146,12 +146,12 @@ class World:
             if crash():
                 self.crash(customer)
 
-    def fate(self, origin, offset):
+    def delivery(self, origin, offset):
         topic, number = origin.split("/")
         tp = topic, MANY[int(number)]
         if offset < self.told[tp]:
-            return Fate.TOLD
-        return Fate.UNDER_WAY if offset < self.done[tp] else Fate.UNKNOWN
+            return DeliveryState.DELIVERED
+        return DeliveryState.IN_FLIGHT if offset < self.done[tp] else DeliveryState.UNKNOWN
 
     def notices_once(self):
         """The notices once each, in their order; those of one id say the same."""

@@ -6,15 +6,21 @@ import os
 import subprocess
 import sys
 from contextlib import redirect_stderr, redirect_stdout
+from functools import cache
 from pathlib import Path
 from unittest.mock import patch
 
 import pytest
 import structlog
+import typer
 
 from streams.cli import main
+from tests.servers import forks
 
 ROOT = Path(__file__).parents[2]
+command_line = cache(typer.main.get_command)
+"""Makes the command line once: that takes longer than most commands."""
+
 CLV = [sys.executable, "-m", "streams.cli"]
 
 
@@ -36,14 +42,7 @@ def environment(**variables: str | None) -> dict[str, str]:
 
 def started(*arguments: object, **variables: str) -> subprocess.CompletedProcess[str]:
     """Run the command to its end, as a process of its own."""
-    return subprocess.run(
-        [*CLV, *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        timeout=180,
-        check=False,
-        env=environment(**variables),
-    )
+    return forks.run([*CLV, *map(str, arguments)], timeout=300, env=environment(**variables))
 
 
 def clv(*arguments: object, **variables: str) -> subprocess.CompletedProcess[str]:
@@ -58,6 +57,7 @@ def clv(*arguments: object, **variables: str) -> subprocess.CompletedProcess[str
         with (
             patch.dict(os.environ, environment(**variables), clear=True),
             patch.object(sys, "argv", ["clv", *map(str, arguments)]),
+            patch.object(typer.main, "get_command", command_line),
             redirect_stderr(said),
             redirect_stdout(printed),
             pytest.raises(SystemExit) as ended,

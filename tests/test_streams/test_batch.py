@@ -1,6 +1,7 @@
 """The core on a file: counts that add up, and values that do not depend on the order of events."""
 
 import json
+import math
 import random
 from collections import Counter, defaultdict
 from datetime import UTC, datetime, timedelta
@@ -10,17 +11,20 @@ import pytest
 
 from models.context import Context
 from models.contracts.outputs import ValueUpdated
+from models.contracts.parameters import Parameters
 from models.economics import Economics
+from models.prior import prior
 from streams.batch import (
     BatchResult,
     end_of_day,
-    fit_events,
+    fit_states,
     fold_events,
     score_events,
     score_states,
 )
-from streams.datasets import DATASETS, with_simulation
-from streams.files import OutgoingEvent, cloud_event
+from streams.datasets import DATASETS
+from streams.datasets.simulate import with_simulation
+from streams.files.outgoing import OutgoingEvent, cloud_event
 
 CONTEXT = Context(Economics())
 AS_OF = datetime(2026, 1, 31, tzinfo=UTC)
@@ -83,15 +87,19 @@ def test_every_event_is_counted_once():
     assert set(result.states) == {b"anna", b"bert"}
 
 
-def test_the_values_are_those_of_the_simple_formula_without_parameters():
+def test_without_parameters_the_values_are_those_of_the_weak_prior():
     result = score_events([order("anna", 1, 1, "60.00"), order("anna", 2, 11)], CONTEXT, AS_OF)
     (update,) = result.updates
     data = ValueUpdated.model_validate_json(update.document).data
     assert (data.statistics.frequency, data.statistics.recency, data.statistics.T) == (1, 10, 30)
-    realised = 0.30 * 70
-    expected = 0.30 * 35 * 2
-    assert update.clv == pytest.approx(realised + expected)
-    assert data.model.name == "simple-average"
+    model = prior("USD").purchases
+    orders = model.expected_discounted_purchases(365, math.log(1.1) / 365, 1, 10, 30)
+    assert data.expected.purchases == pytest.approx(float(orders), rel=1e-12)
+    assert data.expected.total == pytest.approx(
+        data.expected.purchases * 0.30 * 35 - data.expected.cost_to_serve
+    )
+    assert update.clv == pytest.approx(0.30 * 70 + data.expected.total)
+    assert (data.model.name, data.model.version) == ("mbg-nbd", "prior")
     assert data.as_of == AS_OF
 
 
@@ -116,7 +124,7 @@ def test_events_said_twice_change_nothing(simulated):
 
 def test_events_after_the_as_of_time_might_as_well_not_be_there(simulated):
     as_of = datetime(1997, 9, 1, tzinfo=UTC)
-    before = [event for event in simulated if event.time <= as_of]
+    before = [event for event in simulated if event.time < as_of]
     cut = score_events(simulated, CONTEXT, as_of)
     assert cut.left_out == len(simulated) - len(before) > 0
     assert documents(cut) == documents(score_events(before, CONTEXT, as_of))
@@ -159,19 +167,46 @@ def test_a_time_without_an_offset_is_refused():
         score_events([], CONTEXT, datetime(2026, 1, 1))  # noqa: DTZ001 - that is the point
 
 
+def fitted_until(events: list[OutgoingEvent], last: datetime) -> Parameters:
+    """Parameters fitted on the events up to and including a day."""
+    folded = fold_events(events, CONTEXT, end_of_day(last, Economics()))
+    return fit_states(folded.states, last, "week", Economics()).parameters
+
+
 def test_a_fit_counts_the_whole_last_day_and_nothing_after_it():
     last = datetime(1997, 9, 30, 1, tzinfo=UTC)
     events = [event for event in DATASETS["cdnow"].events() if int(event.key) % 10 == 0]
     cut = [event for event in events if event.time.date() <= last.date()]
-    whole = fit_events(events, last, "week", Economics())
+    whole = fitted_until(events, last)
     assert len(cut) < len(events)
-    assert whole == fit_events(cut, last, "week", Economics())
+    assert whole == fitted_until(cut, last)
     assert whole.customers == 2_357
+
+
+def test_a_fit_does_not_depend_on_the_order_of_the_customers(simulated):
+    as_of = DATASETS["cdnow"].as_of
+    states = list(fold_events(simulated, CONTEXT, as_of).states.items())
+    first = fit_states(dict(states), as_of, "day", Economics())
+    for seed in range(20):
+        shuffled = dict(random.Random(seed).sample(states, len(states)))
+        assert fit_states(shuffled, as_of, "day", Economics()) == first
+
+
+def test_customers_with_a_later_order_are_refused_or_left_out(simulated):
+    as_of, end = DATASETS["cdnow"].as_of, datetime(1998, 3, 31, tzinfo=UTC)
+    states = fold_events(simulated, CONTEXT, as_of).states
+    with pytest.raises(ValueError, match="after `until`"):
+        fit_states(states, end, "day", Economics())
+    fitted = fit_states(states, end, "day", Economics(), leave_out_later=True)
+    late = {
+        json.loads(event.value)["data"]["customer_id"]
+        for event in simulated
+        if b'"order.placed"' in event.value and event.time.date() > end.date()
+    }
+    assert fitted.parameters.customers == 150 - len(late) < 150
 
 
 def test_a_day_ends_where_the_shop_is():
     berlin = Economics(timezone="Europe/Berlin")
     moment = datetime(2026, 6, 30, 23, 0, tzinfo=UTC)
-    assert end_of_day(moment, berlin).astimezone(UTC) == datetime(
-        2026, 7, 1, 21, 59, 59, 999_000, tzinfo=UTC
-    )
+    assert end_of_day(moment, berlin).astimezone(UTC) == datetime(2026, 7, 1, 22, tzinfo=UTC)

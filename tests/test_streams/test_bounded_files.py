@@ -3,7 +3,6 @@
 import gzip
 import json
 import random
-import resource
 import struct
 import subprocess
 import sys
@@ -16,10 +15,12 @@ import pytest
 
 from streams.bounded import UNPACKED_AT_LEAST, TooLarge, lines
 from streams.dead_letters.exported import ExportUnusable, read_export
-from streams.files import InputFileError, read_orders
 from streams.files import rows as rows_of_files
+from streams.files.errors import InputFileError
+from streams.files.reader import read_orders
 from streams.files.rows import count_rows
-from streams.recording import Head, Recorded, RecordedTopic, RecordingUnusable, RecordTooLarge, Span
+from streams.outcome.snapshot import LONGEST_LINE, SnapshotUnusable, read_snapshot
+from streams.recording import Head, Recorded, RecordedTopic, Recording, RecordingUnusable, Span
 from streams.recording.format import (
     END,
     HEAD,
@@ -38,12 +39,11 @@ from streams.recording.format import (
     compress,
     frame_head,
 )
-from streams.recording.kept import LONGEST_LINE, KeptUnusable, read_kept
-from streams.recording.reader import verify
-from streams.recording.writer import RecordingWriter
+from streams.recording.writer import RecordTooLarge, recording_writer
 from streams.transport.copyfile import CopyFile, CopyUnusable
 from streams.transport.frames import LARGEST_FRAME as LARGEST_COPY_FRAME
 from streams.transport.frames import Mark, framed, read_frame
+from tests.servers import forks
 
 from .commands import ROOT, environment
 
@@ -54,10 +54,9 @@ MEMORY = 1024 * 1024 * 1024
 
 def limited(*arguments: object, seconds: float = 300) -> subprocess.CompletedProcess[str]:
     """Run the command in a process that may not have more memory."""
-    return subprocess.run(
+    return forks.run(
         [sys.executable, "-m", "streams.cli", *map(str, arguments)],
-        capture_output=True, text=True, timeout=seconds, check=False, env=environment(), cwd=ROOT,
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_DATA, (MEMORY, MEMORY)),
+        timeout=seconds, env=environment(), cwd=ROOT, data_limit=MEMORY,
     )  # fmt: skip
 
 
@@ -114,7 +113,7 @@ TOPIC = {"role": "orders", "name": "o", "partitions": 1}
 def test_a_head_that_says_more_than_can_be_is_refused(tmp_path, content, problem):
     path = recording(tmp_path / "a.clvrec", frame(HEAD, content))
     with pytest.raises(RecordingUnusable, match=problem):
-        verify(path)
+        Recording(path).verify()
 
 
 def record(offset: int = 0, headers: object = (), timestamp: int = 0) -> bytes:
@@ -138,7 +137,7 @@ def record(offset: int = 0, headers: object = (), timestamp: int = 0) -> bytes:
 def test_records_that_come_to_more_than_a_writer_makes_are_refused(tmp_path, content, problem):
     path = recording(tmp_path / "a.clvrec", frame(HEAD, head()), frame(RECORDS, content))
     with pytest.raises(RecordingUnusable, match=problem):
-        verify(path)
+        Recording(path).verify()
 
 
 def test_a_frame_that_says_it_is_stored_larger_than_it_is_asks_for_no_memory(tmp_path):
@@ -150,14 +149,14 @@ def test_a_frame_that_says_it_is_stored_larger_than_it_is_asks_for_no_memory(tmp
     with path.open("r+b") as file:
         file.truncate(5_000_000_000)
     with pytest.raises(RecordingUnusable, match="take 4000000000 as they are stored"):
-        verify(path)
+        Recording(path).verify()
 
 
 def test_what_a_writer_takes_a_reader_takes_and_no_more(tmp_path):
     path = tmp_path / "a.clvrec"
     topics = (RecordedTopic("orders", "o", MOST_PARTITIONS),)
     spans = tuple(Span(0, n, 0, 2**63 - 1) for n in range(MOST_PARTITIONS))
-    with RecordingWriter(path, Head(0, topics, spans)) as writer:
+    with recording_writer(path, Head(0, topics, spans)) as writer:
         headers = (("", None),) * MOST_HEADERS
         writer.add(Recorded(0, 0, 0, 0, None, b"x" * 3_000_000, headers))
         for offset in range(MOST_RECORDS + 1):
@@ -165,7 +164,7 @@ def test_what_a_writer_takes_a_reader_takes_and_no_more(tmp_path):
         with pytest.raises(RecordTooLarge, match="524289 headers"):
             writer.add(Recorded(0, 0, 1, 0, None, None, (*headers, ("", None))))
         end = writer.finish()
-    assert verify(path) == end
+    assert Recording(path).verify() == end
 
 
 @pytest.mark.slow
@@ -173,7 +172,7 @@ def test_a_small_recording_that_says_much_costs_little(tmp_path):
     partitions = head(topics=[TOPIC | {"partitions": 4_000_000_000}])
     path = recording(tmp_path / "a.clvrec", frame(HEAD, partitions), frame(END, b"\x80"))
     assert path.stat().st_size < 400
-    assert "4000000000 partitions" in refused_limited("replay", path)
+    assert "4000000000 partitions" in refused_limited("replay", "memory", path)
 
 
 def bomb(path: Path, beginning: bytes, filling: bytes, unpacked: int) -> Path:
@@ -188,11 +187,11 @@ def bomb(path: Path, beginning: bytes, filling: bytes, unpacked: int) -> Path:
 
 READERS = {
     "a.jsonl.gz": lambda path: list(read_export(path)),
-    "a.kept": read_kept,
+    "a.kept": read_snapshot,
     "a.csv.gz": lambda path: sum(1 for _ in read_orders(path, currency="EUR", errors="publish")),
     "b.jsonl.gz": lambda path: sum(1 for _ in read_orders(path, currency="EUR", errors="publish")),
 }
-REFUSALS = (ExportUnusable, KeptUnusable, InputFileError)
+REFUSALS = (ExportUnusable, SnapshotUnusable, InputFileError)
 
 
 @pytest.mark.parametrize("name", READERS)
@@ -201,7 +200,7 @@ def test_gzip_that_unpacks_without_end_is_refused(tmp_path, name, filling):
     beginning = b"customer_id,date,amount\n" if "csv" in name else b""
     path = bomb(tmp_path / name, beginning, filling, UNPACKED_AT_LEAST)
     assert path.stat().st_size < UNPACKED_AT_LEAST // 200
-    with pytest.raises(REFUSALS, match=r"bytes, which are the most|times its size|is no result"):
+    with pytest.raises(REFUSALS, match=r"bytes, which are the most|times its size|is no snapshot"):
         READERS[name](path)
 
 
@@ -313,16 +312,16 @@ def kept_lines(customer: bytes) -> bytes:
 def test_a_customer_of_a_kept_result_is_bounded(tmp_path, customer):
     path = tmp_path / "a.kept"
     path.write_bytes(gzip.compress(kept_lines(customer)))
-    with pytest.raises(KeptUnusable):
-        read_kept(path)
+    with pytest.raises(SnapshotUnusable):
+        read_snapshot(path)
 
 
 def test_a_kept_result_of_more_customers_than_it_holds_is_cut_off(tmp_path):
     path = tmp_path / "a.kept"
     said = kept_lines(b"").replace(b'"customers": 1', b'"customers": 4000000000')
     path.write_bytes(gzip.compress(said.rstrip()))
-    with pytest.raises(KeptUnusable, match="cut off"):
-        read_kept(path)
+    with pytest.raises(SnapshotUnusable, match="cut off"):
+        read_snapshot(path)
 
 
 def copy_of(path: Path, *contents: bytes) -> CopyFile:
@@ -419,7 +418,7 @@ def samples(tmp_path_factory):
     kept = kept_lines(json.dumps(customer).encode()) + json.dumps({"result": result}).encode()
     path = directory / "a.kept"
     path.write_bytes(gzip.compress(kept + b"\n"))
-    read_kept(path)
+    read_snapshot(path)
     rows = b'customer_id,date,amount\n"anna",2026-01-01,5\nbert,2026-01-02,-3.5\n'
     return {
         "head": head(spans=[[0, 0, 0, 3]]),
@@ -439,7 +438,7 @@ def read_changed(kind: str, content: bytes, directory: Path) -> None:
     if kind in ("head", "records", "end"):
         parts = {"head": head(), "records": array_of([record()]), "end": b"\x80", kind: content}
         frames = [frame(HEAD, parts["head"]), frame(RECORDS, parts["records"])]
-        verify(recording(directory / "a.clvrec", *frames, frame(END, parts["end"])))
+        Recording(recording(directory / "a.clvrec", *frames, frame(END, parts["end"]))).verify()
     elif kind == "copy":
         file = copy_of(directory / "0.copy", content)
         try:
@@ -453,7 +452,7 @@ def read_changed(kind: str, content: bytes, directory: Path) -> None:
         if kind == "export":
             list(read_export(path))
         elif kind == "kept":
-            read_kept(path)
+            read_snapshot(path)
         else:
             count_rows(path)
             list(read_orders(path, currency="EUR"))
@@ -468,7 +467,7 @@ def test_a_changed_file_is_read_or_refused_in_words(samples, tmp_path, kind):
         content = changed(samples[kind], dice)
         try:
             read_changed(kind, content, tmp_path)
-        except (RecordingUnusable, ExportUnusable, KeptUnusable, InputFileError, CopyUnusable):
+        except (RecordingUnusable, ExportUnusable, SnapshotUnusable, InputFileError, CopyUnusable):
             pass
         except Exception as error:
             raise AssertionError(f"{content!r} ends in {error!r}") from error

@@ -12,20 +12,22 @@ from redis.exceptions import ResponseError
 from structlog.testing import capture_logs
 
 import streams.cache.writer as writer_module
-from streams.cache import CachedScore, CacheWriter, KafkaUpdates, RedisUnusable, ScoreCache, connect
+from streams.cache import CachedScore, KafkaUpdates, RedisUnusable, ScoreCache, connect
+from streams.cache.writer import CacheWriter
 from streams.claims import Claims, OutputsClaimed, claim_outputs, outputs, release_outputs
 from streams.cli.checks import servers
 from streams.cli.claims import _release
 from streams.cli.console import CommandError
-from streams.clients import started
-from streams.connection import Broker
 from streams.embedded import EmbeddedBroker, EmbeddedRedis
+from streams.kafka.clients import started
+from streams.kafka.connection import Broker
 from streams.parameters import ParameterFeed, publish_parameters
 from streams.recording.format import RecordedTopic
 from streams.recording.live import live_slice
-from streams.recording.target import TargetUnusable, check_empty
+from streams.replay.target import TargetUnusable, check_empty
 from streams.settings import Settings, Topics
 from streams.topics import prepare_topics
+from tests.servers.scores import put
 from tests.test_models.parameters import PARAMETERS
 from tests.test_streams.commands import started as command
 from tests.test_streams.service.cluster import Worker, cluster
@@ -142,8 +144,8 @@ async def test_claims_are_no_parameters(broker, topics):
     await claim(settings)
     await publish_parameters(Broker.of(settings), topics.models, PARAMETERS)
     with capture_logs() as logged:
-        async with ParameterFeed(topics.models, **Broker.of(settings).client_options()) as feed:
-            assert feed.current == PARAMETERS
+        async with ParameterFeed(Broker.of(settings), topics.models) as feed:
+            assert feed.timeline.latest == PARAMETERS
     assert not [entry for entry in logged if entry["log_level"] != "info"]
 
 
@@ -155,7 +157,7 @@ async def test_claims_are_neither_recorded_nor_in_the_way_of_a_replay(broker, to
     await publish_parameters(Broker.of(settings), topics.models, PARAMETERS)
     await release_outputs(settings, Broker.of(settings), "first")
     async with live_slice(Broker.of(settings), [models]) as shown:
-        assert [record.key async for record in shown.records()] == [PARAMETERS.model.encode()]
+        assert [record.key async for record in shown.records()] == [PARAMETERS.version.encode()]
     with pytest.raises(TargetUnusable, match="records already"):
         await check_empty(Broker.of(settings), [models])
 
@@ -208,7 +210,7 @@ async def until_started(worker: Worker) -> None:
 async def test_a_clear_leaves_the_cache_to_whose_it_is(client):
     cache = ScoreCache(client, owner="first")
     assert await cache.own() == "first"
-    await cache.put([CachedScore("c1", 1, 1.0, (), b"{}")])
+    await put(cache, [CachedScore("c1", 1, 1.0, (), b"{}")])
     await cache.clear()
     assert await client.keys() == [b"clv:owner"]
     with pytest.raises(RedisUnusable, match="'first'"):
@@ -221,13 +223,13 @@ async def test_a_clear_leaves_the_cache_to_whose_it_is(client):
 async def test_what_another_service_has_taken_is_not_written(client):
     first, second = ScoreCache(client, owner="first"), ScoreCache(client, owner="second")
     score = CachedScore("c1", 1, 1.0, (), b"{}")
-    assert await first.put([score]) == 1
+    assert await put(first, [score]) == 1
     with pytest.raises(ResponseError, match=r"CLV_APP_ID first, not second.*release first"):
-        await second.put([score._replace(position=2)])
+        await put(second, [score._replace(position=2)])
     await client.flushall()
-    assert await second.put([score]) == 1
+    assert await put(second, [score]) == 1
     with pytest.raises(ResponseError, match="CLV_APP_ID second, not first"):
-        await first.put([score])
+        await put(first, [score])
 
 
 async def test_a_writer_whose_emptied_redis_was_taken_by_another_service_stops(
@@ -237,7 +239,7 @@ async def test_a_writer_whose_emptied_redis_was_taken_by_another_service_stops(
     monkeypatch.setattr(writer_module, "CHECK_SECONDS", 0.05)
     settings = service("first", broker, topics)
     await prepare_topics(settings, Broker.of(settings))
-    updates = KafkaUpdates(topics.updates, **Broker.of(settings).client_options())
+    updates = KafkaUpdates(Broker.of(settings), topics.updates)
     writer = CacheWriter(ScoreCache(client, owner="first"), updates)
     await writer.start()
     writer.assigned([0, 1])

@@ -6,20 +6,24 @@ import io
 import json
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 
 from models.contracts.parameters import Parameters
+from models.prior import prior
 from streams.cli.console import CommandError
 from streams.cli.sources import open_source, parse_columns, parse_moment
-from streams.datasets import DATASETS, DatasetMissingError
+from streams.datasets import DATASETS
+from streams.datasets.dataset import DatasetMissingError
 from streams.embedded import embedded_servers
 from streams.settings import Settings
 
-from .commands import CLV, clv, environment, refused, started
+from .commands import CLV, ROOT, clv, environment, refused, started
 
 DEFAULTS = Settings()
 
@@ -32,6 +36,11 @@ bert,2026-01-05,20.00,4,
 bert,2026-01-06,-5.00,r1,
 carl,2026-02-05,10.00,5,
 """
+
+
+def test_the_version_is_the_installed_packages():
+    done = clv("--version")
+    assert (done.returncode, done.stdout) == (0, f"clv {version('clv-streams')}\n")
 
 
 def rows_of(text: str) -> dict[str, dict[str, str]]:
@@ -54,26 +63,36 @@ def test_a_refusal_is_one_message_and_status_1(tmp_path):
 
 class TestScore:
     def test_values_are_those_computed_by_hand(self, orders):
-        done = started("score", orders, "--currency", "EUR", "--as-of", "2026-01-31")
+        weak = orders.with_name("prior.json")
+        weak.write_text(prior("EUR").model_dump_json())
+        done = started(
+            "score", orders, "--currency", "EUR", "--as-of", "2026-01-31", "--parameters", weak
+        )
         assert done.returncode == 0, done.stderr
-        assert "simple-average is used: too few customers to fit: 2 with an order" in done.stderr
-        assert "1 events later than 2026-01-31" in done.stderr
+        assert "1 events are not before 2026-02-01T00:00:00+00:00" in done.stderr
         found = rows_of(done.stdout)
         assert set(found) == {"anna", "bert"}
         anna, bert = found["anna"], found["bert"]
         assert (anna["frequency"], anna["recency"], anna["T"]) == ("1", "10", "30")
         assert float(anna["monetary_value"]) == 50 + 30
-        assert anna["p_alive"] == ""
-        # Two purchase days a year, of 180 / 2 each; 60 + 30 earned, and 30 % of the third order.
+        # 60 + 30 earned, and 30 % of the third order.
         realised = (100 - 40) + (50 - 20) + 0.30 * 30
         assert float(anna["realised"]) == pytest.approx(realised)
-        assert float(anna["expected_orders"]) == pytest.approx(2)
-        assert float(anna["expected_order_value"]) == pytest.approx(90)
-        assert float(anna["expected"]) == pytest.approx(2 * 90 * realised / 180)
-        assert float(anna["clv"]) == pytest.approx(2 * realised)
+        assert float(anna["purchase_value"]) == pytest.approx(180 / 2)
+        # 90 of 150 by what was told, and 30 % of twenty purchases; a tenth of a contact for each of
+        # the purchases to come, and a third of that after two without any.
+        share = (90 + 20 * 90 * 0.30) / (150 + 20 * 90)
+        each = 90 * share - 0.1 / 3 * 4.0
+        purchases = float(anna["expected_purchases"])
+        assert 1 < purchases < 5
+        assert float(anna["expected"]) == pytest.approx(purchases * each)
+        assert float(anna["expected_low"]) == 0
+        assert float(anna["expected_high"]) > float(anna["expected"])
+        assert float(anna["clv"]) == pytest.approx(realised + purchases * each)
+        assert 0.5 < float(anna["p_purchase"]) < float(anna["p_alive"]) < 1
         assert (anna["lifecycle"], anna["behaviour"]) == ("active", "regular")
         assert float(bert["realised"]) == pytest.approx(0.30 * 20 - 5)
-        assert float(bert["expected"]) == pytest.approx(0.30 * 20)
+        assert 0 < float(bert["expected"]) < float(anna["expected"])
         assert (bert["lifecycle"], bert["behaviour"]) == ("new", "one-time")
         assert {row["currency"] for row in found.values()} == {"EUR"}
 
@@ -163,12 +182,14 @@ class TestScore:
             ((), "there is no currency"),
             (("--currency", "XXQ"), "'XXQ' is not an ISO 4217 currency code"),
             (("--currency", "EUR", "--as-of", "soon"), "--as-of is 'soon'"),
-            (("--currency", "EUR", "--as-of", "2020-01-01"), "all 6 events are later"),
+            (
+                ("--currency", "EUR", "--as-of", "2020-01-01"),
+                "none of 6 events is before 2020-01-02",
+            ),
             (("--currency", "EUR", "--timezone", "Mars"), "'Mars' is not a time zone"),
             (("--currency", "EUR", "--columns", "sum=amount"), "'sum' is not one of our fields"),
             (("--currency", "EUR", "--columns", "amount"), "write our=theirs"),
             (("--currency", "EUR", "--simulated"), "are for data sets"),
-            (("--currency", "EUR", "--model", "bg-nbd"), "100 and 30 are needed"),
             (("--currency", "EUR", "--parameters", "/dev/null"), "these are no parameters"),
         ],
     )
@@ -194,9 +215,10 @@ class TestScore:
         assert "online_retail_invoices.csv.gz is missing" in message
 
     def test_wrong_usage_has_status_2(self, orders):
-        assert "Missing argument" in refused("score", status=2)
-        assert "simple-average" in refused(
-            "score", orders, "--model", "simple-average", "--parameters", "x.json", status=2
+        assert "name a FILE or a DATASET" in refused("score", status=2)
+        assert "Missing argument" in refused("load", status=2)
+        assert "--parameters" in refused(
+            "score", orders, "--model", "mbg-nbd", "--parameters", "x.json", status=2
         )
 
 
@@ -206,7 +228,7 @@ class TestFit:
         path = tmp_path / "parameters.json"
         done = clv(
             "fit", "cdnow", "--in-sample", "--model", "bg-nbd", "--until", "1997-09-30",
-            "--time-unit", "week", "--json", "--output", path,
+            "--time-unit", "week", "--no-prior", "--json", "--output", path,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
         document = json.loads(done.stdout)
@@ -228,8 +250,18 @@ class TestFit:
         assert "2,357" in done.stdout
         assert "BG/NBD alpha" in done.stdout
 
-    def test_too_few_customers_are_one_message(self, orders):
-        assert "100 and 30 are needed" in refused("fit", orders, "--currency", "EUR")
+    def test_three_customers_are_fitted_too(self, orders):
+        done = clv("fit", orders, "--currency", "EUR", "--json")
+        assert done.returncode == 0, done.stderr
+        found = json.loads(done.stdout)
+        assert (found["customers"], found["model"]) == (3, "mbg-nbd")
+        assert all(0.1 < found["purchases"][name] < 10 for name in ("r", "a", "b"))
+
+    def test_without_a_prior_nobody_who_came_back_is_one_message(self, orders):
+        once = orders.with_name("once.csv")
+        once.write_text("customer_id,date,amount\nanna,2026-01-01,9.00\nbert,2026-01-02,9.00\n")
+        given = "fit", once, "--currency", "EUR", "--no-prior"
+        assert "none of 2 customers has a repeat purchase" in refused(*given)
 
     def test_publishing_needs_a_broker(self):
         assert "set CLV_BROKER" in refused("fit", "cdnow", "--in-sample", "--publish")
@@ -341,31 +373,62 @@ def test_a_file_goes_through_a_worker_to_the_cache(worker, orders):
     assert json.loads(loaded.stdout)["events"] == 6
     until(lambda: '"2026-02-28' in clv("show", "anna", "--json", **worker).stdout)
     until(lambda: len(json.loads(clv("top", "--json", **worker).stdout)) == 3)
-    # The stream says what the same core says of the file.
+    # The stream says what the same core says of the file, with the same parameters.
+    fitted = orders.with_name("parameters.json")
+    same = (orders, "--currency", "USD", "--as-of", "2026-02-28")
+    done = clv("fit", *same, "--publish", "--output", fitted, **worker)
+    assert done.returncode == 0, done.stderr
+    version = Parameters.model_validate_json(fitted.read_bytes()).version
+    until(lambda: version in clv("show", "anna", "--json", **worker).stdout)
     data = json.loads(clv("show", "anna", "--json", **worker).stdout)
-    scored = clv("score", orders, "--currency", "USD", "--as-of", "2026-02-28", "--format", "json")
-    row = next(row for row in json.loads(scored.stdout) if row["customer_id"] == "anna")
+    scored = clv("score", *same, "--parameters", fitted, "--format", "json")
+    rows = sorted(json.loads(scored.stdout), key=lambda row: -row["clv"])
+    row = next(row for row in rows if row["customer_id"] == "anna")
     assert data["clv"] == row["clv"]
     assert data["segments"] == {
         dimension: row[dimension] for dimension in ("lifecycle", "tier", "behaviour")
     }
     assert "cost to serve" in clv("show", "anna", **worker).stdout
     top = json.loads(clv("top", "-n", "2", "--json", **worker).stdout)
-    assert [each["customer_id"] for each in top] == ["anna", "bert"]
+    assert [each["customer_id"] for each in top] == [row["customer_id"] for row in rows[:2]]
     assert "anna" in clv("top", **worker).stdout
     segments = json.loads(clv("segments", "--json", **worker).stdout)
     assert sum(each["customers"] for each in segments["lifecycle"].values()) == 3
     assert "lifecycle" in clv("segments", **worker).stdout
     assert "is not in the cache, which holds 3" in refused("show", "nobody", **worker)
-    assert clv("tick", "--as-of", "2026-03-31", **worker).returncode == 0
+    ticked = clv("tick", "--as-of", "2026-03-31", "--json", **worker)
+    assert (ticked.returncode, ticked.stderr) == (0, "")
+    assert json.loads(ticked.stdout)["as_of"].startswith("2026-03-31T23:59:59")
     until(lambda: '"2026-03-31' in clv("show", "carl", "--json", **worker).stdout)
-    published = clv("fit", "cdnow", "--in-sample", "--publish", "--json", **worker)
+    later = ("--publish", "--as-of", "2026-03-31")
+    published = clv("fit", "cdnow", "--in-sample", *later, "--json", **worker)
     assert published.returncode == 0, published.stderr
     doctor = clv("doctor", "--json", **worker)
     assert doctor.returncode == 0, doctor.stdout
     found = {check["name"]: check for check in json.loads(doctor.stdout)}
     assert found["topics"]["status"] == "ok"
     assert json.loads(published.stdout)["version"] in found["parameters"]["found"]
+
+
+@pytest.mark.slow
+def test_a_newcomer_sees_the_value_of_the_storefronts_order(worker):
+    """As docs/cli.md says it, with no setting made."""
+    publish = [sys.executable, ROOT / "examples" / "storefront.py", worker["CLV_BROKER"]]
+    subprocess.run(publish, check=True, timeout=60)
+    until(lambda: clv("show", "c1", **worker).returncode == 0)
+    data = json.loads(clv("show", "c1", "--json", **worker).stdout)
+    assert (data["currency"], data["totals"]["gross"]) == ("USD", 40.0)
+
+
+@pytest.mark.slow
+def test_a_worker_says_soon_what_it_refuses(worker, tmp_path):
+    publish = [sys.executable, ROOT / "examples" / "storefront.py", worker["CLV_BROKER"], "EUR"]
+    subprocess.run(publish, check=True, timeout=60)
+    until(lambda: "records refused" in (tmp_path / "log").read_text())
+    lines = map(json.loads, (tmp_path / "log").read_text().splitlines())
+    [line] = [line for line in lines if line.get("reason")]
+    assert (line["reason"], line["topic"], line["offset"]) == ("no-exchange-rate", "shop.orders", 0)
+    assert "data.currency is 'EUR'" in line["detail"]
 
 
 def report_of(done: subprocess.CompletedProcess[str]) -> dict:
@@ -448,3 +511,22 @@ def test_the_demo_keeps_to_itself_on_servers_that_others_use(tmp_path):
     said = asyncio.run(demo_and_doctor())
     assert "missing: shop.orders" in said
     assert "0 customers are cached" in said
+
+
+class TestFormula:
+    def test_the_published_example(self):
+        given = "--order-value", "90", "--orders", "3", "--acquisition-cost", "6", "--margin", "0.2"
+        done = clv("formula", "margin", *given, "--json")
+        assert done.returncode == 0, done.stderr
+        said = json.loads(done.stdout)
+        assert said["value"] == pytest.approx(52.80)
+        assert said["levers"] == pytest.approx(
+            {"order_value": 5.4, "orders": 5.4, "acquisition_cost": 0.12, "profit_margin": 5.28}
+        )
+        assert "52.80" in clv("formula", "margin", *given).stdout
+
+    def test_the_others(self):
+        given = "--order-value", "50", "--frequency", "4", "--lifespan", "3"
+        assert json.loads(clv("formula", "average", *given, "--json").stdout) == {"value": 600.0}
+        done = clv("formula", "value", "--benefits", "120", "--costs", "45")
+        assert "75.00" in done.stdout

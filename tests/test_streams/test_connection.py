@@ -14,9 +14,9 @@ from aiokafka.errors import KafkaError
 
 from streams.cache import KafkaUpdates
 from streams.cache.updates import UpdatesUnavailable
-from streams.clients import started
-from streams.connection import Broker
 from streams.embedded.process import free_port
+from streams.kafka.clients import started
+from streams.kafka.connection import Broker
 from streams.parameters import ParameterFeed
 from streams.publisher import Publisher
 from streams.settings import Topics
@@ -29,9 +29,9 @@ CLIENTS = pytest.mark.parametrize(
         lambda broker: started(AIOKafkaConsumer(**broker.client_options())),
         lambda broker: started(AIOKafkaProducer(**broker.client_options())),
         lambda broker: started(AIOKafkaAdminClient(**broker.client_options())),
-        lambda broker: ParameterFeed("clv.models", **broker.client_options()),
+        lambda broker: ParameterFeed(broker, "clv.models"),
         lambda broker: Publisher(broker, Topics(), 1),
-        lambda broker: KafkaUpdates("clv.updates", **broker.client_options()).open(),
+        lambda broker: KafkaUpdates(broker, "clv.updates").open(),
     ],
     ids=["consumer", "producer", "admin", "parameters", "publisher", "updates"],
 )

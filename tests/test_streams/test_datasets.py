@@ -11,15 +11,10 @@ from itertools import islice
 import pytest
 
 from models.contracts import Reason, Refused, decode
-from streams.datasets import (
-    DATASETS,
-    Dataset,
-    DatasetMissingError,
-    simulated_events,
-    with_simulation,
-)
-from streams.datasets.dataset import EXAMPLES
-from streams.files import OutgoingEvent
+from streams.datasets import DATASETS
+from streams.datasets.dataset import EXAMPLES, Dataset, DatasetMissingError
+from streams.datasets.simulate import simulated_events, with_simulation
+from streams.files.outgoing import OutgoingEvent
 
 
 def available(name: str) -> Dataset:

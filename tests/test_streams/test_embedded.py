@@ -25,15 +25,13 @@ from streams.embedded import (
     EmbeddedBroker,
     EmbeddedRedis,
     EmbeddedServerError,
-    PortTakenError,
     ProgramAlteredError,
     ServerNotInstalledError,
-    ServerStartError,
     embedded_servers,
     process,
 )
 from streams.embedded.broker import broker_program
-from streams.embedded.process import EmbeddedServer
+from streams.embedded.process import EmbeddedServer, PortTakenError, ServerStartError
 from streams.embedded.redis import redis_program
 from streams.settings import RedisSecurity
 

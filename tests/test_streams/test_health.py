@@ -5,10 +5,12 @@ import json
 import os
 import signal
 import sys
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from decimal import Decimal
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -16,24 +18,21 @@ import aiohttp
 import pytest
 from faust.types import TP
 
-from streams.connection import Broker
+from streams.counts import Counts
 from streams.embedded import embedded_servers
 from streams.files.outgoing import cloud_event
-from streams.health import (
-    STALLED,
-    STOP_HUNG,
-    CacheState,
-    Observation,
-    RecoveryState,
-    StallClock,
-    assess,
-    stacks,
-)
-from streams.health.lag import _lag
+from streams.health.assess import CacheState, Observation, StallClock, assess
+from streams.health.observer import Observer
+from streams.health.server import health_server
+from streams.health.watchdog import FROZEN, STALLED, STOP_HUNG, stacks
+from streams.kafka.connection import Broker
 from streams.pipeline import IN_WORK
 from streams.publisher import Publisher
 from streams.settings import Settings
 from streams.topics import prepare_topics
+from streams.transport.changelog import RecoveryProgress
+from streams.transport.lag import _lag
+from tests.servers import forks
 
 ROOT = Path(__file__).parents[2]
 TIME = datetime(2026, 1, 3, 10, tzinfo=UTC)
@@ -47,7 +46,8 @@ GOOD = Observation(
     parameters="v1",
 )
 SOURCE = TP("orders", 0)
-HALF_READ = RecoveryState(50, 100, 3.0)
+BEGUN = RecoveryProgress(5, 0, 0.0, None, done=False)
+HALF_READ = RecoveryProgress(50, 100, 0.5, 3.0, done=False)
 
 
 class TestAssess:
@@ -77,7 +77,7 @@ class TestAssess:
             ),
             ({"cache": CacheState(catching_up={1: 800, 4: None})}, "how far is not known"),
             ({"store_problem": "disk full"}, "on disk: disk full"),
-            ({"parameters": None}, "simple average"),
+            ({"parameters": None}, "weak prior"),
         ],
     )
     def test_what_is_missing_degrades_and_is_said_but_work_goes_on(self, change, reason):
@@ -94,7 +94,7 @@ class TestAssess:
             ({"recovered": False}, "waiting for the consumer group"),
             ({"rebalancing": True}, "waiting for the consumer group"),
             ({"recovered": False, "recovery": HALF_READ}, "50 changelog records read of 100 (50%)"),
-            ({"recovered": False, "recovery": RecoveryState(5)}, "5 changelog records read"),
+            ({"recovered": False, "recovery": BEGUN}, "5 changelog records read"),
         ],
     )
     def test_before_it_processes_it_is_starting_and_not_ready(self, change, reason):
@@ -194,6 +194,102 @@ class TestLag:
         assert _lag(consumer, SOURCE, SimpleNamespace(highwater=9, lso=5)) == 3
 
 
+def observed(counts: Counts) -> Observation:
+    """What an observer sees of a worker that processes records and has counted so much."""
+    recovery = SimpleNamespace(progress=RecoveryProgress(0, 0, 1.0, None, done=True))
+    tables = SimpleNamespace(actives_ready=True, recovery=recovery)
+    app = SimpleNamespace(tables=tables, rebalancing=False, _consumer=None)
+    cache = SimpleNamespace(healthy=True, pending=0, catching_up={}, problem=None)
+    pipeline = SimpleNamespace(
+        in_work=0, last_done=0.0, cache=cache, counts=counts,
+        table=SimpleNamespace(durable=None),
+        feed=SimpleNamespace(timeline=SimpleNamespace(latest=SimpleNamespace(version="v1"))),
+    )  # fmt: skip
+    observer = Observer(stall_timeout=60)
+    observer.attach(app, pipeline)
+    return observer.observe()
+
+
+async def answers(seen: Observation) -> dict[str, tuple[int, str]]:
+    """Status and text of every path, of a worker of which this is observed."""
+    found = {}
+    async with (
+        health_server(lambda: seen, "127.0.0.1", 0) as port,
+        aiohttp.ClientSession() as session,
+    ):
+        for path in ("/live", "/ready", "/health"):
+            async with session.get(f"http://127.0.0.1:{port}{path}") as response:
+                found[path] = response.status, await response.text()
+    return found
+
+
+class TestServer:
+    @pytest.mark.parametrize(
+        ("seen", "status", "unready"),
+        [
+            pytest.param(Observation("starting", 60), "starting", "starting", id="starting"),
+            pytest.param(
+                replace(GOOD, recovered=False, recovery=HALF_READ), "starting",
+                "recovering: 50 changelog records read of 100", id="recovering",
+            ),
+            pytest.param(GOOD, "ok", None, id="ready"),
+            pytest.param(
+                observed(Counts(records=3, dead_letters=Counter({"not-json": 2, "future": 1}))),
+                "ok", None, id="with dead letters",
+            ),
+            pytest.param(
+                replace(
+                    GOOD, broker_silent=20.0, store_problem="disk full", parameters=None,
+                    cache=CacheState(7.0, 12, {0: 800, 1: None}, "keys were evicted"),
+                ),
+                "degraded", None, id="degraded",
+            ),
+            pytest.param(
+                replace(GOOD, lags={"orders[0]": 3}, standing_still=60.0), "stalled",
+                "stalled for 60 s: 3 records wait", id="stalled",
+            ),
+            pytest.param(replace(GOOD, phase="stopping"), "degraded", "stopping", id="stopping"),
+        ],
+    )  # fmt: skip
+    async def test_every_path_answers_in_every_state(self, seen, status, unready):
+        found = await answers(seen)
+        assert found["/live"] == (200, "live\n")
+        code, text = found["/ready"]
+        assert code == (200 if unready is None else 503)
+        assert text.startswith("ready" if unready is None else unready)
+        code, text = found["/health"]
+        assert code == 200, text
+        document = json.loads(text)
+        assert (document["status"], document["ready"]) == (status, unready is None)
+
+    async def test_dead_letters_are_counted_by_reason(self):
+        reasons = Counter({"not-json": 2, "future": 1})
+        _, text = (await answers(observed(Counts(records=3, dead_letters=reasons))))["/health"]
+        counts = json.loads(text)["counts"]
+        assert (counts["records"], counts["dead_letters"]) == (3, {"not-json": 2, "future": 1})
+
+    @pytest.mark.parametrize(
+        ("value", "shown"),
+        [
+            (float("nan"), "nan"),
+            (float("-inf"), "-inf"),
+            (0.5, 0.5),
+            (True, True),
+            (Decimal("1.5"), "1.5"),
+            (TIME, "2026-01-03 10:00:00+00:00"),
+            (b"\xff", "b'\\xff'"),
+            ("\udcff\x1b", "\udcff\x1b"),
+            ({("orders", 0): {1}, 2: ()}, {"('orders', 0)": [1], "2": []}),
+            (ValueError("why"), "why"),
+        ],
+    )
+    async def test_a_value_that_json_does_not_have_is_shown_as_text(self, value, shown):
+        status, text = (await answers(replace(GOOD, counts={"odd": value})))["/health"]
+        assert status == 200, text
+        document = json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} in JSON"))
+        assert document["counts"] == {"odd": shown}
+
+
 async def test_stacks_name_where_each_task_waits_down_to_the_innermost():
     async def inner():
         await asyncio.Event().wait()
@@ -214,7 +310,7 @@ async def test_stacks_name_where_each_task_waits_down_to_the_innermost():
 class Worker:
     """A worker process, its health and its log."""
 
-    process: asyncio.subprocess.Process
+    process: forks.Forked
     log: Path
     _port: int = 0
 
@@ -301,7 +397,7 @@ class World:
             f"from streams.pipeline import Pipeline\n{fault}\nsys.argv = ['clv', 'worker']\nmain()"
         )
         with log.open("wb") as output:
-            process = await asyncio.create_subprocess_exec(
+            process = await forks.start(
                 sys.executable, "-c", program, cwd=ROOT, stdout=output, stderr=output,
                 env=environment,
             )  # fmt: skip
@@ -400,7 +496,7 @@ class TestWorker:
             owner = first if shares[0] else second
             seen = await owner.until(lambda h: h["counts"]["records"] == 50 and h["lag"] == 0)
             assert seen["status"] == "degraded"
-            assert seen["reasons"] == ["no parameters are published: the simple average is used"]
+            assert seen["reasons"] == ["no parameters are published: weak prior ones are used"]
             assert "c1" not in json.dumps(seen)
             for path in ("/health", "/ready", "/live"):
                 async with aiohttp.ClientSession() as session:
@@ -410,6 +506,20 @@ class TestWorker:
             for each in (first, second):
                 each.process.send_signal(signal.SIGTERM)
                 assert await each.ended() == 0
+
+    async def test_its_health_goes_on_after_a_dead_letter(self, tmp_path):
+        async with world(tmp_path, partitions=1) as w:
+            worker = await w.worker()
+            await worker.until(ready)
+            await w.publish(1)
+            broken = order(1)._replace(value=b"no JSON")
+            async with Publisher(
+                Broker(w.servers.broker.address), w.settings.topics, 1
+            ) as publisher:
+                await publisher.publish([broken])
+            seen = await worker.until(lambda h: h.get("counts", {}).get("records") == 2)
+            assert seen["counts"]["dead_letters"] == {"not-json": 1}
+            assert (await worker.get("/ready"))[0] == (await worker.get("/live"))[0] == 200
 
     async def test_one_that_stands_still_ends_with_its_own_status_and_says_where(self, tmp_path):
         async with world(tmp_path) as w:
@@ -425,8 +535,7 @@ class TestWorker:
         async with world(tmp_path) as w:
             await w.publish(10)
             worker = await w.worker(SPIN, CLV_STALL_TIMEOUT="5")
-            assert await worker.ended() == 1
-            assert "Timeout (0:00:05)!" in worker.log.read_text()
+            assert await worker.ended() == FROZEN
             assert "in spin" in worker.log.read_text()
 
     async def test_a_process_that_was_frozen_too_long_ends_when_it_thaws(self, tmp_path):
@@ -436,8 +545,7 @@ class TestWorker:
             worker.process.send_signal(signal.SIGSTOP)
             await asyncio.sleep(6)
             worker.process.send_signal(signal.SIGCONT)
-            # The loop and the timer outside of it notice at the same moment.
-            assert await worker.ended(5) in (STALLED, 1)
+            assert await worker.ended(5) == FROZEN
 
     async def test_without_a_broker_it_waits_degraded_and_goes_on_after(self, tmp_path):
         async with world(tmp_path) as w:

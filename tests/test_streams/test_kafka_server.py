@@ -16,9 +16,10 @@ from aiokafka.errors import KafkaError
 
 from tests.servers.kafka import KafkaCluster, Security, kafka_missing_reason
 
-pytestmark = pytest.mark.skipif(
-    kafka_missing_reason() is not None, reason=kafka_missing_reason() or ""
-)
+pytestmark = [
+    pytest.mark.kafka,
+    pytest.mark.skipif(kafka_missing_reason() is not None, reason=kafka_missing_reason() or ""),
+]
 PARTITION = TopicPartition("orders", 0)
 
 
@@ -48,7 +49,7 @@ async def read(address: str, count: int, **options) -> list[bytes]:
         bootstrap_servers=address, auto_offset_reset="earliest", **options
     ) as consumer:
         consumer.assign([PARTITION])
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(180):
             while len(found) < count:
                 for records in (await consumer.getmany(timeout_ms=100)).values():
                     found += [record.value for record in records]
@@ -80,7 +81,7 @@ async def test_acknowledged_records_survive_killed_nodes(tmp_path: Path):
         assert in_sync == {1, 2, 3} - {first}
         assert await read(kafka.address, 2) == [b"1", b"2"]
         await kafka.nodes[first - 1].start()
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(180):
             while (await leader(kafka.address))[1] != {1, 2, 3}:  # noqa: ASYNC110
                 await asyncio.sleep(0.2)
         # Its copy is whole: it serves what it slept through.

@@ -9,16 +9,15 @@ from hypothesis import strategies as st
 from models.aggregate.record import CustomerRecord, encode_record
 from models.context import Context
 from models.contracts import Reason, Refused
-from models.contracts.dead_letters import CUT, CUT_PARTS, split_headers
-from models.contracts.dead_letters import DeadLetter as Told
+from models.contracts.dead_letters import CUT, CUT_PARTS, DeadLetter, split_headers
 from models.economics import Economics
 from models.engine import process
-from models.outputs import DeadLetter
+from models.outputs import RefusedRecord
 from models.routing import Route, route_header
 from streams.outgoing import LARGEST_LETTER, MOST_HEADERS, letter_record, rerouted_records
 from streams.settings import Settings
 from streams.topics import plan
-from streams.transport import RecordBatch
+from streams.transport.batches import RecordBatch
 from tests.test_models.events import KafkaRecord, at, body, milliseconds
 
 LETTER_TOPIC = next(
@@ -48,7 +47,7 @@ def a_batch(record) -> RecordBatch:
 
 def lettered(record, refused=None):
     refused = refused or Refused(Reason.NOT_JSON, None, "it is none")
-    return letter_record(a_batch(record), DeadLetter(record, refused))
+    return letter_record(a_batch(record), RefusedRecord(record, refused))
 
 
 def lengths(most: int) -> st.SearchStrategy[int]:
@@ -74,7 +73,7 @@ def test_every_letter_fits_its_topic_and_says_what_was_cut(key, value, headers, 
     kept_key, kept_value, sent = lettered(record, Refused(Reason.NOT_JSON, field, detail))
     assert built((kept_key, kept_value, sent)) <= LETTER_TOPIC
     parts = split_headers(sent)
-    told = Told.from_headers(list(parts.added.items()))
+    told = DeadLetter.from_headers(list(parts.added.items()))
     assert (told.reason, told.offset) == ("not-json", 2**62)
     assert (key or b"").startswith(kept_key or b"")
     assert (value or b"").startswith(kept_value or b"")
@@ -122,10 +121,10 @@ def test_a_rerouted_record_fits_its_topic_or_is_a_letter(padding, headers, forei
         {}, "shop.orders/0", [record], Context(Economics(), None), now=milliseconds(2),
         at_home=lambda _key: False,
     )  # fmt: skip
-    sent_on = list(rerouted_records(outputs))
+    sent_on = list(rerouted_records(a_batch(record), outputs))
     assert len(sent_on) + len(outputs.dead_letters) == 1
-    for key, sent in sent_on:
-        assert key == sent[0] == b"c1"
+    for sent in sent_on:
+        assert sent[0] == b"c1"
         assert built(sent) <= INPUT_TOPIC
         assert (sent[1], sent[2][: len(headers)]) == (record.value, headers)
     for letter in outputs.dead_letters:
@@ -137,10 +136,10 @@ def test_a_rerouted_record_fits_its_topic_or_is_a_letter(padding, headers, forei
 def test_the_letter_of_what_was_sent_on_has_the_key_it_was_published_under(key):
     route = Route("shop.orders/3", 7, key)
     record = an_order(b"c1", [("x", b"1"), route_header(route)])
-    letter = DeadLetter(record, Refused(Reason.NOT_JSON, None, "it is none"), route)
+    letter = RefusedRecord(record, Refused(Reason.NOT_JSON, None, "it is none"), route)
     kept, _, headers = letter_record(a_batch(record), letter)
     parts = split_headers(headers)
-    told = Told.from_headers(list(parts.added.items()))
+    told = DeadLetter.from_headers(list(parts.added.items()))
     assert (kept, told.topic, told.partition, told.offset) == (key, "shop.orders", 3, 7)
     assert parts.original == [("x", b"1")]
 
@@ -165,7 +164,7 @@ def test_the_route_of_a_record_counts_as_well(identities, sent_on):
         states, "clv.rerouted/0", [record], Context(Economics(), None), now=milliseconds(2),
         role="rerouted",
     )  # fmt: skip
-    records = [sent for _, sent in rerouted_records(outputs)]
+    records = list(rerouted_records(a_batch(record), outputs))
     assert (len(records), len(outputs.dead_letters)) == (sent_on, not sent_on)
     for sent in records:
         assert built(sent) <= INPUT_TOPIC

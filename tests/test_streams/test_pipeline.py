@@ -10,6 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 from faust.types import TP
+from structlog.testing import capture_logs
 
 from models.aggregate.record import (
     ERASURE_KEY,
@@ -19,15 +20,17 @@ from models.aggregate.record import (
 )
 from models.contracts.clock import Tick
 from models.routing import Route, route_header
+from models.timeline import Timeline
 from streams import pipeline as pipeline_module
+from streams.basis.key import ErasureKeyChanged
 from streams.cache import score as score_module
-from streams.erasing.key import ErasureKeyChanged
+from streams.kafka.partitions import home_partition
 from streams.outgoing import LARGEST_LETTER, positions
 from streams.pipeline import Pipeline
 from streams.settings import Settings
-from streams.testing.settings import TESTING_ERASURE_KEY
-from streams.topics import home_partition
-from streams.transport import Delivery, RecordBatch
+from streams.simulation.settings import TESTING_ERASURE_KEY
+from streams.transport.batches import RecordBatch
+from streams.transport.producer import Delivery
 from tests.test_models.events import KafkaRecord, at, body, milliseconds
 
 
@@ -161,7 +164,7 @@ def running():
 
     consumer = SimpleNamespace(committed_to=lambda tp: 0)
     app = SimpleNamespace(producer=broker, crash=crash, consumer=consumer)
-    feed = SimpleNamespace(current=None)
+    feed = SimpleNamespace(timeline=Timeline())
     cache = Cache()
     pipeline = Pipeline(app, Table(broker), Settings(), partitions=1, feed=feed, cache=cache)
     return SimpleNamespace(pipeline=pipeline, broker=broker, cache=cache, crashes=crashes)
@@ -294,7 +297,7 @@ async def test_what_is_told_is_not_carried_on(running):
     await running.pipeline.fold(orders(5, "c1"))
     await turns()
     last = [decode_record(v) for topic, _, v in running.broker.sent if topic == "changelog"][-1]
-    assert all(notice.version == 2 for notice in last.outbox)
+    assert all(entry.version == 2 for entry in last.outbox)
 
 
 async def test_time_passing_never_stores_an_older_record_over_a_newer(running, monkeypatch):
@@ -357,6 +360,23 @@ async def test_a_tick_that_cannot_be_followed_becomes_a_dead_letter(running, val
     assert running.pipeline.counts.dead_letters == {reason: 1}
     assert running.pipeline.table.states == before
     assert event.acked
+
+
+async def test_refusals_are_noted_with_the_place_where_the_record_was_published(running):
+    order = {
+        "customer_id": "c1", "order_id": "o1", "placed_at": at(0), "currency": "EUR", "total": "4",
+    }  # fmt: skip
+    value, route = body("order.placed", order), Route("shop.orders/3", 7, b"c9")
+    bad = KafkaRecord(0, milliseconds(1), b"c1", value, [route_header(route)])
+    await running.pipeline.fold(Event("clv.rerouted", bad))
+    await running.pipeline.pass_time(
+        Event("clv.clock", KafkaRecord(4, milliseconds(1), b"k", b'{"as_of": 3}'))
+    )
+    with capture_logs() as logged:
+        running.pipeline.refusals.tell_all()
+    places = [(each["reason"], each["topic"], each["partition"]) for each in logged]
+    assert ("no-exchange-rate", "shop.orders", 3) in places
+    assert ("invalid-field", "clv.clock", 0) in places
 
 
 async def test_a_new_customer_in_a_foreign_partition_is_sent_home(running):

@@ -8,10 +8,10 @@ import pytest
 
 from streams.dead_letters.exported import writing
 from streams.embedded import EmbeddedRedis
+from streams.outcome.outcome import Outcome
+from streams.outcome.snapshot import write_snapshot
 from streams.private import make_private_directory, new_private
-from streams.recording.compare import Valued
-from streams.recording.kept import keep
-from streams.recording.writer import RecordingWriter
+from streams.recording.writer import recording_writer
 from streams.transport.copyfile import CopyFile
 from streams.transport.frames import Mark
 
@@ -34,7 +34,7 @@ def modes(directory: Path) -> dict[str, int]:
 
 
 def test_a_recording_is_private_before_and_after_it_is_complete(tmp_path):
-    with RecordingWriter(tmp_path / "a.clvrec", head()) as writer:
+    with recording_writer(tmp_path / "a.clvrec", head()) as writer:
         assert list(modes(tmp_path).values()) == [0o600]
         writer.finish()
     assert modes(tmp_path) == {"a.clvrec": 0o600}
@@ -50,7 +50,9 @@ def test_an_export_of_letters_is_private_before_and_after_it_is_complete(tmp_pat
 
 
 def test_a_kept_result_is_private(tmp_path):
-    keep(tmp_path / "a.kept", Valued(), source="s", currency="EUR", replayed="r")
+    write_snapshot(
+        tmp_path / "a.kept", Outcome().snapshot(), source="s", currency="EUR", replayed="r"
+    )
     assert modes(tmp_path) == {"a.kept": 0o600}
 
 

@@ -20,21 +20,25 @@ from pydantic import ValidationError
 
 from models.contracts.decode import Reason, Refused, decode
 from streams.addresses import shown_url
-from streams.cache import CachedScore, Removal, ScoreCache, connect
+from streams.cache import CachedScore, ScoreCache, connect
+from streams.cache.score import Removal
 from streams.cli.configuration import load_settings, need_broker
 from streams.cli.console import CommandError
 from streams.cli.logs import configure_logging
-from streams.connection import Broker, SecurityUnusable
 from streams.embedded import embedded_servers
+from streams.kafka.connection import Broker, SecurityUnusable
 from streams.settings import KafkaSecurity, RedisSecurity, Settings
+from streams.transport import faust_settings
+from tests.servers import forks
 from tests.servers.certificates import Certificates
 from tests.servers.kafka import KafkaCluster, Security, kafka_missing_reason
+from tests.servers.scores import put, remove
 
 ROOT = Path(__file__).parents[2]
 KAFKA_PASSWORD = "kafka-Pa55/word"
 REDIS_PASSWORD = "redis-Pa55@wörd"
 SECRETS = ("Pa55",)
-SOON = 60.0
+SOON = 180.0
 """Seconds; a command's imports alone take some on a busy machine."""
 
 ORDERS = "customer_id,date,amount,order_id\nanna,2026-01-01,100,1\nbert,2026-01-05,20,2\n"
@@ -154,7 +158,7 @@ def environment(kafka, certificates, redis_port, **changes):
 
 async def clv(env, *arguments):
     """Run a command to its end: status, stdout, stderr."""
-    process = await asyncio.create_subprocess_exec(
+    process = await forks.start(
         sys.executable, "-m", "streams.cli", *arguments, env=env,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip
@@ -177,6 +181,7 @@ def assert_no_secret(*texts):
             assert secret not in text
 
 
+@pytest.mark.kafka
 async def test_a_worker_folds_over_tls_and_logins_and_no_password_is_seen(
     kafka, certificates, tmp_path
 ):
@@ -253,6 +258,7 @@ KAFKA_FAULTS = {
 }
 
 
+@pytest.mark.kafka
 @pytest.mark.parametrize("fault", KAFKA_FAULTS)
 async def test_worker_and_doctor_say_at_once_why_kafka_lets_nobody_in(fault, kafka, certificates):
     changes, told = KAFKA_FAULTS[fault]
@@ -286,6 +292,7 @@ REDIS_FAULTS = {
 }
 
 
+@pytest.mark.kafka
 @pytest.mark.parametrize("fault", REDIS_FAULTS)
 async def test_worker_and_doctor_say_at_once_why_redis_lets_nobody_in(fault, kafka, certificates):
     changes, told = REDIS_FAULTS[fault]
@@ -308,7 +315,7 @@ async def test_the_documented_redis_users_can_do_their_work_and_nothing_else(cer
         worker = connect(url, redis_security(certificates))
         reader = connect(url, redis_security(certificates, username="clv-reader"))
         try:
-            assert await ScoreCache(worker).put([score]) == 1
+            assert await put(ScoreCache(worker), [score]) == 1
             assert await ScoreCache(worker).marks([0, 1]) == ["", ""]
             for client in (worker, reader):
                 cache = ScoreCache(client)
@@ -323,8 +330,8 @@ async def test_the_documented_redis_users_can_do_their_work_and_nothing_else(cer
                         await client.execute_command(*forbidden)
             with pytest.raises(redis.exceptions.NoPermissionError):
                 await reader.hset("clv:customer:anna", "clv", "1000000")
-            assert await ScoreCache(worker).remove([Removal("anna", 2)]) == 1
-            await ScoreCache(worker).put([score._replace(position=3)])
+            assert await remove(ScoreCache(worker), [Removal("anna", 2)]) == 1
+            await put(ScoreCache(worker), [score._replace(position=3)])
             assert await ScoreCache(worker).check_whole(await ScoreCache(worker).facts())
             repaired = await ScoreCache(worker).repair(await ScoreCache(worker).facts())
             assert (repaired.customers, repaired.broken) == (1, 0)
@@ -393,8 +400,8 @@ def test_a_broker_shows_its_address_and_nothing_else():
     broker = Broker("a:1,b:2", security)
     assert str(broker) == "a:1,b:2"
     settings = Settings(broker="a:1", kafka_security=security)
-    assert_no_secret(repr(broker), repr(settings), str(settings), repr(broker.faust_settings()))
-    assert [str(url) for url in broker.faust_settings()["broker"]] == ["kafka://a:1", "kafka://b:2"]
+    assert_no_secret(repr(broker), repr(settings), str(settings), repr(faust_settings(broker)))
+    assert [str(url) for url in faust_settings(broker)["broker"]] == ["kafka://a:1", "kafka://b:2"]
     assert broker.client_options()["sasl_plain_password"] == "Pa55"
 
 

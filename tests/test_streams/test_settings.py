@@ -16,7 +16,7 @@ from streams.cache import connect
 from streams.cli.configuration import FORMS, load_settings
 from streams.cli.console import CommandError
 from streams.cli.logs import configure_logging
-from streams.connection import Broker, SecurityUnusable, login_password
+from streams.kafka.connection import Broker, SecurityUnusable, login_password
 from streams.settings import KafkaSecurity, RedisSecurity, Settings
 from streams.variables import OTHER_VARIABLES, PREFIX
 
@@ -44,6 +44,7 @@ def problem(monkeypatch: pytest.MonkeyPatch, **variables: str) -> str:
 
 MISSPELT = {
     "CLV_CURRENCY": "CLV_ECONOMICS__CURRENCY=USD",
+    "CLV_EXCHANGE_RATES": """(CLV_ECONOMICS__EXCHANGE_RATES='{"EUR": "1.08"}')""",
     "CLV_ECONOMICS_MARGIN": "CLV_ECONOMICS__MARGIN=0.3",
     "CLV_ECONOMIC__MARGIN": "CLV_ECONOMICS__MARGIN=0.3",
     "CLV_ECONOMICS__MARGN": "CLV_ECONOMICS__MARGIN=0.3",
@@ -90,7 +91,7 @@ def test_a_file_of_a_comparison_is_held_to_the_same(tmp_path):
     good, bad = tmp_path / "good.toml", tmp_path / "bad.toml"
     good.write_text("")
     bad.write_text("[economic]\nmargin = 0.3\n")
-    said = refused("replay", "cdnow", "--compare", f"{good}", f"{bad}")
+    said = refused("replay", "compare", "cdnow", "--settings", f"{good}", f"{bad}")
     assert "bad.toml" in said
     assert "[economics]" in said
 
@@ -110,8 +111,11 @@ def test_variables_that_are_no_settings_but_are_read_elsewhere_are_let_be(name, 
 
 
 @pytest.mark.parametrize("instead", ["__PASSWORD", "__PASSWORD_FILE"])
-def test_every_variable_has_a_form_that_is_accepted(instead, monkeypatch):
+def test_every_variable_has_a_form_that_is_accepted(instead, monkeypatch, tmp_path):
     """A password is given in one of two ways."""
+    rates = tmp_path / "rates.csv"
+    rates.write_text("Date,USD\n2026-01-02,1.175\n")
+    monkeypatch.setitem(FORMS, "CLV_RATES_FILE", str(rates))
     for name, form in FORMS.items():
         if "__PASSWORD" not in name or name.endswith(instead):
             monkeypatch.setenv(name, form)
@@ -119,6 +123,24 @@ def test_every_variable_has_a_form_that_is_accepted(instead, monkeypatch):
     assert settings.broker == "localhost:9092"
     assert str(settings.economics.exchange_rates["EUR"]) == "1.08"
     assert (settings.redis_security.password is None) == (instead == "__PASSWORD_FILE")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [(None, "No such file"), ("Datum;USD", "begins with"), ("Date,USD\nx,1", "line 2")],
+)
+def test_rates_that_cannot_be_read_are_refused_without_showing_other_settings(
+    text, said, monkeypatch, tmp_path
+):
+    rates = tmp_path / "rates.csv"
+    if text is not None:
+        rates.write_text(text)
+    monkeypatch.setenv("CLV_RATES_FILE", str(rates))
+    monkeypatch.setenv("CLV_ERASURE_KEY", SECRET * 40)
+    with pytest.raises(CommandError, match=said) as refused:
+        load_settings()
+    assert "CLV_RATES_FILE" in str(refused.value)
+    assert SECRET not in str(refused.value)
 
 
 @pytest.mark.parametrize("section", ["kafka_security", "redis_security"])
@@ -163,12 +185,37 @@ WRONG = {
     "CLV_HEALTH_PORT": ("99999", "CLV_HEALTH_PORT=8077"),
     "CLV_ECONOMICS__MARGIN": ("2", "CLV_ECONOMICS__MARGIN=0.3"),
     "CLV_ECONOMICS__EXCHANGE_RATES": ("{", """='{"EUR": "1.08"}'"""),
-    "CLV_ECONOMICS__CONTACT_COSTS": ('{"phone": -1}', "CLV_ECONOMICS__CONTACT_COSTS={"),
+    "CLV_ECONOMICS__CONTACT_COSTS": ('{"phone": -1}', "CLV_ECONOMICS__CONTACT_COSTS='{"),
     "CLV_ECONOMICS__COMPLAINT_TOPICS": ("complaint", """='["complaint"]'"""),
     "CLV_ECONOMICS__TIMEZONE": ("Mars", "CLV_ECONOMICS__TIMEZONE=Europe/Berlin"),
     "CLV_KAFKA_SECURITY__PROTOCOL": ("TLS", "CLV_KAFKA_SECURITY__PROTOCOL=SASL_SSL"),
     "CLV_TOPICS": ("orders", """CLV_TOPICS='{"orders": "shop.orders"}'"""),
 }
+
+
+ZONES = {
+    "America": "America/Adak",
+    "Mars": "a name such as Europe/Berlin",
+    "Europe/Berln": "did you mean Europe/Berlin?",
+    "zone.tab": "a name such as Europe/Berlin",
+    "": "a name such as Europe/Berlin",
+    "/etc": "a name such as Europe/Berlin",
+    "../etc": "a name such as Europe/Berlin",
+}
+
+
+@pytest.mark.parametrize("zone", ZONES)
+def test_what_is_no_time_zone_is_refused_and_says_what_was_meant(zone, monkeypatch):
+    said = problem(monkeypatch, CLV_ECONOMICS__TIMEZONE=zone)
+    assert f"economics.timezone: {zone!r} is not a time zone; " in said
+    assert ZONES[zone] in said
+    assert "CLV_ECONOMICS__TIMEZONE=Europe/Berlin" in said
+
+
+@pytest.mark.parametrize("rates", ["EUR=1.08", "{", "1.08", '["EUR"]', '{"EUR": "x"}'])
+def test_rates_in_another_form_are_refused_with_their_form_as_a_shell_takes_it(rates, monkeypatch):
+    said = problem(monkeypatch, CLV_ECONOMICS__EXCHANGE_RATES=rates)
+    assert """write CLV_ECONOMICS__EXCHANGE_RATES='{"EUR": "1.08"}'""" in said
 
 
 @pytest.mark.parametrize("name", WRONG)

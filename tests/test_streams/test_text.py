@@ -22,10 +22,12 @@ from streams.cli.console import TextConsole, print_json, progress_bars
 from streams.cli.dead_letters import export_letters, found_letters, letter_document, send_again
 from streams.cli.dead_letters_report import counts_table, letter_lines, print_letter
 from streams.cli.logs import configure_logging
-from streams.dead_letters import Selection
+from streams.dead_letters.selection import Selection
 from streams.embedded import embedded_servers
-from streams.recording import Head, RecordedTopic, RecordingWriter
+from streams.recording import Head, RecordedTopic
+from streams.recording.writer import recording_writer
 from streams.text import json_text, traceback_lines, visible
+from tests.servers.scores import put
 
 from .commands import ROOT, clv
 from .dead_letters.support import letters_at
@@ -184,14 +186,14 @@ def orders(tmp_path: Path) -> Path:
         ("score",),
         ("score", "--format", "json"),
         ("fit",),
-        ("replay",),
-        ("replay", "--step"),
-        ("replay", "--step", "--json"),
+        ("replay", "memory"),
+        ("replay", "memory", "--step"),
+        ("replay", "memory", "--step", "--json"),
         ("score", "--parameters", "{file}"),
-        ("replay", "--against-kept", "{file}"),
-        ("replay", "--against-parameters", "{file}"),
-        ("replay", "--compare", "{file}", "{file}"),
-        ("replay", "--keep", "{file}/x"),
+        ("replay", "compare", "--snapshot", "{file}"),
+        ("replay", "compare", "--parameters", "{file}"),
+        ("replay", "compare", "--settings", "{file}", "{file}"),
+        ("replay", "memory", "--snapshot", "{file}/x"),
         ("dead-letters", "export"),
         ("backfill",),
     ],
@@ -203,9 +205,9 @@ def test_a_file_is_told_of_as_text(orders, command):
         patch("sys.stdin", io.StringIO("q\n")),
         patch.object(sys.modules["streams.cli.score"], "on_terminal", lambda: True),
     ):
+        words = 2 if given[0] in ("dead-letters", "replay") else 1
         done = clv(
-            given[0], *(given[1:2] if given[0] == "dead-letters" else ()), orders,
-            *(given[2:] if given[0] == "dead-letters" else given[1:]),
+            *given[:words], orders, *given[words:],
             CLV_BROKER="127.0.0.1:1", CLV_ECONOMICS__CURRENCY="EUR",
             CLV_ECONOMICS__TIMEZONE="UTC",
         )  # fmt: skip
@@ -244,11 +246,11 @@ def test_the_head_of_a_recording_is_shown_as_text(tmp_path):
     making = Making(1)
     for known in (1, 2):
         head = Head(recorded_at=0, topics=topics[:known], spans=(), since=FROM_FILES)
-        with RecordingWriter(path, head) as writer:
+        with recording_writer(path, head) as writer:
             record = making.record("orders", 0, -5, FROM_FILES.encode(), FROM_FILES.encode())
             writer.add(of_first_topic(record))
             writer.finish()
-        done = clv("replay", path)
+        done = clv("replay", "memory", path)
         assert done.returncode == 1
         assert visible(FROM_FILES) in done.stderr
         assert_text(done.stdout, done.stderr)
@@ -265,7 +267,7 @@ def redis():
     async def serve(ready, over):
         async with embedded_servers(broker=False) as servers:
             client = connect(servers.redis.url)
-            await ScoreCache(client).put([hostile_score()])
+            await put(ScoreCache(client), [hostile_score()])
             await client.aclose()
             ready(servers.redis.url)
             await over.wait()
@@ -281,9 +283,9 @@ def redis():
 
 def hostile_score() -> CachedScore:
     numbers = dict.fromkeys(
-        ("total", "margin", "cost_to_serve", "acquisition_cost", "orders", "order_value",
-         "margin_per_order", "frequency", "recency", "T", "purchase_days", "gross", "refunded",
-         "contacts", "complaints", "revenue"), 1.0,
+        ("total", "margin", "cost_to_serve", "acquisition_cost", "orders", "purchases",
+         "purchase_value", "margin_per_purchase", "frequency", "recency", "T", "purchase_days",
+         "gross", "refunded", "contacts", "complaints", "revenue"), 1.0,
     )  # fmt: skip
     segments = {"lifecycle": FROM_FILES, FROM_FILES: FROM_FILES}
     data = {
@@ -298,7 +300,10 @@ def hostile_score() -> CachedScore:
 
 
 @pytest.mark.parametrize("as_json", [False, True])
-@pytest.mark.parametrize("command", [("top",), ("segments",), ("show", FROM_FILES), ("show", "x")])
+@pytest.mark.parametrize(
+    "command",
+    [("top",), ("segments",), ("formula", "segments"), ("show", FROM_FILES), ("show", "x")],
+)
 def test_a_customer_of_any_name_is_shown_as_text(redis, command, as_json):
     with patch("streams.cli.console.WIDTH", 2_000):
         done = clv(*command, *(["--json"] if as_json else []), CLV_REDIS=redis)

@@ -9,15 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from streams.connection import Broker
 from streams.embedded import embedded_servers
 from streams.files.outgoing import cloud_event
+from streams.kafka.connection import Broker
 from streams.publisher import Publisher
 from streams.settings import Settings
 from streams.topics import prepare_topics
 from streams.transport import batch_app
 from streams.transport.lease import FENCED, LeaseLost
 from streams.worker import _cause, _status
+from tests.servers import forks
 
 ROOT = Path(__file__).parents[2]
 TIME = datetime(2026, 3, 1, tzinfo=UTC)
@@ -55,11 +56,11 @@ async def status_and_log(what, log):
         own |= {"CLV_SESSION_TIMEOUT": "3", "CLV_HEARTBEAT_INTERVAL": "0.5"}
         program = PROGRAM.format(what=what)
         with log.open("wb") as output:
-            worker = await asyncio.create_subprocess_exec(
+            worker = await forks.start(
                 sys.executable, "-c", program, cwd=ROOT, stdout=output, stderr=output, env=own
             )
         try:
-            status = await asyncio.wait_for(worker.wait(), 60)
+            status = await asyncio.wait_for(worker.wait(), 180)
         finally:
             if worker.returncode is None:
                 worker.kill()

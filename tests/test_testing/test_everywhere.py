@@ -6,7 +6,16 @@ from typing import Any
 
 import pytest
 
-from streams.testing import Cluster, MemoryOnly, Topology, WorkerCrashed, everywhere
+from streams.testing import (
+    Cluster,
+    MemoryOnly,
+    NotAwaited,
+    NotPublished,
+    Topology,
+    WorkerCrashed,
+    everywhere,
+    running_cluster,
+)
 
 CUSTOMERS = [f"c{number}" for number in range(6)]
 
@@ -80,3 +89,26 @@ async def test_a_cluster_without_its_worker_says_so(cluster: Cluster) -> None:
     with pytest.raises(WorkerCrashed, match="worker-1 ended with status -9"):
         await cluster.updates.last("c1")
     cluster.workers.clear()
+
+
+@pytest.mark.slow
+async def test_the_history_of_a_cluster_outlives_it_if_the_test_fails() -> None:
+    clusters: list[Cluster] = []
+
+    async def fail() -> None:
+        async with running_cluster() as cluster:
+            clusters.append(cluster)
+            await cluster.orders.placed("c1", 40)
+            await cluster.updates.last("nobody")
+
+    with pytest.raises(NotPublished):
+        await fail()
+    assert "order.placed" in clusters[0].history()
+
+
+@pytest.mark.slow
+async def test_a_call_of_a_cluster_without_await_fails() -> None:
+    with pytest.raises(NotAwaited, match=r"advance\(\) in test_everywhere.py"):
+        async with running_cluster() as cluster:
+            _ = cluster.advance(days=1)
+    assert cluster.history() == "the cluster has ended, with all its topics"

@@ -81,10 +81,10 @@ def test_a_recording_is_looked_at_cell_by_cell(
         assert line in said, f"{line!r} is not told:\n{done.stdout}"
     silent = [line for line in said if line.endswith("since 2027-01-17")]
     assert [line[:2] for line in silent] == ["c1", "c2"], "the more valuable one comes first"
-    # Without costs all of a value is margin: 40 % in place of 30 %.
+    # But for a few cents of contacts all of a value is margin: 40 % in place of 30 %.
     (margin,) = (line for line in said if line.startswith("c1: "))
     before, after = (float(value) for value in margin.removeprefix("c1: ").split(" -> "))
-    assert after == pytest.approx(before * 4 / 3, abs=0.01)
+    assert after == pytest.approx(before * 4 / 3, abs=0.05)
 
 
 @pytest.mark.slow

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from models.engine import process
 from streams import pipeline
-from streams.testing import running_topology
+from streams.testing import running_topology, shop_settings
 
 from .histories import SETUPS, Call, Came, Differs, Setup, calls, check_same, numbered, outcome
 
@@ -123,3 +123,22 @@ async def test_a_fault_is_told_by_a_few_calls_that_can_be_pasted() -> None:
     assert 1 <= len(lines) <= 3, said
     assert all(len(line) <= 100 for line in lines), said
     assert set(await pasted("\n".join(lines))) <= {"anna", "bert", "carl"}
+
+
+def test_an_erasure_while_a_merge_is_in_flight_does_not_depend_on_how_records_are_polled() -> None:
+    async def run(poll_records: int) -> dict[str, Any]:
+        shop = shop_settings(partitions=1, poll_records=poll_records)
+        async with running_topology(shop) as topology:
+            await topology.customers.acquired("anna", "3.30", at="2026-01-03")
+            refund = {"order": "1", "refund": "1"}
+            await topology.orders.refunded("anna", "0.50", at="2026-02-03", **refund)
+            await topology.customers.merged("anna", "bert", at="2026-03-03")
+            await topology.customers.erased("bert", at="2026-04-03")
+            for month in (5, 6, 7, 8):
+                await topology.orders.refunded("anna", "0.50", at=f"2026-0{month}-03", **refund)
+            records = await topology.topic(shop.topics.updates)
+            return without_versions(
+                Came({(each.key or b"").decode(): each.value or b"" for each in records}, {}, [])
+            )
+
+    assert asyncio.run(run(1)) == asyncio.run(run(2))

@@ -1,11 +1,17 @@
 """The plugin, as somebody has it who installed the package: in a directory of their own."""
 
 import os
+import re
 import subprocess
 import sys
 from importlib.metadata import entry_points
 from pathlib import Path
 from textwrap import dedent
+
+from tests.servers import forks
+from tests.test_streams.recording.support import PARAMETERS, TICK, some_events, write_events
+
+REPLAY = Path(__file__).parents[2] / "docs/replay.md"
 
 INI = "[pytest]\nasyncio_mode = auto\nasyncio_default_fixture_loop_scope = function\n"
 
@@ -23,27 +29,37 @@ def run(
     *files: tuple[str, str],
     options: tuple[str, ...] = (),
     environment: dict[str, str] | None = None,
+    fresh: bool = False,
 ) -> str:
-    """Run pytest in a directory with these files, and return what it says."""
+    """Run pytest in a directory with these files, and return what it says.
+
+    fresh: in an interpreter that has imported nothing; else it has, which takes less time.
+    """
     assert any(each.name == "clv" for each in entry_points(group="pytest11")), (
         "the installed package has no pytest plugin; install it anew: touch pyproject.toml && make"
     )
     for name, text in files:
         (directory / name).write_text(dedent(text))
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *options]
+    env = os.environ | (environment or {})
+    if not fresh:
+        done = forks.run(command, cwd=directory, timeout=900, env=env)
+        return done.stdout + done.stderr
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *options],
+        command,
         cwd=directory,
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=900,
         check=False,
-        env=os.environ | (environment or {}),
+        env=env,
     )
     return done.stdout + done.stderr
 
 
 def test_the_example_passes_in_a_fresh_directory(tmp_path: Path) -> None:
-    said = run(tmp_path, ("pytest.ini", INI), ("test_it.py", EXAMPLE), options=("-W", "error"))
+    files = (("pytest.ini", INI), ("test_it.py", EXAMPLE))
+    said = run(tmp_path, *files, options=("-W", "error"), fresh=True)
     assert "1 passed" in said, said
 
 
@@ -120,6 +136,158 @@ def test_a_crash_is_told_with_its_error(tmp_path: Path) -> None:
     assert "the test made a delivery to" in said
 
 
+def test_a_test_that_tests_nothing_fails_and_says_what_to_write(tmp_path: Path) -> None:
+    test = """
+        import asyncio
+        import pytest
+        from streams.testing import running_topology
+
+        def test_sync(topology):
+            topology.orders.placed("c1", "40.00")
+            topology.advance(days=200)
+
+        async def test_forgotten(topology):
+            await topology.orders.placed("c1", "40.00")
+            topology.updates.last("c1")
+
+        async def test_forgotten_by_hand():
+            async with running_topology() as shop:
+                shop.cache.size()
+
+        async def test_fault(topology):
+            topology.fail_next_send("clv.updates", times=2)
+
+        async def test_fault_by_hand():
+            async with running_topology() as shop:
+                shop.fail_next_send("clv.updates")
+                await shop.orders.placed("c1", "40.00")
+
+        @pytest.mark.asyncio(loop_scope="module")
+        async def test_other_loop(topology):
+            await topology.orders.placed("c1", "40.00")
+
+        async def test_all_awaited_in_some_way(topology):
+            await asyncio.gather(*(topology.orders.placed(f"c{n}", 40) for n in range(5)))
+            assert len(await asyncio.create_task(topology.updates.current())) == 5
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(topology.settled(), 0)
+            topology.fail_next_send("clv.updates")
+            await topology.orders.placed("c1", 40)
+            await topology.crash()
+        """
+    said = run(tmp_path, ("pytest.ini", INI), ("test_it.py", test), options=("-rA", "--tb=short"))
+    errors = {
+        name: said[said.index(f"_ {name} _") :].partition("\nE   ")[2].partition("\n")[0]
+        for name in re.findall("FAILED test_it.py::(\\w+)", said)
+    }
+    start = "streams.testing.usage."
+    forgotten = f"{start}NotAwaited: called without `await`, so that nothing happened: "
+    fault = f"{start}FaultUnused: fail_next_send asked for failures that never happened: "
+    for name, words in {
+        "test_sync": f"{forgotten}placed() in test_it.py:7; advance() in test_it.py:8. Write",
+        "test_forgotten": f"{forgotten}last() in test_it.py:12. Write",
+        "test_forgotten_by_hand": f"{forgotten}size() in test_it.py:16. Write",
+        "test_fault": f"{fault}clv.updates (2 left). ",
+        "test_fault_by_hand": f"{fault}clv.updates (1 left). ",
+        "test_other_loop": f"{start}OtherEventLoop: this topology was started in another",
+    }.items():
+        assert errors.pop(name).startswith(words), said
+    assert errors == {}
+    assert "6 failed, 1 passed" in said, said
+
+
+def test_a_failed_test_tells_of_topologies_that_it_made_itself(tmp_path: Path) -> None:
+    test = """
+        import pytest_asyncio
+        from streams.testing import running_topology
+
+        async def test_within():
+            async with running_topology() as topology:
+                await topology.orders.placed("anna", "40.00")
+                assert (await topology.updates.last("anna")).clv == 0
+
+        async def test_afterwards():
+            async with running_topology() as topology:
+                await topology.orders.placed("bert", "40.00")
+                update = await topology.updates.last("bert")
+            assert update.clv == 0
+
+        @pytest_asyncio.fixture
+        async def shop():
+            async with running_topology() as topology:
+                await topology.orders.placed("carla", "40.00")
+                await topology.customer("nobody")
+                yield topology
+
+        def test_fixture(shop):
+            pass
+        """
+    said = run(tmp_path, ("pytest.ini", INI), ("test_it.py", test))
+    assert "2 failed" in said, said
+    assert "1 error" in said, said
+    for part, customer in zip(said.split("what happened to the customers")[1:], NAMES, strict=True):
+        assert f"customer {customer!r}" in part
+        assert "order.placed" in part
+
+
+NAMES = ("carla", "anna", "bert")  # pytest shows errors first
+
+
+def test_the_examples_of_the_documents_run_as_they_stand(tmp_path: Path) -> None:
+    first, conftest, shared, golden = re.findall("```python\n(.*?)```", REPLAY.read_text(), re.S)
+    assert first == EXAMPLE.lstrip()
+    dollars = tmp_path / "dollars"
+    dollars.mkdir()
+    for path, text in {
+        "winter.csv": "order_id,customer_id,placed_at,total,currency\no1,c1,2026-01-03,40.00,EUR\n",
+        "dollars/conftest.py": conftest,
+        "dollars/test_settings.py": SETTINGS,
+    }.items():
+        (tmp_path / path).write_text(text)
+    write_events(tmp_path / "sale.clvrec", some_events(4), TICK, PARAMETERS)
+    files = (("test_first.py", first), ("test_shared.py", shared), ("test_shop.py", golden))
+    for options in (("--update-golden",), ()):
+        said = run(tmp_path, ("pytest.ini", INI), *files, options=options)
+        assert "6 passed" in said, said
+
+
+SETTINGS = """
+async def test_it(topology):
+    await topology.orders.placed("c1", "40.00 USD")
+    assert (await topology.updates.last("c1")).currency == "USD"
+    assert topology.partitions == 2
+"""
+
+
+def test_topologies_are_shared_as_the_documents_say(tmp_path: Path) -> None:
+    blocks = re.findall("```python\n(.*?)```", REPLAY.read_text(), re.DOTALL)
+    (module,) = (block for block in blocks if "loop_scope" in block)
+    session = module.replace('"module"', '"session"')
+    by_setting = re.sub(r'pytestmark = .*|, loop_scope="session"', "", session)
+    assert "loop_scope" not in by_setting
+    both = INI.replace("function", "session") + "asyncio_default_test_loop_scope = session\n"
+    for ini, text in ((INI, module), (INI, session), (both, by_setting)):
+        files = (("pytest.ini", ini), ("test_it.py", text + SHARED))
+        said = run(tmp_path, *files)
+        assert "1 failed, 3 passed" in said, said
+        told = said[said.index("what happened to the customers") :]
+        assert "customer 'c7'" in told
+        assert "customer 'another'" not in told
+
+
+SHARED = """
+
+async def test_that_fails(shop):
+    await shop.updates.last("c7")
+    shop.updates.last("c8")
+    assert False
+
+
+async def test_the_next(shop):
+    assert "another" in await shop.updates.current()
+"""
+
+
 def test_fixtures_of_others_with_our_names_are_left_alone(tmp_path: Path) -> None:
     test = """
         import pytest
@@ -188,7 +356,7 @@ def test_who_does_not_ask_for_a_topology_does_not_import_the_service(tmp_path: P
         def test_it():
             assert "faust" not in sys.modules
         """
-    assert "1 passed" in run(tmp_path, ("test_it.py", test))
+    assert "1 passed" in run(tmp_path, ("test_it.py", test), fresh=True)
 
 
 def test_tests_of_others_run_without_pytest_asyncio(tmp_path: Path) -> None:
@@ -200,5 +368,6 @@ def test_tests_of_others_run_without_pytest_asyncio(tmp_path: Path) -> None:
         ("test_it.py", "def test_it():\n    assert True\n"),
         options=("-p", "no:asyncio"),
         environment={"PYTHONPATH": path},
+        fresh=True,
     )
     assert "1 passed" in said, said

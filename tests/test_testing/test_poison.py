@@ -5,8 +5,8 @@ from contextlib import suppress
 import pytest
 from structlog.testing import capture_logs
 
-import models.customers
 import models.engine
+import models.publishing
 from models.aggregate.record import strikes_key
 from models.customers import Customer
 from streams.poison import MOST_STRIKES, PoisonRecord, first_bad, is_nobodys
@@ -60,14 +60,14 @@ def break_fold(monkeypatch: pytest.MonkeyPatch, *orders: str) -> None:
 
 
 def break_scoring(monkeypatch: pytest.MonkeyPatch, *customers: str) -> None:
-    update = models.customers.value_update
+    update = models.publishing.value_update
 
     def broken(customer_id, *rest):
         if customer_id in customers:
             raise Defect(f"{customer_id} cannot be scored")
         return update(customer_id, *rest)
 
-    monkeypatch.setattr(models.customers, "value_update", broken)
+    monkeypatch.setattr(models.publishing, "value_update", broken)
 
 
 async def orders(topology: Topology, *customers: str) -> None:

@@ -9,12 +9,13 @@ import pytest
 
 from models.economics import Economics
 from streams.cli.console import CommandError
-from streams.cli.replay_compare import Variant, compare
-from streams.cli.replay_source import Asked, repeatable
+from streams.cli.replay.compare import Variant, compare_variants
+from streams.cli.replay.source import Asked, repeatable
 from streams.datasets import DATASETS
-from streams.files import read_orders
-from streams.recording import BEGINNING, END, Bound, FromFile
-from streams.recording.memory import in_memory
+from streams.files.reader import read_orders
+from streams.recording import BEGINNING, END, Bound
+from streams.replay.memory import in_memory
+from streams.replay.source import FromFile
 from streams.testing import Outcome, outcome_of, running_topology, shop_settings
 from tests.test_streams.recording.support import write
 
@@ -37,7 +38,7 @@ def orders(tmp_path: Path) -> Path:
 async def test_a_file_comes_to_what_it_comes_to_when_it_is_published(orders: Path) -> None:
     settings, came = shop_settings(partitions=3), Outcome()
     source = repeatable(Asked(str(orders), BEGINNING, END), EUROS, 3)
-    async with in_memory(settings, source, [came]) as replay:
+    async with in_memory(settings, source, came) as replay:
         await replay.run()
     async with running_topology(settings, start="2026-01-01") as topology:
         await topology.publish_events(read_orders(orders))
@@ -77,9 +78,11 @@ async def test_a_file_of_orders_is_compared_under_two_configurations(orders: Pat
     asked = Asked(str(orders), BEGINNING, END)
     now = Variant("now", shop_settings(economics=Economics(currency="EUR", margin=Decimal("0.3"))))
     more = Economics(currency="EUR", margin=Decimal("0.4"))
-    comparison = await compare(asked, now, Variant("planned", shop_settings(economics=more)))
+    comparison = await compare_variants(
+        asked, now, Variant("planned", shop_settings(economics=more))
+    )
     assert comparison.differs
     number, by = comparison.components()["margin so far"]
     assert number == 2
     assert by == pytest.approx((40 + 9.99) * 0.1)
-    assert not (await compare(asked, now, now)).differs
+    assert not (await compare_variants(asked, now, now)).differs

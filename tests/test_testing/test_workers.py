@@ -157,9 +157,9 @@ async def test_a_kill_in_the_middle_of_work_among_others_loses_nothing() -> None
 async def test_segment_changes_keep_their_order_over_a_rebalance(topology: Topology) -> None:
     await place_for_all(topology, "first")
     await topology.start_worker()
-    await topology.advance(days=200)
+    await topology.advance(days=120)
     await topology.kill_worker()
-    await topology.advance(days=200)
+    await topology.advance(days=280)
     await topology.start_worker()
     await topology.advance(days=400)
     steps = defaultdict(list)

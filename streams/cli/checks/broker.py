@@ -1,41 +1,28 @@
-"""The broker: what is asked of it, and of whom the answers are judged."""
+"""Ask the broker, and have the answers judged."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Sequence
-from dataclasses import dataclass
-from typing import Any, TypeVar
-
-from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
-from aiokafka.errors import KafkaError
+from collections.abc import Awaitable, Collection, Sequence
 
 from streams.claims import claimed_text, claims_reader, outputs
 from streams.cli.checks.check import Check
 from streams.cli.checks.group import group_checks
 from streams.cli.checks.parameters import no_parameters, parameters
-from streams.cli.checks.topics import TopicFacts, topic_checks
+from streams.cli.checks.topics import topic_checks
 from streams.cli.configuration import need_broker
 from streams.cli.console import CommandError
 from streams.cli.worker import describe
-from streams.connection import Broker, BrokerUnusable, SecurityUnusable
+from streams.kafka.clients import Admin
+from streams.kafka.connection import Broker, BrokerUnusable, SecurityUnusable
+from streams.kafka.errors import KafkaError
+from streams.kafka.groups import once_there
+from streams.kafka.topics import TopicFacts, topic_facts
 from streams.settings import Settings
 from streams.topics import plan
 
 SECONDS = 10.0
 """How long the broker may take for one group of answers."""
-
-AGAIN_SECONDS = 0.5
-
-Answer = TypeVar("Answer")
-
-
-@dataclass(frozen=True, slots=True)
-class _Seen:
-    brokers: int
-    names: Collection[str]
-    facts: Sequence[TopicFacts]
 
 
 async def broker(settings: Settings) -> list[Check]:
@@ -46,7 +33,7 @@ async def broker(settings: Settings) -> list[Check]:
     try:
         address = need_broker(settings)
         await address.check(SECONDS)
-        admin = AIOKafkaAdminClient(**address.client_options(), request_timeout_ms=5_000)
+        admin = Admin(**address.client_options(), request_timeout_ms=5_000)
     except (CommandError, SecurityUnusable) as error:
         return [Check("broker", "fail", str(error), "correct it")]
     except BrokerUnusable as error:
@@ -55,59 +42,48 @@ async def broker(settings: Settings) -> list[Check]:
     try:
         async with asyncio.timeout(SECONDS):
             await admin.start()
-            seen = await _patiently(lambda: _ask(settings, admin))
+            brokers, names, facts = await once_there(lambda: _ask(settings, admin))
         checks = [
-            Check("broker", "ok", f"{address} answers; {seen.brokers} in the cluster"),
-            *topic_checks(settings, seen.facts, seen.brokers),
+            Check("broker", "ok", f"{address} answers; {brokers} in the cluster"),
+            *topic_checks(settings, facts, brokers),
         ]
     except (KafkaError, TimeoutError, OSError) as error:
         found = f"{address} does not answer: {describe(error)}"
         return [Check("broker", "fail", found, "start it, or correct CLV_BROKER")]
     else:
-        checks += await _group(settings, address, admin, seen)
-        checks.append(await _parameters(settings, address, seen.names))
-        checks.append(await _outputs(settings, address, seen.names))
-        return checks
+        group = once_there(lambda: group_checks(settings, address, admin, facts, names))
+        advice = "see whether all brokers run, and whether this user may read the group"
+        checks += await _in_time(group, "offsets", advice, f"those of group {settings.app_id} ")
+        if settings.topics.models not in names:
+            return [*checks, no_parameters(), Check("outputs", "ok", "claimed by nobody yet")]
+        checks += await _in_time(parameters(settings, address), "parameters")
+        return checks + await _in_time(_outputs(settings, address), "outputs")
     finally:
         await _close(admin)
 
 
-async def _patiently(ask: Callable[[], Awaitable[Answer]]) -> Answer:
-    """Ask again while the cluster is finding its order: a node is down, a group is new.
-
-    The caller bounds the time.
-    """
-    while True:
-        try:
-            return await ask()
-        except KafkaError as error:
-            if not error.retriable:
-                raise
-            await asyncio.sleep(AGAIN_SECONDS)
-
-
-async def _ask(settings: Settings, admin: AIOKafkaAdminClient) -> _Seen:
+async def _ask(
+    settings: Settings, admin: Admin
+) -> tuple[int, Collection[str], Sequence[TopicFacts]]:
+    """How many brokers there are, the names of all topics, and the facts about ours."""
     names = await admin.list_topics()
     brokers = len((await admin.describe_cluster())["brokers"])
     wanted = [topic.name for topic in plan(settings) if topic.name in names]
-    return _Seen(brokers, names, await topic_facts(admin, wanted))
+    return brokers, names, await topic_facts(admin, wanted)
 
 
-async def _group(
-    settings: Settings, address: Broker, admin: AIOKafkaAdminClient, seen: _Seen
+async def _in_time(
+    asked: Awaitable[list[Check]], name: str, advice: str = "see the broker", what: str = ""
 ) -> list[Check]:
+    """The checks, or one that says that what they judge cannot be read in time."""
     try:
         async with asyncio.timeout(SECONDS):
-            return await _patiently(
-                lambda: group_checks(settings, address, admin, seen.facts, seen.names)
-            )
+            return await asked
     except (KafkaError, TimeoutError, OSError) as error:
-        found = f"those of group {settings.app_id} cannot be read: {describe(error)}"
-        advice = "see whether all brokers run, and whether this user may read the group"
-        return [Check("offsets", "fail", found, advice)]
+        return [Check(name, "fail", f"{what}cannot be read: {describe(error)}", advice)]
 
 
-async def _close(admin: AIOKafkaAdminClient) -> None:
+async def _close(admin: Admin) -> None:
     try:
         async with asyncio.timeout(SECONDS):
             await admin.close()
@@ -116,67 +92,12 @@ async def _close(admin: AIOKafkaAdminClient) -> None:
         return
 
 
-async def _parameters(settings: Settings, address: Broker, known: Collection[str]) -> Check:
-    if settings.topics.models not in known:
-        return no_parameters()
-    try:
-        async with asyncio.timeout(SECONDS):
-            return await parameters(settings, address)
-    except (KafkaError, TimeoutError) as error:
-        return Check("parameters", "fail", f"cannot be read: {describe(error)}", "see the broker")
-
-
-async def _outputs(settings: Settings, address: Broker, known: Collection[str]) -> Check:
+async def _outputs(settings: Settings, address: Broker) -> list[Check]:
     name = "outputs"
-    if settings.topics.models not in known:
-        return Check(name, "ok", "claimed by nobody yet")
-    try:
-        async with asyncio.timeout(SECONDS), claims_reader(settings, address) as reader:
-            claims = await reader.read()
-    except (KafkaError, TimeoutError) as error:
-        return Check(name, "fail", f"cannot be read: {describe(error)}", "see the broker")
+    async with claims_reader(settings, address) as reader:
+        claims = await reader.read()
     if held := claims.held_by_others(settings):
         found = f"{', '.join(held)}: another service's"
-        return Check(name, "fail", found, f"workers refuse them: {claimed_text(held, settings)}")
-    ours = [topic for topic in outputs(settings) if claims.holder(topic)]
-    return Check(name, "ok", f"claimed by {settings.app_id}" if ours else "claimed by nobody yet")
-
-
-async def topic_facts(admin: AIOKafkaAdminClient, names: Sequence[str]) -> list[TopicFacts]:
-    """What the broker says of these topics; raises KafkaError."""
-    if not names:
-        return []
-    configs = await _configs(admin, names)
-    facts = []
-    for topic in await admin.describe_topics(list(names)):
-        partitions = topic["partitions"]
-        facts.append(
-            TopicFacts(
-                topic["topic"],
-                partitions=len(partitions),
-                replicas=min((len(each["replicas"]) for each in partitions), default=0),
-                out_of_sync=sum(len(each["isr"]) < len(each["replicas"]) for each in partitions),
-                leaderless=sum(each["leader"] < 0 for each in partitions),
-                config=configs.get(topic["topic"]),
-            )
-        )
-    return facts
-
-
-async def _configs(
-    admin: AIOKafkaAdminClient, names: Sequence[str]
-) -> dict[str, dict[str, str | None]]:
-    """The configuration by topic, of those that the broker tells."""
-    resources = [ConfigResource(ConfigResourceType.TOPIC, name) for name in names]
-    configs: dict[str, dict[str, str | None]] = {}
-    try:
-        responses: list[Any] = await admin.describe_configs(resources)
-    except KafkaError:
-        # A broker, or a user's rights, may leave it out; the check of it says so.
-        return configs
-    for response in responses:
-        for resource in response.resources:
-            code, name, entries = resource[0], resource[3], resource[4]
-            if not code:
-                configs[name] = {entry[0]: entry[1] for entry in entries}
-    return configs
+        return [Check(name, "fail", found, f"workers refuse them: {claimed_text(held, settings)}")]
+    ours = any(claims.holder(topic) for topic in outputs(settings))
+    return [Check(name, "ok", f"claimed by {settings.app_id if ours else 'nobody yet'}")]

@@ -22,32 +22,29 @@ def erasure_key(settings: Settings) -> Iterator[Check]:
 
 
 def key_of_state(settings: Settings, held: Mapping[int, bytes]) -> Iterator[Check]:
-    """Compare the key with what partitions hold; held: of those in which it was found."""
+    """Compare the key with the fingerprints of keys that partitions hold."""
     if settings.erasure_key is None:
         return
     secret = settings.erasure_secret
-    if others := sorted(n for n, data in held.items() if not knows_key(data, secret)):
+    others = sorted(n for n, data in held.items() if not knows_key(data, secret))
+    former = sorted(n for n, data in held.items() if data != erasure_fingerprint(secret))
+    if others:
         yield Check(
             NAME,
             "fail",
-            f"not the one that the state was built with, in partitions {_list(others)}",
+            "not the one that the state was built with, in partitions "
+            + ", ".join(map(str, others)),
             "set the former CLV_ERASURE_KEY: workers stop, since late events would bring erased "
             "customers back",
         )
-        return
-    former = sorted(n for n, data in held.items() if data != erasure_fingerprint(secret))
-    if former:
+    elif former:
         yield Check(
             NAME,
             "warn",
-            f"set, and a former version wrote partitions {_list(former)}",
+            f"set, and a former version wrote partitions {', '.join(map(str, former))}",
             "start a worker: it keys what that version remembered of erased customers without one",
         )
     elif held:
         yield Check(NAME, "ok", "set, and the one that the state was built with")
     else:
         yield Check(NAME, "ok", "set; nothing is found of what the state was built with")
-
-
-def _list(numbers: list[int]) -> str:
-    return ", ".join(map(str, numbers))

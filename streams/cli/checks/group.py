@@ -4,25 +4,21 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
 
-from aiokafka import TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.errors import KafkaError
-from faust.types import TP
-
-from models.aggregate.record import ERASURE_KEY
+from models.aggregate.record import ERASURE_KEY, UnreadableRecord
 from streams.basis.examine import Group, bases_of, examine, standing
 from streams.basis.findings import Finding, Kind
 from streams.basis.judge import moment
-from streams.basis.logs import Bounds, KafkaLogs, reading_consumer
+from streams.basis.logs import KafkaLogs
 from streams.basis.record import Basis
 from streams.cli.checks.check import Check
 from streams.cli.checks.erasure import key_of_state
-from streams.cli.checks.topics import TopicFacts
-from streams.clients import started
-from streams.connection import Broker
+from streams.kafka.clients import Admin
+from streams.kafka.connection import Broker
+from streams.kafka.groups import member_count
+from streams.kafka.partitions import Bounds, TopicPartition, partitions_of
+from streams.kafka.reading import log_client
+from streams.kafka.topics import TopicFacts
 from streams.settings import Settings
 from streams.topics import TABLE_NAME, changelog_topic
 
@@ -40,33 +36,27 @@ _CHECKS: Mapping[Kind, str] = {
 """The check that a finding fails; the others: "basis"."""
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
-    """A partition of an input: the offsets that its log has, and what the group has committed."""
-
-    begin: int
-    end: int
-    committed: int
-
-
 async def group_checks(
     settings: Settings,
     broker: Broker,
-    admin: AIOKafkaAdminClient,
+    admin: Admin,
     facts: Sequence[TopicFacts],
     names: Collection[str],
 ) -> list[Check]:
     """Ask for offsets, and judge them; raises KafkaError."""
     counts = {each.name: each.partitions for each in facts}
     topics = settings.topics
-    letters = _partitions(counts, [topics.dead_letters])
+    letters = partitions_of({topics.dead_letters: counts.get(topics.dead_letters, 0)})
     if not any(topic in counts for topic in topics.sources):
         return []
     logs = KafkaLogs(broker, admin, settings.app_id)
     here = await standing(settings, logs)
-    bases = await bases_of(settings, logs, here.stored or (), TAIL_RECORDS)
+    try:
+        bases = await bases_of(settings, logs, here.stored or (), TAIL_RECORDS)
+    except UnreadableRecord as error:
+        return [Check("basis", "fail", str(error))]
     changelog = changelog_topic(settings)
-    parts = [TP(changelog, number) for number in here.stored or ()]
+    parts = [TopicPartition(changelog, number) for number in here.stored or ()]
     keys = {
         tp.partition: data
         for tp, data in (await logs.latest(parts, ERASURE_KEY, TAIL_RECORDS)).items()
@@ -76,34 +66,30 @@ async def group_checks(
         # Marks are keyed: by another key every log would seem to be another one.
         settings = settings.model_copy(update={"erasure_key": None})
     found = await examine(settings, logs, Group(here, bases))
-    bounds = await logs.bounds([*here.sources(settings), *letters])
+    sources = here.sources(settings)
+    bounds = await logs.bounds([*sources, *letters])
     since = int((time.time() - DAY) * 1000)
-    recent = {}
+    recent: dict[TopicPartition, int | None] = {}
     if letters:
-        async with started(reading_consumer(broker)) as consumer:
-            theirs = {TopicPartition(*tp): since for tp in letters}
-            recent = await consumer.offsets_for_times(theirs)
-    places = [Place(*bounds[tp], here.committed.get(tp, 0)) for tp in here.sources(settings)]
-    refused = sum(bounds[TP(*tp)].end - at.offset for tp, at in recent.items() if at is not None)
+        async with log_client(broker) as client:
+            recent = await client.offsets_at(dict.fromkeys(letters, since))
+    committed = here.committed
+    lag = sum(
+        max(0, bounds[tp].end - max(bounds[tp].begin, committed.get(tp, 0))) for tp in sources
+    )
+    refused = sum(bounds[tp].end - at for tp, at in recent.items() if at is not None)
     return [
         *key_checks,
-        *finding_checks(found),
-        lag_check(settings, places, await members(admin, settings.app_id)),
-        *changelog_checks(settings, here.committed, names, here.stored or {}, found),
+        *(Check(_CHECKS.get(f.kind, "basis"), "fail", str(f), f.remedy) for f in found),
+        lag_check(settings, lag, await member_count(admin, settings.app_id)),
+        *changelog_checks(settings, committed, names, here.stored or {}, found),
         *basis_checks(bases, found),
-        letters_check(settings, sum(_length(bounds[tp]) for tp in letters), refused),
+        letters_check(settings, sum(bounds[tp].length for tp in letters), refused),
     ]
 
 
-def finding_checks(found: Sequence[Finding]) -> Iterator[Check]:
-    """What is lost or changed, each with its remedy."""
-    for finding in found:
-        yield Check(_CHECKS.get(finding.kind, "basis"), "fail", str(finding), finding.remedy)
-
-
-def lag_check(settings: Settings, places: Sequence[Place], workers: int | None) -> Check:
-    """Judge how much waits; workers: in the group, None if unknown."""
-    lag = sum(p.end - max(p.begin, p.committed) for p in places if p.end > p.committed)
+def lag_check(settings: Settings, lag: int, workers: int | None) -> Check:
+    """Judge how many records wait; workers: in the group, None if unknown."""
     found = f"{lag:,} records wait for group {settings.app_id}"
     if workers is not None:
         found += f", which has {workers} workers"
@@ -114,7 +100,7 @@ def lag_check(settings: Settings, places: Sequence[Place], workers: int | None) 
 
 def changelog_checks(
     settings: Settings,
-    committed: Mapping[TP, int],
+    committed: Mapping[TopicPartition, int],
     names: Collection[str],
     stored: Mapping[int, Bounds],
     found: Sequence[Finding],
@@ -124,23 +110,18 @@ def changelog_checks(
     if any(finding.kind is Kind.STATE for finding in found):
         return
     if any(committed.values()):
-        yield Check(name, "ok", f"{ours} holds {sum(map(_length, stored.values())):,} records")
+        records = sum(each.length for each in stored.values())
+        yield Check(name, "ok", f"{ours} holds {records:,} records")
         return
-    others = sorted(
-        each.removesuffix(f"-{TABLE_NAME}-changelog")
-        for each in names
-        if each.endswith(f"-{TABLE_NAME}-changelog") and each != ours
-    )
+    end = f"-{TABLE_NAME}-changelog"
+    others = sorted(each.removesuffix(end) for each in names if each.endswith(end) and each != ours)
+    text = f"group {settings.app_id} has processed nothing yet"
     if others:
-        yield Check(
-            name,
-            "warn",
-            f"group {settings.app_id} has processed nothing yet, and there is the state of "
-            f"{', '.join(others)}",
-            "see whether CLV_APP_ID is the one you mean: a new one begins at the first event",
-        )
+        text += f", and there is the state of {', '.join(others)}"
+        advice = "see whether CLV_APP_ID is the one you mean: a new one begins at the first event"
+        yield Check(name, "warn", text, advice)
     else:
-        yield Check(name, "ok", f"group {settings.app_id} has processed nothing yet")
+        yield Check(name, "ok", text)
 
 
 def basis_checks(bases: Mapping[int, Basis], found: Sequence[Finding]) -> Iterator[Check]:
@@ -157,28 +138,9 @@ def basis_checks(bases: Mapping[int, Basis], found: Sequence[Finding]) -> Iterat
 
 
 def letters_check(settings: Settings, kept: int, refused: int) -> Check:
-    """Judge the dead letters: all that are kept, and those of the last day."""
+    """Judge the topic of dead letters: all records that are kept, and those of the last day."""
     name = "dead letters"
     if refused:
-        found = f"{refused:,} events were refused within a day; {kept:,} dead letters are kept"
+        found = f"{refused:,} refusals, notices and notes within a day; {kept:,} are kept"
         return Check(name, "warn", found, "see why by `clv dead-letters`")
     return Check(name, "ok", f"none within a day; {kept:,} in {settings.topics.dead_letters}")
-
-
-async def members(admin: AIOKafkaAdminClient, group: str) -> int | None:
-    """How many workers a group has; None where this user may not know."""
-    try:
-        responses: list[Any] = await admin.describe_consumer_groups([group])
-    except KafkaError:
-        # Without the right to describe the group, its offsets may still be read.
-        return None
-    described = [each for response in responses for each in response.groups if not each[0]]
-    return len(described[0][5]) if described else None
-
-
-def _partitions(counts: Mapping[str, int], topics: Sequence[str]) -> list[TP]:
-    return [TP(topic, number) for topic in topics for number in range(counts.get(topic, 0))]
-
-
-def _length(bounds: Bounds) -> int:
-    return bounds.end - bounds.begin

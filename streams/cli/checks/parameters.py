@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 from models.contracts.parameters import Parameters
 from streams.cli.checks.check import Check
-from streams.connection import Broker
+from streams.kafka.connection import Broker
 from streams.parameters import ParameterFeed
 from streams.settings import Settings
 
@@ -16,10 +16,10 @@ OLD = timedelta(days=180)
 """People change; half a year is when the fit of a shop is worth another look."""
 
 
-async def parameters(settings: Settings, broker: Broker) -> Check:
+async def parameters(settings: Settings, broker: Broker) -> list[Check]:
     """Check the newest parameters; raises KafkaError."""
-    async with ParameterFeed(settings.topics.models, **broker.client_options()) as feed:
-        return judge(settings, feed.current, datetime.now(UTC))
+    async with ParameterFeed(broker, settings.topics.models) as feed:
+        return [judge(settings, feed.timeline.latest, datetime.now(UTC))]
 
 
 def judge(settings: Settings, current: Parameters | None, now: datetime) -> Check:
@@ -34,15 +34,11 @@ def judge(settings: Settings, current: Parameters | None, now: datetime) -> Chec
     age = now - current.fitted_until
     if age > OLD:
         found += f" until {current.fitted_until.date()}, {age.days} days ago"
-        return Check(NAME, "warn", found, "fit on newer orders by `clv fit FILE --publish`")
+        return Check(NAME, "warn", found, "run `clv fitter`, or fit on newer orders by `clv fit`")
     return Check(NAME, "ok", found)
 
 
 def no_parameters() -> Check:
     """Nothing is published."""
-    return Check(
-        NAME,
-        "warn",
-        "none are published: the simple average is used",
-        "publish some by `clv fit FILE --publish`",
-    )
+    advice = "run `clv fitter`, or publish some by `clv fit FILE --publish`"
+    return Check(NAME, "warn", "none are published: weak prior ones are used", advice)

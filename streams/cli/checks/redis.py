@@ -15,7 +15,7 @@ from streams.cache.keys import CacheKeys
 from streams.cache.server import owned_text, policy_problem
 from streams.cli.checks.check import Check
 from streams.cli.worker import describe
-from streams.connection import SecurityUnusable
+from streams.kafka.connection import SecurityUnusable
 from streams.settings import Settings
 
 SECONDS = 10.0

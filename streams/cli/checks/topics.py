@@ -2,31 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 
-from streams.cli.checks.check import Check
+from streams.cli.checks.check import Check, Status
+from streams.kafka.topics import TopicFacts, TopicPlan
+from streams.retention import TOMBSTONES_STAY_MS
 from streams.settings import Settings
-from streams.topics import TOMBSTONES_STAY_MS, TopicPlan, changelog_topic, plan, uneven
+from streams.topics import changelog_topic, co_partitioned, plan, uneven
 
 SAFE_REPLICATION = 3
-
-
-@dataclass(frozen=True, slots=True)
-class TopicFacts:
-    """A topic at the broker; replicas: the fewest of any partition; config: None when not told."""
-
-    name: str
-    partitions: int
-    replicas: int
-    out_of_sync: int = 0
-    leaderless: int = 0
-    config: Mapping[str, str | None] | None = None
-
-    def number(self, setting: str) -> int | None:
-        """A setting that is a number, None when the broker does not tell it."""
-        value = None if self.config is None else self.config.get(setting)
-        return None if value is None else int(value)
 
 
 def topic_checks(settings: Settings, facts: Sequence[TopicFacts], brokers: int) -> Iterator[Check]:
@@ -42,17 +26,17 @@ def topic_checks(settings: Settings, facts: Sequence[TopicFacts], brokers: int) 
         yield Check("cleanup policies", "warn", "the broker does not tell", advice)
         return
     yield _policies(settings, known)
-    yield _retention(known)
+    data = [pair for pair in known if pair[1].name != settings.topics.clock]
+    yield _retention(data)
     yield _tombstones(known)
-    yield _erasures(known)
+    yield _erasures(data)
     yield _sizes(known)
     yield from _in_sync(facts)
 
 
 def _counts(settings: Settings, facts: Sequence[TopicFacts]) -> Check:
     counts = {each.name: each.partitions for each in facts}
-    together = [each.name for each in plan(settings) if each.name != settings.topics.models]
-    known = {name: counts[name] for name in together if name in counts}
+    known = {name: counts[name] for name in co_partitioned(settings) if name in counts}
     if len(set(known.values())) > 1:
         listed = ", ".join(f"{name}: {count}" for name, count in known.items())
         advice = uneven(counts, changelog_topic(settings))
@@ -69,10 +53,12 @@ def _replicas(settings: Settings, facts: Sequence[TopicFacts], brokers: int) -> 
     name = "replication"
     if leaderless := [each.name for each in facts if each.leaderless]:
         advice = "start the brokers that hold them: nothing can be read or written there"
-        return Check(name, "fail", f"partitions without a leader in {_list(leaderless)}", advice)
+        return Check(
+            name, "fail", f"partitions without a leader in {', '.join(leaderless)}", advice
+        )
     if behind := [each.name for each in facts if each.out_of_sync]:
         advice = "see whether a broker is down: until it is back, one more loss costs records"
-        return Check(name, "warn", f"replicas are out of sync in {_list(behind)}", advice)
+        return Check(name, "warn", f"replicas are out of sync in {', '.join(behind)}", advice)
     wanted = settings.replication
     if brokers >= SAFE_REPLICATION:
         wanted = max(wanted, 2)
@@ -82,7 +68,7 @@ def _replicas(settings: Settings, facts: Sequence[TopicFacts], brokers: int) -> 
             f"give them {max(wanted, SAFE_REPLICATION)} replicas (kafka-reassign-partitions) and "
             "set CLV_REPLICATION: a lost disk loses their records"
         )
-        return Check(name, "warn", f"{brokers} brokers, but {_list(few)}", advice)
+        return Check(name, "warn", f"{brokers} brokers, but {', '.join(few)}", advice)
     if settings.replication > brokers:
         advice = "start more brokers, or lower CLV_REPLICATION: new topics cannot be created"
         found = f"CLV_REPLICATION is {settings.replication}, but there are {brokers} brokers"
@@ -97,24 +83,32 @@ def _in_sync(facts: Sequence[TopicFacts]) -> Iterator[Check]:
     if not found:
         return
     if bad := [f"{e.name}: {least} of {e.replicas}" for e, least in found if least > e.replicas]:
-        yield Check(name, "fail", _list(bad), f"lower {name}: no write to them is accepted")
+        yield Check(name, "fail", ", ".join(bad), f"lower {name}: no write to them is accepted")
         return
     if bad := [
         f"{e.name}: {least} of {e.replicas}" for e, least in found if 1 < e.replicas == least
     ]:
         advice = f"lower {name} to one less than the replicas: one broker away stops all writes"
-        yield Check(name, "warn", _list(bad), advice)
+        yield Check(name, "warn", ", ".join(bad), advice)
         return
     if bad := [f"{e.name}: 1 of {e.replicas}" for e, least in found if least < 2 < e.replicas]:
         advice = f"set {name}=2: a record acknowledged by one broker alone is lost with it"
-        yield Check(name, "warn", _list(bad), advice)
+        yield Check(name, "warn", ", ".join(bad), advice)
         return
     yield Check(name, "ok", f"right for {len(found)} topics")
 
 
+def _verdict(
+    name: str, status: Status, problems: Sequence[str], advice: str, otherwise: str
+) -> Check:
+    if problems:
+        return Check(name, status, "; ".join(problems), advice)
+    return Check(name, "ok", otherwise)
+
+
 def _policies(settings: Settings, known: Sequence[tuple[TopicPlan, TopicFacts]]) -> Check:
-    name = "cleanup policies"
     wrong, told = [], 0
+    advice = "set cleanup.policy: what must be kept would be deleted, or events compacted away"
     for planned, topic in known:
         policy = (topic.config or {}).get("cleanup.policy")
         if policy is None:
@@ -123,16 +117,12 @@ def _policies(settings: Settings, known: Sequence[tuple[TopicPlan, TopicFacts]])
         wanted = planned.config.get("cleanup.policy", "delete")
         if set(policy.replace(" ", "").split(",")) != {wanted}:
             wrong.append(f"{topic.name} has {policy}, not {wanted}")
-    if wrong:
-        advice = "set cleanup.policy: what must be kept would be deleted, or events compacted away"
-        if any(changelog_topic(settings) in text for text in wrong):
-            advice += "; the changelog is the state, and what is deleted from it is lost"
-        return Check(name, "fail", "; ".join(wrong), advice)
-    return Check(name, "ok", f"right for {told} topics")
+            if topic.name == changelog_topic(settings):
+                advice += "; the changelog is the state, and what is deleted from it is lost"
+    return _verdict("cleanup policies", "fail", wrong, advice, f"right for {told} topics")
 
 
 def _retention(known: Sequence[tuple[TopicPlan, TopicFacts]]) -> Check:
-    name = "retention"
     short = []
     for planned, topic in known:
         if "retention.ms" not in planned.config:
@@ -143,34 +133,39 @@ def _retention(known: Sequence[tuple[TopicPlan, TopicFacts]]) -> Check:
         size = topic.number("retention.bytes")
         if size is not None and size >= 0:
             short.append(f"{topic.name} keeps {size:,} bytes of each partition")
-    if short:
-        advice = (
-            "set retention.ms=-1 and retention.bytes=-1: values cannot be computed anew from "
-            "events that are deleted"
-        )
-        return Check(name, "warn", "; ".join(short), advice)
-    return Check(name, "ok", "events are kept for a computation from the beginning")
+    advice = (
+        "set retention.ms=-1 and retention.bytes=-1: values cannot be computed anew from events "
+        "that are deleted"
+    )
+    fine = "events are kept for a computation from the beginning"
+    return _verdict("retention", "warn", short, advice, fine)
+
+
+def _less_than_planned(
+    known: Sequence[tuple[TopicPlan, TopicFacts]], name: str
+) -> Iterator[tuple[str, int, int]]:
+    """Topics with less of a setting than planned: the topic, what it has, and what is planned."""
+    for planned, topic in known:
+        wanted, found = planned.config.get(name), topic.number(name)
+        if wanted is not None and found is not None and found < int(wanted):
+            yield topic.name, found, int(wanted)
 
 
 def _tombstones(known: Sequence[tuple[TopicPlan, TopicFacts]]) -> Check:
     name = "delete.retention.ms"
-    short = []
-    for planned, topic in known:
-        wanted, found = planned.config.get(name), topic.number(name)
-        if wanted is not None and found is not None and found < int(wanted):
-            short.append(f"{topic.name} keeps tombstones for {found / 3_600_000:g} h")
-    if short:
-        advice = (
-            f"set {name}={TOMBSTONES_STAY_MS}: a Redis that comes back from a copy would keep "
-            "customers who were erased since"
-        )
-        return Check(name, "warn", "; ".join(short), advice)
-    return Check(name, "ok", "tombstones stay for a day")
+    short = [
+        f"{topic} keeps tombstones for {found / 3_600_000:g} h"
+        for topic, found, _ in _less_than_planned(known, name)
+    ]
+    advice = (
+        f"set {name}={TOMBSTONES_STAY_MS}: a Redis that comes back from a copy would keep "
+        "customers who were erased since"
+    )
+    return _verdict(name, "warn", short, advice, "tombstones stay for a day")
 
 
 def _erasures(known: Sequence[tuple[TopicPlan, TopicFacts]]) -> Check:
     """Judge whether what the service wrote of a customer who is erased goes by itself."""
-    name = "traces of the erased"
     long = []
     for planned, topic in known:
         for setting in ("retention.ms", "max.compaction.lag.ms"):
@@ -179,27 +174,19 @@ def _erasures(known: Sequence[tuple[TopicPlan, TopicFacts]]) -> Check:
                 continue
             if found < 0 or found > int(wanted):
                 long.append(f"{topic.name} has {setting}={found}, not {wanted}")
-    if long:
-        advice = (
-            "set it by kafka-configs.sh --alter: until then what was written of a customer stays "
-            "longer than docs/erasure.md says"
-        )
-        return Check(name, "warn", "; ".join(long), advice)
-    return Check(name, "ok", "what the service wrote of them goes within the time that is planned")
+    advice = (
+        "set it by kafka-configs.sh --alter: until then what was written of a customer stays "
+        "longer than docs/erasure.md says"
+    )
+    fine = "what the service wrote of them goes within the time that is planned"
+    return _verdict("traces of the erased", "warn", long, advice, fine)
 
 
 def _sizes(known: Sequence[tuple[TopicPlan, TopicFacts]]) -> Check:
     name = "max.message.bytes"
-    small = []
-    for planned, topic in known:
-        wanted, found = planned.config.get(name), topic.number(name)
-        if wanted is not None and found is not None and found < int(wanted):
-            small.append(f"{topic.name} takes {found:,}, not {int(wanted):,}")
-    if small:
-        advice = f"raise {name}: a worker stops at the first record that is larger"
-        return Check(name, "fail", "; ".join(small), advice)
-    return Check(name, "ok", "large enough where large records are written")
-
-
-def _list(names: Sequence[str]) -> str:
-    return ", ".join(names)
+    small = [
+        f"{topic} takes {found:,}, not {wanted:,}"
+        for topic, found, wanted in _less_than_planned(known, name)
+    ]
+    advice = f"raise {name}: a worker stops at the first record that is larger"
+    return _verdict(name, "fail", small, advice, "large enough where large records are written")

@@ -12,6 +12,7 @@ from tests.faults.breaks.kinds import Break, a_while
 from tests.faults.breaks.lines import broken, delay, drop, refuse, to_redis
 from tests.faults.redis_server import RedisServer
 from tests.faults.world import World
+from tests.servers.scores import put
 
 TWO_DAYS = 2 * 24 * 3600 * 1000
 GHOSTS = 5
@@ -63,7 +64,7 @@ async def _aged(world: World, copy: Path) -> Path:
                 await redis.hset(f"{prefix}:times", field, int(time) - TWO_DAYS)
             cache = ScoreCache(redis, prefix)
             async for key in redis.scan_iter(f"{prefix}:customer:{world.run_id}-*"):
-                await cache.put([_ghost(key.decode(), await redis.hgetall(key), world.run_id, n)
+                await put(cache, [_ghost(key.decode(), await redis.hgetall(key), world.run_id, n)
                                  for n in range(GHOSTS)])  # fmt: skip
                 break
         return await old.save()

@@ -16,7 +16,9 @@ from aiokafka.errors import KafkaError
 
 from streams.cli.checks import servers
 from streams.cli.checks.check import Check
-from streams.topics import home_partition, plan
+from streams.kafka.partitions import home_partition
+from streams.topics import plan
+from tests.servers import forks
 from tests.test_streams.service.cluster import ROOT, Cluster, Worker
 from tests.test_streams.service.test_service import order
 
@@ -56,6 +58,12 @@ async def grow(service: Cluster, count: int, *topics: str) -> None:
     async with admin(service) as client:
         answer = await client.create_partitions({topic: NewPartitions(count) for topic in topics})
         assert not any(code for _, code, *_ in answer.topic_errors)
+
+
+def counted(service: Cluster) -> list[str]:
+    """The topics that have one count."""
+    models = service.settings.topics.models
+    return [topic.name for topic in plan(service.settings) if topic.name != models]
 
 
 async def until(holds: Callable[[], Awaitable[bool]]) -> None:
@@ -131,7 +139,7 @@ async def end_of(worker: Worker) -> tuple[int, str]:
 
 async def clv(service: Cluster, *arguments: str) -> tuple[int, str, str]:
     """Run a command; returns status, stdout and stderr."""
-    process = await asyncio.create_subprocess_exec(
+    process = await forks.start(
         sys.executable, "-m", "streams.cli", *arguments,
         cwd=ROOT, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
         env=os.environ | service.environment(),

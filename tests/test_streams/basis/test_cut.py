@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from streams.basis.findings import LOST
-from streams.connection import Broker
 from streams.embedded import EmbeddedRedis
+from streams.kafka.connection import Broker
 from streams.settings import Settings
 from streams.topics import prepare_topics
 from tests.servers.kafka import KafkaCluster, kafka_missing_reason
@@ -15,7 +15,7 @@ from tests.test_streams.service.cluster import Cluster, own_names
 
 from .support import clv, critical, end_of, failing, orders, totals
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.kafka, pytest.mark.slow]
 
 _BATCH = struct.Struct(">qi")
 """How a batch begins in a segment: its first offset, and the bytes that follow."""

@@ -22,6 +22,7 @@ from streams.basis.judge import (
 from streams.basis.record import SCHEMA_VERSION, Accepted, Basis, Mark, decode_basis, encode_basis
 
 ORDERS = TP("shop.orders", 2)
+TOPICS = ("complaint",)
 MARK = Mark(90, 1_700_000_000_000, b"digest")
 OTHER = Mark(90, 1_700_000_000_000, b"another")
 
@@ -31,6 +32,7 @@ def basis(**changes):
         **{
             "partitions": 4, "topics": {"shop.orders": "id-1"}, "generations": {},
             "currency": "EUR", "timezone": "Europe/Berlin", "marks": {"shop.orders/2": MARK},
+            "complaint_topics": [*TOPICS],
         } | changes
     )  # fmt: skip
 
@@ -117,15 +119,13 @@ class TestALog:
 
 class TestTheShop:
     def test_the_same_is_fine(self):
-        assert not list(judge_shop(basis(), Shop(4, "EUR", "Europe/Berlin")))
+        assert not list(judge_shop(basis(), Shop(4, "EUR", "Europe/Berlin", TOPICS)))
 
     @pytest.mark.parametrize(
         ("shop", "kind", "remedy"),
         [
-            (Shop(8, "EUR", "Europe/Berlin"), Kind.PARTITIONS, "clv partitions grow 8"),
-            (Shop(2, "EUR", "Europe/Berlin"), Kind.PARTITIONS, "with 4 partitions"),
-            (Shop(4, "USD", "Europe/Berlin"), Kind.CURRENCY, "CLV_ECONOMICS__CURRENCY=EUR"),
-            (Shop(4, "EUR", "UTC"), Kind.TIMEZONE, "CLV_ECONOMICS__TIMEZONE=Europe/Berlin"),
+            (Shop(8, "EUR", "Europe/Berlin", TOPICS), Kind.PARTITIONS, "clv partitions grow 8"),
+            (Shop(2, "EUR", "Europe/Berlin", TOPICS), Kind.PARTITIONS, "with 4 partitions"),
         ],
     )
     def test_another_is_told_with_what_to_do(self, shop, kind, remedy):
@@ -184,21 +184,23 @@ class TestTheState:
 class TestTheRecord:
     def test_it_comes_back_as_it_was(self):
         held = basis(
-            generations={"shop.orders/2": 1}, first_version=9, told={"shop.orders/2": 4},
+            generations={"shop.orders/2": 1}, first_version=9, committed={"shop.orders/2": 4},
             accepted=[Accepted(1, "cut", "shop.orders[2]", "5 records", "read again")],
         )  # fmt: skip
-        assert decode_basis(encode_basis(held)) == held
+        assert decode_basis(encode_basis(held), 3) == held
 
     def test_a_newer_or_damaged_one_is_refused(self):
         data = encode_basis(basis())
-        with pytest.raises(UnreadableRecord, match="newer version"):
-            decode_basis(bytes([SCHEMA_VERSION + 1]) + data[1:])
+        with pytest.raises(UnreadableRecord, match=r"basis of partition 3 .* newer version"):
+            decode_basis(bytes([SCHEMA_VERSION + 1]) + data[1:], 3)
         for damaged in (b"", data[:-1], data[:1] + b"\xc1"):
-            with pytest.raises(UnreadableRecord, match="restore the changelog"):
-                decode_basis(damaged)
+            with pytest.raises(
+                UnreadableRecord, match=r"basis of partition 3.*restore the changelog"
+            ):
+                decode_basis(damaged, 3)
 
     def test_adopting_fills_in_what_was_not_known_and_keeps_the_rest(self):
-        shop = Shop(4, "EUR", "Europe/Berlin")
+        shop = Shop(4, "EUR", "Europe/Berlin", TOPICS)
         assert adopt(None, shop, {"a": "1"}, ["a", "b"]).topics == {"a": "1", "b": ""}
         held = basis(topics={"a": "1"}, first_version=5)
         assert adopt(held, shop, {"a": "", "b": "2"}, ["a", "b"]).topics == {"a": "1", "b": "2"}

@@ -6,13 +6,15 @@ import pytest
 from faust.types import TP
 
 from models.aggregate.record import BASIS_KEY, decode_record
+from models.economics import Economics
 from streams.basis.findings import BasisLost, Kind
 from streams.basis.logs import mark_of
 from streams.basis.record import Basis, decode_basis, encode_basis, sealed
+from streams.kafka.partitions import home_partition
 from streams.testing import running_topology
 from streams.testing.settings import shop_settings
 from streams.testing.topology import Topology
-from streams.topics import changelog_topic, home_partition
+from streams.topics import changelog_topic
 
 CUSTOMER = "c1"
 
@@ -33,7 +35,7 @@ def stored(topology: Topology, partition: int | None = None) -> list[Basis]:
     """The bases that were written to a partition, oldest first."""
     tp = changelog(topology, home(topology) if partition is None else partition)
     return [
-        decode_basis(record.value)
+        decode_basis(record.value, tp.partition)
         for record in topology.broker.logs[tp]
         if record.key == BASIS_KEY and record.value is not None
     ]
@@ -173,20 +175,52 @@ async def test_ticks_that_were_deleted_unread_are_made_up_for_by_the_next():
         assert len(await topology.dead_letters.all()) == topology.partitions
 
 
-@pytest.mark.parametrize(
-    ("changes", "kind"),
-    [
-        ({"partitions": 2}, Kind.PARTITIONS),
-        ({"currency": "JPY"}, Kind.CURRENCY),
-        ({"timezone": "Asia/Tokyo"}, Kind.TIMEZONE),
-    ],
-)
-async def test_what_the_state_was_not_computed_with_is_refused(changes, kind):
+async def test_another_number_of_partitions_is_refused():
     async with running_topology() as topology:
         await ordered(topology, "a")
         await topology.stop_worker()
-        store(topology, **changes)
-        assert await refusal(topology) == [kind]
+        store(topology, partitions=2)
+        assert await refusal(topology) == [Kind.PARTITIONS]
+
+
+async def test_facts_are_valued_under_another_currency_and_time_zone():
+    async with running_topology() as topology:
+        await ordered(topology, "a")
+        await topology.stop_worker()
+        store(topology, currency="JPY", timezone="Asia/Tokyo")
+        await topology.start_worker()
+        await ordered(topology, "b")
+        assert (await topology.updates.last(CUSTOMER)).totals.orders == 2
+        economics = topology.settings.economics
+        held = stored(topology)[-1]
+        assert (held.currency, held.timezone) == (economics.currency, economics.timezone)
+
+
+async def test_what_was_summed_up_by_days_of_another_time_zone_is_refused():
+    few = shop_settings().model_copy(update={"economics": Economics(currency="EUR", remembered=1)})
+    async with running_topology(few) as topology:
+        await ordered(topology, "a", "b")
+        await topology.stop_worker()
+        store(topology, timezone="Asia/Tokyo")
+        assert await refusal(topology) == [Kind.TIMEZONE]
+
+
+async def test_tickets_that_were_summed_up_by_other_complaint_topics_are_refused():
+    few = shop_settings().model_copy(update={"economics": Economics(currency="EUR", remembered=1)})
+    async with running_topology(few) as topology:
+        await topology.support.opened(CUSTOMER, ticket="t1", at="2026-01-03", topic="damaged")
+        await topology.settled()
+        await topology.stop_worker()
+        assert stored(topology)[-1].complaint_topics == ["complaint"]
+        # Nothing is summed up yet, so that another setting applies to everything.
+        store(topology, complaint_topics=["damaged"])
+        await topology.start_worker()
+        await topology.support.opened(CUSTOMER, ticket="t2", at="2026-01-04")
+        await topology.settled()
+        await topology.stop_worker()
+        assert stored(topology)[-1].complaint_topics == ["complaint"]
+        store(topology, complaint_topics=["damaged"])
+        assert await refusal(topology) == [Kind.COMPLAINT_TOPICS]
 
 
 async def test_records_of_a_log_of_another_generation_are_no_replays():
@@ -198,7 +232,7 @@ async def test_records_of_a_log_of_another_generation_are_no_replays():
         topology.broker.logs[tp], topology.broker.ends[tp] = [], 0
         topology.broker.committed[tp] = 0
         key = f"{tp.topic}/{tp.partition}"
-        store(topology, generations={key: 1}, marks={}, told={key: 3})
+        store(topology, generations={key: 1}, marks={}, committed={key: 3})
         await topology.start_worker()
         before = len(await topology.segment_changes.all())
         await ordered(topology, *"bcde")

@@ -5,11 +5,12 @@ from pathlib import Path
 import pytest
 
 from streams.basis.findings import LOST
-from streams.topics import changelog_topic, plan
+from streams.topics import changelog_topic
 from tests.test_streams.service.cluster import cluster
 
 from .support import (
     committed,
+    counted,
     critical,
     delete,
     delete_before,
@@ -21,7 +22,7 @@ from .support import (
     orders,
 )
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.kafka, pytest.mark.slow]
 
 
 @pytest.fixture
@@ -45,12 +46,6 @@ async def refused(service, worker=None):
     assert status == LOST, said[-3_000:]
     assert [await committed(service, orders_topic, n) for n in range(2)] == before
     return critical(said)
-
-
-def counted(service):
-    """The topics that have one count."""
-    models = service.settings.topics.models
-    return [topic.name for topic in plan(service.settings) if topic.name != models]
 
 
 async def test_a_worker_that_is_started_again_on_what_it_left_goes_on(service):

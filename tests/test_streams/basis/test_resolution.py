@@ -9,9 +9,9 @@ from streams.basis.accept import NotAcceptable, plan_steps, resolve
 from streams.basis.examine import Group, Standing
 from streams.basis.findings import Kind
 from streams.basis.judge import Log, Shop, judge_log, judge_missing, judge_shop, judge_state
-from streams.basis.logs import Bounds
-from streams.basis.metadata import Described
 from streams.basis.record import Basis, Mark
+from streams.kafka.metadata import Described
+from streams.kafka.partitions import Bounds
 from streams.settings import Settings
 from streams.topics import changelog_topic
 
@@ -19,7 +19,8 @@ SETTINGS = Settings(partitions=2)
 ORDERS = TP(SETTINGS.topics.orders, 1)
 KEY = "shop.orders/1"
 MARK = Mark(90, 1, b"digest")
-SHOP = Shop(2, "USD", "UTC")
+TOPICS = ("complaint",)
+SHOP = Shop(2, "USD", "UTC", TOPICS)
 IDS = dict.fromkeys((*SETTINGS.topics.sources, changelog_topic(SETTINGS)), "new")
 
 
@@ -60,12 +61,22 @@ def test_a_log_that_was_replaced_is_another_and_read_from_its_beginning():
     assert done.commits == {ORDERS: 0}
     after = done.after[1]
     assert after.generations == {KEY: 1}
-    assert after.told == {KEY: 100}
+    assert after.committed == {KEY: 100}
     assert (after.topics[ORDERS.topic], after.marks) == ("new", {})
     [accepted] = after.accepted
     assert (accepted.at, accepted.finding, accepted.place) == (7, "replaced", "shop.orders[1]")
     # And nothing is found any more.
     assert judge_log(replace(REPLACED, committed=0), after) is None
+
+
+def test_what_was_summed_up_under_other_settings_is_still_known_to_be_so():
+    former = {"currency": "EUR", "timezone": "Asia/Tokyo", "complaint_topics": ["damaged"]}
+    held = basis(**former)
+    kept = resolved([judge_log(REPLACED, held)], where=group(held=held)).after[1]
+    assert {name: getattr(kept, name) for name in former} == former
+    gone = judge_state(changelog_topic(SETTINGS), None, {ORDERS: 100})
+    anew = resolved([gone], "rebuild", group(held=held)).after[1]
+    assert (anew.currency, anew.timezone, anew.complaint_topics) == ("USD", "UTC", [*TOPICS])
 
 
 def test_until_everything_is_written_the_loss_is_found():
@@ -104,7 +115,7 @@ def test_a_topic_that_is_gone_is_another_wherever_it_was_read():
     assert done.commits == {ORDERS: 0}
     assert set(done.after) == {1}
     assert done.after[1].generations == {KEY: 1}
-    assert done.after[1].told == {}
+    assert done.after[1].committed == {}
 
 
 @pytest.mark.parametrize("state", ["rebuild", "from-nothing"])
@@ -128,6 +139,6 @@ def test_whoever_does_not_say_what_to_do_about_a_state_is_asked():
 
 
 def test_what_is_no_loss_is_refused_with_its_remedy():
-    [finding] = judge_shop(basis(), Shop(4, "USD", "UTC"))
-    with pytest.raises(NotAcceptable, match="clv partitions grow 4"):
+    [finding] = judge_shop(basis(), Shop(8, "USD", "UTC", TOPICS))
+    with pytest.raises(NotAcceptable, match="clv partitions grow 8"):
         plan_steps(SETTINGS, group(), bounds(), [finding], "rebuild")

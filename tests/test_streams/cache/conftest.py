@@ -7,7 +7,7 @@ import redis.asyncio
 
 from streams.cache import ScoreCache, connect
 from streams.embedded import EmbeddedBroker
-from tests.test_streams.cache.support import Server
+from tests.test_streams.cache.support import PATIENCE, Server
 from tests.test_streams.cache.topic import Topic
 
 
@@ -18,8 +18,11 @@ async def server(tmp_path: Path) -> AsyncIterator[Server]:
 
 
 @pytest.fixture
-async def client(server: Server) -> AsyncIterator[redis.asyncio.Redis]:
-    client = connect(server.url, timeout_seconds=0.5)
+async def client(
+    server: Server, request: pytest.FixtureRequest
+) -> AsyncIterator[redis.asyncio.Redis]:
+    """A client that waits for a busy machine, or for as many seconds as its parameter says."""
+    client = connect(server.url, timeout_seconds=getattr(request, "param", PATIENCE))
     yield client
     await client.aclose()
 

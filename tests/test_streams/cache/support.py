@@ -6,10 +6,18 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
+import pytest
 import redis.asyncio
 
-from streams.cache import CachedScore, CacheWriter
+from streams.cache import CachedScore
+from streams.cache.writer import CacheWriter
 from streams.embedded import EmbeddedRedis
+
+PATIENCE = 60.0
+"""Seconds that a busy machine may take for what is done at once."""
+
+IMPATIENT = pytest.mark.parametrize("client", [1.0], indirect=True)
+"""For tests of a Redis that hangs: the client gives it up after a second, twice."""
 
 
 def score(
@@ -86,7 +94,7 @@ def without_zeros(sums: dict[bytes, int]) -> dict[bytes, int]:
     return {field: number for field, number in sums.items() if number}
 
 
-async def until_written(writer: CacheWriter, seconds: float = 15.0) -> None:
+async def until_written(writer: CacheWriter, seconds: float = PATIENCE) -> None:
     async with asyncio.timeout(seconds):
         while writer.pending or not writer.healthy or writer.catching_up:  # noqa: ASYNC110
             await asyncio.sleep(0.02)

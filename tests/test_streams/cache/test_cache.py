@@ -16,9 +16,10 @@ from redis.exceptions import ResponseError
 
 import streams.cache.cache as cache_module
 from models.fingerprints import CACHE_NOTE, fingerprint
-from streams.cache import CachedScore, Removal, ScoreCache, SegmentTotals, connect
-from streams.cache.score import Item
+from streams.cache import CachedScore, ScoreCache, SegmentTotals, connect
+from streams.cache.score import Item, Removal
 from streams.embedded import EmbeddedRedis
+from tests.servers.scores import put, remove
 from tests.test_streams.cache.support import Server, assert_consistent, score
 
 DIMENSIONS = ("lifecycle", "tier", "behaviour")
@@ -85,17 +86,17 @@ def test_any_order_of_puts_and_removals_ends_with_what_was_published_last_and_ex
         for place, batch in enumerate(steps):
             if place in flushed:
                 await client.script_flush()
-            await cache.put([one for one in batch if isinstance(one, CachedScore)])
-            await cache.remove([one for one in batch if isinstance(one, Removal)])
+            await put(cache, [one for one in batch if isinstance(one, CachedScore)])
+            await remove(cache, [one for one in batch if isinstance(one, Removal)])
             await assert_consistent(client)
         assert await cache.size() == len(expected)
         for customer_id in ids:
             assert await cache.get(customer_id) == expected.get(customer_id)
-        assert await cache.put([one for one in every if isinstance(one, CachedScore)]) == 0
-        assert await cache.remove([one for one in every if isinstance(one, Removal)]) == 0
+        assert await put(cache, [one for one in every if isinstance(one, CachedScore)]) == 0
+        assert await remove(cache, [one for one in every if isinstance(one, Removal)]) == 0
         reborn = [CachedScore(each, 99, 1.0, (), b"{}") for each in ids]
-        assert await cache.put(reborn) == len(ids)
-        assert await cache.remove([Removal(each, 100) for each in ids]) == len(ids)
+        assert await put(cache, reborn) == len(ids)
+        assert await remove(cache, [Removal(each, 100) for each in ids]) == len(ids)
         assert all(key.startswith(b"clv:forgotten") for key in await client.keys())
         await client.aclose()
 
@@ -125,21 +126,21 @@ async def test_concurrent_writers_of_the_same_customers_agree(
         [score(f"c{i}", v, v * i / 7, tier=tiers[(v + i) % 3]) for i in range(50)]
         for v in range(20)
     ]
-    await asyncio.gather(*(cache.put(batch) for batch in batches[::-2] + batches[::2]))
+    await asyncio.gather(*(put(cache, batch) for batch in batches[::-2] + batches[::2]))
     assert [await cache.get(f"c{i}") for i in range(50)] == batches[-1]
     await assert_consistent(client)
 
 
 async def test_a_smaller_or_equal_position_changes_nothing(cache: ScoreCache) -> None:
-    await cache.put([score("c1", 2, 20.0)])
-    assert await cache.put([score("c1", 1, 10.0, "lost"), score("c1", 2, 30.0, "lost")]) == 0
+    await put(cache, [score("c1", 2, 20.0)])
+    assert await put(cache, [score("c1", 1, 10.0, "lost"), score("c1", 2, 30.0, "lost")]) == 0
     assert await cache.get("c1") == score("c1", 2, 20.0)
 
 
 async def test_a_position_is_compared_as_a_whole_number(cache: ScoreCache) -> None:
-    await cache.put([score("c1", 9), score("c2", 2**53 - 2)])
-    assert await cache.put([score("c1", 10), score("c2", 2**53 - 1)]) == 2
-    assert await cache.put([score("c1", 9), score("c2", 2**53 - 2)]) == 0
+    await put(cache, [score("c1", 9), score("c2", 2**53 - 2)])
+    assert await put(cache, [score("c1", 10), score("c2", 2**53 - 1)]) == 2
+    assert await put(cache, [score("c1", 9), score("c2", 2**53 - 2)]) == 0
 
 
 @pytest.mark.parametrize(
@@ -158,7 +159,7 @@ async def test_a_score_that_cannot_be_held_exactly_is_refused_before_anything_is
     cache: ScoreCache, bad: CachedScore, word: str
 ) -> None:
     with pytest.raises(ValueError, match=word):
-        await cache.put([score("c0", 1), bad])
+        await put(cache, [score("c0", 1), bad])
     assert await cache.size() == 0
 
 
@@ -166,11 +167,11 @@ async def test_sums_beyond_what_a_double_holds_stay_exact(
     cache: ScoreCache, client: redis.asyncio.Redis
 ) -> None:
     scores = [score(f"c{i}", 1, 1e13 - 0.01 * i) for i in range(300)]
-    await cache.put(scores)
+    await put(cache, scores)
     exact = sum(math.floor(one.clv * 100 + 0.5) for one in scores)
     assert exact > 2**53
     assert (await cache.totals("tier"))["gold"] == SegmentTotals(300, exact)
-    await cache.put([score(one.customer_id, 2, -one.clv) for one in scores])
+    await put(cache, [score(one.customer_id, 2, -one.clv) for one in scores])
     await assert_consistent(client)
 
 
@@ -183,7 +184,7 @@ async def test_readers_answer_the_same_in_both_protocols(server: Server, protoco
         score("c2", 1, 100.0, "active", "gold"),
         score("c3", 1, 50.005, "active", "silver"),
     ]
-    assert await cache.put(scores) == 3
+    assert await put(cache, scores) == 3
     assert await cache.get("c1") == scores[0]
     assert await cache.get("c9") is None
     assert await cache.top(2) == [("c2", 100.0), ("c3", 50.005)]
@@ -204,7 +205,7 @@ async def test_walking_the_ranking_gives_the_same_places_as_sorting_the_segment(
     cache: ScoreCache, small_chunks: None
 ) -> None:
     scores = [score(f"c{i}", 1, float(i * 37 % 101), tier="abc"[i % 3]) for i in range(101)]
-    await cache.put(scores)
+    await put(cache, scores)
     for tier in "abc":
         expected = sorted(
             ((s.customer_id, s.clv) for s in scores if s.segments[1][1] == tier),
@@ -219,7 +220,7 @@ async def test_walking_the_ranking_gives_the_same_places_as_sorting_the_segment(
 async def test_equal_values_have_one_order_in_both_ways_of_reading(
     cache: ScoreCache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await cache.put([score(f"c{i}", 1, 5.0) for i in range(9)])
+    await put(cache, [score(f"c{i}", 1, 5.0) for i in range(9)])
     sorted_whole = await cache.members("tier", "gold")
     monkeypatch.setattr(cache_module, "SMALL_SEGMENT", 0)
     assert await cache.members("tier", "gold") == sorted_whole == await cache.top(9)
@@ -234,11 +235,11 @@ async def test_ids_and_documents_of_any_bytes_come_back_as_they_were(
 ) -> None:
     cache = ScoreCache(client, secret=SECRET)
     odd = score(customer_id, 1, -0.015, "a: b:é", 'q"\\', update='"\u0000 ñ 客户"'.encode())
-    await cache.put([odd])
+    await put(cache, [odd])
     assert await cache.get(customer_id) == odd
     assert await cache.members("tier", 'q"\\') == [(customer_id, -0.015)]
     await assert_consistent(client)
-    assert await cache.remove([Removal(customer_id, 2)]) == 1
+    assert await remove(cache, [Removal(customer_id, 2)]) == 1
     note = f"clv:forgotten:{fingerprint(customer_id.encode(), SECRET, CACHE_NOTE).hex()}".encode()
     assert set(await client.keys()) == {note, b"clv:forgotten"}
     week = 7 * 24 * 3600
@@ -249,8 +250,8 @@ async def test_a_note_of_somebody_removed_is_known_by_the_key_alone(
     client: redis.asyncio.Redis,
 ) -> None:
     ours = ScoreCache(client, secret=SECRET)
-    await ours.put([score("customer-4711", 1, 5.0)])
-    await ours.remove([Removal("customer-4711", 2)])
+    await put(ours, [score("customer-4711", 1, 5.0)])
+    await remove(ours, [Removal("customer-4711", 2)])
     [note] = [key async for key in client.scan_iter("clv:forgotten:*")]
     plain = {
         hashlib.new(name, b"customer-4711", usedforsecurity=False).hexdigest()
@@ -259,21 +260,21 @@ async def test_a_note_of_somebody_removed_is_known_by_the_key_alone(
     assert not any(each[:32] in note.decode() for each in plain)
     assert b"customer" not in note
     # What was published before the removal stays out, and what is later comes in.
-    assert await ours.put([score("customer-4711", 1, 5.0)]) == 0
-    assert await ours.put([score("customer-4711", 3, 5.0)]) == 1
+    assert await put(ours, [score("customer-4711", 1, 5.0)]) == 0
+    assert await put(ours, [score("customer-4711", 3, 5.0)]) == 1
 
 
 async def test_numpy_numbers_are_held_as_numbers(cache: ScoreCache) -> None:
-    await cache.put([score("c1", 1, np.float64(0.1) + np.float64(0.2))])
+    await put(cache, [score("c1", 1, np.float64(0.1) + np.float64(0.2))])
     assert await cache.top(1) == [("c1", 0.1 + 0.2)]
 
 
 async def test_a_dimension_that_is_no_longer_configured_leaves_nothing_behind(
     cache: ScoreCache, client: redis.asyncio.Redis
 ) -> None:
-    await cache.put([score("c1", 1, 5.0)])
+    await put(cache, [score("c1", 1, 5.0)])
     newer = CachedScore("c1", 2, 6.0, (("tier", "gold"), ("audience", "vip")), b"{}")
-    await cache.put([newer])
+    await put(cache, [newer])
     assert await cache.get("c1") == newer
     assert await cache.totals("lifecycle") == {}
     await assert_consistent(client)
@@ -283,7 +284,7 @@ async def test_clear_deletes_only_its_own_prefix(client: redis.asyncio.Redis) ->
     odd, other = ScoreCache(client, "c[lv]*"), ScoreCache(client, "clv:other")
     tagged, plain = ScoreCache(client, "{clv}"), ScoreCache(client, "clv")
     for cache in (odd, other, tagged, plain):
-        await cache.put([score(f"c{i}", 1) for i in range(1500)])
+        await put(cache, [score(f"c{i}", 1) for i in range(1500)])
     await client.set("clv:somebody-else", "1")
     assert await plain.clear() == 1500 + 1 + 2 + 2
     assert [await one.size() for one in (odd, other, tagged, plain)] == [1500, 1500, 1500, 0]
@@ -297,9 +298,9 @@ async def test_an_interrupted_clear_refuses_writes_until_it_is_run_again(
 ) -> None:
     await client.set("clv:clearing", "1")
     with pytest.raises(ResponseError, match="run it again"):
-        await cache.put([score("c1", 1)])
+        await put(cache, [score("c1", 1)])
     await cache.clear()
-    assert await cache.put([score("c1", 1)]) == 1
+    assert await put(cache, [score("c1", 1)]) == 1
 
 
 def test_a_client_that_decodes_is_refused() -> None:

@@ -9,8 +9,11 @@ from aiokafka.consumer.fetcher import Fetcher
 from structlog.testing import capture_logs
 
 import streams.cache.behind as behind_module
-from streams.cache import AnotherLog, CacheWriter, KafkaUpdates, ScoreCache, rebuild
+from streams.cache import KafkaUpdates, ScoreCache, rebuild
+from streams.cache.rereading import AnotherLog
 from streams.cache.updates import Fetched
+from streams.cache.writer import CacheWriter
+from streams.kafka.connection import Broker
 from tests.test_streams.cache.support import until_written
 from tests.test_streams.cache.topic import AsShown, Topic, end_of, removal, until_mark, valued
 
@@ -180,7 +183,7 @@ async def test_updates_that_cannot_be_read_yet_are_tried_again_and_stop_nothing(
     topic: Topic, cache: ScoreCache, client: redis.asyncio.Redis
 ) -> None:
     await topic.publish([valued("c1", 1)])
-    nobody = KafkaUpdates(topic.name, bootstrap_servers="127.0.0.1:1")
+    nobody = KafkaUpdates(Broker("127.0.0.1:1"), topic.name)
     openings: Any = iter([nobody, topic.updates])
 
     class Updates:

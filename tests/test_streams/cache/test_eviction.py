@@ -9,8 +9,10 @@ import redis.asyncio
 from structlog.testing import capture_logs
 
 import streams.cache.writer as writer_module
-from streams.cache import CacheWriter, RedisUnusable, ScoreCache, check_server
+from streams.cache import RedisUnusable, ScoreCache, check_server
 from streams.cache.server import facts_of
+from streams.cache.writer import CacheWriter
+from tests.servers.scores import put
 from tests.test_streams.cache.support import Server, until_written
 from tests.test_streams.cache.topic import Topic, removal, valued
 
@@ -170,7 +172,7 @@ async def test_notes_that_were_evicted_let_nobody_back_in_for_good(
     assert "erased customers" in str(writer.problem)
     # By a writer that was held up for long.
     await client.delete("clv:forgotten")
-    assert await cache.put(old) > 0
+    assert await put(cache, old) > 0
     await client.config_set("maxmemory-policy", "noeviction")
     await until_well(writer)
     await until_refilled(writer, client)

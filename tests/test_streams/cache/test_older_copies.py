@@ -7,10 +7,11 @@ import pytest
 import redis.asyncio
 from structlog.testing import capture_logs
 
-from streams.cache import CacheWriter, ScoreCache, rebuild
+from streams.cache import ScoreCache, rebuild
 from streams.cache.age import now_ms
 from streams.cache.updates import Fetched, Updates
-from streams.topics import TOMBSTONES_STAY_MS
+from streams.cache.writer import CacheWriter
+from streams.retention import TOMBSTONES_STAY_MS
 from tests.test_streams.cache.support import Server, assert_consistent, until_written
 from tests.test_streams.cache.topic import AsShown, Topic, home, removal, valued
 

@@ -10,10 +10,17 @@ import redis.asyncio
 from redis.exceptions import RedisError
 
 import streams.cache.writer as writer_module
-from streams.cache import CacheWriter, ScoreCache, connect
+from streams.cache import ScoreCache, connect
 from streams.cache.arguments import Call, MarkMove
 from streams.cache.score import Item
-from tests.test_streams.cache.support import Server, assert_consistent, until_written
+from streams.cache.writer import CacheWriter
+from tests.test_streams.cache.support import (
+    IMPATIENT,
+    PATIENCE,
+    Server,
+    assert_consistent,
+    until_written,
+)
 from tests.test_streams.cache.topic import Topic, end_of, removal, until_mark, valued
 
 
@@ -76,7 +83,7 @@ async def test_a_redis_that_comes_back_empty_while_nothing_happens_is_filled_aga
         port = await server.kill()
         await server.restart(port)
         assert await client.dbsize() == 0
-        async with asyncio.timeout(6):
+        async with asyncio.timeout(PATIENCE):
             while await cache.size() < 1000:  # noqa: ASYNC110
                 await asyncio.sleep(0.02)
         await until_mark(cache, end)
@@ -129,6 +136,7 @@ async def test_more_than_may_wait_is_dropped_and_caught_up_when_a_full_redis_has
         assert await cache.marks([0]) == [str(end)]
 
 
+@IMPATIENT
 async def test_a_frozen_redis_holds_nobody_and_its_late_writes_do_no_harm(
     topic: Topic, server: Server, cache: ScoreCache, client: redis.asyncio.Redis
 ) -> None:
@@ -138,7 +146,7 @@ async def test_a_frozen_redis_holds_nobody_and_its_late_writes_do_no_harm(
         await topic.publish_and_write(writer, [valued(f"c{i}", 1) for i in range(600)])
         os.kill(server.pid, signal.SIGSTOP)
         try:
-            async with asyncio.timeout(4):
+            async with asyncio.timeout(PATIENCE):
                 for version in (2, 3, 4):
                     items = [valued(f"c{i}", version, version) for i in range(600)]
                     await topic.publish_and_write(writer, items)

@@ -11,10 +11,12 @@ from typing import Any
 from aiokafka import AIOKafkaProducer
 
 from streams.cache import ScoreCache, connect
-from streams.connection import Broker
 from streams.embedded import embedded_servers
+from streams.kafka.connection import Broker
+from streams.kafka.partitions import home_partition
 from streams.settings import Settings
-from streams.topics import home_partition, prepare_topics
+from streams.topics import prepare_topics
+from tests.servers import forks
 
 ROOT = Path(__file__).parents[3]
 
@@ -26,9 +28,9 @@ async def command(environment: dict[str, str], *options: str) -> subprocess.Comp
         if name == "CLV_ERASURE_KEY" or not name.startswith("CLV_")
     }
     return await asyncio.to_thread(
-        subprocess.run,
+        forks.run,
         [sys.executable, "-m", "streams.cli", "rebuild-cache", "--json", *options],
-        cwd=ROOT, env=kept | environment, capture_output=True, text=True, timeout=60, check=False,
+        cwd=ROOT, env=kept | environment, timeout=120,
     )  # fmt: skip
 
 

@@ -9,8 +9,19 @@ import pytest
 import redis.asyncio
 from redis.exceptions import AuthenticationError, BusyLoadingError, ResponseError
 
-from streams.cache import CachedScore, CacheWriter, Removal, ScoreCache, connect, is_outage
-from tests.test_streams.cache.support import Server, assert_consistent, score, until_written
+from streams.cache import CachedScore, ScoreCache, connect
+from streams.cache.connection import is_outage
+from streams.cache.score import Removal
+from streams.cache.writer import CacheWriter
+from tests.servers.scores import put
+from tests.test_streams.cache.support import (
+    IMPATIENT,
+    PATIENCE,
+    Server,
+    assert_consistent,
+    score,
+    until_written,
+)
 
 
 async def flush_until_it_raises(writer: CacheWriter) -> None:
@@ -22,7 +33,7 @@ async def flush_until_it_raises(writer: CacheWriter) -> None:
 
 async def submit_and_flush(writer: CacheWriter, scores: Sequence[CachedScore]) -> None:
     writer.submit(0, None, scores)
-    async with asyncio.timeout(3):
+    async with asyncio.timeout(PATIENCE):
         await writer.flush()
 
 
@@ -65,6 +76,7 @@ async def test_writing_goes_on_through_a_kill_in_the_middle(
     await assert_consistent(client)
 
 
+@IMPATIENT
 async def test_a_redis_that_hangs_is_an_outage_and_does_not_hold_the_stream(
     server: Server, cache: ScoreCache, client: redis.asyncio.Redis
 ) -> None:
@@ -73,8 +85,9 @@ async def test_a_redis_that_hangs_is_an_outage_and_does_not_hold_the_stream(
         try:
             await submit_and_flush(writer, [score("c1", 1)])
             assert not writer.healthy
-            async with asyncio.timeout(0.1):
-                await writer.flush()
+            flushing = asyncio.create_task(writer.flush())
+            await asyncio.sleep(0)
+            assert flushing.done()
         finally:
             os.kill(server.pid, signal.SIGCONT)
         await until_written(writer)
@@ -183,14 +196,14 @@ async def test_stop_gives_up_at_its_deadline_and_says_how_many_are_left(
     await writer.start()
     await server.kill()
     await submit_and_flush(writer, [score("c1", 1), score("c2", 1)])
-    async with asyncio.timeout(2):
+    async with asyncio.timeout(PATIENCE):
         assert await writer.stop() == 2
 
 
 async def test_writes_during_a_clear_wait_and_totals_stay_exact(
     cache: ScoreCache, client: redis.asyncio.Redis
 ) -> None:
-    await cache.put([score(f"c{i}", 1, i) for i in range(5000)])
+    await put(cache, [score(f"c{i}", 1, i) for i in range(5000)])
     async with CacheWriter(cache) as writer:
         clearing = asyncio.create_task(cache.clear())
         position = 2

@@ -11,10 +11,12 @@ import redis.asyncio
 from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
-from streams.cache import CachedScore, CacheWriter, KafkaUpdates, Removal, ScoreCache
-from streams.cache.score import Item
+from streams.cache import CachedScore, KafkaUpdates, ScoreCache
+from streams.cache.score import Item, Removal
 from streams.cache.updates import Cursor, Fetched
-from streams.topics import home_partition
+from streams.cache.writer import CacheWriter
+from streams.kafka.connection import Broker
+from streams.kafka.partitions import home_partition
 from tests.test_streams.cache.support import assert_consistent
 
 PARTITIONS = 2
@@ -68,7 +70,7 @@ class Topic:
 
     @property
     def updates(self) -> KafkaUpdates:
-        return KafkaUpdates(self.name, bootstrap_servers=self.broker)
+        return KafkaUpdates(Broker(self.broker), self.name)
 
     async def publish(self, items: Iterable[Item], partition: int = 0) -> list[Item]:
         """Publish; returns the items with their positions."""

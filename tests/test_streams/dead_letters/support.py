@@ -16,10 +16,15 @@ from models.contracts.dead_letters import dead_letter_headers, noted
 from models.documents import CONTENT_TYPE
 from models.economics import Economics
 from streams.cli.dead_letters import found_letters, letter_document, send_again
-from streams.dead_letters import Correction, DeadLetters, Retry, Selection, read_letter
-from streams.dead_letters.selection import parse_place
+from streams.dead_letters.corrections import Correction
+from streams.dead_letters.letter import read_letter
+from streams.dead_letters.reading import DeadLetters
+from streams.dead_letters.retry import Retry
+from streams.dead_letters.selection import Selection, parse_place
 from streams.files.outgoing import OutgoingEvent, cloud_event
+from streams.kafka.writing import record_writer
 from streams.settings import Settings
+from tests.servers import forks
 from tests.servers.broker import Kind
 from tests.test_streams.service.cluster import ROOT, Cluster, cluster
 
@@ -46,15 +51,15 @@ def broken(value, key=b"c1"):
 async def clv(service: Cluster, *arguments: str) -> tuple[int, str, str]:
     """Run a command to its end: status, stdout, stderr."""
     process = await start(service, *arguments)
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(180):
         printed, said = await process.communicate()
     assert b"Traceback" not in said, said.decode()
     assert process.returncode is not None
     return process.returncode, printed.decode(), said.decode()
 
 
-async def start(service: Cluster, *arguments: str) -> asyncio.subprocess.Process:
-    return await asyncio.create_subprocess_exec(
+async def start(service: Cluster, *arguments: str) -> forks.Forked:
+    return await forks.start(
         sys.executable, "-m", "streams.cli", "dead-letters", *arguments,
         stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
         cwd=ROOT, env=os.environ | service.environment(),
@@ -143,7 +148,8 @@ async def send(service: Cluster, **options):
     letters = DeadLetters(service.broker, service.settings.topics.dead_letters)
     counts = await letters.prepare()
     told = []
-    async with Retry(service.broker, service.settings, counts, **options) as retry:
+    async with record_writer(service.broker) as writer:
+        retry = Retry(writer, service.settings, counts, **options)
         async for entry in letters.entries():
             told += await retry.add(entry)
         told += await retry.finish()

@@ -16,15 +16,10 @@ from models.contracts.dead_letters import DeadLetter, retried_note
 from models.economics import Economics
 from streams.cli.console import CommandError
 from streams.cli.dead_letters import export_letters
-from streams.dead_letters import (
-    Entry,
-    ExportUnusable,
-    Letter,
-    LettersFromFile,
-    line_of,
-    writing,
-)
-from streams.dead_letters.exported import read_export
+from streams.dead_letters.exported import ExportUnusable, line_of, read_export, writing
+from streams.dead_letters.from_file import LettersFromFile
+from streams.dead_letters.letter import Letter
+from streams.dead_letters.reading import Entry
 from tests.servers.kafka import kafka_missing_reason
 from tests.test_streams.dead_letters.support import (
     EVERYTHING,
@@ -116,6 +111,7 @@ async def test_a_retry_from_a_file_that_is_killed_and_run_again_counts_every_eve
     assert {u["totals"]["gross"] for u in updates.values()} == {50 * number // customers}
 
 
+@pytest.mark.kafka
 @pytest.mark.skipif(MISSING is not None, reason=MISSING or "")
 async def test_letters_that_were_deleted_since_are_sent_from_the_file_and_noted(tmp_path: Path):
     raw = [("h", bytes(range(256))), ("t", b"text"), ("t", b"")]

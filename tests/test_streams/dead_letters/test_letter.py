@@ -7,16 +7,10 @@ import pytest
 
 from models.contracts import Reason
 from models.contracts.dead_letters import DeadLetter, noted, retried_note, split_headers
-from streams.dead_letters import (
-    Correction,
-    CorrectionFailed,
-    Selection,
-    corrected,
-    glance,
-    read_letter,
-)
+from streams.dead_letters.corrections import Correction, CorrectionFailed, corrected
 from streams.dead_letters.documents import printable
-from streams.dead_letters.selection import parse_place
+from streams.dead_letters.letter import glance, read_letter
+from streams.dead_letters.selection import Selection, parse_place
 from tests.test_streams.dead_letters.support import Record, letter_of, refused_headers
 
 

@@ -8,8 +8,9 @@ from pathlib import Path
 from models.documents import CONTENT_TYPE
 from models.economics import Economics
 from streams.cli.dead_letters import send_again
-from streams.dead_letters import Outcome, Selection
-from streams.topics import home_partition
+from streams.dead_letters.retry import Outcome
+from streams.dead_letters.selection import Selection
+from streams.kafka.partitions import home_partition
 from tests.test_streams.dead_letters.support import (
     RATE,
     TIME,
@@ -44,7 +45,7 @@ class TestService:
             letters = {each["customer"]: each for each in found.pop("letters")}
             assert found == {
                 "reasons": {"no-exchange-rate": 2}, "letters_found": 2, "retried": 0,
-                "written_twice": 0,
+                "written_twice": 0, "notices": {},
             }  # fmt: skip
             letter = letters["c1"]
             assert datetime.fromisoformat(letter["time"]) > TIME
@@ -52,7 +53,8 @@ class TestService:
             assert letter["id"].startswith(f"{home}/")
             assert {**letter, "id": None, "time": None, "message": None} == {
                 "id": None, "time": None, "reason": "no-exchange-rate", "field": "data.currency",
-                "message": None, "customer": "c1", "type": "order.placed", "event_id": "e-o1",
+                "notice": False, "message": None, "customer": "c1", "type": "order.placed",
+                "event_id": "e-o1",
                 "from": f"{topics.orders}[{home}]@0", "retried": False,
             }  # fmt: skip
             assert "exchange_rates" in letter["message"]

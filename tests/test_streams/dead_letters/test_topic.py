@@ -12,11 +12,11 @@ import pytest
 from models.contracts import Reason
 from models.contracts.dead_letters import CUT
 from streams.cli.console import CommandError
-from streams.cli.dead_letters_options import selection
-from streams.dead_letters import Outcome
+from streams.cli.dead_letters import selection
 from streams.dead_letters import retry as retrying
+from streams.dead_letters.retry import Outcome
+from streams.kafka.partitions import home_partition
 from streams.settings import Settings
-from streams.topics import home_partition
 from tests.test_streams.dead_letters.support import (
     clv,
     entries,
@@ -137,6 +137,7 @@ class TestTopic:
         assert datetime.fromisoformat(document.pop("time")).timestamp() > time.time() - 60
         assert document == {
             "id": "1/0", "letter": f"{topics.dead_letters}[1]@0", "reason": "not-json",
+            "notice": False,
             "field": "data.total", "message": "data.total is 1; allowed: text",
             "customer": raw.decode("utf-8", "backslashreplace"), "type": None, "event_id": None,
             "from": f"{topics.orders}[0]@5", "retried": False, "retried_from": [],
@@ -145,6 +146,57 @@ class TestTopic:
                 {"name": "h", "value": shown_raw}, {"name": "t", "value": {"text": "text"}},
             ],
         }  # fmt: skip
+
+    async def test_a_notice_is_shown_as_one_and_never_sent_again(self, tmp_path: Path):
+        event = order("c1", "o1")
+        headers = [
+            refused_headers(reason, topic="{orders}", offset=offset)
+            for offset, reason in enumerate([Reason.AMBIGUOUS, Reason.REFUND_BEYOND_TOTAL])
+        ]
+        records = [(0, event.key, event.value, each) for each in headers]
+        records += [(0, event.key, b"x", refused_headers(topic="{orders}", offset=2))]
+        path = tmp_path / "letters.jsonl"
+        async with letters_at(tmp_path, *records) as service:
+            found = await listed(service)
+            assert (found["letters_found"], found["reasons"]) == (1, {"not-json": 1})
+            assert found["notices"] == {"ambiguous": 1, "refund-beyond-total": 1}
+            assert [each["notice"] for each in found["letters"]] == [True, True, False]
+            only = await listed(service, selection_of(service, "ambiguous"))
+            assert (only["letters_found"], only["notices"]) == (0, {"ambiguous": 1})
+            status, printed, _ = await clv(service, "list")
+            assert status == 0
+            assert "1 dead letters, 2 notices" in printed
+            assert printed.count("refund-beyond-total (notice)") == 2
+            status, printed, _ = await clv(service, "show", "0/0")
+            assert status == 0
+            assert "reason    ambiguous (notice)\n" in printed
+            assert "now       would not be sent: it is a notice" in printed
+            status, printed, said = await clv(service, "retry", "--reason", "ambiguous", "--force")
+            assert (status, said) == (0, "1 left out\n")
+            assert "0/0  ambiguous  left out: it is a notice: the event was processed" in printed
+            assert await service.records(service.settings.topics.orders) == []
+            status, _, _ = await clv(service, "export", str(path))
+            assert status == 0
+            lines = [json.loads(line) for line in path.read_text().splitlines()]
+            assert [line["notice"] for line in lines] == [True, True, False]
+            status, _, said = await clv(service, "retry", "--from", str(path), "--reason",
+                                        "refund-beyond-total")  # fmt: skip
+            assert (status, said) == (0, "1 left out\n")
+            assert await service.records(service.settings.topics.orders) == []
+
+    async def test_an_export_replaces_a_file_only_by_force(self, tmp_path: Path):
+        path = tmp_path / "letters.jsonl"
+        path.write_text("as it was")
+        headers = refused_headers(topic="{orders}")
+        async with letters_at(tmp_path, (0, b"c1", b"x", headers)) as service:
+            status, printed, said = await clv(service, "export", str(path))
+            assert (status, printed) == (1, "")
+            assert f"{path} exists; name another file, or replace it by --force" in said
+            assert path.read_text() == "as it was"
+            status, printed, said = await clv(service, "export", str(path), "--force", "--json")
+        assert (status, said) == (0, "")
+        assert json.loads(printed) == {"file": str(path), "letters": 1}
+        assert [json.loads(line)["id"] for line in path.read_text().splitlines()] == ["0/0"]
 
     async def test_a_request_that_cannot_be_met_is_refused_in_words(self, tmp_path: Path):
         async with letters_at(tmp_path) as service:
@@ -169,3 +221,7 @@ def test_options_that_make_no_sense_are_refused_in_words():
             selection(Settings(), **(given | wrong))
     chosen = selection(Settings(), **(given | {"since": "2026-01-03"}))
     assert chosen.since == datetime(2026, 1, 3, tzinfo=UTC)
+
+
+def selection_of(service, reason):
+    return selection(service.settings, reason=reason, topic=None, customer=None, since=None)

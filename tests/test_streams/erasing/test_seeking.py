@@ -5,7 +5,7 @@ import json
 import msgspec
 import pytest
 
-from models.aggregate.record import CustomerRecord, Guest, encode_record
+from models.aggregate.record import CustomerRecord, MergedCustomer, encode_record
 from streams.erasing.seeking import Seeker
 
 IDS = ["c1", "customer-4711", "naïve-ñ-客户", 'with "quotes" and \\', "x" * 200, "Ä", "a b"]
@@ -15,7 +15,7 @@ IDS = ["c1", "customer-4711", "naïve-ñ-客户", 'with "quotes" and \\', "x" * 
 def test_an_id_is_found_in_json_and_messagepack_and_text(customer_id):
     seeker = Seeker([customer_id])
     document = {"data": {"customer_id": customer_id, "n": 1}}
-    record = CustomerRecord(absorbed={customer_id: Guest(1, 2)})
+    record = CustomerRecord(absorbed={customer_id: MergedCustomer(1, 2)})
     for data in (
         json.dumps(document).encode(),
         json.dumps(document, ensure_ascii=False).encode(),

@@ -21,10 +21,13 @@ from models.aggregate.record import (
 )
 from streams.basis.record import Basis, decode_basis, encode_basis
 from streams.cache import ScoreCache, connect
-from streams.clients import started
 from streams.files.outgoing import OutgoingEvent, cloud_event
-from streams.growing import Findings, Grown, group_held, grow, look
-from streams.topics import changelog_topic, home_partition
+from streams.growing.group import group_held
+from streams.growing.growth import Grown, grow
+from streams.growing.survey import Findings, look
+from streams.kafka.clients import started
+from streams.kafka.partitions import home_partition
+from streams.topics import changelog_topic
 from tests.test_streams.service.cluster import Cluster
 
 TIME = datetime(2026, 1, 3, 10, tzinfo=UTC)
@@ -123,7 +126,7 @@ async def snapshot(service: Cluster) -> Snapshot:
     try:
         cache = ScoreCache(redis)
         cached = {}
-        for ranked in await cache.top(10_000):
+        for ranked in await cache.top(await cache.size()):
             score = await cache.get(ranked.customer_id)
             assert score is not None
             cached[ranked.customer_id] = (score.clv, score.segments, score.update)
@@ -133,7 +136,7 @@ async def snapshot(service: Cluster) -> Snapshot:
     bases = [stored.get(n, {}).get(BASIS_KEY) for n in range(service.partitions)]
     return Snapshot(
         customers, updates, erased, cached, totals, astray,
-        [None if each is None else decode_basis(each) for each in bases],
+        [None if each is None else decode_basis(each, n) for n, each in enumerate(bases)],
     )  # fmt: skip
 
 

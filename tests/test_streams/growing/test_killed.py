@@ -5,8 +5,8 @@ import random
 import pytest
 
 from streams.basis.findings import LOST
-from streams.growing import Stage
-from streams.growing.copying import Writer
+from streams.growing.stage import Stage
+from streams.kafka.writing import RecordWriter
 from tests.test_streams.service.cluster import cluster
 
 from .support import (
@@ -20,6 +20,8 @@ from .support import (
 )
 from .test_service import busy
 
+pytestmark = pytest.mark.kafka
+
 ALL_WRITES = 19
 """Bases; the erased; copies and deletions of customers and of values, of four partitions; bases."""
 
@@ -30,20 +32,20 @@ class KilledError(Exception):
 
 def die_at_write(monkeypatch, number):
     """Have the n-th write do half of its work, and end everything."""
-    write, count = Writer.write, 0
+    write, count = RecordWriter.write_all, 0
 
-    async def half(self, topic, by_partition):
+    async def half(self, by_partition):
         nonlocal count
         count += 1
         if count != number:
-            await write(self, topic, by_partition)
+            await write(self, by_partition)
             return
         rows = {partition: list(records) for partition, records in by_partition.items()}
         some = dict(list(rows.items())[: (len(rows) + 1) // 2])
-        await write(self, topic, {p: each[: (len(each) + 1) // 2] for p, each in some.items()})
+        await write(self, {p: each[: (len(each) + 1) // 2] for p, each in some.items()})
         raise KilledError
 
-    monkeypatch.setattr(Writer, "write", half)
+    monkeypatch.setattr(RecordWriter, "write_all", half)
 
 
 async def killed(service, partitions, kill, monkeypatch):

@@ -8,17 +8,16 @@ from models.aggregate.record import (
     Change,
     CustomerRecord,
     Forgotten,
-    Notice,
+    OutboxEntry,
     decode_forgotten,
     decode_record,
     encode_record,
     forgotten_key,
 )
-from streams.growing import Growth
-from streams.growing.moving import forgotten, inherited, joined, outbox, outgoing
-from streams.topics import home_partition
+from streams.growing.moving import Growth, forgotten, inherited, joined, outbox, outgoing
+from streams.kafka.partitions import home_partition
 
-NOTICE = Notice(3, 0, "shop.orders/1", 7, changes=(Change("tier", None, "gold"),))
+ENTRY = OutboxEntry(3, 0, "shop.orders/1", 7, changes=(Change("tier", None, "gold"),))
 KEYS = [f"c{number}".encode() for number in range(200)]
 
 
@@ -27,7 +26,7 @@ def fingerprint(name):
 
 
 def left(version, erased_at=1, **applied):
-    return encode_record(Forgotten(erased_at, version, applied, (NOTICE,)))
+    return encode_record(Forgotten(erased_at, version, applied, (ENTRY,)))
 
 
 @pytest.mark.parametrize("growth", [Growth(4, 12), Growth(4, 6), Growth(1, 2), Growth(3, 4)])
@@ -86,7 +85,7 @@ def test_of_two_memories_of_one_erased_customer_nothing_is_lost(swapped):
 def test_a_record_moves_without_its_outbox_and_else_as_it_is():
     record = CustomerRecord(
         version=3, applied={"shop.orders/1": 7}, segments={"tier": "gold"}, clv=2.5,
-        outbox=(NOTICE,),
+        outbox=(ENTRY,),
     )  # fmt: skip
     growth = Growth(1, 2)
     key = next(key for key in KEYS if growth.home(key) == 1)
@@ -104,7 +103,7 @@ def test_records_that_are_no_customers_stay():
 
 
 def test_what_waits_in_outboxes_is_found_of_customers_and_of_the_erased():
-    held = {b"c": encode_record(CustomerRecord(outbox=(NOTICE,))), fingerprint(b"d"): left(1)}
+    held = {b"c": encode_record(CustomerRecord(outbox=(ENTRY,))), fingerprint(b"d"): left(1)}
     assert list(outbox(held)) == [
         (b"c", "shop.orders/1", 7),
         (fingerprint(b"d"), "shop.orders/1", 7),

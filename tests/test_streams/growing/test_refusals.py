@@ -7,11 +7,15 @@ from datetime import UTC, datetime
 import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from models.aggregate.record import Change, CustomerRecord, Notice, encode_record
+from models.aggregate.record import Change, CustomerRecord, OutboxEntry, encode_record
 from models.contracts.clock import Tick
-from streams.clients import started
-from streams.growing import GrowthRefused, group_held, look
-from streams.topics import changelog_topic, home_partition, partition_counts
+from streams.growing.group import group_held
+from streams.growing.stage import GrowthRefused
+from streams.growing.survey import look
+from streams.kafka.clients import started
+from streams.kafka.partitions import home_partition
+from streams.kafka.topics import partition_counts
+from streams.topics import changelog_topic
 from tests.test_streams.commands import started as run_to_end
 from tests.test_streams.service.cluster import cluster
 
@@ -67,12 +71,13 @@ async def test_the_embedded_broker_cannot_and_says_what_to_do(tmp_path):
     assert "CLV_PARTITIONS" in said
 
 
+@pytest.mark.kafka
 async def test_an_outbox_that_may_not_be_delivered_is_refused_and_one_that_is_moves(tmp_path):
     async with cluster(tmp_path, "kafka") as service:
         orders = service.settings.topics.orders
-        notice = Notice(1, 0, f"{orders}/2", 7, changes=(Change("tier", None, "gold"),))
+        entry = OutboxEntry(1, 0, f"{orders}/2", 7, changes=(Change("tier", None, "gold"),))
         await note_bases(service)
-        await store(service, NAMES[0], outbox=(notice,))
+        await store(service, NAMES[0], outbox=(entry,))
         await store(service, NAMES[1])
         partition = home_partition(NAMES[0].encode(), 4)
         for committed in (None, 7):
@@ -88,6 +93,7 @@ async def test_an_outbox_that_may_not_be_delivered_is_refused_and_one_that_is_mo
         await grown(service, 8)
 
 
+@pytest.mark.kafka
 async def test_ticks_that_are_not_done_are_refused(tmp_path):
     async with cluster(tmp_path, "kafka") as service:
         await service.tick(Tick(as_of=datetime(2026, 1, 1, tzinfo=UTC)))
@@ -98,6 +104,7 @@ async def test_ticks_that_are_not_done_are_refused(tmp_path):
         await found_for(service, 8)
 
 
+@pytest.mark.kafka
 async def test_customers_without_a_basis_are_refused(tmp_path):
     async with cluster(tmp_path, "kafka") as service:
         await store(service, NAMES[0])
@@ -105,6 +112,7 @@ async def test_customers_without_a_basis_are_refused(tmp_path):
             await found_for(service, 8)
 
 
+@pytest.mark.kafka
 async def test_missing_topics_are_refused(tmp_path):
     async with cluster(tmp_path, "kafka") as service:
         topics = service.settings.topics.model_copy(update={"clock": "clv.clock.of-nobody"})
@@ -113,6 +121,7 @@ async def test_missing_topics_are_refused(tmp_path):
             await look(settings, service.broker, 8)
 
 
+@pytest.mark.kafka
 async def test_while_it_holds_the_group_no_worker_joins_and_no_other_growth(tmp_path):
     async with cluster(tmp_path, "kafka") as service:
         async with group_held(service.settings, service.broker) as held:
@@ -130,6 +139,7 @@ async def test_while_it_holds_the_group_no_worker_joins_and_no_other_growth(tmp_
         await service.settled()
 
 
+@pytest.mark.kafka
 async def test_the_command_says_what_it_will_do_and_refuses_while_workers_run(tmp_path):
     async with cluster(tmp_path, "kafka") as service:
         env = service.environment()

@@ -4,9 +4,9 @@ import pytest
 
 from models.aggregate.fold import milliseconds
 from models.identity import Release, encode_message
-from streams.growing import GrowthRefused
+from streams.growing.stage import GrowthRefused
+from streams.kafka.partitions import home_partition
 from streams.publisher import Publisher
-from streams.topics import home_partition
 from tests.test_streams.service.cluster import cluster
 
 from .support import (
@@ -25,6 +25,8 @@ from .support import (
     snapshot,
     written,
 )
+
+pytestmark = pytest.mark.kafka
 
 
 async def busy(service):

@@ -3,8 +3,8 @@
 import pytest
 
 from streams.basis.record import Basis, Mark
-from streams.growing import Growth, GrowthRefused, Stage
-from streams.growing.stage import heirs_basis, standing
+from streams.growing.moving import Growth
+from streams.growing.stage import GrowthRefused, Stage, heirs_basis, standing
 
 
 def basis(partitions, **more):
@@ -64,7 +64,7 @@ def test_a_partition_without_a_basis_inherits_what_holds_everywhere():
     mark = Mark(7, 1, b"digest")
     one = basis(
         4, first_version=3, marks={"shop.orders/0": mark}, generations={"shop.orders/0": 1},
-        told={"shop.orders/0": 5},
+        committed={"shop.orders/0": 5},
     )  # fmt: skip
     found = heirs_basis({0: one, 1: basis(4, first_version=9)}, 4)
     assert found == basis(4, first_version=9)

@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from datetime import datetime
+from functools import cache
 from pathlib import Path
 
 from models.contracts import TYPES_OF_TOPIC
 from models.contracts.clock import Tick
 from models.contracts.parameters import Parameters
-from streams.datasets import DATASETS, with_simulation
+from streams.datasets import DATASETS
+from streams.datasets.simulate import with_simulation
 from streams.files.outgoing import OutgoingEvent
-from streams.recording import Head, Recorded, RecordedTopic, RecordingWriter
-from streams.topics import home_partition
+from streams.kafka.partitions import home_partition
+from streams.recording import Head, Recorded, RecordedTopic
+from streams.recording.writer import recording_writer
 
 ROLES = ("models", *TYPES_OF_TOPIC, "clock")
 
@@ -72,7 +75,7 @@ def milliseconds(moment: datetime) -> int:
 
 def write(path: Path, records: Iterable[Recorded], partitions: int = 2, **given: object):
     """Write a recording; returns its end."""
-    with RecordingWriter(path, head(partitions, **given)) as writer:
+    with recording_writer(path, head(partitions, **given)) as writer:
         for record in records:
             writer.add(record)
         return writer.finish()
@@ -91,7 +94,7 @@ def write_events(
     if parameters is not None:
         first = milliseconds(events[0].time)
         value = parameters.model_dump_json().encode()
-        records.append(making.record("models", 0, first, parameters.model.encode(), value))
+        records.append(making.record("models", 0, first, parameters.version.encode(), value))
     records += [making.event(event) for event in events]
     return write(path, [*records, *making.ticks(tick)], partitions)
 
@@ -118,6 +121,11 @@ TICK = Tick(as_of=DATASETS["cdnow"].as_of, parameters=PARAMETERS.version)
 
 def some_events(seed: int, customers: int = 60) -> list[OutgoingEvent]:
     """The events of some of CDNOW's customers, with what is simulated of them."""
+    return [*_some_events(seed, customers)]
+
+
+@cache
+def _some_events(seed: int, customers: int) -> tuple[OutgoingEvent, ...]:
     events = list(with_simulation(DATASETS["cdnow"], seed=seed))
     chosen = {each.key for each in events[: customers * 7 : 7]}
-    return [each for each in events if each.key in chosen]
+    return tuple(each for each in events if each.key in chosen)

@@ -7,20 +7,17 @@ import json
 import random
 from pathlib import Path
 
-import msgspec
 import pytest
 
-from models.aggregate.fold import fold
 from models.aggregate.record import decode_record, encode_record
-from models.aggregate.state import Aggregate
 from models.contracts.clock import Tick
-from models.economics import Economics
 from streams.datasets import DATASETS
-from streams.recording import FromFile, Recording, Results, memory
-from streams.recording.digest import _facts
-from streams.recording.memory import in_memory
+from streams.outcome.outcome import Outcome
+from streams.recording import Recording
+from streams.replay import memory
+from streams.replay.memory import in_memory
+from streams.replay.source import FromFile
 from streams.settings import Settings
-from tests.test_models.events import cancelled, placed
 
 from .support import PARAMETERS, some_events, write_events
 
@@ -31,43 +28,35 @@ class Kept:
     def __init__(self):
         self.calls = []
 
-    def state(self, key, data):
-        self.calls.append(("state", key, data))
-
-    def update(self, key, document):
-        self.calls.append(("update", key, document))
-
-    def change(self, key, document):
-        self.calls.append(("change", key, document))
-
-    def letter(self, headers):
-        self.calls.append(("letter", b"", headers))
+    def take(self, role, key, value, headers):
+        name = {"changelog": "state", "updates": "update", "segment_changes": "change"}.get(role)
+        self.calls.append(("letter", b"", headers) if name is None else (name, key, value))
 
 
-EVENTS = some_events(4)
+EVENTS_SEED = 4
 TICK = Tick(as_of=DATASETS["cdnow"].as_of, parameters=PARAMETERS.version)
 
 
-async def replayed(path: Path, sinks) -> None:
-    async with in_memory(Settings(), FromFile(Recording(path)), sinks) as replay:
+async def replayed(path: Path, sink) -> None:
+    async with in_memory(Settings(), FromFile(Recording(path)), sink) as replay:
         await replay.run()
 
 
 @pytest.fixture(scope="module")
 def calls(tmp_path_factory):
     path = tmp_path_factory.mktemp("digest") / "a.clvrec"
-    write_events(path, EVENTS, TICK, PARAMETERS)
+    write_events(path, some_events(EVENTS_SEED), TICK, PARAMETERS)
     kept = Kept()
-    asyncio.run(replayed(path, [kept]))
+    asyncio.run(replayed(path, kept))
     assert {name for name, *_ in kept.calls} == {"state", "update", "change"}
     return kept.calls
 
 
 def result_of(calls):
-    results = Results()
+    outcome = Outcome()
     for name, *given in calls:
-        getattr(results, name)(*(given[1:] if name == "letter" else given))
-    return results.result()
+        getattr(outcome, name)(*(given[1:] if name == "letter" else given))
+    return outcome.result()
 
 
 def test_the_order_of_customers_among_each_other_does_not_matter(calls):
@@ -140,7 +129,7 @@ def test_the_last_digit_of_a_published_value_matters(calls):
     place = max(n for n, call in enumerate(calls) if call[0] == "update")
     name, key, document = calls[place]
     update = json.loads(document)
-    update["data"]["expected"]["orders"] *= 1 + 2**-52
+    update["data"]["expected"]["purchases"] *= 1 + 2**-52
     other = result_of(
         [*calls[:place], (name, key, json.dumps(update).encode()), *calls[place + 1 :]]
     )
@@ -166,22 +155,8 @@ async def test_partitions_and_batches_leave_no_trace(
     calls, tmp_path, monkeypatch, partitions, at_once
 ):
     path = tmp_path / "a.clvrec"
-    write_events(path, EVENTS, TICK, PARAMETERS, partitions)
+    write_events(path, some_events(EVENTS_SEED), TICK, PARAMETERS, partitions)
     monkeypatch.setattr(memory, "_AT_ONCE", at_once)
-    results = Results()
-    await replayed(path, [results])
-    assert results.result() == result_of(calls)
-
-
-def test_fields_that_say_nothing_leave_the_digests_of_former_versions_as_they_were():
-    """They were added to the ends of `Aggregate` and `Settled`."""
-    state = Aggregate()
-    for number in range(9):
-        fold(state, placed(f"o{number}", number), Economics(remembered=4))
-    former = list(msgspec.structs.astuple(state))[:7]
-    former[6] = list(msgspec.structs.astuple(state.settled))[:19]
-    assert msgspec.msgpack.encode(_facts(state)) == msgspec.msgpack.encode(former)
-    fold(state, cancelled("o8", 20), Economics(remembered=1))
-    fold(state, placed("o9", 21), Economics(remembered=1))
-    assert state.settled.cancelled
-    assert _facts(state)[6] is state.settled
+    outcome = Outcome(detailed=False)
+    await replayed(path, outcome)
+    assert outcome.result() == result_of(calls)

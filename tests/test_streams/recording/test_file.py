@@ -13,15 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streams.recording import (
-    Head,
-    Recorded,
-    RecordedTopic,
-    Recording,
-    RecordingUnusable,
-    RecordingWriter,
-    verify,
-)
+from streams.recording import Head, Recorded, RecordedTopic, Recording, RecordingUnusable
 from streams.recording.format import (
     END,
     FRAME_BYTES,
@@ -35,6 +27,7 @@ from streams.recording.format import (
     frame_head,
     read_frame_head,
 )
+from streams.recording.writer import recording_writer
 
 from .support import Making, head, write
 
@@ -71,7 +64,7 @@ def test_what_is_written_is_read_byte_for_byte(tmp_path_factory, contents):
     records = of_contents(contents)
     end = write(path, records)
     assert list(Recording(path).records()) == records
-    assert verify(path) == end
+    assert Recording(path).verify() == end
     assert end.records == len(records)
     assert end.by_topic == (0, len(records), 0, 0, 0, 0, 0)
 
@@ -81,7 +74,7 @@ def test_equal_slices_have_equal_digests_and_others_have_not(tmp_path: Path):
         return write(tmp_path / name, records, **given).digest
 
     first = digest("a", some())
-    with RecordingWriter(tmp_path / "later", Head(99, head().topics, (), since="x")) as writer:
+    with recording_writer(tmp_path / "later", Head(99, head().topics, (), since="x")) as writer:
         for record in some():
             writer.add(record)
         assert writer.finish().digest == first
@@ -98,7 +91,7 @@ def test_a_file_cut_anywhere_is_refused_and_says_where(tmp_path: Path):
     for size in range(len(whole)):
         cut.write_bytes(whole[:size])
         with pytest.raises(RecordingUnusable, match=r"cut off|is no recording") as raised:
-            verify(cut)
+            Recording(cut).verify()
         assert str(cut) in str(raised.value)
         if size >= len(MAGIC):
             assert f"byte {size}: is cut off" in str(raised.value)
@@ -114,7 +107,7 @@ def test_a_changed_byte_is_found_wherever_it_is(tmp_path: Path):
             content[place] ^= bit
             damaged.write_bytes(content)
             with pytest.raises(RecordingUnusable):
-                verify(damaged)
+                Recording(damaged).verify()
 
 
 def test_damage_is_named_by_frame_byte_and_record(tmp_path: Path):
@@ -126,7 +119,7 @@ def test_damage_is_named_by_frame_byte_and_record(tmp_path: Path):
     path.write_bytes(content)
     where = rf"frame 2 at byte {places[0]}, after 0 records: is damaged: does not fit its checksum"
     with pytest.raises(RecordingUnusable, match=where):
-        verify(path)
+        Recording(path).verify()
 
 
 def frames(content: bytes):
@@ -152,7 +145,7 @@ def assembled(parts) -> bytes:
 @pytest.fixture
 def parts(tmp_path: Path):
     path = tmp_path / "several.clvrec"
-    with RecordingWriter(path, head()) as writer:
+    with recording_writer(path, head()) as writer:
         dice = random.Random(1)
         for record in some(40):
             value = dice.randbytes(100_000)
@@ -182,15 +175,15 @@ def parts(tmp_path: Path):
 def test_frames_that_are_whole_but_not_together_are_refused(tmp_path, parts, change, problem):
     path = tmp_path / "changed.clvrec"
     path.write_bytes(assembled(parts))
-    assert verify(path).records == 40
+    assert Recording(path).verify().records == 40
     path.write_bytes(assembled(change(parts)))
     with pytest.raises(RecordingUnusable, match=problem):
-        verify(path)
+        Recording(path).verify()
 
 
 def test_the_digest_finds_a_record_that_was_exchanged(tmp_path: Path, parts):
     other = tmp_path / "other.clvrec"
-    with RecordingWriter(other, head()) as writer:
+    with recording_writer(other, head()) as writer:
         for record in some(40):
             value = bytes(100_000)
             writer.add(Recorded(1, record.partition, record.offset, 1, b"k", value, ()))
@@ -200,7 +193,7 @@ def test_the_digest_finds_a_record_that_was_exchanged(tmp_path: Path, parts):
     path = tmp_path / "mixed.clvrec"
     path.write_bytes(assembled([*parts[:2], strange[2], *parts[3:]]))
     with pytest.raises(RecordingUnusable, match="has the digest"):
-        verify(path)
+        Recording(path).verify()
 
 
 @pytest.mark.parametrize("content", [b"", b"customer_id,date\n", b"\x1f\x8b\x08\x00", b"\x89PNG"])
@@ -208,7 +201,7 @@ def test_what_is_no_recording_is_said_to_be_none(tmp_path: Path, content):
     path = tmp_path / "foreign"
     path.write_bytes(content)
     with pytest.raises(RecordingUnusable, match="is no recording"):
-        verify(path)
+        Recording(path).verify()
 
 
 def test_a_newer_version_says_so(tmp_path: Path):
@@ -218,7 +211,7 @@ def test_a_newer_version_says_so(tmp_path: Path):
     content[: PREAMBLE.size] = PREAMBLE.pack(MAGIC, VERSION + 1)
     path.write_bytes(content)
     with pytest.raises(RecordingUnusable, match=r"version 2, this program reads 1.*a newer one"):
-        verify(path)
+        Recording(path).verify()
 
 
 def test_a_length_that_is_wrong_asks_for_no_memory(tmp_path: Path):
@@ -228,7 +221,7 @@ def test_a_length_that_is_wrong_asks_for_no_memory(tmp_path: Path):
     tracemalloc.start()
     try:
         with pytest.raises(RecordingUnusable, match="are the most"):
-            verify(path)
+            Recording(path).verify()
         assert tracemalloc.get_traced_memory()[1] < 10_000_000
     finally:
         tracemalloc.stop()
@@ -239,7 +232,7 @@ def test_more_than_fits_memory_is_written_and_read_frame_by_frame(tmp_path: Path
     value = random.Random(3).randbytes(50_000)
     tracemalloc.start()
     try:
-        with RecordingWriter(path, head()) as writer:
+        with recording_writer(path, head()) as writer:
             for number in range(1_000):
                 writer.add(Recorded(1, 0, number, number, None, value, ()))
             writer.finish()
@@ -251,7 +244,7 @@ def test_more_than_fits_memory_is_written_and_read_frame_by_frame(tmp_path: Path
 
 
 def interrupted(path: Path) -> None:
-    with RecordingWriter(path, head()) as writer:
+    with recording_writer(path, head()) as writer:
         writer.add(some()[0])
         raise RuntimeError("in between")
 
@@ -267,16 +260,17 @@ def test_what_was_there_stays_until_the_new_one_is_complete(tmp_path: Path):
     before = write(path, some())
     with pytest.raises(RuntimeError, match="in between"):
         interrupted(path)
-    assert verify(path) == before
+    assert Recording(path).verify() == before
 
 
 def test_a_writer_that_is_killed_leaves_no_file_that_looks_complete(tmp_path: Path):
     path = tmp_path / "a.clvrec"
     program = (
         "import sys, time\nfrom pathlib import Path\n"
-        "from streams.recording import *\n"
+        "from streams.recording import Head, Recorded, RecordedTopic\n"
+        "from streams.recording.writer import recording_writer\n"
         "topics = (RecordedTopic('orders', 'o', 1),)\n"
-        "with RecordingWriter(Path(sys.argv[1]), Head(0, topics, ())) as writer:\n"
+        "with recording_writer(Path(sys.argv[1]), Head(0, topics, ())) as writer:\n"
         "    for n in range(10**9):\n"
         "        writer.add(Recorded(0, 0, n, 0, None, bytes(100_000)))\n"
         "        if n == 50: print('under way', flush=True)\n"
@@ -293,14 +287,14 @@ def test_a_writer_that_is_killed_leaves_no_file_that_looks_complete(tmp_path: Pa
     assert not path.exists()
     (draft,) = tmp_path.iterdir()
     with pytest.raises(RecordingUnusable, match="cut off"):
-        verify(draft)
+        Recording(draft).verify()
 
 
 def test_a_topic_that_the_head_does_not_name_is_refused(tmp_path: Path):
     path = tmp_path / "a.clvrec"
     only = Head(0, (RecordedTopic("orders", "o", 1),), ())
-    with RecordingWriter(path, only) as writer:
+    with recording_writer(path, only) as writer:
         writer.add(Recorded(0, 1, 0, 0, None, None))
         writer.finish()
     with pytest.raises(RecordingUnusable, match="of partition 1; its topic has 1"):
-        verify(path)
+        Recording(path).verify()

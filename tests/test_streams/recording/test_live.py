@@ -16,23 +16,29 @@ from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 from structlog.testing import capture_logs
 
 from streams.cli.record_options import topics_at_broker
-from streams.clients import started
-from streams.connection import Broker
+from streams.files.outgoing import cloud_event
+from streams.kafka.clients import started
+from streams.kafka.connection import Broker
 from streams.recording import (
     BEGINNING,
     END,
     Bound,
     OfCustomers,
+    Pseudonyms,
     Recording,
     live_slice,
     record_slice,
 )
 from streams.settings import Settings
-from streams.topics import prepare_topics
+from streams.simulation.clock import START, milliseconds
+from streams.testing import replayed
+from streams.topics import changelog_topic, prepare_topics
+from tests.servers import forks
 from tests.servers.broker import BOTH, running_broker
 from tests.test_streams.service.cluster import delete_topics, own_names
 from tests.test_streams.transport.packed import packed_batch, publish_batch
 
+PATIENCE = 180.0
 HEADERS = [("a", b"1"), ("a", None), ("", b"\xff")]
 
 
@@ -159,6 +165,65 @@ async def test_of_some_customers_only_what_is_about_them_is_kept(tmp_path: Path)
     assert done.head.customers == 2
 
 
+async def test_of_a_customer_the_history_of_all_that_were_merged_into_them_is_recorded(
+    tmp_path: Path,
+):
+    def order(customer, total):
+        data = {
+            "order_id": f"of {customer}", "customer_id": customer, "currency": "EUR",
+            "total": total, "placed_at": START,
+        }  # fmt: skip
+        return "orders", "order.placed", customer, data
+
+    def merge(customer, merged_from):
+        data = {"customer_id": customer, "merged_from": merged_from, "merged_at": START}
+        return "identities", "customer.merged", customer, data
+
+    async def say(settings, connection, *events):
+        for role, kind, customer, data in events:
+            event = cloud_event(
+                role, kind, source="/shop", event_id=f"{kind} {data}", time=START, data=data,
+                customer_id=customer,
+            )  # fmt: skip
+            topic = getattr(settings.topics, role)
+            at = milliseconds(START)
+            await publish(connection, topic, 0, [(at, event.key, event.value, event.headers)])
+
+    async def run(*arguments):
+        process = await command(settings, *arguments)
+        out, told = await asyncio.wait_for(process.communicate(), PATIENCE)
+        assert process.returncode == 0, told
+        return out.decode(), told.decode()
+
+    whole, path, orders, late = (tmp_path / name for name in ("whole", "a", "orders", "late"))
+    async with service(partitions=1) as (settings, connection):
+        await say(
+            settings, connection, order("anna", "10"), order("bert", "20"), order("carl", "40"),
+            merge("bert", "carl"), merge("anna", "bert"), order("dora", "80"),
+        )  # fmt: skip
+        await run("record", whole)
+        out, told = await run("record", path, "--customers", "anna", "--json")
+        assert json.loads(out)["merged"] == ["bert", "carl"]
+        assert json.loads(out)["apart"] == []
+        assert "'bert', 'carl' too: merged with" in told
+        assert "warning" not in told
+        _, told = await run("record", orders, "--customers", "carl", "--topics", "orders")
+        assert "'anna', 'bert' too" in told
+        assert "warning: --topics leaves out identities" in told
+        # As if the merge came while it was recorded.
+        await taken(
+            settings, connection, late, ("orders", "identities"), customers=OfCustomers(["anna"]),
+            pseudonyms=(named := Pseudonyms(b"secret")),
+        )  # fmt: skip
+        _, told = await run("replay", "memory", late)
+        assert f"merges its customers with '{named.of('bert')}', and lacks their own" in told
+    some, everybody = [(await replayed(each)).facts() for each in (path, whole)]
+    assert sorted(some) == ["anna", "bert", "carl"]
+    assert all(some[name] == everybody[name] for name in some)
+    assert some["anna"][0]["value"] > 0.3 * 70
+
+
+@pytest.mark.kafka
 async def test_what_was_aborted_is_not_recorded_nor_what_is_still_open(tmp_path: Path):
     async with service("kafka", 1) as (settings, connection):
         topic = settings.topics.orders
@@ -189,7 +254,7 @@ def command(settings, *arguments):
     }
     names = {f"CLV_TOPICS__{r.upper()}": n for r, n in settings.topics.model_dump().items()}
     given = {"CLV_BROKER": settings.broker, "CLV_APP_ID": settings.app_id}
-    return asyncio.create_subprocess_exec(
+    return forks.start(
         sys.executable, "-m", "streams.cli", *map(str, arguments),
         stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
         cwd=Path(__file__).parents[3], env=kept | given | names,
@@ -204,11 +269,11 @@ async def test_an_interrupted_recording_leaves_no_file(tmp_path: Path):
                 await producer.send(settings.topics.orders, os.urandom(300), timestamp_ms=n)
             await producer.flush()
         process = await command(settings, "record", tmp_path / "a.clvrec")
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(PATIENCE):
             while not listed(tmp_path):  # noqa: ASYNC110 - another process makes it
                 await asyncio.sleep(0.01)
         process.send_signal(signal.SIGINT)
-        _, said = await asyncio.wait_for(process.communicate(), 60)
+        _, said = await asyncio.wait_for(process.communicate(), PATIENCE)
     assert process.returncode == 130, said
     assert said == b"interrupted\n"
     assert listed(tmp_path) == []
@@ -224,12 +289,12 @@ async def test_the_command_leaves_no_group_and_says_what_is_in_the_file(tmp_path
         value = json.dumps({"specversion": "1.0"}).encode()
         await publish(connection, settings.topics.orders, 0, [(5, b"k", value, [])])
         process = await command(settings, "record", path, "--json")
-        out, said = await asyncio.wait_for(process.communicate(), 60)
+        out, said = await asyncio.wait_for(process.communicate(), PATIENCE)
         assert process.returncode == 0, said
         again = await command(settings, "record", path, "--json")
-        _, refused = await asyncio.wait_for(again.communicate(), 60)
+        _, refused = await asyncio.wait_for(again.communicate(), PATIENCE)
         hidden = await command(settings, "record", tmp_path / "b", "--pseudonyms", "--json")
-        hidden_out, warned = await asyncio.wait_for(hidden.communicate(), 60)
+        hidden_out, warned = await asyncio.wait_for(hidden.communicate(), PATIENCE)
         async with started(AIOKafkaAdminClient(**connection.client_options())) as admin:
             groups = await admin.list_consumer_groups()
     document = json.loads(out)
@@ -244,6 +309,61 @@ async def test_the_command_leaves_no_group_and_says_what_is_in_the_file(tmp_path
     assert not [group for group in groups if settings.app_id in group[0]]
 
 
+async def test_customers_who_do_not_occur_are_named_and_an_empty_recording_fails(tmp_path: Path):
+    some, none = tmp_path / "some", tmp_path / "none"
+    none.write_bytes(b"as it was")
+
+    async def said(*arguments):
+        process = await command(settings, "record", *arguments)
+        out, told = await asyncio.wait_for(process.communicate(), PATIENCE)
+        return process.returncode, out.decode(), told.decode()
+
+    async with service(partitions=1) as (settings, connection):
+        await publish(connection, settings.topics.orders, 0, [(5, b"anna", b"v", [])])
+        status, out, told = await said(some, "--customers", "anna,zoe", "--json")
+        assert (status, json.loads(out)["records"]) == (0, 1)
+        assert "warning: no record is about 'zoe': check" in told
+        assert "anna" not in told
+        status, out, told = await said(none, "--customers", "yann,zoe", "--json", "--force")
+        assert (status, out) == (1, "")
+        assert "nothing was recorded" in told
+        assert f"of 1 records in {settings.topics.models}, {settings.topics.orders}," in told
+        assert "none is about 'yann', 'zoe' (about other customers: 1)" in told
+        status, _, told = await said(none, "--customers", "anna", "--pseudonyms", "--force")
+        assert status == 1
+        assert "none can be kept (no event: " in told
+        # Ticks are recorded whoever is asked for.
+        await publish(connection, settings.topics.clock, 0, [(8, None, b"{}", [])])
+        status, _, told = await said(tmp_path / "tick", "--customers", "zoe")
+        assert status == 0
+        assert "no record is about 'zoe'" in told
+    assert none.read_bytes() == b"as it was"
+    assert sorted(listed(tmp_path)) == [none, some, tmp_path / "tick"]
+
+
+@pytest.mark.parametrize(
+    ("role", "value", "words"),
+    [
+        ("changelog", b"\xff newer", "the stored record of customer 'c1' has schema version 255,"),
+        ("changelog", b"\x03 damaged", "the stored record of customer 'c1', 9 bytes, is damaged:"),
+        ("updates", b"no JSON", "{updates}[0]@0: the record with the key 'c1' is none that"),
+        ("updates", b'{"data": {"clv": null}}', "service publishes: its `clv` is None. See who"),
+        ("segment_changes", b'{"id": 7, "data": {}}', "service publishes: its `id` is 7. See"),
+        ("segment_changes", b'{"data": []}', "service publishes: it has no object `data`. See"),
+    ],
+)
+async def test_a_digest_names_the_record_that_cannot_be_read(role, value, words):
+    async with service(partitions=1) as (settings, connection):
+        topics = settings.topics.model_dump() | {"changelog": changelog_topic(settings)}
+        await publish(connection, topics[role], 0, [(5, b"c1", value, [])])
+        process = await command(settings, "digest")
+        out, said = await asyncio.wait_for(process.communicate(), PATIENCE)
+    assert (process.returncode, out) == (1, b"")
+    [line] = said.decode().splitlines()
+    assert line.startswith("error: ")
+    assert words.format(**topics) in line
+
+
 async def test_timestamps_beyond_all_dates_are_recorded_and_shown_as_they_are(tmp_path: Path):
     beyond = 1_767_441_600_000_000
     async with service(partitions=1) as (settings, connection):
@@ -251,9 +371,9 @@ async def test_timestamps_beyond_all_dates_are_recorded_and_shown_as_they_are(tm
         records = [(at, b"k", b"v", []) for at in stamps]
         await publish(connection, settings.topics.orders, 0, records)
         process = await command(settings, "record", tmp_path / "a", "--json")
-        out, said = await asyncio.wait_for(process.communicate(), 60)
+        out, said = await asyncio.wait_for(process.communicate(), PATIENCE)
         dated = await command(settings, "record", tmp_path / "b", "--until", "2", "--json")
-        dated_out, _ = await asyncio.wait_for(dated.communicate(), 60)
+        dated_out, _ = await asyncio.wait_for(dated.communicate(), PATIENCE)
     assert process.returncode == 0, said
     assert tuple(record.timestamp for record in Recording(tmp_path / "a").records()) == stamps
     assert json.loads(out)["last"] == f"{beyond} ms"
@@ -266,8 +386,8 @@ async def test_topics_replayed_from_a_later_place_say_so_and_so_does_nothing():
         await publish(connection, settings.topics.orders, 0, records)
         said = {}
         for since in ("0", "1", "2"):
-            process = await command(settings, "replay", "orders", "--from", since)
-            _, told = await asyncio.wait_for(process.communicate(), 60)
+            process = await command(settings, "replay", "memory", "orders", "--from", since)
+            _, told = await asyncio.wait_for(process.communicate(), PATIENCE)
             assert process.returncode == 0, told
             said[since] = told.decode()
     late = {since: told.count("what happened before is not in it") for since, told in said.items()}
@@ -277,6 +397,7 @@ async def test_topics_replayed_from_a_later_place_say_so_and_so_does_nothing():
     assert nothing == {"0": 0, "1": 0, "2": 1}
 
 
+@pytest.mark.kafka
 async def test_a_topic_that_has_lost_its_first_records_says_so_from_the_broker_and_from_a_file(
     tmp_path: Path,
 ):
@@ -287,8 +408,8 @@ async def test_a_topic_that_has_lost_its_first_records_says_so_from_the_broker_a
             await admin.delete_records({TopicPartition(orders, 1): RecordsToDelete(2)})
         await taken(settings, connection, tmp_path / "a")
         for source in ("orders", tmp_path / "a"):
-            process = await command(settings, "replay", source)
-            _, told = await asyncio.wait_for(process.communicate(), 60)
+            process = await command(settings, "replay", "memory", source)
+            _, told = await asyncio.wait_for(process.communicate(), PATIENCE)
             assert process.returncode == 0, told
             assert told.decode().count(f"what is replayed begins at {orders}[1]@2:") == 1
 
@@ -297,7 +418,7 @@ async def test_a_topic_that_is_missing_is_named(tmp_path: Path):
     async with running_broker("embedded") as server:
         settings = Settings(broker=server.address, **own_names())
         process = await command(settings, "record", tmp_path / "a")
-        _, said = await asyncio.wait_for(process.communicate(), 60)
+        _, said = await asyncio.wait_for(process.communicate(), PATIENCE)
     assert process.returncode == 1
     assert settings.topics.orders.encode() in said
 

@@ -5,9 +5,12 @@ from collections import defaultdict
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streams.recording import Pace, Place, Placing, Recorded, merged
-from streams.recording.waves import waves
-from streams.topics import home_partition
+from streams.kafka.partitions import home_partition
+from streams.recording import Recorded
+from streams.recording.format import Place
+from streams.recording.live import merged
+from streams.replay.barriers import between_barriers
+from streams.replay.placing import Pace, Placing
 
 from .support import ROLES, topics
 
@@ -38,8 +41,8 @@ async def test_the_order_is_that_of_time_and_place_and_keeps_partitions(stamps, 
     records = records_of(stamps)
     places = list(records)
     dice.shuffle(places)
-    found = [record async for record in merged(Lists(records), places)]
-    again = [record async for record in merged(Lists(records), sorted(places))]
+    found = [record async for record in merged(Lists(records).next, places)]
+    again = [record async for record in merged(Lists(records).next, sorted(places))]
     assert found == again
     by_place = defaultdict(list)
     for record in found:
@@ -59,23 +62,27 @@ EVENTS = st.lists(
 )
 
 
+def role_of(record):
+    return ROLES[record.topic]
+
+
 @given(EVENTS)
-def test_waves_keep_each_customer_in_order_and_on_one_topic(events):
+def test_barriers_keep_each_customer_in_order_and_on_one_topic(events):
     records = [
         Recorded(ROLES.index(role), 0, n, n, key, value)
         for n, (role, key, value) in enumerate(events)
     ]
-    found = waves(ROLES, records)
-    assert sorted(r.offset for wave in found for r in wave) == list(range(len(records)))
+    found = between_barriers(records, role_of)
+    assert sorted(r.offset for group in found for r in group) == list(range(len(records)))
     assert all(found)
-    for wave in found:
+    for group in found:
         by_key = defaultdict(set)
-        for record in wave:
+        for record in group:
             if record.key is not None:
                 by_key[record.key].add(record.topic)
         assert all(len(each) == 1 for each in by_key.values())
     for key in (b"a", b"b", b"c"):
-        order = [r.offset for wave in found for r in wave if r.key == key]
+        order = [r.offset for group in found for r in group if r.key == key]
         assert order == sorted(order)
 
 
@@ -85,7 +92,9 @@ def test_ticks_parameters_merges_and_erasures_wait_for_what_came_before_and_othe
         Recorded(ROLES.index(role), 0, n, n, key, value)
         for n, (role, key, value) in enumerate(events)
     ]
-    wave_of = {r.offset: n for n, wave in enumerate(waves(ROLES, records)) for r in wave}
+    group_of = {
+        r.offset: n for n, group in enumerate(between_barriers(records, role_of)) for r in group
+    }
     for record in records:
         role = ROLES[record.topic]
         if role not in ("clock", "models", "identities"):
@@ -93,8 +102,8 @@ def test_ticks_parameters_merges_and_erasures_wait_for_what_came_before_and_othe
         for other in records:
             if other.offset < record.offset:
                 same_tick = role == "clock" == ROLES[other.topic] and other.value == record.value
-                assert wave_of[other.offset] < wave_of[record.offset] or (
-                    same_tick and wave_of[other.offset] == wave_of[record.offset]
+                assert group_of[other.offset] < group_of[record.offset] or (
+                    same_tick and group_of[other.offset] == group_of[record.offset]
                 )
 
 

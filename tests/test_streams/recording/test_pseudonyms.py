@@ -12,9 +12,10 @@ from models.contracts import decode
 from models.contracts.clock import Tick
 from models.routing import Route, route_header
 from streams.datasets import DATASETS
-from streams.recording import FromFile, Pseudonyms, Recorded, Recording
-from streams.recording.compare import Valued
-from streams.recording.memory import in_memory
+from streams.outcome.outcome import Outcome
+from streams.recording import Pseudonyms, Recorded, Recording
+from streams.replay.memory import in_memory
+from streams.replay.source import FromFile
 from streams.settings import Settings
 
 from .support import PARAMETERS, ROLES, Making, some_events, write
@@ -193,10 +194,12 @@ async def test_values_and_segments_are_those_of_the_customers_behind(tmp_path: P
 
 
 async def valued(path):
-    found = Valued()
-    async with in_memory(Settings(), FromFile(Recording(path)), [found]) as replay:
+    found = Outcome()
+    async with in_memory(Settings(), FromFile(Recording(path)), found) as replay:
         await replay.run()
-    return {key.decode(): json.loads(each)["data"] for key, each in found.documents.items()}
+    return {
+        key.decode(): json.loads(each)["data"] for key, each in found.snapshot().documents.items()
+    }
 
 
 @pytest.mark.parametrize("name", ["", "a" * 300, "ä\N{GRINNING FACE}"])

@@ -8,24 +8,20 @@ from pathlib import Path
 
 import pytest
 
+from models.context import Context
 from models.contracts.clock import Tick
 from models.economics import Economics
-from streams.batch import fit_events
+from streams.batch import end_of_day, fit_states, fold_events
 from streams.cli.digest import published_result
 from streams.cli.record_options import ROLES, topics_at_broker
-from streams.connection import Broker
-from streams.datasets import DATASETS, DatasetMissingError
+from streams.datasets import DATASETS
+from streams.datasets.dataset import DatasetMissingError
+from streams.kafka.connection import Broker
+from streams.outcome.outcome import Outcome
 from streams.publisher import Publisher
-from streams.recording import (
-    BEGINNING,
-    END,
-    FromFile,
-    Recording,
-    Results,
-    live_slice,
-    record_slice,
-)
-from streams.recording.memory import in_memory
+from streams.recording import BEGINNING, END, Recording, live_slice, record_slice
+from streams.replay.memory import in_memory
+from streams.replay.source import FromFile
 from streams.settings import Settings
 from tests.test_streams.service.cluster import Cluster, cluster
 
@@ -34,6 +30,7 @@ PATIENCE = 120
 PATIENT = {"CLV_SESSION_TIMEOUT": "10", "CLV_HEARTBEAT_INTERVAL": "1"}
 
 
+@pytest.mark.kafka
 @pytest.mark.slow
 async def test_two_replays_two_brokers_and_a_killed_worker_make_one_digest(
     tmp_path: Path, monkeypatch
@@ -46,7 +43,8 @@ async def test_two_replays_two_brokers_and_a_killed_worker_make_one_digest(
         events = list(dataset.events())
     except DatasetMissingError as missing:
         pytest.skip(str(missing))
-    parameters = fit_events(events, dataset.as_of, "day", ECONOMICS)
+    folded = fold_events(events, Context(ECONOMICS), end_of_day(dataset.as_of, ECONOMICS))
+    parameters = fit_states(folded.states, dataset.as_of, "day", ECONOMICS).parameters
     tick = Tick(as_of=dataset.as_of, parameters=parameters.version)
     path = tmp_path / "online-retail.clvrec"
     found = {}
@@ -69,12 +67,12 @@ async def test_two_replays_two_brokers_and_a_killed_worker_make_one_digest(
         await finished(service, tick)
         found["kafka"] = await published_result(service.settings)
     for number in range(2):
-        results = Results()
+        outcome = Outcome(detailed=False)
         async with in_memory(
-            Settings(economics=ECONOMICS), FromFile(Recording(path)), [results]
+            Settings(economics=ECONOMICS), FromFile(Recording(path)), outcome
         ) as replay:
             await replay.run()
-        found[f"memory {number}"] = results.result()
+        found[f"memory {number}"] = outcome.result()
     digests = {name: result.digests for name, result in found.items()}
     assert all(each == digests["embedded"] for each in digests.values()), digests
     assert {name: result.disagreements for name, result in found.items()} == dict.fromkeys(

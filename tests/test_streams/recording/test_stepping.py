@@ -11,7 +11,7 @@ from tests.test_streams.commands import CLV, environment
 def test_ctrl_c_ends_it_while_it_waits_for_enter(recording):
     ours, theirs = pty.openpty()
     with subprocess.Popen(
-        [*CLV, "replay", str(recording), "--step"],
+        [*CLV, "replay", "memory", str(recording), "--step"],
         stdin=theirs,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

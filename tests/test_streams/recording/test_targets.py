@@ -11,47 +11,45 @@ import signal
 import sys
 from collections import defaultdict
 from contextlib import redirect_stdout
-from datetime import UTC, datetime
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 import structlog
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 
+from models.errors import ClvError
 from streams.cache import connect
-from streams.cli.console import CommandError
 from streams.cli.logs import configure_logging
 from streams.cli.record_options import topics_at_broker
-from streams.cli.replay_memory import replay_in_memory
-from streams.cli.replay_sandbox import replay_into_sandbox
-from streams.cli.replay_source import Asked
-from streams.cli.replay_topics import replay_into_production, replay_into_topics
-from streams.clients import started
-from streams.connection import Broker
-from streams.ends import log_ends
+from streams.cli.replay.memory import memory
+from streams.cli.replay.sandbox import sandbox
+from streams.cli.replay.topics import production, topics
+from streams.kafka.clients import started
+from streams.kafka.connection import Broker
+from streams.kafka.partitions import home_partition
+from streams.kafka.reading import log_bounds
+from streams.outcome.outcome import Outcome
 from streams.publisher import Publisher
 from streams.recording import (
     BEGINNING,
     END,
-    Bound,
-    FromFile,
-    Pace,
     RecordedTopic,
     Recording,
-    RecordingUnusable,
-    Results,
     live_slice,
     record_slice,
 )
-from streams.recording.memory import in_memory
+from streams.replay.memory import in_memory
+from streams.replay.source import FromFile
 from streams.settings import Settings
-from streams.topics import home_partition, prepare_topics
+from streams.topics import prepare_topics
+from tests.servers import forks
 from tests.servers.broker import BOTH, running_broker
 from tests.test_streams.commands import clv
 from tests.test_streams.service.cluster import cluster, own_names
 
-from .support import ROLES, milliseconds, some_events
+from .support import ROLES, some_events
 
 ROOT = Path(__file__).parents[3]
 
@@ -70,14 +68,14 @@ def quiet():
 
 @pytest.fixture(scope="module")
 def in_memory_result(recording):
-    results = Results()
+    outcome = Outcome(detailed=False)
 
     async def replay():
-        async with in_memory(Settings(), FromFile(Recording(recording)), [results]) as replaying:
+        async with in_memory(Settings(), FromFile(Recording(recording)), outcome) as replaying:
             await replaying.run()
 
     asyncio.run(replay())
-    return results.result()
+    return outcome.result()
 
 
 def environment(settings):
@@ -89,46 +87,34 @@ def environment(settings):
     names = {f"CLV_TOPICS__{r.upper()}": n for r, n in settings.topics.model_dump().items()}
     given = {
         "CLV_APP_ID": settings.app_id, "CLV_REPLICATION": str(settings.replication),
+        "CLV_PARTITIONS": str(settings.partitions),
         "CLV_SESSION_TIMEOUT": "2", "CLV_HEARTBEAT_INTERVAL": "0.5", "CLV_COMMIT_INTERVAL": "0.3",
     }  # fmt: skip
     servers = {"CLV_BROKER": settings.broker, "CLV_REDIS": settings.redis}
     return kept | given | names | {name: url for name, url in servers.items() if url is not None}
 
 
-async def told(work):
-    """Run what a command runs; its status, what it printed, and what it said."""
+async def told(settings, command, source, **options):
+    """Run a command; its status, what it printed, and what it said."""
     out = io.StringIO()
     try:
-        with redirect_stdout(out):
-            await work
-    except (CommandError, RecordingUnusable) as error:
+        with patch.dict(os.environ, environment(settings), clear=True), redirect_stdout(out):
+            await command(str(source), as_json=True, **options)
+    except ClvError as error:
         return 1, out.getvalue(), str(error)
     return 0, out.getvalue(), ""
 
 
-def asked(name, until=END):
-    return Asked(str(name), BEGINNING, until)
-
-
-def into_topics(settings, source, prefix, *, partitions=None, until=END, resume=False):
-    return told(
-        replay_into_topics(
-            settings, asked(source, until), prefix, partitions, Pace(None),
-            resume=resume, as_json=True,
-        )
-    )  # fmt: skip
+def into_topics(settings, source, prefix, **options):
+    return told(settings, topics, source, prefix=prefix, **options)
 
 
 def into_sandbox(settings, source, group):
-    return told(
-        replay_into_sandbox(
-            settings, asked(source), group, None, Pace(None), resume=False, as_json=True
-        )
-    )
+    return told(settings, sandbox, source, group=group)
 
 
 async def launched(settings, *arguments):
-    return await asyncio.create_subprocess_exec(
+    return await forks.start(
         sys.executable, "-m", "streams.cli", *map(str, arguments),
         stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE, cwd=ROOT, env=environment(settings),
@@ -198,14 +184,14 @@ async def test_an_interrupted_replay_goes_on_exactly_where_it_ended(broker, reco
     async with running_broker(broker) as server:
         settings = Settings(broker=server.address, replication=server.replication, **own_names())
         prefix = f"{settings.app_id}."
-        command = ("replay", recording, "--into", "topics", "--prefix", prefix)
+        command = ("replay", "topics", recording, "--prefix", prefix)
         first = min(r.timestamp for r in Recording(recording).records())
         last = max(r.timestamp for r in Recording(recording).records())
         # In two seconds it would be through.
         speed = str((last - first) / 1000 / 2)
         process = await launched(settings, *command, "--speed", speed)
         connection = Broker.of(settings)
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(180):
             # Another process writes there.
             while await published(connection, f"{prefix}x.orders", 2) == 0:  # noqa: ASYNC110
                 await asyncio.sleep(0.05)
@@ -233,17 +219,14 @@ async def published(broker, topic, partitions):
     async with started(AIOKafkaAdminClient(**broker.client_options())) as admin:
         if topic not in await admin.list_topics():
             return 0
-    client = AIOKafkaConsumer(**broker.client_options(), enable_auto_commit=False)
-    async with started(client) as consumer:
-        tps = [TopicPartition(topic, n) for n in range(partitions)]
-        return sum((await log_ends(consumer, tps)).values())
+    bounds = await log_bounds(broker, [TopicPartition(topic, n) for n in range(partitions)])
+    return sum(at.end for at in bounds.values())
 
 
 async def test_resuming_over_something_else_is_refused_with_the_place(recording):
     async with running_broker("embedded") as server:
         settings = Settings(broker=server.address, **own_names())
-        january = Bound("", time=milliseconds(datetime(1997, 2, 1, tzinfo=UTC)))
-        assert (await into_topics(settings, recording, "p.", until=january))[0] == 0
+        assert (await into_topics(settings, recording, "p.", until="1997-01-31"))[0] == 0
         connection = Broker.of(settings)
         client = AIOKafkaProducer(**connection.client_options())
         async with started(client) as producer:
@@ -304,9 +287,7 @@ async def test_production_counts_each_event_once(recording, tmp_path):
         await service.start_worker()
         results = []
         for _ in range(2):
-            status, _, said = await told(
-                replay_into_production(settings, asked(recording), Pace(None), as_json=True)
-            )
+            status, _, said = await told(settings, production, recording, yes_touch=settings.app_id)
             assert status == 0, said
             await service.settled()
             results.append(await service.updates())
@@ -327,15 +308,8 @@ async def test_topics_at_the_broker_are_replayed_as_they_are(tmp_path):
         topics = await topics_at_broker(settings, ["orders"])
         async with live_slice(connection, topics) as live:
             kept = await record_slice(tmp_path / "a", live, BEGINNING, END)
-        replays = [
-            await told(
-                replay_in_memory(settings, asked(source), Pace(None), step=False, as_json=True)
-            )
-            for source in ("orders", tmp_path / "a")
-        ]
-        itself = await told(
-            replay_into_production(settings, asked("orders"), Pace(None), as_json=True)
-        )
+        replays = [await told(settings, memory, source) for source in ("orders", tmp_path / "a")]
+        itself = await told(settings, production, "orders", yes_touch=settings.app_id)
     documents = [json.loads(out) for _, out, _ in replays]
     assert documents[0]["digests"] == documents[1]["digests"]
     assert documents[0]["read"] == documents[1]["read"] == {"orders": kept.end.records}
@@ -345,7 +319,7 @@ async def test_topics_at_the_broker_are_replayed_as_they_are(tmp_path):
 
 def test_steps_show_what_each_event_led_to(recording, monkeypatch):
     monkeypatch.setattr(sys, "stdin", io.StringIO("\n" * 5))
-    done = clv("replay", recording, "--step", "--until", "1997-01-02", "--json")
+    done = clv("replay", "memory", recording, "--step", "--until", "1997-01-02", "--json")
     assert done.returncode == 0, done.stderr
     *steps, summary = [json.loads(line) for line in done.stdout.splitlines()]
     assert len(steps) == sum(summary["read"].values()) > 5
@@ -357,34 +331,74 @@ def test_steps_show_what_each_event_led_to(recording, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "problem"),
+    ("command", "options", "problem"),
     [
-        (["--into", "topics"], "needs --prefix"),
-        (["--into", "sandbox"], "needs --group"),
-        (["--into", "production"], "--yes-touch and its CLV_APP_ID, which is 'clv'"),
-        (["--into", "production", "--yes-touch", "another"], "not 'another'"),
-        (["--prefix", "a."], "is for --into topics"),
-        (["--resume"], "--resume is for"),
-        (["--partitions", "3"], "--partitions is for"),
-        (["-n", "3"], "there is none here"),
-        (["--step", "--speed", "2"], "leave out --speed"),
-        (["--compare", "a.toml", "b.toml", "--prefix", "x."], "--prefix is for"),
-        (["--step", "--into", "production", "--yes-touch", "clv"], "--step is for"),
-        (["--speed", "0"], "--speed is '0'"),
-        (["--from", "yesterday"], "--from is 'yesterday'"),
-        (["--compare", "a.toml", "b.toml", "--step"], "leave out"),
-        (["--compare", "a.toml", "b.toml"], "a.toml"),
-        (["--against-parameters", "none.json"], "none.json"),
-        (["--against-kept", "none.kept"], "none.kept"),
-        (["--against-kept", "a", "--against-parameters", "b"], "say one of"),
-        (["--against-kept", "a", "--keep", "b"], "leave out"),
-        (["--keep", "a", "--into", "topics", "--prefix", "p."], "--keep is for"),
+        ("topics", ["--prefix", ""], "--prefix is empty"),
+        ("sandbox", ["--group", ""], "--group is empty"),
+        ("production", [], "--yes-touch and its CLV_APP_ID, which is 'clv'"),
+        ("production", ["--yes-touch", "another"], "not 'another'"),
+        ("memory", ["--step", "--speed", "2"], "leave out --speed"),
+        ("memory", ["--speed", "0"], "--speed is '0'"),
+        ("memory", ["--from", "yesterday"], "--from is 'yesterday'"),
+        ("compare", ["--settings", "a.toml", "b.toml"], "a.toml"),
+        ("compare", ["--parameters", "none.json"], "none.json"),
+        ("compare", ["--snapshot", "none.kept"], "none.kept"),
+        ("compare", ["--snapshot", "a", "--parameters", "b"], "say one of"),
+        ("compare", [], "say one of"),
     ],
 )
-def test_what_makes_no_sense_is_said(recording, arguments, problem):
-    done = clv("replay", recording, *arguments)
+def test_what_makes_no_sense_is_said(recording, command, options, problem):
+    done = clv("replay", command, recording, *options)
     assert done.returncode == 1
     assert problem in done.stderr
+
+
+COMPARED = ["--settings", "a.toml", "b.toml"]
+
+
+@pytest.mark.parametrize(
+    ("command", "options", "problem"),
+    [
+        ("topics", [], "Missing option '--prefix'"),
+        ("sandbox", [], "Missing option '--group'"),
+        ("memory", ["--prefix", "a."], "--prefix"),
+        ("memory", ["--resume"], "--resume"),
+        ("memory", ["--partitions", "3"], "--partitions"),
+        ("memory", ["-n", "3"], "-n"),
+        ("compare", [*COMPARED, "--prefix", "x."], "--prefix"),
+        ("compare", [*COMPARED, "--step"], "--step"),
+        ("compare", [*COMPARED, "--speed", "2"], "--speed"),
+        ("production", ["--yes-touch", "clv", "--step"], "--step"),
+        ("production", ["--yes-touch", "clv", "--partitions", "3"], "--partitions"),
+        ("topics", ["--prefix", "p.", "--snapshot", "a"], "--snapshot"),
+        ("topics", ["--prefix", "p.", "--yes-touch", "clv"], "--yes-touch"),
+    ],
+)
+def test_what_belongs_to_another_way_of_replaying_is_refused(recording, command, options, problem):
+    done = clv("replay", command, recording, *options)
+    assert done.returncode == 2
+    assert problem in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("former", "now"),
+    [
+        (["a.clvrec"], "memory a.clvrec"),
+        (["a.clvrec", "--step"], "memory a.clvrec --step"),
+        (["--keep", "my own.kept", "a.clvrec"], "memory --snapshot 'my own.kept' a.clvrec"),
+        (["a.clvrec", "--into", "topics", "--prefix", "x."], "topics a.clvrec --prefix x."),
+        (["--into=sandbox", "inputs", "--group", "g"], "sandbox inputs --group g"),
+        (["a", "--into", "production", "--yes-touch", "clv"], "production a --yes-touch clv"),
+        (["a", "--compare", "b.toml", "c.toml"], "compare a --settings b.toml c.toml"),
+        (["a", "--against-parameters", "p.json"], "compare a --parameters p.json"),
+        (["a", "--against-kept=b.kept"], "compare a --snapshot b.kept"),
+        (["a", "--into"], "memory a --into"),
+    ],
+)
+def test_the_command_as_it_was_is_told_how_it_is_now(former, now):
+    done = clv("replay", *former)
+    assert done.returncode == 2
+    assert f": clv replay {now}\n" in done.stderr
 
 
 async def test_a_damaged_file_is_refused_before_anything_is_applied(recording, tmp_path):

@@ -16,20 +16,22 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.errors import KafkaError
 
 from models.contracts.clock import Tick
 from models.contracts.parameters import Parameters
 from streams.cache import CachedScore, ScoreCache, connect
-from streams.connection import Broker
 from streams.embedded import EmbeddedRedis
 from streams.files.outgoing import OutgoingEvent
+from streams.kafka.connection import Broker
+from streams.kafka.partitions import TopicPartition, home_partition
 from streams.parameters import publish_parameters
 from streams.publisher import Publisher
 from streams.settings import Settings, Topics
-from streams.topics import home_partition, plan, prepare_topics
+from streams.testing.kafka_log import KafkaLog
+from streams.topics import plan, prepare_topics
+from streams.transport.memory.broker import Record
+from tests.servers import forks
 from tests.servers.broker import Kind, running_broker
 
 ROOT = Path(__file__).parents[3]
@@ -44,7 +46,7 @@ class WorkerDied(Exception):
 class Worker:
     """A `clv worker` process and its log."""
 
-    process: asyncio.subprocess.Process
+    process: forks.Forked
     log: Path
 
     def check(self) -> None:
@@ -56,7 +58,7 @@ class Worker:
         """Send a signal and wait for the end; returns the exit status."""
         if self.process.returncode is None:
             self.process.send_signal(number)
-        return await asyncio.wait_for(self.process.wait(), 30)
+        return await asyncio.wait_for(self.process.wait(), PATIENCE)
 
 
 @dataclass
@@ -70,11 +72,16 @@ class Cluster:
     directory: Path
     workers: list[Worker] = field(default_factory=list)
 
+    @property
+    def log(self) -> KafkaLog:
+        """What the broker holds, and what this service's group has committed of it."""
+        return KafkaLog(self.broker, self.settings.app_id)
+
     async def start_worker(self) -> Worker:
         """Start one more worker."""
         log = self.directory / f"worker-{len(self.workers)}.log"
         with log.open("wb") as output:
-            process = await asyncio.create_subprocess_exec(
+            process = await forks.start(
                 sys.executable, "-m", "streams.cli", "worker",
                 cwd=ROOT, stdout=output, stderr=output, env=os.environ | self.environment(),
             )  # fmt: skip
@@ -122,77 +129,31 @@ class Cluster:
             for topic in (*topics.inputs, topics.identity, topics.clock)
             for number in range(self.partitions)
         ]
-        admin = AIOKafkaAdminClient(**self.broker.client_options())
-        await admin.start()
-        try:
-            async with asyncio.timeout(PATIENCE):
-                ends: dict[TopicPartition, int] = {}
-                # Workers send records to each other: a commit may come with new ones to wait for.
-                while ends != (ends := await self._ends(partitions, ends)):
-                    await self._committed(admin, ends)
-        finally:
-            await admin.close()
+        async with asyncio.timeout(PATIENCE):
+            ends: dict[TopicPartition, int] = {}
+            # Workers send records to each other: a commit may come with new ones to wait for.
+            while ends != (ends := await self.log.ends(partitions)):
+                await self._committed({tp: end for tp, end in ends.items() if end})
 
-    async def _committed(self, admin: AIOKafkaAdminClient, ends: dict[TopicPartition, int]) -> None:
-        awaited = {tp: end for tp, end in ends.items() if end}
+    async def _committed(self, ends: dict[TopicPartition, int]) -> None:
         while True:
             for worker in self.workers:
                 if worker.process.returncode not in (None, 0, -signal.SIGKILL):
                     worker.check()
-            # Asked by partition: the embedded broker's answer for all of them is cut short.
-            try:
-                committed = await admin.list_consumer_group_offsets(
-                    self.settings.app_id, partitions=list(awaited)
-                )
-            except KafkaError as error:
-                # A new Kafka makes the topic of the offsets when it is first asked for them.
-                if not error.retriable:
-                    raise
-                committed = {}
-            if all(tp in committed and committed[tp].offset >= awaited[tp] for tp in awaited):
+            committed = await self.log.committed(ends)
+            if all(committed.get(tp, 0) >= end for tp, end in ends.items()):
                 return
             await asyncio.sleep(0.1)
 
-    async def _ends(
-        self, partitions: list[TopicPartition], known: dict[TopicPartition, int]
-    ) -> dict[TopicPartition, int]:
-        """Where partitions end, as fetches say: the embedded broker's ListOffsets is wrong."""
-        consumer = AIOKafkaConsumer(**self.broker.client_options(), enable_auto_commit=False)
-        await consumer.start()
-        try:
-            consumer.assign(partitions)
-            for tp in partitions:
-                consumer.seek(tp, known.get(tp, 0))
-            while any(consumer.highwater(tp) is None for tp in partitions):
-                await consumer.getmany(timeout_ms=100)
-            return {tp: consumer.highwater(tp) for tp in partitions}
-        finally:
-            await consumer.stop()
-
-    async def read(self, topic: str) -> dict[TopicPartition, list[Any]]:
+    async def read(self, topic: str) -> dict[TopicPartition, list[Record]]:
         """All records of a topic, by partition."""
-        consumer = AIOKafkaConsumer(
-            **self.broker.client_options(), auto_offset_reset="earliest", enable_auto_commit=False
-        )
-        await consumer.start()
-        result: defaultdict[TopicPartition, list[Any]] = defaultdict(list)
-        try:
-            count = 1 if topic == self.settings.topics.models else self.partitions
-            assigned = [TopicPartition(topic, n) for n in range(count)]
-            consumer.assign(assigned)
-            unfinished = set(assigned)
-            while unfinished:
-                for tp, records in (await consumer.getmany(timeout_ms=100)).items():
-                    result[tp] += records
-                for tp in list(unfinished):
-                    end = consumer.highwater(tp)
-                    if end is not None and await consumer.position(tp) >= end:
-                        unfinished.remove(tp)
-        finally:
-            await consumer.stop()
+        count = 1 if topic == self.settings.topics.models else self.partitions
+        result: defaultdict[TopicPartition, list[Record]] = defaultdict(list)
+        for record in await self.log.read(TopicPartition(topic, number) for number in range(count)):
+            result[TopicPartition(topic, record.partition)].append(record)
         return result
 
-    async def records(self, topic: str) -> list[Any]:
+    async def records(self, topic: str) -> list[Record]:
         """All records of a topic, partition after partition."""
         return [record for records in (await self.read(topic)).values() for record in records]
 
@@ -259,6 +220,10 @@ async def delete_topics(settings: Settings, broker: Broker) -> None:
     admin = AIOKafkaAdminClient(**broker.client_options())
     await admin.start()
     try:
-        await admin.delete_topics([topic.name for topic in plan(settings)])
+        names = {topic.name for topic in plan(settings)}
+        async with asyncio.timeout(PATIENCE):
+            # A busy broker may answer before it has, or not at all.
+            while left := sorted(names & {*await admin.list_topics()}):
+                await admin.delete_topics(left)
     finally:
         await admin.close()

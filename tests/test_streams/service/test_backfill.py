@@ -8,6 +8,8 @@ import sys
 from collections import Counter
 from datetime import UTC, datetime, timedelta
 
+from tests.servers import forks
+
 from .cluster import ROOT, cluster
 from .test_service import order
 
@@ -31,12 +33,12 @@ def history(path):
 
 
 async def clv(service, *arguments):
-    process = await asyncio.create_subprocess_exec(
+    process = await forks.start(
         sys.executable, "-m", "streams.cli", *arguments,
         cwd=ROOT, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
         env=os.environ | service.environment(),
     )  # fmt: skip
-    out, errors = await asyncio.wait_for(process.communicate(), 90)
+    out, errors = await asyncio.wait_for(process.communicate(), 180)
     assert process.returncode == 0, errors.decode()
     return json.loads(out)
 

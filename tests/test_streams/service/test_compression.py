@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from aiokafka import AIOKafkaProducer
 
-from streams.topics import home_partition
+from streams.kafka.partitions import home_partition
 
 from .cluster import cluster
 from .test_service import order

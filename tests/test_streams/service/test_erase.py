@@ -7,16 +7,18 @@ import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import pytest
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
 from models.contracts.clock import Tick
 from streams.cache import connect
-from streams.connection import Broker
 from streams.embedded import EmbeddedRedis
 from streams.files.outgoing import cloud_event
+from streams.kafka.connection import Broker
 from streams.settings import Settings
 from streams.topics import changelog_topic, plan, prepare_topics
+from tests.servers import forks
 from tests.servers.kafka import KafkaCluster
 
 from .cluster import ROOT, Cluster, cluster, own_names
@@ -67,7 +69,7 @@ async def live(service):
 
 async def clv(service, *arguments):
     """Exit status of a command, what it printed and what it said."""
-    process = await asyncio.create_subprocess_exec(
+    process = await forks.start(
         sys.executable, "-m", "streams.cli", *map(str, arguments),
         cwd=ROOT, env=os.environ | service.environment(),
         stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
@@ -115,6 +117,7 @@ def by_topic(proof, topic):
     return [each for each in proof["traces"] if each["place"].startswith(f"{topic}[")]
 
 
+@pytest.mark.slow  # The copy on disk is written anew within a minute.
 async def test_the_proof_names_every_trace_and_says_what_stays(tmp_path, monkeypatch):
     state = tmp_path / "state"
     monkeypatch.setenv("CLV_STATE_DIR", str(state))
@@ -193,6 +196,7 @@ async def test_without_a_worker_the_command_says_where_the_erasure_waits(tmp_pat
         assert f"{service.settings.topics.identities}[" in said
 
 
+@pytest.mark.kafka
 async def test_nothing_of_the_erased_is_left_once_kafka_has_compacted(tmp_path, monkeypatch):
     """Merges, letters, copies on disk and Redis: the id is nowhere, and it is said when it went."""
     logs, state = tmp_path / "kafka", tmp_path / "state"

@@ -7,16 +7,18 @@ import signal
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import pytest
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
 from models.aggregate.record import customers, is_customer
 from streams.cache import connect
-from streams.connection import Broker
 from streams.embedded import EmbeddedRedis
 from streams.files.outgoing import cloud_event
+from streams.kafka.connection import Broker
+from streams.kafka.partitions import home_partition
 from streams.settings import Settings
-from streams.topics import changelog_topic, home_partition, prepare_topics
+from streams.topics import changelog_topic, prepare_topics
 from tests.servers.broker import BOTH
 from tests.servers.kafka import KafkaCluster
 
@@ -138,6 +140,7 @@ async def publish_slowly(service: Cluster, events):
         await asyncio.sleep(0.1)
 
 
+@pytest.mark.kafka
 async def test_compaction_leaves_nothing_of_the_erased_on_disk(tmp_path: Path):
     logs = tmp_path / "kafka"
     logs.mkdir()

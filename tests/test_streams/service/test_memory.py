@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from models.contracts.dead_letters import CUT, DeadLetter, split_headers
-from streams.topics import home_partition
+from streams.kafka.partitions import home_partition
 
 from ..transport.packed import packed_batch, publish_batch
 from .cluster import cluster

@@ -11,8 +11,10 @@ import pytest
 from models.context import Context
 from models.contracts.clock import Tick
 from models.economics import Economics
-from streams.batch import fit_events, score_events
-from streams.datasets import DATASETS, DatasetMissingError, with_simulation
+from streams.batch import end_of_day, fit_states, fold_events, score_events
+from streams.datasets import DATASETS
+from streams.datasets.dataset import DatasetMissingError
+from streams.datasets.simulate import with_simulation
 
 from .cluster import cluster
 
@@ -38,7 +40,8 @@ def batch_of(name):
     """Fitted parameters, and each customer's document by the batch."""
     events, dataset = events_of(name), dataset_of(name)
     economics = Economics(currency=dataset.currency)
-    parameters = fit_events(events, dataset.as_of, "day", economics)
+    folded = fold_events(events, Context(economics), end_of_day(dataset.as_of, economics))
+    parameters = fit_states(folded.states, dataset.as_of, "day", economics).parameters
     batch = score_events(events, Context(economics, parameters), dataset.as_of)
     return parameters, {u.customer_id: json.loads(u.document)["data"] for u in batch.updates}
 
@@ -73,11 +76,11 @@ def assert_equal(expected, actual):
 @pytest.mark.parametrize(
     ("name", "shuffled", "workers", "broker"),
     [
-        ("cdnow", False, 1, "embedded"),
-        (SIMULATED, True, 2, "embedded"),
+        pytest.param("cdnow", False, 1, "embedded", marks=pytest.mark.heavy),
+        pytest.param(SIMULATED, True, 2, "embedded", marks=pytest.mark.slow),
         (SIMULATED, True, 2, "kafka"),
-        ("online-retail", False, 1, "embedded"),
-        ("online-retail", True, 2, "embedded"),
+        pytest.param("online-retail", False, 1, "embedded", marks=pytest.mark.heavy),
+        pytest.param("online-retail", True, 2, "embedded", marks=pytest.mark.slow),
     ],
 )
 async def test_streaming_equals_batch(name, shuffled, workers, broker, tmp_path: Path):

@@ -1,13 +1,20 @@
 """The topics of the service, as a broker makes them."""
 
+import asyncio
+import json
+from typing import Any
+
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
-from streams.connection import Broker
+from streams.kafka.clients import admin_client
+from streams.kafka.connection import Broker
+from streams.kafka.topics import TopicPlan, TopicsUnusable, create_missing
 from streams.settings import Settings
-from streams.topics import TopicsUnusable, plan, prepare_topics
+from streams.topics import plan, prepare_topics
 from tests.servers.broker import BOTH, running_broker
+from tests.test_streams.commands import started
 
 from .cluster import delete_topics, own_names
 
@@ -79,7 +86,7 @@ async def test_a_topic_that_somebody_else_creates_meanwhile_is_seen_with_its_cou
 
 
 async def test_a_topic_that_does_not_appear_is_named(monkeypatch):
-    monkeypatch.setattr("streams.topics.KNOWN_WITHIN", 0.3)
+    monkeypatch.setattr("streams.kafka.topics.KNOWN_WITHIN", 0.3)
     async with running_broker("embedded") as server:
         settings = Settings(broker=server.address, **own_names())
         describe = AIOKafkaAdminClient.describe_topics
@@ -96,9 +103,46 @@ async def test_a_topic_that_does_not_appear_is_named(monkeypatch):
             await prepare_topics(settings, Broker.of(settings))
 
 
+@pytest.mark.kafka
 async def test_more_replicas_than_brokers_are_refused_with_the_reason():
     async with running_broker("kafka") as server:
         settings = Settings(broker=server.address, replication=15, **own_names())
         with pytest.raises(TopicsUnusable, match="InvalidReplicationFactor") as caught:
             await prepare_topics(settings, Broker.of(settings))
     assert "CLV_REPLICATION" in str(caught.value)
+
+
+async def test_the_command_creates_what_is_missing_and_shows_what_differs_from_the_plan():
+    async with running_broker("embedded") as server:
+        settings = Settings(broker=server.address, partitions=2, **own_names())
+        names = [topic.name for topic in plan(settings)]
+        orders = settings.topics.orders
+        variables = {
+            "CLV_BROKER": server.address,
+            "CLV_APP_ID": settings.app_id,
+            "CLV_PARTITIONS": "2",
+            **{f"CLV_TOPICS__{k.upper()}": v for k, v in settings.topics.model_dump().items()},
+        }
+
+        async def topics(*arguments: str) -> Any:
+            done = await asyncio.to_thread(started, "topics", *arguments, "--json", **variables)
+            assert done.returncode == 0, done.stderr
+            return json.loads(done.stdout)
+
+        try:
+            async with admin_client(Broker.of(settings)) as admin:
+                await create_missing(admin, [TopicPlan(orders, 2, {"retention.ms": "1000"})], 1)
+            before = {each["name"]: each["differences"] for each in await topics("show")}
+            assert before == {name: ["missing"] for name in names} | {
+                orders: ["retention.ms=1000, not -1"]
+            }
+            assert await topics("create") == {"created": [n for n in names if n != orders]}
+            assert await topics("create") == {"created": []}
+            after = {each["name"]: each["differences"] for each in await topics("show")}
+            assert after == {name: [] for name in names} | {orders: ["retention.ms=1000, not -1"]}
+            planned = await topics("show", "--planned")
+            assert [(each["name"], each["config"]) for each in planned] == [
+                (topic.name, dict(topic.config)) for topic in plan(settings)
+            ]
+        finally:
+            await delete_topics(settings, Broker.of(settings))

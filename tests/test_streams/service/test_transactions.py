@@ -2,14 +2,16 @@
 
 from pathlib import Path
 
+import pytest
 from aiokafka import AIOKafkaProducer
 
-from streams.topics import home_partition
+from streams.kafka.partitions import home_partition
 
 from .cluster import cluster
 from .test_service import order
 
 
+@pytest.mark.kafka
 async def test_orders_of_aborted_transactions_do_not_count(tmp_path: Path):
     async with cluster(tmp_path, "kafka") as service:
         topic = service.settings.topics.orders

@@ -7,12 +7,12 @@ from typing import Any, Protocol
 
 import faust
 
-from streams.testing.broker import POLL_SECONDS, MemoryBroker
-from streams.testing.recovering import MemoryRecovery
-from streams.testing.transport import BatchMemoryTransport, MemoryTransport
 from streams.transport import batch_app
+from streams.transport.memory.broker import POLL_SECONDS, MemoryBroker
+from streams.transport.memory.driver import MemoryTransport, run_in_memory
+from streams.transport.table import PartitionedTable
 
-DEADLINE_SECONDS = 5.0
+DEADLINE_SECONDS = 60.0
 Work = Callable[[Any], Awaitable[None]]
 
 
@@ -61,7 +61,7 @@ class Ours:
 
     def app(self, broker: MemoryBroker, **settings: Any) -> faust.App:
         app = batch_app("app", broker="kafka://nowhere", **settings)
-        app.transport = BatchMemoryTransport(app, broker)
+        run_in_memory(app, broker)
         return app
 
     def agent(
@@ -82,13 +82,31 @@ class Ours:
         app.agent(app.topic(topic, **schema), concurrency=concurrency, name="run")(run)
 
 
+def put(table: Any, partition: int, key: bytes, value: bytes | None) -> None:
+    """Set a key of the partition in work, or delete it, and tell the changelog."""
+    if isinstance(table, PartitionedTable):
+        table.update_partition(partition, {key: value})
+        table.send_items(partition, {key: value})
+    elif value is None:
+        del table[key]
+    else:
+        table[key] = value
+
+
+def contents(table: Any) -> dict[bytes, bytes]:
+    """All keys and values that a worker holds."""
+    if not isinstance(table, PartitionedTable):
+        return dict(table.items())
+    parts = table.data.partitions.values()
+    return {key: value for held in parts for key, value in held.items()}
+
+
 @asynccontextmanager
 async def running(app: faust.App) -> AsyncIterator[faust.App]:
     """A started app over the in-memory broker, stopped at the end."""
     app.finalize()
     broker = app.transport.broker
-    if isinstance(app.transport, BatchMemoryTransport):
-        app.tables._recovery = MemoryRecovery(app, app.tables, beacon=app.tables.beacon)
+    # Faust's table manager sleeps a second at its start, in case of tables defined late.
     app.tables.sleep = _no_sleep
     try:
         await app.start()
@@ -102,7 +120,7 @@ async def running(app: faust.App) -> AsyncIterator[faust.App]:
 
 
 async def _no_sleep(_seconds: float) -> None:
-    """Faust's table manager sleeps a second at its start, in case of tables defined late."""
+    """Nothing."""
 
 
 async def until(condition: Callable[[], Any], seconds: float = DEADLINE_SECONDS) -> None:

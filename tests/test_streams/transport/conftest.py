@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from streams.embedded import EmbeddedBroker
-from streams.testing.broker import MemoryBroker
+from streams.transport.memory.broker import MemoryBroker
 from tests.servers.broker import TestBroker, running_broker
 
 

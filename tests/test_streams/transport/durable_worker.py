@@ -10,7 +10,8 @@ from typing import Any
 
 import faust
 
-from streams.transport import PartitionedTable, batch_app
+from streams.transport import batch_app
+from streams.transport.table import PartitionedTable
 
 PARTITIONS = 2
 CHANGELOG = "app-customers-changelog"
@@ -29,13 +30,16 @@ def table_app(address: str, state_dir: Path | None) -> tuple[faust.App, Partitio
         state_dir=state_dir,
     )
     table = app.Table("customers", partitions=PARTITIONS)
+    app.in_work = 0  # Batches that the broker has not acknowledged yet.
 
     async def run(stream: Any) -> None:
         async for event in stream.noack().events():
             batch = event.value
             items = {record.key: record.value for record in batch.records}
+            app.in_work += 1
             table.update_partition(batch.tp.partition, items)
             await asyncio.gather(*table.send_items(batch.tp.partition, items))
+            app.in_work -= 1
             event.ack()
 
     app.agent(app.topic("orders"), name="run")(run)
@@ -48,7 +52,7 @@ async def main(address: str, state_dir: str) -> None:
     await app.start()
     while True:
         await asyncio.sleep(0.05)
-        print(len(table), flush=True)
+        print(sum(map(len, table.data.partitions.values())), flush=True)
 
 
 if __name__ == "__main__":

@@ -11,10 +11,11 @@ from faust.types import TP
 from structlog.testing import capture_logs
 
 from models.oversized import OversizedBatch, Packed
-from streams.testing.broker import Record
-from streams.transport import RecordBatch, changelog
+from streams.transport import changelog
+from streams.transport.batches import RecordBatch
 from streams.transport.changelog import ChangelogReading, ForeignBatch
 from streams.transport.frames import Mark, record_digest
+from streams.transport.memory.broker import Record
 
 LOG = TP("app-customers-changelog", 0)
 
@@ -101,7 +102,7 @@ def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
 async def read(leader: Leader, mark: Mark | None = None) -> Memory:
     memory = Memory()
     table: Callable[[TP], Any] = lambda _: SimpleNamespace(data=memory)  # noqa: E731
-    await asyncio.wait_for(ChangelogReading({LOG: mark}, table).run(leader), 5)
+    await asyncio.wait_for(ChangelogReading({LOG: mark}, table).run(leader), 60)
     return memory
 
 
@@ -146,7 +147,7 @@ async def test_a_log_that_lost_its_end_meanwhile_is_read_to_where_it_ends_now():
     await asyncio.sleep(0.1)
     assert not running.done()
     leader.end = 4
-    await asyncio.wait_for(running, 5)
+    await asyncio.wait_for(running, 60)
     assert memory.finished == [4]
     assert leader.asked > 1
 

@@ -9,12 +9,13 @@ import faust
 import pytest
 from faust.types import TP, EventT
 
-from streams.testing.broker import MemoryBroker
-from streams.testing.transport import BatchMemoryConsumer
-from streams.transport import DeliveryFailed, consumer
+from streams.transport import consumer
 from streams.transport.consumer import PositionUnknown
+from streams.transport.memory.broker import MemoryBroker
+from streams.transport.memory.driver import BatchMemoryConsumer
+from streams.transport.producer import DeliveryFailed
 
-from .apps import Ours, running, until
+from .apps import Ours, put, running, until
 
 SOURCE = TP("orders", 0)
 SOME_FETCHES = 0.1
@@ -39,7 +40,7 @@ class Reader:
                 self.events.append(event)
                 await self.may_begin.wait()
                 if acknowledging:
-                    table[b"k"] = b"v"
+                    put(table, SOURCE.partition, b"k", b"v")
                     event.ack()
 
         self.app.agent(self.app.topic(SOURCE.topic), name="run")(run)

@@ -18,18 +18,22 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from structlog.testing import capture_logs
 
 from streams.embedded import EmbeddedBroker
-from streams.transport import Delivery, PartitionedTable, Progress, batch_app, copyfile
+from streams.transport import batch_app, copyfile
 from streams.transport import durable as durables
+from streams.transport.changelog import RecoveryProgress
 from streams.transport.copyfile import CopyFile, CopyUnusable
 from streams.transport.durable import DurableStore
 from streams.transport.frames import Mark, record_digest
 from streams.transport.lease import Lease, Term, now
+from streams.transport.producer import Delivery
+from streams.transport.table import PartitionedTable
 
 from . import apps, durable_worker
+from .apps import contents
 from .durable_worker import CHANGELOG, PARTITIONS, table_app
 
 TP = TopicPartition
-DEADLINE_SECONDS = 20.0
+DEADLINE_SECONDS = 60.0
 TERM = Term()
 """A membership that goes on."""
 
@@ -352,7 +356,12 @@ async def running(
         await app.stop()
 
 
-def progress(app: Any) -> Progress:
+async def taken_in(app: Any, table: PartitionedTable, orders: "Orders") -> None:
+    """Wait until all orders are in the table, and acknowledged: the copy has them then."""
+    await until(lambda: contents(table) == orders.expected and app.in_work == 0)
+
+
+def progress(app: Any) -> RecoveryProgress:
     return app.tables.recovery.progress
 
 
@@ -385,10 +394,6 @@ class Orders:
         self.sent += count
 
 
-def contents(table: PartitionedTable) -> dict[bytes, bytes]:
-    return dict(table.items())
-
-
 async def changelog(server: EmbeddedBroker) -> list[Any]:
     records: list[Any] = []
     async with AIOKafkaConsumer(bootstrap_servers=server.address) as consumer:
@@ -409,7 +414,7 @@ async def test_a_restart_reads_only_what_is_new(server: EmbeddedBroker, tmp_path
     orders = Orders(server, {})
     await orders.send(1_000)
     async with running(server, tmp_path) as (app, table):
-        await until(lambda: contents(table) == orders.expected)
+        await taken_in(app, table, orders)
     async with running(server, tmp_path) as (app, table):
         assert progress(app).records == 0
         assert contents(table) == orders.expected
@@ -420,7 +425,7 @@ async def test_a_restart_reads_only_what_is_new(server: EmbeddedBroker, tmp_path
     before = len(await changelog(server))
     async with running(server, None) as (app, table):
         assert progress(app).records == before
-        await until(lambda: contents(table) == orders.expected)
+        await taken_in(app, table, orders)
     new = len(await changelog(server)) - before
     assert 0 < new < before
     async with running(server, tmp_path) as (app, table):
@@ -440,7 +445,7 @@ async def test_what_is_in_memory_is_not_read_again_after_a_rebalance(
     async with running(server, None) as (first, firsts):
         await until(lambda: contents(firsts) == orders.expected)
         async with running(server, None) as (second, seconds):
-            await until(lambda: len(firsts) and len(seconds))
+            await until(lambda: contents(firsts) and contents(seconds))
             await until(lambda: progress(first).done and progress(second).done)
             assert progress(first).records == 0
             assert contents(firsts) | contents(seconds) == orders.expected
@@ -462,9 +467,9 @@ async def test_two_workers_hand_a_partition_over_in_one_directory(
     orders = Orders(server, {})
     await orders.send(1_000)
     async with running(server, tmp_path) as (first, firsts):
-        await until(lambda: contents(firsts) == orders.expected)
+        await taken_in(first, firsts, orders)
         async with running(server, tmp_path) as (second, seconds):
-            await until(lambda: len(firsts) and len(seconds))
+            await until(lambda: contents(firsts) and contents(seconds))
             await until(lambda: progress(first).done and progress(second).done)
             assert progress(second).records == 0
             assert firsts.durable.healthy
@@ -483,7 +488,7 @@ async def test_a_changelog_that_was_made_anew_is_read_whole(
     orders = Orders(server, {})
     await orders.send(400, keys=400)
     async with running(server, tmp_path) as (app, table):
-        await until(lambda: contents(table) == orders.expected)
+        await taken_in(app, table, orders)
     async with EmbeddedBroker() as other:
         await create_topics(other)
         later = Orders(other, {})
@@ -528,7 +533,7 @@ async def test_a_worker_killed_outright_leaves_a_copy_that_is_true(
         last = {record.key: record.value for record in await changelog(server)}
         async with running(server, tmp_path) as (app, table):
             read_again.append(progress(app).records)
-            await until(lambda: contents(table) == orders.expected)
+            await taken_in(app, table, orders)
         assert last.keys() <= orders.expected.keys()
     assert max(read_again) < len(await changelog(server)) // 2
 
@@ -543,8 +548,8 @@ async def test_recovery_goes_on_when_a_frozen_broker_is_back(
     await create_topics(server)
     orders = Orders(server, {})
     await orders.send(600)
-    async with running(server, None) as (_, table):
-        await until(lambda: contents(table) == orders.expected)
+    async with running(server, None) as (app, table):
+        await taken_in(app, table, orders)
     app, table = table_app(server.address, None)
     app.finalize()
     starting = asyncio.create_task(app.start())

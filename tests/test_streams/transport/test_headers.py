@@ -9,8 +9,8 @@ from aiokafka.producer.message_accumulator import BatchBuilder
 from aiokafka.record.memory_records import MemoryRecords
 from aiokafka.record.util import calc_crc32c
 
-from streams.connection import Broker
 from streams.embedded import EmbeddedBroker
+from streams.kafka.connection import Broker
 from streams.settings import Settings
 from streams.topics import prepare_topics
 from streams.transport import headers

@@ -17,14 +17,16 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from faust.exceptions import ImproperlyConfigured
 from faust.types import TP
 
-from streams.connection import Broker as KafkaBroker
 from streams.embedded import EmbeddedBroker
+from streams.kafka.connection import Broker as KafkaBroker
+from streams.kafka.topics import TopicsUnusable
 from streams.settings import Settings
-from streams.testing.broker import MemoryBroker
-from streams.topics import TopicsUnusable, prepare_topics
-from streams.transport import DeliveryFailed, batch_app
+from streams.topics import prepare_topics
+from streams.transport import batch_app
+from streams.transport.memory.broker import MemoryBroker
+from streams.transport.producer import DeliveryFailed
 
-from .apps import Kind, Ours, Stock, running, until
+from .apps import Kind, Ours, Stock, contents, put, running, until
 
 SOURCE = TP("orders", 0)
 CHANGELOG = "app-counts-changelog"
@@ -69,7 +71,8 @@ class Counter:
         if record.offset in self.raising:
             raise ValueError(record.value)
         self.seen.append(record.offset)
-        self.table[b"k"] = b"%d" % (int(self.table.get(b"k", b"0")) + 1)
+        count = int(contents(self.table).get(b"k", b"0")) + 1
+        put(self.table, SOURCE.partition, b"k", b"%d" % count)
 
 
 @pytest.fixture
@@ -209,7 +212,7 @@ async def test_a_rebalance_before_the_commit(kind: Kind, source: MemoryBroker) -
         await app.consumer.rebalance()
         publish(source, 5)
         await until(lambda: counter.seen[-1] == 7)
-        assert counter.table[b"k"] == (b"11" if kind.name == "stock" else b"8")
+        assert contents(counter.table)[b"k"] == (b"11" if kind.name == "stock" else b"8")
     assert int(source.values(CHANGELOG)[-1]) == (11 if kind.name == "stock" else 8)
 
 
@@ -271,7 +274,7 @@ async def stock_worker(server: EmbeddedBroker, mode: str) -> list[int]:
         stderr=asyncio.subprocess.DEVNULL,
     )
     try:
-        said, _ = await asyncio.wait_for(process.communicate(), 20)
+        said, _ = await asyncio.wait_for(process.communicate(), 120)
     finally:
         if process.returncode is None:
             process.kill()

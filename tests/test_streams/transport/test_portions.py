@@ -3,13 +3,13 @@
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
-from streams.connection import Broker
 from streams.embedded import EmbeddedBroker
+from streams.kafka.connection import Broker
 from streams.settings import Settings
-from streams.testing.broker import MemoryBroker
 from streams.topics import prepare_topics
 from streams.transport import consumer as consumer_module
 from streams.transport import portions
+from streams.transport.memory.broker import MemoryBroker
 from streams.transport.portions import HEADER_BYTES, portion, weight
 
 from .apps import until

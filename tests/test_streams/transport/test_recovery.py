@@ -12,11 +12,13 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from yarl import URL
 
-from streams.transport import BulkRecovery, PartitionedTable, Progress, batch_app
-from streams.transport.changelog import ChangelogReading
+from streams.transport import batch_app
+from streams.transport.changelog import ChangelogReading, RecoveryProgress
+from streams.transport.recovery import BulkRecovery
+from streams.transport.table import PartitionedTable
 from tests.servers.broker import TestBroker
 
-from .apps import until
+from .apps import contents, put, until
 
 COUNT = 500
 
@@ -46,10 +48,7 @@ def worker(server: TestBroker, name: str) -> tuple[faust.App, PartitionedTable]:
     async def run(stream: Any) -> None:
         async for event in stream.noack().events():
             for record in event.value.records:
-                if record.value is None:
-                    del table[record.key]
-                else:
-                    table[record.key] = record.value
+                put(table, record.partition, record.key, record.value)
             event.ack()
 
     app.agent(app.topic(name), name="run")(run)
@@ -121,16 +120,21 @@ async def test_what_a_worker_wrote_goes_to_who_has_the_partition_next(
                 await producer.send(name, b"v", key=key, partition=partition)
         await producer.send_and_wait(name, None, key=b"0/0", partition=0)
         await producer.flush()
-        await until(lambda: len(firsts) == 39 and b"0/0" not in firsts)
+        await until(lambda: len(contents(firsts)) == 39 and b"0/0" not in contents(firsts))
         written = [dict(firsts.partition(number)) for number in (0, 1)]
         async with running(second):
-            await until(lambda: len(firsts) + len(seconds) == 39 and len(seconds), 20)
+            await until(
+                lambda: (
+                    len(contents(firsts)) + len(contents(seconds)) == 39 and len(contents(seconds))
+                ),
+                20,
+            )
             [given] = [number for number in (0, 1) if seconds.partition(number)]
             assert dict(seconds.partition(given)) == written[given]
             assert dict(firsts.partition(1 - given)) == written[1 - given]
             assert not firsts.partition(given)
         # The second worker has left; what it had comes back.
-        await until(lambda: len(firsts) == 39, 20)
+        await until(lambda: len(contents(firsts)) == 39, 20)
         assert [dict(firsts.partition(number)) for number in (0, 1)] == written
 
 
@@ -161,7 +165,7 @@ async def test_a_rebalance_meanwhile_starts_again_and_leaves_no_consumer_behind(
     assert not app.tables.recovery.progress.done
     async with running(app):
         await until(lambda: app.tables.recovery.progress.done, 20)
-        assert len(table) == 20
-        assert app.tables.recovery.progress == Progress(20, 20, 1.0, 0.0, done=True)
+        assert len(contents(table)) == 20
+        assert app.tables.recovery.progress == RecoveryProgress(20, 20, 1.0, 0.0, done=True)
         assert len(consumers) == 2
         assert all(consumer._closed for consumer in consumers)

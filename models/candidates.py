@@ -1,0 +1,308 @@
+"""Refits: fitting a candidate on a population, judging it, and whether a refit is due by drift.
+
+A candidate takes the place of the parameters in force only if it passes `judge`: a fit that went
+wrong must not change every customer's value.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models import choosing
+from models.btyd import Cells, FitError, PurchaseModel
+from models.btyd.cells import counted
+from models.calendar import milliseconds
+from models.contracts.parameters import Parameters
+from models.economics import Economics
+from models.fitting import DEFAULT_MODEL, Fitted, TimeUnit, fit_columns, version_of
+from models.population import Population, Seen
+from models.value import YEAR, Row
+
+Floats = NDArray[np.float64]
+
+HELD_OUT_DAYS: Final = 28
+"""Days at the end that a candidate is tried on, and over which drift is measured: whole weeks."""
+
+MOST_TIMES: Final = 4.0
+"""How many times as much, or as little, a candidate may expect as the parameters in force."""
+
+MOST_ERRORS_WORSE: Final = 2.0
+"""Standard errors by which a candidate may predict the held-out days worse."""
+
+DRIFT_SHARE: Final = 0.15
+DRIFT_ERRORS: Final = 3.0
+"""Purchases drift where they differ by more than this share, and by more standard errors."""
+
+DIGITS: Final = 6
+"""Significant digits of a candidate's parameters."""
+
+SAME: Final = 1e-5
+"""Relative difference below which parameters are the same: searches from other starts differ in
+the last of their digits."""
+
+_RAREST: Final = 1e-9
+"""Least probability in a log score: a single customer must not decide."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Whether a candidate passes; reasons: why not, in words; notes: what it was judged by."""
+
+    reasons: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def passes(self) -> bool:
+        """Whether nothing speaks against the candidate."""
+        return not self.reasons
+
+
+class Drift(NamedTuple):
+    """Purchases of the last days by customers who were known before, and what was expected."""
+
+    observed: float
+    expected: float
+    error: float
+    """Standard error of the expectation, by the model itself."""
+
+    @property
+    def found(self) -> bool:
+        """Whether the difference is too large for chance, and large enough to matter."""
+        apart = abs(self.observed - self.expected)
+        return apart > DRIFT_SHARE * self.expected and apart > DRIFT_ERRORS * self.error
+
+    @property
+    def text(self) -> str:
+        """The figures in words."""
+        return (
+            f"{self.observed:,.0f} purchases in {HELD_OUT_DAYS} days, and {self.expected:,.0f} "
+            f"± {self.error:,.0f} were expected"
+        )
+
+
+def fit_candidate(
+    population: Population,
+    *,
+    until: datetime,
+    economics: Economics,
+    in_force: Parameters | None = None,
+    model: str = DEFAULT_MODEL,
+    time_unit: TimeUnit = "day",
+) -> Fitted:
+    """Fit parameters, rounded to 6 significant digits, as of the day of `until`.
+
+    model: of purchases, or `choosing.AUTO`. The search starts at the parameters in force if they
+    are of the same model and time unit.
+
+    Raises
+    ------
+    FitError
+        if nobody has bought, or the search does not converge.
+    """
+    today = economics.day(milliseconds(until))
+    chosen: tuple[str, ...] = ()
+    if model == choosing.AUTO:
+        choice = choosing.choose(population, today, DEFAULT_MODEL)
+        model, chosen = choice.model, (choice.why,)
+    start = None
+    if in_force is not None and (in_force.model, in_force.time_unit) == (model, time_unit):
+        start = in_force.purchases
+    fitted = fit_columns(
+        population.columns(today),
+        until=until,
+        time_unit=time_unit,
+        economics=economics,
+        model=model,
+        start=start,
+    )
+    return Fitted(rounded(fitted.parameters), (*chosen, *fitted.notes))
+
+
+def rounded(parameters: Parameters) -> Parameters:
+    """Return the parameters with 6 significant digits, and a version that fits them."""
+    document = parameters.model_dump(mode="json")
+    numbers = {name: _rounded(each) for name, each in document.items() if name != "customers"}
+    found = Parameters.model_validate(document | numbers)
+    return found.model_copy(update={"version": version_of(found, found.fitted_until)})
+
+
+def same(one: Parameters, other: Parameters) -> bool:
+    """Return whether both give the same values, whatever they are called and when they hold."""
+    return all(
+        _alike(mine, theirs) for mine, theirs in zip(*map(_content, (one, other)), strict=True)
+    )
+
+
+def judge(
+    candidate: Parameters,
+    in_force: Parameters | None,
+    population: Population,
+    today: int,
+) -> Verdict:
+    """Judge a candidate that was fitted on this population on a day.
+
+    in_force: None before the first; then the candidate only has to be plausible by itself.
+    """
+    reasons = _implausible(candidate, population.columns(today))
+    if reasons or in_force is None:
+        return Verdict(tuple(reasons))
+    reasons += _far_from(candidate, in_force)
+    worse, note = _held_out(candidate, in_force, population, today)
+    return Verdict((*reasons, *worse), (note,) if note else ())
+
+
+def drift(population: Population, in_force: Parameters, today: int) -> Drift:
+    """Compare the purchases of the last 28 days with what the parameters expected of them."""
+    seen = population.at(today - HELD_OUT_DAYS)
+    unit = in_force.unit_days
+    cells = Cells.count(seen.x, seen.t_x / unit, seen.T / unit)
+    if not cells.customers:
+        return Drift(0.0, 0.0, 0.0)
+    ahead = in_force.purchases.purchase_counts(HELD_OUT_DAYS / unit, cells.x, cells.t_x, cells.T)
+    variance = float(cells.number @ np.maximum(ahead.square - ahead.mean**2, 0.0))
+    return Drift(float(seen.after.sum()), float(cells.number @ ahead.mean), math.sqrt(variance))
+
+
+def log_scores(model: PurchaseModel, unit_days: int, seen: Seen) -> Floats:
+    """Return each customer's log-probability of as many purchases as followed in 28 days."""
+    of = Seen(seen.x, seen.t_x / unit_days, seen.T / unit_days, seen.after)
+    scores: Floats = np.maximum(
+        choosing.log_scores(model, of, HELD_OUT_DAYS / unit_days), math.log(_RAREST)
+    )
+    return scores
+
+
+def _implausible(candidate: Parameters, everybody: Row[Floats]) -> list[str]:
+    """Return what is wrong with a candidate whatever else is in force."""
+    title, unit, model = candidate.purchases.title, candidate.unit_days, candidate.purchases
+    a_year = float(model.expected_purchases_of_new_customer(YEAR / unit))
+    bought = everybody.purchase_days > 0
+    cells = Cells.count(
+        everybody.purchase_days[bought] - 1,
+        everybody.recency[bought] / unit,
+        everybody.T[bought] / unit,
+    )
+    alive = model.p_alive(cells.x, cells.t_x, cells.T)
+    reasons = []
+    if not math.isfinite(a_year):
+        reasons.append(f"{title}: a new customer is expected to buy {a_year} times in a year")
+    if not np.isfinite(alive).all():
+        reasons.append(f"{title}: P(alive) of {_count(~np.isfinite(alive), cells)} is no number")
+    elif ((alive < 0) | (alive > 1)).any():
+        outside = _count((alive < 0) | (alive > 1), cells)
+        reasons.append(f"{title}: P(alive) of {outside} is not between 0 and 1")
+    spend = candidate.order_value
+    if spend is not None and not math.isfinite(spend.mean_order_value):
+        reasons.append("Gamma-Gamma: the mean value of a purchase is not finite")
+    return reasons
+
+
+def _far_from(candidate: Parameters, in_force: Parameters) -> list[str]:
+    reasons = []
+    new, old = (
+        float(each.purchases.expected_purchases_of_new_customer(YEAR / each.unit_days))
+        for each in (candidate, in_force)
+    )
+    if not _near(new, old):
+        reasons.append(
+            f"a new customer is expected to buy {new:.3g} times in a year, and {old:.3g} times by "
+            f"{in_force.version}: more than a factor of {MOST_TIMES:g}"
+        )
+    if in_force.order_value is None:
+        return reasons
+    if candidate.order_value is None:
+        reasons.append(
+            f"the value of a purchase could not be fitted, and {in_force.version} has a model of it"
+        )
+        return reasons
+    mine, theirs = candidate.order_value.mean_order_value, in_force.order_value.mean_order_value
+    if not _near(mine, theirs):
+        reasons.append(
+            f"a purchase is worth {mine:,.2f} {candidate.currency} in the mean, and {theirs:,.2f} "
+            f"by {in_force.version}: more than a factor of {MOST_TIMES:g}"
+        )
+    return reasons
+
+
+def _held_out(
+    candidate: Parameters,
+    in_force: Parameters,
+    population: Population,
+    today: int,
+) -> tuple[list[str], str]:
+    """Return what speaks against the candidate's kind of fit on the last 28 days, and a note."""
+    cut = today - HELD_OUT_DAYS
+    seen = population.at(cut)
+    if len(seen.x) < 2:
+        return [], f"nothing is held out: hardly anybody had bought {HELD_OUT_DAYS} days ago"
+    unit = candidate.unit_days
+    kind = type(candidate.purchases)
+    try:
+        trial = kind.fit(
+            Cells.count(seen.x, seen.t_x / unit, seen.T / unit),
+            candidate.purchases,
+            kind.weak_prior(week=7 / unit),
+        ).parameters
+    except FitError as failed:
+        return [f"the trial fit on what was known {HELD_OUT_DAYS} days ago: {failed}"], ""
+    *distinct, number = counted(1, *seen)
+    alike = Seen(*distinct)
+    theirs = log_scores(in_force.purchases, in_force.unit_days, alike)
+    better = log_scores(trial, unit, alike) - theirs
+    customers = len(seen.x)
+    total = float(number @ better)
+    variance = float(number @ (better - total / customers) ** 2) / (customers - 1)
+    error = math.sqrt(variance * customers)
+    note = (
+        f"log score of the last {HELD_OUT_DAYS} days, in comparison to {in_force.version}: "
+        f"{total:+.3g} ± {error:.2g} over {customers:,} customers"
+    )
+    # What is in force may have seen these days: to the log score that is worth about one for each
+    # of its parameters (Akaike 1974), also where all customers do the same and the error is small.
+    seen_already = len(in_force.purchases.as_dict())
+    if total < -MOST_ERRORS_WORSE * error - seen_already:
+        return [f"{note}: worse by more than {MOST_ERRORS_WORSE:g} standard errors"], note
+    return [], note
+
+
+def _near(one: float, other: float) -> bool:
+    return other / MOST_TIMES <= one <= other * MOST_TIMES
+
+
+def _count(which: NDArray[np.bool_], cells: Cells) -> str:
+    return f"{int(cells.number[which].sum()):,} customers"
+
+
+_NOT_CONTENT = frozenset(
+    {"version", "fitted_until", "holds_from", "customers", "log_likelihood", "covariance"}
+)
+"""What no value depends on."""
+
+
+def _content(parameters: Parameters) -> list[object]:
+    """Return all that values depend on, in a fixed order."""
+    flat: list[object] = []
+    for name, each in parameters.model_dump(mode="json").items():
+        if name not in _NOT_CONTENT:
+            flat += sorted(each.items()) if isinstance(each, dict) else [(name, each)]
+    return flat
+
+
+def _alike(mine: object, theirs: object) -> bool:
+    if isinstance(mine, tuple) and isinstance(theirs, tuple):
+        return len(mine) == len(theirs) and all(map(_alike, mine, theirs))
+    if isinstance(mine, float) and isinstance(theirs, float):
+        return math.isclose(mine, theirs, rel_tol=SAME, abs_tol=0.0)
+    return mine == theirs
+
+
+def _rounded(value: object) -> object:
+    if isinstance(value, dict):
+        return {name: _rounded(each) for name, each in value.items()}
+    return float(f"{value:.{DIGITS}g}") if isinstance(value, float) else value

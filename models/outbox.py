@@ -1,0 +1,123 @@
+"""The outbox of a customer: segment changes and removals that are stored but not yet delivered.
+
+A record is stored before its outputs are published. It holds them as outbox entries, so that a
+worker that takes over after a crash publishes the same ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from enum import Enum
+from typing import Final
+
+import msgspec
+
+from models.aggregate.record import Change, CustomerRecord, Evidence, OutboxEntry
+from models.scores import Evaluation, RemovalStep, Scores
+from models.segments import Dimension
+
+OUTBOX_BYTES: Final = 200 * 1024
+"""How much of a customer's outbox may be in flight before a batch has to wait.
+
+After a crash, each of the eight input topics may have left this much in a record. With the
+aggregate and the merged customers it must fit the changelog's 4 MiB.
+"""
+
+_ENTRY_BYTES: Final = 320
+"""An outbox entry without its changes: five numbers, and an origin of up to 256 bytes."""
+
+WithEvidence = tuple[OutboxEntry, tuple[Evidence, ...]]
+"""An outbox entry with the evidence of each of its changes."""
+
+
+class DeliveryState(Enum):
+    """Whether an outbox entry was delivered, is being sent now, or is unknown after a crash."""
+
+    DELIVERED = "delivered"
+    IN_FLIGHT = "in flight"
+    UNKNOWN = "unknown"
+
+
+DeliveryLookup = Callable[[str, int], DeliveryState]
+"""Look up the delivery state of the entries that the record at "topic/partition", offset caused."""
+
+
+def all_delivered(_origin: str, _offset: int) -> DeliveryState:
+    """Report every entry as delivered: nothing has crashed, and nothing is in flight."""
+    return DeliveryState.DELIVERED
+
+
+def most_in_flight(dimensions: Iterable[Dimension]) -> int:
+    """Return how many outbox entries of one customer may be in flight; at least one."""
+    largest = _ENTRY_BYTES + sum(dimension.entry_bytes for dimension in dimensions)
+    return max(OUTBOX_BYTES // largest, 1)
+
+
+def removal_entry(record: CustomerRecord, origin: str, step: RemovalStep) -> WithEvidence:
+    """Return the entry of a removal, and clear the record's segments and value."""
+    entry = OutboxEntry(
+        step.version,
+        step.as_of,
+        origin,
+        step.offset,
+        record.clv,
+        removal=step.reason,
+        into=step.into,
+    )
+    record.segments = {}
+    record.clv = None
+    return entry, ()
+
+
+def changes_entry(
+    record: CustomerRecord, origin: str, step: Evaluation, scores: Scores
+) -> WithEvidence | None:
+    """Return the entry of an evaluation's segment changes, or None; update the record."""
+    row, segments, before = step.row, record.segments, record.clv
+    after = record.clv = scores.clv[row]
+    changes: list[Change] = []
+    evidence: list[Evidence] = []
+    for dimension, names in scores.segments:
+        name, current = dimension.name, names[row]
+        previous = segments.get(name)
+        if current != previous:
+            changes.append(Change(name, previous, current))
+            evidence.append(scores.evidence(dimension, row))
+            segments[name] = current
+    if not changes:
+        return None
+    entry = OutboxEntry(
+        step.version, step.as_of, origin, step.offset, before, after, tuple(changes)
+    )
+    return entry, tuple(evidence)
+
+
+def outbox(entries: Iterable[WithEvidence], version: int) -> tuple[OutboxEntry, ...]:
+    """Return the entries to store, without evidence that can be computed from the record itself.
+
+    An erasure drops all earlier entries.
+    """
+    kept: list[OutboxEntry] = []
+    for entry, evidence in entries:
+        if entry.removal == "erased":
+            kept.clear()
+        own = entry.version == version or entry.removal
+        kept.append(entry if own else msgspec.structs.replace(entry, evidence=evidence))
+    return tuple(kept)
+
+
+def with_evidence(
+    entries: Iterable[OutboxEntry], row: int | None, scores: Scores
+) -> Iterator[WithEvidence]:
+    """Yield stored entries with their evidence; row: of the customer as stored, if present."""
+    dimensions = {dimension.name: dimension for dimension, _ in scores.segments}
+    for entry in entries:
+        evidence = entry.evidence
+        if evidence is None and row is not None:
+            evidence = tuple(
+                scores.evidence(dimensions[change.dimension], row)
+                if change.dimension in dimensions
+                else {}
+                for change in entry.changes
+            )
+        yield entry, evidence or ()

@@ -1,0 +1,145 @@
+"""All customers of a shop in few bytes each, as a fit needs them, at any time and as they were.
+
+A customer takes a row of whole numbers, 152 bytes; a million take 152 MB, and their keys as much.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.aggregate.cancellations import cancelled_orders
+from models.aggregate.state import Aggregate
+from models.aggregate.summary import Summary
+from models.economics import Economics
+from models.value import Row, columns_of, value_row
+
+Floats = NDArray[np.float64]
+
+MASK_DAYS: Final = 62
+"""Days before the last purchase day of which each is known; earlier ones are counted only."""
+
+_FIRST = 64
+_EXTRA = ("first_day", "last_day", "mask", "before")
+"""Beside the fields of a row. mask: bit i is set if there was a purchase i days before the last.
+before: the last purchase day before those of the mask, 0 for none."""
+
+_COLUMNS = (*Row._fields, *_EXTRA)
+
+
+class Seen(NamedTuple):
+    """The statistics of purchases, in days, of the customers who had bought by a day."""
+
+    x: Floats
+    t_x: Floats
+    T: Floats
+    """To that day."""
+    after: Floats
+    """Purchases after it."""
+
+
+class Population:
+    """The customers of a shop, by the keys of their records. Money is in the shop's currency."""
+
+    def __init__(self, economics: Economics) -> None:
+        self._economics = economics
+        self._places: dict[bytes, int] = {}
+        self._free: list[int] = []
+        self._table = np.zeros((_FIRST, len(_COLUMNS)), dtype=np.int64)
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def put(self, key: bytes, state: Aggregate) -> None:
+        """Take in a customer's state in place of the one known."""
+        place = self._places.get(key)
+        if place is None:
+            place = self._free.pop() if self._free else len(self._places)
+            if place >= len(self._table):
+                self._table = np.concatenate((self._table, np.zeros_like(self._table)))
+            self._places[key] = place
+        summary = Summary(state, self._economics)
+        row = value_row(summary, summary.last_day, self._economics)
+        days = _recent_days(state, summary.last_day, self._economics)
+        self._table[place] = (*row, summary.first_day, summary.last_day, *days)
+
+    def remove(self, key: bytes) -> None:
+        """Forget a customer, who may be unknown."""
+        place = self._places.pop(key, None)
+        if place is not None:
+            self._table[place] = 0
+            self._free.append(place)
+
+    @property
+    def buyers(self) -> int:
+        """How many customers have bought."""
+        return int(np.count_nonzero(self._table[:, _COLUMNS.index("purchase_days")]))
+
+    def columns(self, today: int) -> Row[Floats]:
+        """Return the customers as of a day's ordinal, without those who bought after it."""
+        table = self._rows()
+        table = table[:, self._column(table, "last_day") <= today]
+        of = columns_of(table[: len(Row._fields)])
+        first, last = (self._column(table, name) for name in ("first_day", "last_day"))
+        bought = of.purchase_days > 0
+        return of._replace(
+            T=np.where(bought, today - first, 0.0).astype(np.float64),
+            since_last_order=np.where(bought, today - last, 0.0).astype(np.float64),
+        )
+
+    def last_day(self) -> int:
+        """The last day of a purchase; 0 without any."""
+        return int(self._column(self._rows(), "last_day").max(initial=0))
+
+    def at(self, day: int) -> Seen:
+        """Return what was known of purchases on an earlier day, and what came after it.
+
+        Exact where nobody bought more than 62 days after it.
+        """
+        table = self._rows()
+        first, last, mask, before = (self._column(table, name) for name in _EXTRA)
+        purchases = self._column(table, "purchase_days")
+        there = (purchases > 0) & (first <= day)
+        first, last, mask, before, purchases = (
+            column[there] for column in (first, last, mask, before, purchases)
+        )
+        late = np.clip(last - day, 0, MASK_DAYS + 1)
+        after = np.zeros(last.shape, dtype=np.int64)
+        for bit in range(int(late.max(initial=0))):
+            after += (bit < late) & ((mask >> bit) & 1 == 1)
+        x = purchases - after - 1
+        known = np.where(late > 0, before, last)
+        for bit in range(MASK_DAYS, -1, -1):
+            known = np.where((bit >= late) & ((mask >> bit) & 1 == 1), last - bit, known)
+        t_x = np.where(x > 0, known - first, 0)
+        return Seen(*(each.astype(np.float64) for each in (x, t_x, day - first, after)))
+
+    def _rows(self) -> NDArray[np.int64]:
+        places = np.fromiter(self._places.values(), dtype=np.intp, count=len(self._places))
+        return self._table[places].T
+
+    @staticmethod
+    def _column(table: NDArray[np.int64], name: str) -> NDArray[np.int64]:
+        column: NDArray[np.int64] = table[_COLUMNS.index(name)]
+        return column
+
+
+def _recent_days(state: Aggregate, last: int, economics: Economics) -> tuple[int, int]:
+    void = cancelled_orders(state)
+    days: Iterable[int] = {
+        economics.day(order.time) for key, order in state.orders.items() if key not in void
+    }
+    if state.compacted is not None:
+        days = {*days, *(day for day, totals in state.compacted.days.items() if totals.orders)}
+        if state.compacted.orders:
+            days = {*days, state.compacted.last_day}
+    mask = before = 0
+    for day in days:
+        if last - day <= MASK_DAYS:
+            mask |= 1 << (last - day)
+        else:
+            before = max(before, day)
+    return mask, before

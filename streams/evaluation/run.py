@@ -1,0 +1,204 @@
+"""An evaluation from beginning to end: fold to each cut, fit there, and look at what followed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from types import ModuleType
+from typing import NamedTuple
+from zoneinfo import ZoneInfo
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models import calendar
+from models.aggregate.record import customers
+from models.btyd import MODELS, Cells, FitError, PurchaseModel
+from models.context import Context
+from models.contracts.parameters import Parameters
+from models.economics import Economics
+from models.errors import ClvError
+from models.evaluation import (
+    Forecast,
+    Histories,
+    Holdout,
+    Known,
+    Prequential,
+    Rival,
+    SplitReport,
+    evaluate_split,
+    forecast,
+    in_revenue,
+    summarise,
+)
+from models.evaluation.predictions import WEEK, Statistics, statistics
+from models.evaluation.prequential import AHEAD
+from models.fitting import fit_columns
+from models.value import YEAR, Row
+from streams.batch import BatchResult, Progress, fold_in_steps
+from streams.evaluation import peer
+from streams.evaluation.snapshots import Snapshot, Snapshots
+from streams.files.outgoing import OutgoingEvent
+
+Floats = NDArray[np.float64]
+
+
+class NoForecast(ClvError):
+    """Nothing can be fitted on what was known at a split; the text says which, and why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """The reports of all splits, and how the events were folded.
+
+    left_out: customers who were merged or erased later, or have too long a history, at the split
+    where they are most. notes: of the fits. has_lifetimes: whether the library is installed.
+    """
+
+    result: BatchResult
+    splits: tuple[SplitReport, ...]
+    prequential: Prequential | None
+    left_out: int
+    notes: tuple[str, ...]
+    has_lifetimes: bool
+
+
+class _AtSplit(NamedTuple):
+    day: int
+    keys: list[bytes]
+    of: Row[Floats]
+    parameters: Parameters
+
+
+class _AtWeek(NamedTuple):
+    day: int
+    keys: list[bytes]
+    of: Statistics
+    model: PurchaseModel
+
+
+def evaluate(
+    events: Iterable[OutgoingEvent],
+    economics: Economics,
+    splits: Sequence[int],
+    until: int,
+    model: str,
+    *,
+    prequential: bool = True,
+    progress: Progress | None = None,
+) -> Evaluation:
+    """Evaluate the numbers at each split; the holdout ends with a day. Days are ordinals.
+
+    prequential: also refit each week from the first split on.
+
+    Raises
+    ------
+    NoForecast
+        if nothing can be fitted on what was known at a split.
+    """
+    config = in_revenue(economics)
+    weekly = range(splits[0], until - AHEAD + 1, WEEK) if prequential else range(0)
+    days = sorted({*splits, *weekly, until})
+    cuts = [_end_of(day, config) for day in days]
+    snapshots = Snapshots(config)
+    at_splits: list[_AtSplit] = []
+    at_weeks: list[_AtWeek] = []
+    notes: list[str] = []
+    family, start = MODELS[model], None
+    result = BatchResult()
+    steps = fold_in_steps(events, Context(config), cuts, progress)
+    for day, result in zip(days, steps, strict=True):
+        if day == until:
+            continue
+        known = snapshots.take(result.states, day)
+        if day in splits:
+            fitted, more = _fit(known, day, config, model)
+            at_splits.append(_AtSplit(day, known.keys, known.of, fitted))
+            notes += more
+        if day in weekly:
+            of = statistics(known.of, 1.0)
+            try:
+                start = family.fit(Cells.count(*of), start, family.weak_prior(WEEK)).parameters
+            except FitError:
+                continue
+            at_weeks.append(_AtWeek(day, known.keys, of, start))
+    histories = Histories.of(
+        ((key, record.aggregate) for key, record in customers(result.states)), config
+    )
+    library = peer.lifetimes()
+    missing = [np.count_nonzero(histories.numbers(each.keys) < 0) for each in at_splits]
+    return Evaluation(
+        result,
+        tuple(_report(each, until, histories, economics, library) for each in at_splits),
+        summarise([_forecast(each, histories) for each in at_weeks]) if prequential else None,
+        int(max(missing)),
+        tuple(dict.fromkeys(notes)),
+        library is not None,
+    )
+
+
+def _end_of(day: int, economics: Economics) -> datetime:
+    return calendar.end_of_day(date.fromordinal(day), ZoneInfo(economics.timezone))
+
+
+def _fit(known: Snapshot, day: int, config: Economics, model: str) -> tuple[Parameters, list[str]]:
+    name = date.fromordinal(day).isoformat()
+    try:
+        fitted = fit_columns(
+            known.of,
+            until=calendar.last_millisecond(_end_of(day, config)),
+            time_unit="day",
+            economics=config,
+            model=model,
+        )
+    except FitError as error:
+        raise NoForecast(f"nothing can be expected as of {name}: {error}") from error
+    # Contacts are not evaluated.
+    told = (note for note in fitted.notes if "Gamma-Poisson" not in note and "contacts" not in note)
+    return fitted.parameters, [f"{name}: {note}" for note in told]
+
+
+def _report(
+    at: _AtSplit,
+    until: int,
+    histories: Histories,
+    economics: Economics,
+    library: ModuleType | None,
+) -> SplitReport:
+    numbers = histories.numbers(at.keys)
+    there = numbers >= 0
+    numbers, of = numbers[there], Row(*(column[there] for column in at.of))
+    holdout = Holdout(at.day, until)
+    rivals: dict[str, Rival] = {}
+    theirs = peer.predicted(library, of, holdout.days) if library is not None else None
+    if theirs is not None:
+        rivals[peer.NAME] = theirs
+    return evaluate_split(
+        holdout,
+        Known(
+            of,
+            histories.revenue(numbers, 0, at.day),
+            histories.revenue(numbers, at.day - YEAR, at.day),
+        ),
+        at.parameters,
+        economics,
+        outcomes=histories.outcomes(numbers, at.day, until),
+        rivals=rivals,
+    )
+
+
+def _forecast(at: _AtWeek, histories: Histories) -> Forecast:
+    numbers = histories.numbers(at.keys)
+    there = numbers >= 0
+    whom = numbers[there]
+    before = histories.purchases(whom, at.day - AHEAD, at.day).sum()
+    frequency, recency, age = at.of
+    joined = np.count_nonzero(age[there] < AHEAD)
+    return forecast(
+        date.fromordinal(at.day).isoformat(),
+        at.model,
+        (frequency[there], recency[there], age[there]),
+        actual=float(histories.purchases(whom, at.day, at.day + AHEAD).sum()),
+        before=float(before - joined),
+    )

@@ -1,0 +1,60 @@
+"""aiokafka's clients, started and stopped without leaving anything behind."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, TypeVar
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka.admin import AIOKafkaAdminClient
+
+from streams.kafka.connection import Broker
+
+Admin = AIOKafkaAdminClient
+"""aiokafka's admin client, as the functions of this package take it."""
+
+Client = TypeVar("Client", AIOKafkaConsumer, AIOKafkaProducer, AIOKafkaAdminClient)
+
+CLOSE_SECONDS = 5.0
+"""How long a cancelled task waits for a client that is being closed."""
+
+
+@asynccontextmanager
+async def started(client: Client) -> AsyncIterator[Client]:
+    """Start a client of aiokafka's, and stop it at the end, even if it could not be started.
+
+    A client that is not stopped keeps a task, a connection and fetched records. Errors: those of
+    its start, KafkaError or OSError.
+    """
+    try:
+        await client.start()
+        yield client
+    finally:
+        await stop(client)
+
+
+@asynccontextmanager
+async def admin_client(broker: Broker, **options: Any) -> AsyncIterator[AIOKafkaAdminClient]:
+    """A started admin client; options: of aiokafka's. Errors: KafkaError."""
+    client = AIOKafkaAdminClient(**broker.client_options(), **options)
+    async with started(client) as admin:
+        yield admin
+
+
+async def stop(client: AIOKafkaConsumer | AIOKafkaProducer | AIOKafkaAdminClient) -> None:
+    """Stop a client of aiokafka's, started or not; if cancelled, first wait for it for a while."""
+    # In a task of its own: aiokafka takes a cancellation for one of its own tasks, and swallows it.
+    closing = asyncio.create_task(_close(client), name="closing a client")
+    try:
+        await asyncio.shield(closing)
+    except asyncio.CancelledError:
+        await asyncio.wait({closing}, timeout=CLOSE_SECONDS)
+        raise
+
+
+async def _close(client: AIOKafkaConsumer | AIOKafkaProducer | AIOKafkaAdminClient) -> None:
+    # aiokafka's consumer cannot be stopped before a task of its own has begun.
+    await asyncio.sleep(0)
+    await (client.close() if isinstance(client, AIOKafkaAdminClient) else client.stop())

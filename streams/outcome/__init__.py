@@ -1,0 +1,1 @@
+"""What a service made of its events, and how two outcomes differ."""

@@ -1,0 +1,61 @@
+"""The records of `clv.models`: parameters by version; and under keys with a slash everything else.
+
+`candidate/VERSION`: parameters that were refused, and why. `refit/request`: somebody asks for a
+refit. `refit/state`: how far the fitter is.
+"""
+
+from __future__ import annotations
+
+from typing import Final, Literal
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict
+
+from models.contracts.parameters import Parameters
+
+CANDIDATE: Final = b"candidate/"
+REQUEST: Final = b"refit/request"
+STATE: Final = b"refit/state"
+
+Outcome = Literal["publishing", "published", "unchanged", "refused", "impossible"]
+"""publishing: the parameters are decided, and perhaps not all customers are told to be scored.
+unchanged: they are those in force. impossible: there was nothing to fit, or it did not converge."""
+
+
+class _Document(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class Candidate(_Document):
+    """Parameters that were not put in force, and the reasons in words."""
+
+    parameters: Parameters
+    reasons: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+    judged_at: AwareDatetime
+
+
+class Request(_Document):
+    """Somebody asks for a refit, once; id: a text that no other request has."""
+
+    id: str
+    asked_at: AwareDatetime
+
+
+class State(_Document):
+    """The last refit: when, what came of it, and the last request that it obeyed."""
+
+    at: AwareDatetime
+    outcome: Outcome
+    version: str | None = None
+    reasons: tuple[str, ...] = ()
+    request: str | None = None
+
+
+def candidate_key(version: str) -> bytes:
+    """Return the key of a refused candidate's record."""
+    return CANDIDATE + version.encode()
+
+
+def is_parameters(key: bytes | None) -> bool:
+    """Return whether a record of the topic is of parameters: no version has a slash."""
+    return key is None or b"/" not in key

@@ -1,0 +1,1 @@
+"""A simulated broker under Faust: logs, a consumer group and the driver, in this process."""
