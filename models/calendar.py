@@ -24,6 +24,11 @@ def utc_day(moment: int) -> int:
     return moment // MILLISECONDS_A_DAY + EPOCH_ORDINAL
 
 
+def utc_day_begins(day: int) -> int:
+    """Return the first moment of a day in UTC, by its ordinal, in milliseconds since 1970."""
+    return (day - EPOCH_ORDINAL) * MILLISECONDS_A_DAY
+
+
 def beginning_of_day(day: date, zone: tzinfo) -> datetime:
     """Return the first moment of a day in a time zone, also if clocks are set at midnight."""
     return datetime.combine(day, time(), zone)
@@ -70,6 +75,7 @@ class Days:
     def __init__(self, zone: str) -> None:
         self._zone = time_zone(zone)
         self._offsets: dict[int, tuple[int, int, int]] = {}
+        self._begins: dict[int, int] = {}
 
     def of(self, moment: int) -> int:
         """Return the ordinal of the day of a moment, in milliseconds since 1970."""
@@ -80,6 +86,14 @@ class Days:
         before, change, after = known
         offset = before if moment < change else after
         return (moment + offset) // MILLISECONDS_A_DAY + EPOCH_ORDINAL
+
+    def begins(self, day: int) -> int:
+        """Return the first moment of a day, by its ordinal, in milliseconds since 1970."""
+        known = self._begins.get(day)
+        if known is None:
+            midnight = beginning_of_day(date.fromordinal(day), self._zone)
+            known = self._begins[day] = milliseconds(midnight)
+        return known
 
     def _offsets_of(self, utc_day: int) -> tuple[int, int, int]:
         """Return the offset from UTC, when it changes within a UTC day, and the offset then."""

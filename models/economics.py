@@ -11,7 +11,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from models.calendar import Days, time_zone, utc_day
+from models.calendar import Days, time_zone, utc_day, utc_day_begins
 from models.currencies import CODES, CURRENCIES, HOME, NUMBERS, WITHDRAWN
 from models.errors import ClvError
 from models.rates import DailyRates
@@ -154,7 +154,16 @@ class Economics(BaseModel):
     @cached_property
     def day(self) -> Callable[[int], int]:
         """The ordinal of the calendar day, in the shop's time zone, of milliseconds since 1970."""
-        return utc_day if self.timezone == "UTC" else Days(self.timezone).of
+        return utc_day if self.timezone == "UTC" else self._days.of
+
+    @cached_property
+    def day_begins(self) -> Callable[[int], int]:
+        """The first moment, in milliseconds since 1970, of a calendar day by its ordinal."""
+        return utc_day_begins if self.timezone == "UTC" else self._days.begins
+
+    @cached_property
+    def _days(self) -> Days:
+        return Days(self.timezone)
 
     def accepts(self, currency: str, day: int) -> bool:
         """Return whether amounts in this currency can be converted on a day, by its ordinal."""

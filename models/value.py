@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from models.aggregate.summary import Summary
 from models.btyd import PurchaseModel
 from models.btyd._beta_geometric import BetaGeometric
+from models.btyd._counts import Counts
 from models.btyd.complaints import Complaining, Complaints
 from models.contracts.parameters import Parameters
 from models.economics import MONEY_SCALE, Economics
@@ -181,11 +182,22 @@ def values(
     return Values(**result)
 
 
-def valued(of: Row[Floats], parameters: Parameters, config: Economics) -> Values:
-    """Return the value of each row of columns."""
+def moved(of: Row[Floats], days: Floats) -> Row[Floats]:
+    """Return the rows so many days later, if nothing happens meanwhile."""
+    after = np.where(of.purchase_days > 0, days, 0.0)
+    return of._replace(T=of.T + after, since_last_order=of.since_last_order + after)
+
+
+def valued(
+    of: Row[Floats], parameters: Parameters, config: Economics, *, spread: bool = True
+) -> Values:
+    """Return the value of each row of columns.
+
+    spread: whether to compute percentiles, which takes half of the time; they are 0 if not.
+    """
     bought = of.purchase_days > 0
     frequency = np.maximum(of.purchase_days - 1, 0)
-    expect = _expect(of, parameters, config)
+    expect = _expect(of, parameters, config, spread=spread)
     share, refunded = _shares(of, expect.purchase_value, parameters, config)
     margin_per_purchase = expect.purchase_value * (share - refunded)
     unknown_contact = config.contact_units[-1] / MONEY_SCALE
@@ -243,7 +255,9 @@ def _shares(
     return share, np.clip(lost, 0.0, 1.0)
 
 
-def _expect(of: Row[Floats], parameters: Parameters, config: Economics) -> _Estimates:
+def _expect(
+    of: Row[Floats], parameters: Parameters, config: Economics, *, spread: bool
+) -> _Estimates:
     unit = parameters.unit_days
     horizon = config.horizon_days / unit
     discount = config.daily_discount * unit
@@ -251,7 +265,11 @@ def _expect(of: Row[Floats], parameters: Parameters, config: Economics) -> _Esti
     seen = np.maximum(of.purchase_days - 1, 0), of.recency / unit, of.T / unit
     model, spend = purchase_model(of, parameters), parameters.order_value
     purchases = model.expected_discounted_purchases(horizon, discount, *seen)
-    number = model.purchase_counts(horizon, *seen)
+    nothing = np.zeros(of.T.shape)
+    if spread:
+        number = model.purchase_counts(horizon, *seen)
+    else:
+        number = Counts(model.probability_of_any(horizon, *seen), *[nothing] * 4)
     p_purchase = number.any
     if config.horizon_days != YEAR:
         p_purchase = model.probability_of_at_least(1, YEAR / unit, *seen)
@@ -262,8 +280,9 @@ def _expect(of: Row[Floats], parameters: Parameters, config: Economics) -> _Esti
         low, high = number.low / mean, number.high / mean
     else:
         purchase_value = spend.expected_order_value(of.kept_days, kept_value)
-        low, high = spend.relative_quantiles(number, of.kept_days, kept_value)
-    nothing = np.zeros(of.T.shape)
+        low = high = nothing
+        if spread:
+            low, high = spend.relative_quantiles(number, of.kept_days, kept_value)
     return _Estimates(
         p_alive=np.where(bought, model.p_alive(*seen), np.nan),
         p_purchase=np.where(bought, p_purchase, np.nan),

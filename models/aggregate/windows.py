@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import chain
 from typing import TypedDict
 
 from models.aggregate.cancellations import cancelled_orders
@@ -57,6 +59,22 @@ def rolling_windows(state: Aggregate, today: int, config: Economics) -> dict[str
         # Without more entries, the longer window has the same totals.
         result[name] = window
     return result
+
+
+def leaving_days(state: Aggregate, today: int, length: int, config: Economics) -> Iterator[int]:
+    """Yield the days after today on which an entry leaves or enters the window of so many days.
+
+    An entry dated after today enters it on its own day.
+    """
+    moments = (order.time for order in state.orders.values())
+    refunds = (refund.time for refund in state.refunds.values())
+    tickets = (ticket.first.time for ticket in state.tickets.values())
+    days = map(config.day, chain(moments, refunds, tickets))
+    for day in days if state.compacted is None else chain(days, state.compacted.days):
+        if day > today:
+            yield day
+        if day + length > today:
+            yield day + length
 
 
 def _sums_by_shortest_window(

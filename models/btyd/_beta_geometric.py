@@ -133,9 +133,16 @@ class BetaGeometric(PurchaseModel):
 
     def purchase_counts(self, t: float, x: Numbers, t_x: Numbers, T: Numbers) -> Counts:
         """Return how many purchases within t are to be expected, and between which numbers."""
+        return counts(self._tail(t, x, t_x, T))
+
+    def probability_of_any(self, t: float, x: Numbers, t_x: Numbers, T: Numbers) -> FloatArray:
+        """Return the probability of a purchase in (T, T + t]: the `any` of `purchase_counts`."""
+        return self._tail(t, x, t_x, T).probability
+
+    def _tail(self, t: float, x: Numbers, t_x: Numbers, T: Numbers) -> _while_alive.Tail:
         seen = self._seen(*map(np.ravel, statistics(x, t_x, T)))
         ahead = np.full(seen.x.shape, t)
-        return counts(_while_alive.Tail(ahead, self._p_alive(seen), self._alive(seen)))
+        return _while_alive.Tail(ahead, self._p_alive(seen), self._alive(seen))
 
     def probability_of_at_least(
         self, n: Numbers, t: Numbers, x: Numbers, t_x: Numbers, T: Numbers

@@ -127,6 +127,10 @@ class PurchaseModel(ABC):
     ) -> FloatArray:
         """Return the probability of n purchases or more in (T, T + t]; n is a whole number >= 0."""
 
+    def probability_of_any(self, t: float, x: Numbers, t_x: Numbers, T: Numbers) -> FloatArray:
+        """Return the probability of a purchase in (T, T + t]: the `any` of `purchase_counts`."""
+        return self.probability_of_at_least(1, t, x, t_x, T)
+
     def expected_purchases(self, t: Numbers, x: Numbers, t_x: Numbers, T: Numbers) -> FloatArray:
         """Return the expected number of purchases in (T, T + t]."""
         return self.expected_discounted_purchases(t, 0.0, x, t_x, T)

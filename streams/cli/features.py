@@ -12,13 +12,19 @@ from streams.cli.options import AsJson
 def features(*, as_json: AsJson = False) -> None:
     """List what a rule of segments may ask for, with units and meanings."""
     rows = [
-        {"name": each.name, "unit": each.unit, "meaning": each.meaning, "missing": each.missing}
+        {
+            "name": each.name,
+            "unit": each.unit,
+            "meaning": each.meaning,
+            "missing": each.missing,
+            "silence": each.silence.value,
+        }
         for each in FEATURES.values()
     ]
     if as_json:
         print_json(rows)
         return
-    table = Table("feature", "unit", "meaning", "missing")
+    table = Table("feature", "unit", "meaning", "missing", "in silence")
     for row in rows:
         table.add_row(*row.values())
     out().print(table)
