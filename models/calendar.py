@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from difflib import get_close_matches
+from functools import lru_cache
 from typing import Final
 from zoneinfo import ZoneInfo, available_timezones
 
@@ -27,6 +28,13 @@ def utc_day(moment: int) -> int:
 def utc_day_begins(day: int) -> int:
     """Return the first moment of a day in UTC, by its ordinal, in milliseconds since 1970."""
     return (day - EPOCH_ORDINAL) * MILLISECONDS_A_DAY
+
+
+@lru_cache(maxsize=65_536)
+def month_of(day: int) -> int:
+    """Return the calendar month of a day's ordinal, counted from January of year 0."""
+    date_ = date.fromordinal(day)
+    return date_.year * 12 + date_.month - 1
 
 
 def beginning_of_day(day: date, zone: tzinfo) -> datetime:

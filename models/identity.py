@@ -13,13 +13,14 @@ from typing import Final
 
 import msgspec
 
+from models.aggregate.compacted import count_months
 from models.aggregate.record import MergedCustomer, WrittenByNewer
 from models.aggregate.schema2 import upgraded
 from models.aggregate.state import Aggregate
 from models.errors import ClvError
 
-_SCHEMA: Final = 2
-"""2: as record schema 3. Messages of version 1 are read."""
+_SCHEMA: Final = 3
+"""3: as record schema 4. Messages of versions 1 and 2 are read."""
 
 
 class Message(msgspec.Struct, array_like=True, frozen=True, tag=True):
@@ -106,9 +107,11 @@ def decode_message(data: bytes) -> AnyMessage:
         )
     content: bytes | memoryview = memoryview(data)[1:]
     try:
-        if data[:1] < _PREFIX and bytes(content[1:8]) == _ABSORB:
+        if data[:1] < b"\x02" and bytes(content[1:8]) == _ABSORB:
             content = upgraded(content, place=2)
         message: AnyMessage = _decoder.decode(content)
+        if data[:1] < _PREFIX and isinstance(message, Absorb) and message.aggregate.compacted:
+            count_months(message.aggregate.compacted)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise DamagedMessage(f"a message of {len(data)} bytes is damaged: {error}") from error
     return message

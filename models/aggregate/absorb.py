@@ -10,9 +10,17 @@ from collections import Counter
 from copy import deepcopy
 
 from models.aggregate.cancellations import join_compacted_cancellations
-from models.aggregate.compacted import CEILING, Compacted, DayTotals, add_money, prune_days
+from models.aggregate.compacted import (
+    CEILING,
+    Compacted,
+    DayTotals,
+    add_money,
+    add_months,
+    prune,
+)
 from models.aggregate.fold import ENTRIES, compact_all, joined, merge
 from models.aggregate.state import Aggregate
+from models.calendar import month_of
 from models.economics import Economics
 from models.events.orders import compact_order
 
@@ -38,7 +46,7 @@ def absorb(state: Aggregate, other: Aggregate, config: Economics) -> Aggregate:
     for key in [key for key, order in both.orders.items() if (order.time, key) <= until]:
         compact_order(both, compacted, key, config)
     compact_all(both, config)
-    prune_days(compacted)
+    prune(compacted)
     return both
 
 
@@ -62,13 +70,16 @@ def _added(left: Compacted, right: Compacted, config: Economics) -> Compacted:
     both.days = dict(sorted(both.days.items()))
     join_compacted_cancellations(both, right)
     both.sold = {**right.sold, **both.sold}
+    add_months(both, right.months)
     if left.orders and right.orders:
-        shared = sum(
-            1
+        shared = [
+            day
             for day, totals in left.days.items()
             if totals.orders and day in right.days and right.days[day].orders
-        )
-        both.purchase_days = min(left.purchase_days + right.purchase_days, CEILING) - shared
+        ]
+        both.purchase_days = min(left.purchase_days + right.purchase_days, CEILING) - len(shared)
+        for day in shared:
+            both.months[month_of(day)] -= 1
         first = min(left, right, key=lambda compacted: compacted.first_day)
         both.first_day, both.first_day_gross = first.first_day, dict(first.first_day_gross)
         if left.first_day == right.first_day:

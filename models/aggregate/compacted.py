@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Final
 
 import msgspec
 from msgspec.structs import astuple
 
+from models.calendar import month_of
 from models.currencies import HOME
 
 if TYPE_CHECKING:
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
 
 LONGEST_WINDOW: Final = 365
 """Days for which compacted sums are kept by the day."""
+
+MOST_MONTHS: Final = 120
+"""Calendar months before the last one for which compacted purchase days are kept by the month."""
 
 MOST_CURRENCIES: Final = 2
 """Currencies of which compacted sums are kept apart."""
@@ -72,7 +76,8 @@ class Compacted(msgspec.Struct, array_like=True, gc=False):
     decaminutes: of contacts that gave no cost; by_channel: contacts that gave neither, by index of
     `CHANNELS`. cancelled: cancelled orders that were compacted, with the cancellation's time;
     refunds of them are void. cancellations_until: time of the latest cancellation that was dropped,
-    -1 for none. sold: compacted orders with a cost that a remembered refund names.
+    -1 for none. sold: compacted orders with a cost that a remembered refund names. months: purchase
+    days by calendar month, see `models.calendar.month_of`.
     """
 
     orders_until: tuple[int, int] = (-1, 0)
@@ -94,6 +99,7 @@ class Compacted(msgspec.Struct, array_like=True, gc=False):
     cancelled: dict[int, int] = msgspec.field(default_factory=dict)
     cancellations_until: int = -1
     sold: dict[int, Sale] = msgspec.field(default_factory=dict)
+    months: dict[int, int] = msgspec.field(default_factory=dict)
 
     @property
     def size(self) -> int:
@@ -139,13 +145,35 @@ def _converted(money: Money, currency: int, day: int, config: Economics) -> Mone
     return Money(*(config.convert(amount, currency, day) for amount in astuple(money)))
 
 
-def prune_days(compacted: Compacted) -> None:
-    """Drop the totals of days that are older than the longest window."""
-    days = compacted.days
-    if days:
-        oldest = next(reversed(days)) - LONGEST_WINDOW
-        while (first := next(iter(days))) <= oldest:
-            del days[first]
+def add_months(compacted: Compacted, months: Mapping[int, int]) -> None:
+    """Add purchase days by calendar month, in place, and keep the order."""
+    known = compacted.months
+    last = next(reversed(known), 0)
+    for month, days in months.items():
+        known[month] = min(known.get(month, 0) + days, CEILING)
+    if known and min(months, default=last) < last:
+        compacted.months = dict(sorted(known.items()))
+
+
+def count_months(compacted: Compacted) -> None:
+    """Count purchase days by month in sums of earlier versions, as far as the days are known.
+
+    Known are those of the last year, and the first day.
+    """
+    if compacted.orders and not compacted.months:
+        days = {day for day, totals in compacted.days.items() if totals.orders}
+        for day in sorted(days | {compacted.first_day, compacted.last_day}):
+            add_months(compacted, {month_of(day): 1})
+        prune(compacted)
+
+
+def prune(compacted: Compacted) -> None:
+    """Drop totals of days older than the longest window, and of months beyond `MOST_MONTHS`."""
+    for totals, most in ((compacted.days, LONGEST_WINDOW), (compacted.months, MOST_MONTHS)):
+        if totals:
+            oldest = next(reversed(totals)) - most
+            while (first := next(iter(totals))) <= oldest:
+                del totals[first]
 
 
 def totals_of(compacted: Compacted, day: int) -> DayTotals:

@@ -9,13 +9,14 @@ from typing import Any, Final
 
 import msgspec
 
+from models.aggregate.compacted import count_months
 from models.aggregate.schema2 import upgraded
 from models.aggregate.state import Aggregate
 from models.errors import ClvError
 from models.fingerprints import DIGEST_BYTES, ERASED, KEY_CHECK, fingerprint
 
-SCHEMA_VERSION: Final = 3
-"""3: what was said, in place of days and converted amounts. Earlier versions are read."""
+SCHEMA_VERSION: Final = 4
+"""4: channels of acquisition, and compacted purchase days by month. Earlier versions are read."""
 
 _OTHER: Final = b"\0"
 """Prefix of all keys that are not a customer's: customer ids have no control characters."""
@@ -144,12 +145,15 @@ def decode_record(data: bytes, key: bytes = b"") -> CustomerRecord:
         if the schema is newer than this program, or the bytes are damaged.
     """
     if data and data[0] < SCHEMA_VERSION:
-        return _decode(data, _decode_earlier, key)  # type: ignore[no-any-return]
+        return _decode(data, partial(_decode_earlier, data[0]), key)  # type: ignore[no-any-return]
     return _decode(data, _decode_customer, key)  # type: ignore[no-any-return]
 
 
-def _decode_earlier(data: memoryview) -> CustomerRecord:
-    return _decode_customer(upgraded(data, place=0))
+def _decode_earlier(schema: int, data: memoryview) -> CustomerRecord:
+    record: CustomerRecord = _decode_customer(upgraded(data, place=0) if schema < 3 else data)
+    if record.aggregate.compacted is not None:
+        count_months(record.aggregate.compacted)
+    return record
 
 
 def decode_forgotten(data: bytes, key: bytes = b"") -> Forgotten:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from models.aggregate.cancellations import cancelled_orders
 from models.aggregate.compacted import Compacted
 from models.aggregate.state import Aggregate
-from models.calendar import EPOCH_ORDINAL, MILLISECONDS_A_DAY, utc_day
+from models.calendar import EPOCH_ORDINAL, MILLISECONDS_A_DAY, month_of, utc_day
 from models.currencies import HOME
 from models.economics import Economics
 from models.events.orders import Order
@@ -51,6 +51,8 @@ class Complained(NamedTuple):
 class Summary:
     """Sums over one aggregate; money in units, days as ordinals.
 
+    months: purchase days by calendar month, see `models.calendar.month_of`.
+
     `add_order` updates it for the usual event, a new order that is the latest so far, without
     reading all registers again.
     """
@@ -66,6 +68,7 @@ class Summary:
         "gross",
         "last_complaint",
         "last_day",
+        "months",
         "orders",
         "purchase_days",
         "recovered",
@@ -80,6 +83,7 @@ class Summary:
         self.acquisition_cost = 0
         self.orders = self.purchase_days = self.first_day = self.last_day = 0
         self.first_day_gross = self.gross = self.uncosted = self.cost = 0
+        self.months: dict[int, int] = {}
         self.refunds = self.refunded = self.recovered = 0
         self.contacts = self.complaints = self.last_complaint = self.support_cost = 0
         if state.compacted is not None:
@@ -162,6 +166,8 @@ class Summary:
                 self.first_day = day
             self.last_day = day
             self.purchase_days += 1
+            month = month_of(day)
+            self.months[month] = self.months.get(month, 0) + 1
         gross = config.convert(order.gross, order.currency, day)
         if day == self.first_day:
             self.first_day_gross += gross
@@ -199,14 +205,17 @@ class Summary:
         first, last = min(days), max(days)
         if self.orders == 0:
             self.first_day, self.last_day = first, last
-            self.purchase_days = len(days)
+            new = list(days)
         else:
-            self.purchase_days += sum(
-                1 for day in days if day not in known or not known[day].orders
-            )
+            new = [day for day in days if day not in known or not known[day].orders]
             if first < self.first_day:
                 self.first_day, self.first_day_gross = first, 0
             self.last_day = max(self.last_day, last)
+        self.purchase_days += len(new)
+        months = self.months
+        for day in new:
+            month = month_of(day)
+            months[month] = months.get(month, 0) + 1
         self.first_day_gross += days.get(self.first_day, 0)
         self.orders += len(orders)
         self.gross += gross
@@ -219,6 +228,7 @@ class Summary:
         self.purchase_days = compacted.purchase_days
         self.first_day = compacted.first_day
         self.last_day = compacted.last_day
+        self.months = dict(compacted.months)
         first = compacted.first_day_gross.items()
         self.first_day_gross = sum(config.convert(gross, number, day) for number, gross in first)
         for currency, money in compacted.money.items():

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 MOST_ACQUISITIONS: Final = 1_000
 """How many ids of one customer may have an acquisition cost."""
 
+LONGEST_CHANNEL: Final = 40
+"""Bytes of a channel's name that are kept."""
+
 
 class CustomerAcquired(EventData):
     """What it cost to win a customer, and by which channel and campaign."""
@@ -32,12 +35,13 @@ class CustomerAcquired(EventData):
 
 
 class Acquisition(Register, array_like=True, frozen=True, order=True, gc=False):
-    """The acquisition cost, by the latest event about it."""
+    """What it cost to win a customer, and by which channel, by the latest event about it."""
 
     time: int
     lag: int
     cost: int
     currency: int
+    channel: str = ""
 
 
 class Acquisitions(Entries):
@@ -54,11 +58,20 @@ class Acquisitions(Entries):
 ACQUISITIONS: Final = Acquisitions()
 
 
+def kept_channel(channel: str) -> str:
+    """Return a channel's name as it is kept: its first `LONGEST_CHANNEL` bytes."""
+    return channel.encode()[:LONGEST_CHANNEL].decode(errors="ignore")
+
+
 def _fold(state: Aggregate, event: Envelope, time: int, _config: Economics) -> Effect:
     data: CustomerAcquired = event.data
     key = fingerprint(data.customer_id)
     incoming = Acquisition(
-        time, lag_of(event, time), money_units(data.cost), NUMBERS[data.currency]
+        time,
+        lag_of(event, time),
+        money_units(data.cost),
+        NUMBERS[data.currency],
+        kept_channel(data.channel or ""),
     )
     known = state.acquisitions.get(key)
     if known is not None and known >= incoming:

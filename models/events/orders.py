@@ -21,12 +21,14 @@ from models.aggregate.compacted import (
     Money,
     Sale,
     add_money,
+    add_months,
     compacted_of,
-    prune_days,
+    prune,
     totals_of,
 )
 from models.aggregate.registers import Register, fingerprint, insert
 from models.aggregate.versions import MOST_SUPERSEDED, frontier, set_versions, versions_of
+from models.calendar import month_of
 from models.currencies import CODES, NUMBERS
 from models.events.fields import (
     Amount,
@@ -194,7 +196,7 @@ class Orders(Entries):
         while len(state.orders) > config.remembered:
             compact_order(state, compacted, next(iter(state.orders)), config)
         forget_compacted(state, compacted, config.remembered)
-        prune_days(compacted)
+        prune(compacted)
 
     def tidy(self, state: Aggregate) -> None:
         """Move the cancellations to where their orders are, and drop excess ones, in place."""
@@ -229,6 +231,7 @@ def _add(compacted: Compacted, order: Order, config: Economics) -> None:
         totals.orders == 0 and day not in (compacted.first_day, compacted.last_day)
     ):
         compacted.purchase_days += 1
+        add_months(compacted, {month_of(day): 1})
     if compacted.orders == 0 or day < compacted.first_day:
         compacted.first_day, compacted.first_day_gross = day, {}
     if day == compacted.first_day:

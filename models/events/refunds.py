@@ -11,7 +11,7 @@ from models.aggregate.compacted import (
     Sale,
     add_money,
     compacted_of,
-    prune_days,
+    prune,
     totals_of,
 )
 from models.aggregate.registers import Register, fingerprint, insert
@@ -97,7 +97,7 @@ class Refunds(Entries):
             if refund.order not in void:
                 _add(compacted, refund, order_of(state, refund), config)
         forget_sold(state, compacted)
-        prune_days(compacted)
+        prune(compacted)
 
 
 REFUNDS: Final = Refunds()

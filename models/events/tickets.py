@@ -16,7 +16,7 @@ from models.aggregate.compacted import (
     Money,
     add_money,
     compacted_of,
-    prune_days,
+    prune,
     totals_of,
 )
 from models.aggregate.registers import Register, fingerprint, insert, newer
@@ -215,7 +215,7 @@ class Tickets(Entries):
         compacted = compacted_of(state)
         for key in chosen:
             _compact(compacted, key, state.tickets.pop(key), config)
-        prune_days(compacted)
+        prune(compacted)
 
 
 TICKETS: Final = Tickets()

@@ -17,7 +17,7 @@ def features(*, as_json: AsJson = False) -> None:
             "unit": each.unit,
             "meaning": each.meaning,
             "missing": each.missing,
-            "silence": each.silence.value,
+            "silence": each.in_silence,
         }
         for each in FEATURES.values()
     ]

@@ -82,6 +82,12 @@ def rated(ticket: str, days: float, score: int = 4) -> Envelope:
     return event("ticket.rated", data)
 
 
+def survey(kind: str, days: float, score: int, scale: dict[str, int]) -> Envelope:
+    """An answer to a survey."""
+    data = {"survey_id": kind, "answered_at": at(days), "kind": kind}
+    return event("survey.answered", {**data, "score": score, "scale": scale})
+
+
 def acquired(customer: str, days: float, cost: str = "5.00") -> Envelope:
     """What winning a customer cost, under one of the customer's ids."""
     data = {"customer_id": customer, "acquired_at": at(days), "cost": cost, "currency": "USD"}
@@ -134,5 +140,6 @@ _BUILDERS = {
     },
     "customer.acquired": lambda draw: {
         "acquired_at": at(draw(_days)), "cost": draw(_money), "currency": "USD",
+        "channel": draw(st.none() | st.sampled_from(["search", "letter"])),
     },
 }  # fmt: skip

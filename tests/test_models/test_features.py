@@ -2,18 +2,41 @@
 
 import json
 import math
+from collections import Counter
+from datetime import date
 from pathlib import Path
 
+import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from models.aggregate.fold import fold
+from models.aggregate.state import Aggregate
+from models.aggregate.summary import Summary
+from models.btyd import BgNbd, MbgNbd, ParetoNbd
+from models.calendar import month_of
 from models.context import Context
 from models.economics import Economics
 from models.engine import process
-from models.features import FEATURES, NEVER, Feature, table_of_features
+from models.features import FEATURES, NEVER, Feature, Measured, Silence, table_of_features
+from models.features.seasons import season_of
 from models.segments import DEFAULT_DIMENSIONS, Dimension
+from models.value import value_row, values
 
-from .events import KafkaRecord, at, body, milliseconds
+from .events import (
+    KafkaRecord,
+    at,
+    body,
+    milliseconds,
+    opened,
+    placed,
+    rated,
+    refunded,
+    resolved,
+    survey,
+)
 from .parameters import PARAMETERS
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "features.md"
@@ -84,15 +107,42 @@ def test_evidence_and_value_update_agree_about_every_feature():
         "cost_to_serve": update["realised"]["cost_to_serve"],
         "acquisition_cost": update["realised"]["acquisition_cost"],
         "days_since_last_order": 19,
+        "days_since_first_order": 99,
+        "tenure": 99,
         "mean_gap": 80,
+        "gap_variation": None,
+        "silent_gaps": 19 / 80,
+        "purchase_months": 2,
+        "purchase_years": 1,
+        "season_months": 3,
+        "season_ends": 3,
+        "seasons": 1,
+        "seasons_missed": 0,
+        "season_share": 1.0,
+        "expected_revenue": expected["purchases"] * expected["purchase_value"],
+        "expected_margin": expected["purchases"] * expected["margin_per_purchase"],
+        "expected_support_cost": expected["cost_to_serve"],
+        "average_order": 75.0,
+        "margin": update["realised"]["margin"],
+        "days_since_complaint": 0,
+        "open_tickets": 1,
+        "satisfaction": None,
+        "ticket_rating": None,
+        "nps": None,
+        "csat": None,
+        "ces": None,
         **{
             f"{field}_{days}d": window[field]
             for days, window in update["windows"].items()
             for field in window
         },
     }
-    assert seen == pytest.approx(agree, rel=1e-12)
-    assert seen.keys() == FEATURES.keys()
+    assert {name for name in agree if agree[name] is None} == {
+        name for name in seen if seen[name] is None
+    }
+    known = {name: value for name, value in agree.items() if value is not None}
+    assert {name: seen[name] for name in known} == pytest.approx(known, rel=1e-12)
+    assert seen.keys() == agree.keys() == FEATURES.keys()
 
 
 def test_windows_are_features_like_any_other():
@@ -161,6 +211,154 @@ def test_a_new_feature_is_one_entry(monkeypatch):
     assert [each["current"] for each in asked] == ["no", "yes"]
     assert asked[0]["reason"]["values"] == {"mean_refund": None}
     assert asked[1]["reason"]["values"] == {"mean_refund": 10.0}
-    assert "| `mean_refund` | money | mean of the refunds so far | without a refund |" in (
+    assert "| `mean_refund` | money | mean of the refunds so far | without a refund | stays |" in (
         table_of_features()
     )
+
+
+def folded(events):
+    state = Aggregate()
+    for event in events:
+        fold(state, event, Economics())
+    return state
+
+
+def measured(events, today_days):
+    """The features that are read from a state, as of so many days after the start."""
+    state, config = folded(events), Economics()
+    day = config.day(milliseconds(today_days))
+    return Measured(state, Summary(state, config), day, config)
+
+
+def read(name, of):
+    return FEATURES[name].read(of)
+
+
+def test_scores_are_shares_of_their_scale_and_the_last_one_counts_as_satisfaction():
+    of = measured(
+        [
+            opened("t", 1), rated("t", 2, 2), opened("u", 3), resolved("u", 4), rated("u", 5, 4),
+            survey("nps", 4, 9, {"min": 0, "max": 10}),
+        ],
+        9,
+    )  # fmt: skip
+    # (2 - 1) / 4 and (4 - 1) / 4 of the scale from 1 to 5.
+    assert read("ticket_rating", of) == pytest.approx((0.25 + 0.75) / 2)
+    assert (read("satisfaction", of), read("nps", of)) == (0.75, 0.9)
+    assert math.isnan(read("csat", of))
+    assert read("open_tickets", of) == 1
+
+
+def test_days_since_a_complaint_and_tenure_are_calendar_days():
+    of = measured([opened("t", 0), placed("a", 5), opened("u", 7, complaint=True)], 20)
+    assert (read("tenure", of), read("days_since_first_order", of)) == (20, 15)
+    assert read("days_since_complaint", of) == 13
+
+
+def test_gaps_of_a_regular_buyer_do_not_vary():
+    assert read("gap_variation", measured([placed(f"o{n}", 7 * n) for n in range(9)], 60)) == 0
+    # Gaps of 10 and 30 days: mean 20, standard deviation 10.
+    uneven = [placed("a", 0), placed("b", 10), placed("c", 40)]
+    assert read("gap_variation", measured(uneven, 60)) == 0.5
+    assert math.isnan(read("gap_variation", measured(uneven[:2], 60)))
+
+
+SEASONAL = ("season_months", "season_ends", "seasons", "seasons_missed", "season_share")
+
+
+@pytest.mark.parametrize(
+    ("bought", "today", "expected"),
+    [
+        (["2010-12-09"], "2011-11-30", (1, 12, 1, 0, 1.0)),
+        # The December of 2011 is missed when it is over, not before.
+        (["2010-12-09"], "2011-12-31", (1, 12, 1, 0, 1.0)),
+        (["2010-12-09"], "2012-01-01", (1, 12, 1, 1, 1.0)),
+        (["2010-12-09", "2011-11-20", "2011-12-01"], "2011-12-09", (2, 12, 2, 0, 1.0)),
+        # Two purchases of one winter are one season.
+        (["2010-12-28", "2011-01-03"], "2011-02-01", (2, 1, 1, 0, 1.0)),
+        (["2008-11-30", "2010-12-24"], "2011-06-01", (2, 12, 2, 1, 1.0)),
+        (["2010-06-01", "2011-07-31", "2012-06-15"], "2012-06-15", (2, 7, 3, 0, 1.0)),
+        (["2010-01-01", "2010-05-01", "2010-06-01", "2010-09-01"], "2010-09-01", (9, 9, 1, 0, 0.5)),
+    ],
+)
+def test_the_season_is_the_shortest_run_of_months_with_all_purchases(bought, today, expected):
+    months = Counter(month_of(date.fromisoformat(day).toordinal()) for day in bought)
+    of = season_of(months, date.fromisoformat(today).toordinal())
+    assert (of.months, of.ends, of.seasons, of.missed, of.share) == expected
+
+
+@given(st.lists(st.integers(0, 2_500), min_size=1, max_size=8), st.integers(0, 900))
+@settings(deadline=None)
+def test_a_season_is_what_looking_at_each_of_its_years_gives(days, later):
+    """By the definition: no shorter run has all purchases; count its years one by one."""
+    start = date(2004, 1, 1).toordinal()
+    bought = sorted(start + day for day in days)
+    today = bought[-1] + later
+    of = season_of(Counter(map(month_of, bought)), today)
+
+    def inside(day, first, length):
+        return (date.fromordinal(day).month - first) % 12 < length
+
+    first = (of.ends - of.months) % 12 + 1
+    assert all(inside(day, first, of.months) for day in bought)
+    assert not any(
+        all(inside(day, other, of.months - 1) for day in bought) for other in range(1, 13)
+    )
+    begun = range(2000, 2020)
+    runs = []
+    for year in begun:
+        after = year * 12 + first - 1 + of.months
+        runs.append((date(year, first, 1), date(after // 12, after % 12 + 1, 1)))
+    had = [any(a.toordinal() <= day < b.toordinal() for day in bought) for a, b in runs]
+    assert of.seasons == sum(had)
+    over = [b.toordinal() <= today for _, b in runs]
+    since = had.index(True)
+    assert of.missed == sum(
+        ended and not bought_in for bought_in, ended in list(zip(had, over, strict=True))[since:]
+    )
+
+
+MODELS = {
+    "bg-nbd": BgNbd(r=0.2425945, alpha=4.4136019, a=0.7929199, b=2.4258881),
+    "mbg-nbd": MbgNbd(r=0.525, alpha=6.183, a=0.891, b=1.614),
+    "pareto-nbd": ParetoNbd(r=0.553, alpha=10.578, s=0.606, beta=11.669),
+}
+HISTORIES = {
+    "none": [opened("t", 0)],
+    "once": [placed("a", 0)],
+    "often": [placed(f"o{n}", 3 * n, "9.00") for n in range(40)],
+    "yearly": [placed("a", 0), placed("b", 360), placed("c", 700)],
+    "costly": [placed("a", 3), *[opened(f"t{n}", n, "phone", True) for n in range(30)]],
+    "refunded": [placed("a", 0, "90"), placed("b", 50, "10"), refunded("r", 70, "99")],
+}
+
+
+@pytest.mark.parametrize("per", ["purchase", "time"])
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("history", HISTORIES)
+def test_each_feature_moves_the_way_it_says_under_every_model(history, model, per):
+    """Those that fall never rise, those that rise never fall, and only events move the others."""
+    parameters = PARAMETERS.model_copy(
+        update={"model": model, "purchases": MODELS[model], "contacts_per": per}
+    )
+    economics, state = Economics(), folded(HISTORIES[history])
+    summary = Summary(state, economics)
+    last = max(event.data.occurred_at for event in HISTORIES[history])
+    begins = round(last.timestamp() * 1000)
+    moments = [begins + day * 86_400_000 for day in (0, 1, 3, 9, 29, 31, 80, 200, 364, 400, 1500)]
+    columns = {}
+    measured = [Measured(state, summary, economics.day(each), economics) for each in moments]
+    rows = [value_row(summary, each.today, economics) for each in measured]
+    valued = values(rows, parameters, economics)
+    for name, feature in FEATURES.items():
+        if feature.of is not None:
+            columns[name] = feature.of(valued)
+        else:
+            columns[name] = np.array([feature.read(each) for each in measured], dtype=np.float64)
+    for name, column in columns.items():
+        feature, change = FEATURES[name], np.diff(column)
+        assert len(set(np.isnan(column))) == 1, name
+        slack = 1e-9 * (1 + np.nanmax(np.abs(column), initial=0.0))
+        if feature.silence is Silence.STAYS:
+            assert not (np.abs(change) > slack).any(), name
+        assert not (feature.way * change < -slack).any(), name

@@ -48,6 +48,7 @@ def at(state, day):
 def latest_day(state):
     """The day of the latest entry of a state."""
     entries = [*state.orders.values(), *state.refunds.values(), *state.acquisitions.values()]
+    entries += state.surveys.values()
     times = [each.time for each in entries] + [t.first.time for t in state.tickets.values()]
     return ECONOMICS.day(max([*times, *state.cancelled.values()], default=0))
 
@@ -72,6 +73,7 @@ def test_each_feature_moves_in_silence_as_it_says(history, ahead):
                 assert then == at(state, last)[name], name
             elif feature.read is not None:
                 assert then == now[name] + days or np.isnan(then), name
+                assert feature.way == 1
 
 
 @given(HISTORIES, st.integers(0, 5_000))

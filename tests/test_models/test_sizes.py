@@ -13,6 +13,7 @@ from models.aggregate.compacted import (
     CEILING,
     LONGEST_WINDOW,
     MOST_CURRENCIES,
+    MOST_MONTHS,
     Compacted,
     DayTotals,
     Money,
@@ -29,9 +30,16 @@ from models.aggregate.state import Aggregate
 from models.aggregate.summary import Summary
 from models.aggregate.versions import MOST_SUPERSEDED
 from models.aggregate.windows import rolling_windows
+from models.calendar import month_of
 from models.currencies import CODES, CURRENCIES, HOME, WITHDRAWN
 from models.economics import CHANNELS, MONEY_SCALE, MOST_REMEMBERED, Economics
-from models.events.acquisitions import ACQUISITIONS, MOST_ACQUISITIONS, Acquisition
+from models.events.acquisitions import (
+    ACQUISITIONS,
+    LONGEST_CHANNEL,
+    MOST_ACQUISITIONS,
+    Acquisition,
+    kept_channel,
+)
 from models.events.fields import LATEST
 from models.events.orders import ORDERS, Order
 from models.events.refunds import REFUNDS, Refund
@@ -86,13 +94,18 @@ def full(remembered):
     compacted.cancelled = dict.fromkeys(keys(remembered), TIME)
     compacted.cancellations_until = TIME
     compacted.sold = dict.fromkeys(keys(remembered), Sale(MONEY, 200, MONEY))
+    last = month_of(DAY)
+    compacted.months = dict.fromkeys(range(last - MOST_MONTHS + 1, last + 1), CEILING)
     return Aggregate(
         orders=dict.fromkeys(keys(remembered), order),
         cancelled=dict.fromkeys(keys(remembered + MOST_WAITING), TIME),
         refunds=dict.fromkeys(keys(remembered), Refund(TIME, -TIME, 2**63 - 1, MONEY, 200, MONEY)),
         tickets=dict.fromkeys(keys(2 * remembered), ticket),
         surveys=dict.fromkeys(SURVEYS, Survey(TIME, -TIME, 1.0)),
-        acquisitions=dict.fromkeys(keys(MOST_ACQUISITIONS), Acquisition(TIME, -TIME, MONEY, 200)),
+        acquisitions=dict.fromkeys(
+            keys(MOST_ACQUISITIONS),
+            Acquisition(TIME, -TIME, MONEY, 200, kept_channel("é" * LONGEST_CHANNEL)),
+        ),
         compacted=compacted,
         superseded=dict.fromkeys(keys(remembered), (order,) * MOST_SUPERSEDED),
     )
@@ -123,6 +136,7 @@ def check_bounds(state, remembered):
     assert state.surveys.keys() <= set(SURVEYS)
     assert len(state.acquisitions) <= MOST_ACQUISITIONS
     assert len(compacted.days) <= LONGEST_WINDOW
+    assert len(compacted.months) <= MOST_MONTHS
     assert len(compacted.cancelled) <= remembered
     assert len(compacted.sold) <= remembered
     for money in (compacted.money, *(day.money for day in compacted.days.values())):
@@ -164,6 +178,7 @@ def entries_in_order(state):
         assert list(held) == list(registers.in_order(held, time_of)), name
     if state.compacted is not None:
         assert list(state.compacted.days) == sorted(state.compacted.days)
+        assert list(state.compacted.months) == sorted(state.compacted.months)
 
 
 def test_full_states_that_merge_stay_full_and_readable():
@@ -275,6 +290,9 @@ def test_records_of_schema_2_are_read():
     # Compacted: 160,000. The ticket took five minutes of 0.60.
     assert (summary.contacts, summary.support_cost) == (5, 190_000)
     assert summary.acquisition_cost == 30_000
+    # Of three compacted purchase days two are known by their day.
+    assert state.compacted.months.keys() == {month_of(day - 9), month_of(day - 1)}
+    assert sum(state.compacted.months.values()) == 2
     windows = rolling_windows(state, day, config)
     assert windows["7"] == {"orders": 2, "revenue": 55.0, "margin": 14.0, "contacts": 5}
 

@@ -1,0 +1,88 @@
+"""In which months and years a customer bought: who returns at the same time of each year."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from datetime import date
+from typing import Final, NamedTuple
+
+from models.calendar import month_of
+
+YEAR: Final = 12
+
+QUARTER: Final = 3
+"""Months of the part of the year whose share of the purchase days is measured."""
+
+
+class Season(NamedTuple):
+    """The shortest run of calendar months, round the year, that has all purchase days.
+
+    months: its length. ends: the month of the year with which it ends, 1 to 12. seasons: in how
+    many years it had a purchase day; it may lie across New Year. missed: how many of them passed
+    without one since the first. share: of the purchase days, those in the three months running that
+    have most. All are 0 before the first order.
+    """
+
+    months: int = 0
+    ends: int = 0
+    seasons: int = 0
+    missed: int = 0
+    share: float = 0.0
+
+
+def _runs() -> list[tuple[int, int]]:
+    """Return the first month and the length of the shortest run that covers each set of months.
+
+    A set is a number whose bit n is month n, from 0. Of several runs the one that begins first.
+    """
+    runs = []
+    for chosen in range(1 << YEAR):
+        found = (0, YEAR)
+        for first in range(YEAR):
+            ahead = [n for n in range(YEAR) if chosen >> (first + n) % YEAR & 1]
+            length = max(ahead, default=0) + 1
+            if length < found[1]:
+                found = (first, length)
+        runs.append(found)
+    return runs
+
+
+_RUNS: Final = _runs()
+
+
+def season_of(months: Mapping[int, int], today: int) -> Season:
+    """Return the season of purchase days by month (see `month_of`), as of a day's ordinal."""
+    if not months:
+        return Season()
+    chosen = 0
+    for month in months:
+        chosen |= 1 << month % YEAR
+    first, length = _RUNS[chosen]
+    with_purchase = {(month - first) // YEAR for month in months}
+    # The last season that has ended; purchases in the current one are no season missed.
+    over = (month_of(today) - first - length) // YEAR
+    started = min(with_purchase)
+    missed = max(over - started + 1 - sum(1 for each in with_purchase if each <= over), 0)
+    ends = (first + length - 1) % YEAR + 1
+    return Season(length, ends, len(with_purchase), missed, _share(months))
+
+
+def season_ends(season: Season, today: int) -> Iterator[int]:
+    """Yield the first days after the season, as ordinals, in the ten years after today."""
+    if season.months:
+        for year in range(date.fromordinal(today).year, date.fromordinal(today).year + 10):
+            after = year * YEAR + season.ends
+            day = date(after // YEAR, after % YEAR + 1, 1).toordinal()
+            if day > today:
+                yield day
+
+
+def _share(months: Mapping[int, int]) -> float:
+    if len(months) == 1:
+        return 1.0
+    days = [0] * YEAR
+    for month, number in months.items():
+        days[month % YEAR] += number
+    days += days[: QUARTER - 1]
+    most = max(sum(days[first : first + QUARTER]) for first in range(YEAR))
+    return most / sum(months.values())
