@@ -80,7 +80,9 @@ class _Ready(BatchBuilder):
 
 async def publish_batch(address: str, topic: str, partition: int, data: bytes) -> None:
     """Send a batch, and wait until the broker has it."""
-    producer = AIOKafkaProducer(bootstrap_servers=address, max_request_size=REQUEST_BYTES)
+    producer = AIOKafkaProducer(
+        bootstrap_servers=address, acks="all", max_request_size=REQUEST_BYTES
+    )
     await producer.start()
     try:
         await (await producer.send_batch(_Ready(data), topic, partition=partition))

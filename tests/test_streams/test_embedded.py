@@ -241,7 +241,7 @@ def test_doctor_fails_on_a_program_that_was_altered(
 async def test_broker_gives_back_what_was_produced_with_its_headers_key_and_timestamp():
     async with EmbeddedBroker() as server:
         admin = AIOKafkaAdminClient(bootstrap_servers=server.address)
-        producer = AIOKafkaProducer(bootstrap_servers=server.address)
+        producer = AIOKafkaProducer(bootstrap_servers=server.address, acks="all")
         consumer = AIOKafkaConsumer(bootstrap_servers=server.address)
         await admin.start()
         await producer.start()

@@ -45,7 +45,7 @@ async def test_a_rebuild_fills_repairs_and_clears_and_may_be_repeated() -> None:
         environment = {"CLV_BROKER": servers.broker.address, "CLV_REDIS": servers.redis.url}
         settings = Settings(broker=servers.broker.address, redis=servers.redis.url)
         partitions = await prepare_topics(settings, Broker.of(settings))
-        producer = AIOKafkaProducer(bootstrap_servers=servers.broker.address)
+        producer = AIOKafkaProducer(bootstrap_servers=servers.broker.address, acks="all")
         await producer.start()
         for number in range(100):
             name = f"c{number}"

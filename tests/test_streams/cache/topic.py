@@ -61,7 +61,7 @@ class Topic:
         await admin.start()
         await admin.create_topics([NewTopic(self.name, PARTITIONS, 1)])
         await admin.close()
-        self.producer = AIOKafkaProducer(bootstrap_servers=self.broker)
+        self.producer = AIOKafkaProducer(bootstrap_servers=self.broker, acks="all")
         await self.producer.start()
         return self
 

@@ -95,7 +95,9 @@ class _Ready(BatchBuilder):
 
 async def publish_batch(servers: str, topic: str, partition: int, data: bytes) -> int:
     """Send a batch as it is; returns the offset of its first record."""
-    producer = AIOKafkaProducer(bootstrap_servers=servers, max_request_size=16 * 1024 * 1024)
+    producer = AIOKafkaProducer(
+        bootstrap_servers=servers, acks="all", max_request_size=16 * 1024 * 1024
+    )
     await producer.start()
     try:
         sent = await producer.send_batch(_Ready(data), topic, partition=partition)

@@ -381,7 +381,7 @@ class Orders:
     sent: int = 0
 
     async def send(self, count: int, *, keys: int = 500, deleted: int = 0) -> None:
-        async with AIOKafkaProducer(bootstrap_servers=self.server.address) as producer:
+        async with AIOKafkaProducer(bootstrap_servers=self.server.address, acks="all") as producer:
             for number in range(self.sent, self.sent + count):
                 key = b"%d" % (number % keys)
                 value = None if number % keys < deleted else b"%d" % number
@@ -493,7 +493,7 @@ async def test_a_changelog_that_was_made_anew_is_read_whole(
         await create_topics(other)
         later = Orders(other, {})
         # A longer log, so that only the remembered record tells them apart; and a shorter one.
-        async with AIOKafkaProducer(bootstrap_servers=other.address) as producer:
+        async with AIOKafkaProducer(bootstrap_servers=other.address, acks="all") as producer:
             for number in range(1_000):
                 key = b"other %d" % (number % 300)
                 later.expected[key] = b"%d" % number

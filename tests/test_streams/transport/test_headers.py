@@ -31,7 +31,7 @@ class SpoiltBatch(BatchBuilder):
 
 
 async def publish(broker, spoilt):
-    producer = AIOKafkaProducer(bootstrap_servers=broker)
+    producer = AIOKafkaProducer(bootstrap_servers=broker, acks="all")
     await producer.start()
     try:
         for number in range(3):

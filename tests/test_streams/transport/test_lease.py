@@ -266,7 +266,7 @@ async def test_without_a_connection_it_fails_as_ever_and_other_requests_need_no_
 
 async def test_records_wait_for_the_lease_and_fail_when_it_is_lost(server: EmbeddedBroker):
     lease = Lease(SESSION)
-    async with AIOKafkaProducer(bootstrap_servers=server.address) as producer:
+    async with AIOKafkaProducer(bootstrap_servers=server.address, acks="all") as producer:
         send_under(lease, producer)
         lease.take(now())
         held = await producer.send("out", b"held", partition=0)

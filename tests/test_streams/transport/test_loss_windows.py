@@ -251,7 +251,7 @@ async def test_a_threaded_producer_is_not_flushed_at_a_commit(
     server: EmbeddedBroker,
 ) -> None:
     admin = AIOKafkaAdminClient(bootstrap_servers=server.address)
-    async with AIOKafkaProducer(bootstrap_servers=server.address) as producer:
+    async with AIOKafkaProducer(bootstrap_servers=server.address, acks="all") as producer:
         await admin.start()
         await admin.create_topics([NewTopic("orders", 1, 1)])
         await admin.close()

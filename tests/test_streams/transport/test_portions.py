@@ -29,7 +29,7 @@ def test_the_weight_of_a_record_is_that_of_its_contents_and_headers():
 
 
 async def publish(servers: str, size: int) -> None:
-    async with AIOKafkaProducer(bootstrap_servers=servers) as producer:
+    async with AIOKafkaProducer(bootstrap_servers=servers, acks="all") as producer:
         for partition in range(3):
             for number in range(PER_PARTITION):
                 value = b"%d-%d".ljust(size, b".") % (partition, number)

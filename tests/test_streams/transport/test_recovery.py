@@ -78,7 +78,7 @@ async def test_it_reads_to_the_very_end_and_heeds_tombstones(either: TestBroker,
     server, changelog = either, changelog_of(name)
     await create_topics(server, name)
     expected: list[dict[bytes, bytes]] = [{}, {}]
-    async with AIOKafkaProducer(bootstrap_servers=server.address) as producer:
+    async with AIOKafkaProducer(bootstrap_servers=server.address, acks="all") as producer:
         for partition in (0, 1):
             for version in range(3):
                 batch = producer.create_batch()
@@ -111,7 +111,7 @@ async def test_what_a_worker_wrote_goes_to_who_has_the_partition_next(
     await create_topics(server, name)
     (first, firsts), (second, seconds) = worker(server, name), worker(server, name)
     async with (
-        AIOKafkaProducer(bootstrap_servers=server.address) as producer,
+        AIOKafkaProducer(bootstrap_servers=server.address, acks="all") as producer,
         running(first),
     ):
         for partition in (0, 1):
@@ -142,7 +142,7 @@ async def test_a_rebalance_meanwhile_starts_again_and_leaves_no_consumer_behind(
     either: TestBroker, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await create_topics(either, name)
-    async with AIOKafkaProducer(bootstrap_servers=either.address) as producer:
+    async with AIOKafkaProducer(bootstrap_servers=either.address, acks="all") as producer:
         for number in range(20):
             await producer.send(changelog_of(name), b"v", key=b"%d" % number, partition=number % 2)
         await producer.flush()
