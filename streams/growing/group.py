@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
+from time import monotonic
 
 from streams.growing.stage import GrowthRefused
 from streams.kafka.clients import admin_client
 from streams.kafka.connection import Broker
 from streams.kafka.groups import member_clients
 from streams.kafka.joining import GroupOccupied, Membership, joined_alone
+from streams.kafka.partitions import TopicPartition
 from streams.settings import Settings
 
 CLIENT = "clv-partitions-grow"
@@ -33,6 +35,10 @@ class Held:
                 "broker away: see that no worker runs, and run this again; it goes on where it was"
             )
 
+    async def commit(self, offsets: Mapping[TopicPartition, int]) -> None:
+        """Commit offsets in the workers' place. Errors: KafkaError."""
+        await self._membership.commit(offsets)
+
 
 @asynccontextmanager
 async def group_held(settings: Settings, broker: Broker) -> AsyncIterator[Held]:
@@ -40,7 +46,7 @@ async def group_held(settings: Settings, broker: Broker) -> AsyncIterator[Held]:
 
     Errors: GrowthRefused if it has members, or cannot be joined; KafkaError.
     """
-    await _wait_for_our_like(settings, broker)
+    await _wait_for_members(settings, broker)
     joining = joined_alone(
         broker,
         settings.app_id,
@@ -63,23 +69,24 @@ async def group_held(settings: Settings, broker: Broker) -> AsyncIterator[Held]:
         yield Held(membership)
 
 
-async def _wait_for_our_like(settings: Settings, broker: Broker) -> None:
-    """Wait for another growth, which may have been killed; refuse if there are workers."""
+async def _wait_for_members(settings: Settings, broker: Broker) -> None:
+    """Wait for another growth, and for as long as a killed worker counts as a member."""
+    session = settings.session_timeout
+    began = monotonic()
     async with admin_client(broker) as admin:
-        try:
-            async with asyncio.timeout(2 * settings.session_timeout + 1):
-                while members := await member_clients(admin, settings.app_id):
-                    if workers := [name for name in members if name != CLIENT]:
-                        raise _members_refused(settings, f"{len(workers)} workers")
-                    await asyncio.sleep(_POLL_SECONDS)
-        except TimeoutError as error:
-            raise GrowthRefused(
-                "another `clv partitions grow` is at work: wait until it is done"
-            ) from error
+        while members := await member_clients(admin, settings.app_id):
+            waited = monotonic() - began
+            workers = [name for name in members if name != CLIENT]
+            if workers and waited > session + 1:
+                raise _members_refused(settings, f"{len(workers)} workers")
+            if waited > 2 * session + 1:
+                raise GrowthRefused(
+                    "another `clv partitions grow` is at work: wait until it is done"
+                )
+            await asyncio.sleep(_POLL_SECONDS)
 
 
 def _members_refused(settings: Settings, who: str) -> GrowthRefused:
     return GrowthRefused(
-        f"group {settings.app_id} has {who}: stop them all with SIGTERM, and run this again. One "
-        f"that was killed counts for {settings.session_timeout:g} s more (CLV_SESSION_TIMEOUT)"
+        f"group {settings.app_id} has {who}: stop them all with SIGTERM, and run this again"
     )

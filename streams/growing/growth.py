@@ -5,11 +5,14 @@ Safe to be killed at any moment and to be run again. The order of the steps is w
 1. The changelog gets its new partitions, and each of them a basis that says the old count.
 2. The other topics get theirs. Until the last has them, workers refuse since the counts differ;
    from then on, since every basis says another count than the topics have.
-3. What is remembered of erased customers is copied to where they may be at home.
-4. Customers are written to their new partition; when that is acknowledged, they are deleted in the
+3. Misrouted records that no worker has read yet are sent to where their customers will be at home,
+   on their lane, and committed in the old partition. Otherwise a worker would send them there, and
+   newer records of the same publisher would overtake them.
+4. What is remembered of erased customers is copied to where they may be at home.
+5. Customers are written to their new partition; when that is acknowledged, they are deleted in the
    old one. The same with their published values.
-5. The cache is made anew: its positions are offsets in the old partitions.
-6. Every basis gets the new count. When one has it, everything before is done.
+6. The cache is made anew: its positions are offsets in the old partitions.
+7. Every basis gets the new count. When one has it, everything before is done.
 
 A step that is done again writes the same once more, as nobody else writes meanwhile.
 """
@@ -33,7 +36,9 @@ from streams.growing.stage import Stage, heirs_basis
 from streams.growing.survey import Findings
 from streams.kafka.clients import Admin, admin_client
 from streams.kafka.connection import Broker
-from streams.kafka.partitions import Headers, TopicPartition
+from streams.kafka.groups import committed_offsets, once_there
+from streams.kafka.partitions import Bounds, Headers, TopicPartition
+from streams.kafka.reading import log_bounds, read_logs
 from streams.kafka.topics import enlarge
 from streams.kafka.writing import Outgoing, RecordWriter, record_writer
 from streams.outgoing import VERSION_HEADER
@@ -50,14 +55,15 @@ _MOVED = [(VERSION_HEADER, str(MOVED_VERSION).encode())]
 class Grown:
     """What a growth did.
 
-    customers, updates: moved records. remembered: copies of what is remembered of erased customers.
-    cached: customers in Redis afterwards.
+    customers, updates, rerouted: moved records. remembered: copies of what is remembered of erased
+    customers. cached: customers in Redis afterwards.
     """
 
     partitions_before: int
     partitions: int
     customers: int = 0
     updates: int = 0
+    rerouted: int = 0
     remembered: int = 0
     cached: int = 0
     seconds: float = 0.0
@@ -89,6 +95,7 @@ async def grow(
         growing = _Growing(settings, broker, found, admin, writer, held, step)
         if found.standing.stage is not Stage.MOVED:
             await growing.topics()
+            await growing.rerouted()
             await growing.erased()
             await growing.customers()
             await growing.updates()
@@ -129,6 +136,34 @@ class _Growing:
         await self._write_bases(self._growth.old, only_missing=True)
         self._step("create partitions of the other topics")
         await enlarge(self._admin, [t for t in smaller if t != self._changelog], count)
+
+    async def rerouted(self) -> None:
+        """Send misrouted records that were not read on to their customers' new partitions.
+
+        Those of one lane stay in their order. One that is sent twice is recognised by its lane.
+        """
+        topic, group = self._settings.topics.rerouted, self._settings.app_id
+        old = [TopicPartition(topic, number) for number in range(self._growth.old)]
+        committed = await once_there(lambda: committed_offsets(self._admin, group, old))
+        unread: dict[TopicPartition, Bounds] = {}
+        for tp, log in (await log_bounds(self._broker, old)).items():
+            begin = max(committed.get(tp, 0), log.begin)
+            if begin < log.end:
+                unread[tp] = Bounds(begin, log.end)
+        if not unread:
+            return
+        self._step("send misrouted records that were not read to their new partitions")
+        async for tp, records in read_logs(self._broker, unread):
+            by_partition: defaultdict[int, list[Outgoing]] = defaultdict(list)
+            for record in records:
+                home = tp.partition if record.key is None else self._growth.home(record.key)
+                headers = [(name, content or b"") for name, content in record.headers]
+                by_partition[home].append(
+                    Outgoing(record.key, record.value, headers, record.timestamp)
+                )
+            await self._write(topic, by_partition)
+            self.done.rerouted += len(records)
+        await self._held.commit({tp: part.end for tp, part in unread.items()})
 
     async def erased(self) -> None:
         """Copy what is remembered of erased customers to where they may be at home."""

@@ -7,10 +7,11 @@ common protocol: others while we are in, and us while another is.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
+import aiokafka
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener
 from aiokafka.coordinator.assignors.abstract import AbstractPartitionAssignor
 from aiokafka.coordinator.protocol import (
@@ -18,10 +19,12 @@ from aiokafka.coordinator.protocol import (
     ConsumerProtocolMemberMetadata,
 )
 from aiokafka.errors import InconsistentGroupProtocolError
+from aiokafka.structs import OffsetAndMetadata
 
 from models.errors import ClvError
 from streams.kafka.clients import started
 from streams.kafka.connection import Broker
+from streams.kafka.partitions import TopicPartition
 
 _POLL_MILLISECONDS = 100
 _NEVER_MILLISECONDS = 24 * 3600 * 1000
@@ -81,6 +84,15 @@ class Membership:
     def is_kept(self) -> bool:
         """Whether we have stayed a member: who was given up joins again under another id."""
         return bool(self._coordinator.member_id == self._member)
+
+    async def commit(self, offsets: Mapping[TopicPartition, int]) -> None:
+        """Commit offsets of any partitions. Errors: KafkaError, also if the group was lost."""
+        theirs = {
+            aiokafka.TopicPartition(*tp): OffsetAndMetadata(offset, "")
+            for tp, offset in offsets.items()
+        }
+        # The consumer's own method takes only partitions that are assigned to it, and none is.
+        await self._coordinator.commit_offsets(None, theirs)
 
 
 @asynccontextmanager

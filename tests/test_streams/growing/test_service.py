@@ -4,8 +4,11 @@ import pytest
 
 from models.aggregate.fold import milliseconds
 from models.identity import Release, encode_message
+from models.routing import Route, route_header, route_of
 from streams.growing.stage import GrowthRefused
-from streams.kafka.partitions import home_partition
+from streams.kafka.groups import group_client
+from streams.kafka.partitions import TopicPartition, home_partition
+from streams.kafka.writing import Outgoing, record_writer
 from streams.publisher import Publisher
 from tests.test_streams.service.cluster import cluster
 
@@ -108,6 +111,47 @@ async def handed_on(service, customer, message):
 async def published_to_old_partitions(service, events):
     async with Publisher(service.broker, service.settings.topics, 4) as publisher:
         await publisher.publish(events)
+
+
+async def test_misrouted_records_are_not_overtaken_by_newer_ones(tmp_path):
+    """More orders than are remembered: one that is overtaken by them would be refused."""
+    name, end = NAMES[0].encode(), 800
+    async with cluster(tmp_path, "kafka") as service:
+        topics = service.settings.topics
+        home = home_partition(name, 4)
+        assert home_partition(name, 6) != home
+        origin = TopicPartition(topics.orders, (home + 1) % 4)
+        events = [order(name.decode(), f"o{number}", number / 10) for number in range(end)]
+        await published(service, origin, [Outgoing(e.key, e.value, e.headers) for e in events[:50]])
+        worker = await service.start_worker()
+        await service.settled()
+        assert await worker.stop() == 0
+        # Fifty more were sent on before the worker stopped, and nobody has read them.
+        await published(service, origin, [Outgoing(e.key, e.value, e.headers) for e in events[50:]])
+        routes = [Route(f"{origin.topic}/{origin.partition}", n, name) for n in range(50, 100)]
+        sent = [
+            Outgoing(name, event.value, [*event.headers, route_header(route)])
+            for event, route in zip(events[50:100], routes, strict=True)
+        ]
+        await published(service, TopicPartition(topics.rerouted, home), sent)
+        async with group_client(service.broker, service.settings.app_id) as group:
+            await group.commit({origin: 100})
+
+        done = await grown(service, 6)
+        assert done.rerouted == 50
+        there = (await service.read(topics.rerouted))[
+            TopicPartition(topics.rerouted, home_partition(name, 6))
+        ]
+        assert [route_of(record.headers) for record in there] == routes
+        await service.start_worker()
+        await service.settled()
+        assert orders_of(await service.updates())[name.decode()] == end
+        assert await service.records(topics.dead_letters) == []
+
+
+async def published(service, tp, records):
+    async with record_writer(service.broker) as writer:
+        await writer.write(tp, records)
 
 
 async def test_a_copy_on_disk_from_before_is_not_used(tmp_path, monkeypatch):
