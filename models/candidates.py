@@ -120,6 +120,7 @@ def fit_candidate(
         economics=economics,
         model=model,
         start=start,
+        past=population.past(today),
     )
     return Fitted(rounded(fitted.parameters), (*chosen, *fitted.notes))
 

@@ -32,6 +32,8 @@ from models.btyd.gamma_gamma import WEAK_PRIOR
 from models.calendar import milliseconds
 from models.contracts.parameters import TIME_UNIT_DAYS, Parameters, TierThresholds
 from models.economics import Economics
+from models.population import Past
+from models.steadiness import measured
 from models.value import Row, columns, complaints_of, value_row, valued
 
 Floats = NDArray[np.float64]
@@ -69,6 +71,7 @@ def fit_population(
     model: str = DEFAULT_MODEL,
     prior: bool = True,
     version: str | None = None,
+    past: Past | None = None,
 ) -> Fitted:
     """Fit all parameters on these customers; see `fit_columns`.
 
@@ -86,6 +89,7 @@ def fit_population(
         model=model,
         prior=prior,
         version=version,
+        past=past,
     )
 
 
@@ -99,6 +103,7 @@ def fit_columns(
     prior: bool = True,
     start: PurchaseModel | None = None,
     version: str | None = None,
+    past: Past | None = None,
 ) -> Fitted:
     """Fit purchases, Gamma-Gamma, Gamma-Poisson, margin, refund rate and tiers.
 
@@ -107,7 +112,8 @@ def fit_columns(
     `models.btyd.MODELS`. prior: start from weak assumptions that the shop's own customers outweigh,
     so that a few customers suffice; else the estimates are those of maximum likelihood. start: a
     model of purchases to search from. version: by default the model, the day and a hash of the
-    content, the same for the same population in any order.
+    content, the same for the same population in any order. past: of the same customers, to measure
+    how steady they are; without it that is assumed.
 
     Raises
     ------
@@ -132,7 +138,9 @@ def fit_columns(
         and (of.complained + of.complained_last).any()
     ):
         purchases, weight = _complaints(purchases, of, unit_days, notes, prior=prior)
-    alive = purchases.parameters.expected_time_alive(frequency, recency, age)
+    bought = purchases.parameters
+    bought = bought.with_unsteadiness(measured(bought, past, unit_days, prior=prior))
+    alive = bought.expected_time_alive(frequency, recency, age)
     contacts, contacts_per = _contacts(of, alive, notes)
     unnamed = Parameters(
         version="unnamed",
@@ -142,7 +150,7 @@ def fit_columns(
         fitted_until=until,
         customers=purchases.customers,
         log_likelihood=purchases.log_likelihood,
-        purchases=purchases.parameters,
+        purchases=bought,
         covariance=_rounded(purchases.covariance),
         complaint_weight=weight,
         order_value=_order_value(of, notes, prior=prior),

@@ -1,6 +1,6 @@
 """All customers of a shop in few bytes each, as a fit needs them, at any time and as they were.
 
-A customer takes a row of whole numbers, 152 bytes; a million take 152 MB, and their keys as much.
+A customer takes a row of whole numbers, 192 bytes; a million take 192 MB, and their keys as much.
 """
 
 from __future__ import annotations
@@ -19,13 +19,23 @@ from models.value import Row, columns_of, value_row
 
 Floats = NDArray[np.float64]
 
-MASK_DAYS: Final = 62
+_WORD: Final = 62
+"""Bits of a whole number that are used."""
+
+_MASKS: Final = ("mask_0", "mask_1", "mask_2")
+
+MASK_DAYS: Final = _WORD * len(_MASKS) - 1
 """Days before the last purchase day of which each is known; earlier ones are counted only."""
 
+LONGEST_PAST: Final = 182
+"""Days of the past at most, so that some may have bought since."""
+
+_SHORTEST_PAST: Final = 28
+
 _FIRST = 64
-_EXTRA = ("first_day", "last_day", "mask", "before")
-"""Beside the fields of a row. mask: bit i is set if there was a purchase i days before the last.
-before: the last purchase day before those of the mask, 0 for none."""
+_EXTRA = ("first_day", "last_day", "before", *_MASKS)
+"""Beside the fields of a row. before: the last purchase day before those of the masks, 0 for none.
+mask_w: bit i is set if there was a purchase 62 w + i days before the last."""
 
 _COLUMNS = (*Row._fields, *_EXTRA)
 
@@ -39,6 +49,13 @@ class Seen(NamedTuple):
     """To that day."""
     after: Floats
     """Purchases after it."""
+
+
+class Past(NamedTuple):
+    """What was known so many days ago, and what came after it."""
+
+    days: int
+    seen: Seen
 
 
 class Population:
@@ -73,10 +90,14 @@ class Population:
             self._table[place] = 0
             self._free.append(place)
 
+    def keys(self) -> Iterable[bytes]:
+        """Return the keys of the customers, in the order of `columns`."""
+        return self._places.keys()
+
     @property
     def buyers(self) -> int:
         """How many customers have bought."""
-        return int(np.count_nonzero(self._table[:, _COLUMNS.index("purchase_days")]))
+        return int(np.count_nonzero(self._bought()))
 
     def columns(self, today: int) -> Row[Floats]:
         """Return the customers as of a day's ordinal, without those who bought after it."""
@@ -92,30 +113,46 @@ class Population:
 
     def last_day(self) -> int:
         """The last day of a purchase; 0 without any."""
-        return int(self._column(self._rows(), "last_day").max(initial=0))
+        return int(self._all("last_day").max(initial=0))
 
     def at(self, day: int) -> Seen:
         """Return what was known of purchases on an earlier day, and what came after it.
 
-        Exact where nobody bought more than 62 days after it.
+        Exact where nobody bought more than `MASK_DAYS` after it.
         """
-        table = self._rows()
-        first, last, mask, before = (self._column(table, name) for name in _EXTRA)
-        purchases = self._column(table, "purchase_days")
-        there = (purchases > 0) & (first <= day)
-        first, last, mask, before, purchases = (
-            column[there] for column in (first, last, mask, before, purchases)
+        there = self._bought() & (self._all("first_day") <= day)
+        first, last, known, purchases = (
+            self._all(name)[there] for name in ("first_day", "last_day", "before", "purchase_days")
         )
-        late = np.clip(last - day, 0, MASK_DAYS + 1)
+        late = np.maximum(last - day, 0)
         after = np.zeros(last.shape, dtype=np.int64)
-        for bit in range(int(late.max(initial=0))):
-            after += (bit < late) & ((mask >> bit) & 1 == 1)
+        known = np.where(late > 0, known, last)
+        for number in reversed(range(len(_MASKS))):
+            mask, start = self._all(_MASKS[number])[there], number * _WORD
+            gone = (1 << np.clip(late - start, 0, _WORD)) - 1
+            after += np.bitwise_count(mask & gone)
+            left = mask & ~gone
+            days = start + np.bitwise_count((left & -left) - 1).astype(np.int64)
+            known = np.where(left != 0, last - days, known)
         x = purchases - after - 1
-        known = np.where(late > 0, before, last)
-        for bit in range(MASK_DAYS, -1, -1):
-            known = np.where((bit >= late) & ((mask >> bit) & 1 == 1), last - bit, known)
         t_x = np.where(x > 0, known - first, 0)
         return Seen(*(each.astype(np.float64) for each in (x, t_x, day - first, after)))
+
+    def past(self, today: int) -> Past | None:
+        """Return what was known half of the shop's time ago, at most half a year; None if too new.
+
+        today: the ordinal of the last day that counts; nobody has bought after it.
+        """
+        first = self._all("first_day")[self._bought()]
+        days = min((today - int(first.min(initial=today))) // 2, LONGEST_PAST)
+        return Past(days, self.at(today - days)) if days >= _SHORTEST_PAST else None
+
+    def _all(self, name: str) -> NDArray[np.int64]:
+        """Return a column of all places; those that nobody has hold zeros."""
+        return self._table[:, _COLUMNS.index(name)]
+
+    def _bought(self) -> NDArray[np.bool_]:
+        return self._all("purchase_days") > 0
 
     def _rows(self) -> NDArray[np.int64]:
         places = np.fromiter(self._places.values(), dtype=np.intp, count=len(self._places))
@@ -127,7 +164,8 @@ class Population:
         return column
 
 
-def _recent_days(state: Aggregate, last: int, economics: Economics) -> tuple[int, int]:
+def _recent_days(state: Aggregate, last: int, economics: Economics) -> tuple[int, ...]:
+    """Return the last purchase day before those of the masks, and the masks."""
     void = cancelled_orders(state)
     days: Iterable[int] = {
         economics.day(order.time) for key, order in state.orders.items() if key not in void
@@ -136,10 +174,12 @@ def _recent_days(state: Aggregate, last: int, economics: Economics) -> tuple[int
         days = {*days, *(day for day, totals in state.compacted.days.items() if totals.orders)}
         if state.compacted.orders:
             days = {*days, state.compacted.last_day}
-    mask = before = 0
+    before = 0
+    masks = [0] * len(_MASKS)
     for day in days:
         if last - day <= MASK_DAYS:
-            mask |= 1 << (last - day)
+            word, bit = divmod(last - day, _WORD)
+            masks[word] |= 1 << bit
         else:
             before = max(before, day)
-    return mask, before
+    return before, *masks

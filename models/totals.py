@@ -7,7 +7,7 @@ logarithms of the fitted parameters and g the gradient of the total by them.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -75,11 +75,7 @@ def _slope(model: PurchaseModel, t: float, x: Floats, t_x: Floats, T: Floats) ->
     slope = []
     for name, value in parameters.items():
         ends = [
-            float(
-                type(model)(**{**parameters, name: value * factor})
-                .expected_purchases(t, x, t_x, T)
-                .sum()
-            )
+            float(replace(model, **{name: value * factor}).expected_purchases(t, x, t_x, T).sum())
             for factor in (np.exp(-_STEP), np.exp(_STEP))
         ]
         slope.append((ends[1] - ends[0]) / (2.0 * _STEP))

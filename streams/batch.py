@@ -268,8 +268,7 @@ def fit_states(
         summary = Summary(record.aggregate, economics)
         if summary.last_day <= last or not leave_out_later:
             summaries.append(summary)
-            if model == AUTO:
-                population.put(key, record.aggregate)
+            population.put(key, record.aggregate)
     if model == AUTO:
         choice = choose(population, last, DEFAULT_MODEL)
         model, notes = choice.model, (choice.why,)
@@ -280,6 +279,7 @@ def fit_states(
         economics=economics,
         model=model,
         prior=prior,
+        past=population.past(last),
     )
     return Fitted(fitted.parameters, (*notes, *fitted.notes))
 

@@ -174,7 +174,8 @@ class BetaGeometric(PurchaseModel):
         return Seen(x + self.occasions_before, x, t_x, T)
 
     def _alive(self, seen: Seen) -> _while_alive.Alive:
-        return _while_alive.Alive(self.r + seen.x, self.alpha + seen.T, self.a, self.b + seen.k)
+        rate = self._rate_to_come(self.r, self.alpha, seen.x, seen.T)
+        return _while_alive.Alive(*rate, self.a, self.b + seen.k)
 
     def _p_alive(self, seen: Seen) -> FloatArray:
         alive: FloatArray = expit(-self._log_odds_of_death(seen))

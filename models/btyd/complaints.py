@@ -60,11 +60,17 @@ class Complaining(BetaGeometric):
     def of(cls, model: BetaGeometric, weight: float, complaints: Complaints) -> Complaining:
         """Return a model of the customers who have these complaints."""
         kind = _COMPLAINING[type(model)]
-        return kind(**model.as_dict(), weight=weight, complaints=complaints)
+        return kind(
+            **model.as_dict(),
+            weight=weight,
+            complaints=complaints,
+            unsteadiness=model.unsteadiness,
+        )
 
-    def as_dict(self) -> dict[str, float]:
-        """The parameters by name."""
-        return {"r": self.r, "alpha": self.alpha, "a": self.a, "b": self.b}
+    @classmethod
+    def parameter_names(cls) -> tuple[str, ...]:
+        """Return the names of the parameters of the model that it was made from."""
+        return BetaGeometric.parameter_names()
 
     def _seen(self, x: FloatArray, t_x: FloatArray, T: FloatArray) -> Seen:
         more = (self.weight - 1.0) * (self.complaints.survived + self.complaints.last)

@@ -12,7 +12,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, ClassVar, Final, Self, TypeVar
 
 import numpy as np
@@ -24,6 +24,8 @@ from models.btyd._crossing import age_at
 from models.btyd._optimise import Fit, FitError, Maximum, inverse_hessian, maximise
 from models.btyd.cells import Cells
 from models.btyd.prior import LogNormal, Prior, log_density
+
+UNSTEADINESS: Final = "unsteadiness"
 
 _SMALLEST, _LARGEST = 1e-5, 1e4  # of every fitted parameter, times in units of the longest T
 _MANY_CELLS = 20_000  # of which a search begins with a part
@@ -39,7 +41,13 @@ class PurchaseModel(ABC):
     all in the time unit of the parameters. Results are float64 arrays of the broadcast shape.
     Raises ValueError for parameters that are not finite and > 0, and for impossible statistics
     (naming the row).
+
+    unsteadiness: how much rates of purchases change after they were seen. Of what is to come, x
+    purchases tell as little as x / (1 + unsteadiness x) would if rates did not change; the mean
+    rate stays. 0: they do not. No likelihood and no P(alive) depends on it.
     """
+
+    unsteadiness: float = field(default=0.0, kw_only=True)
 
     name: ClassVar[str]
     """Name in `Parameters.model`, in lower case with hyphens."""
@@ -182,9 +190,37 @@ class PurchaseModel(ABC):
             low, high = np.where(enough, low, middle), np.where(enough, middle, high)
         return high
 
+    def with_unsteadiness(self, unsteadiness: float) -> Self:
+        """Return this model with another unsteadiness; ValueError unless it is finite and >= 0."""
+        if not (np.isfinite(unsteadiness) and unsteadiness >= 0):
+            raise ValueError(
+                f"{self.title}: unsteadiness is {unsteadiness!r}; it must be finite and >= 0"
+            )
+        return replace(self, unsteadiness=unsteadiness)
+
+    def _rate_to_come(
+        self, r: float, alpha: float, x: FloatArray, T: FloatArray
+    ) -> tuple[FloatArray, FloatArray]:
+        """Return shape and scale of the gamma distribution of the rate of who is alive."""
+        shape, scale = r + x, alpha + T
+        if not self.unsteadiness:
+            return shape, scale
+        later = r + x / (1.0 + self.unsteadiness * x)
+        return later, scale * (later / shape)
+
+    @classmethod
+    def parameter_names(cls) -> tuple[str, ...]:
+        """Return the names of the fitted parameters, in the order of the fields."""
+        return tuple(each.name for each in fields(cls) if not each.kw_only)
+
     def as_dict(self) -> dict[str, float]:
-        """The parameters by name."""
-        return asdict(self)
+        """The fitted parameters by name."""
+        return {name: getattr(self, name) for name in self.parameter_names()}
+
+    def document(self) -> dict[str, float]:
+        """All that `model_of` needs beside the name: the parameters, and unsteadiness if any."""
+        more = {UNSTEADINESS: self.unsteadiness} if self.unsteadiness else {}
+        return {**self.as_dict(), **more}
 
     @classmethod
     def fit(cls, cells: Cells, start: Self | None = None, prior: Prior | None = None) -> Fit[Self]:
@@ -262,7 +298,7 @@ class PurchaseModel(ABC):
     @classmethod
     def _prior_in_units(cls, prior: Prior, unit: float) -> Prior:
         """Convert a prior to another time unit; its parameters in the order of the fields."""
-        names = [field.name for field in fields(cls)]
+        names = cls.parameter_names()
         if prior.keys() != set(names):
             raise ValueError(f"{cls.title}: a prior must be of the parameters {', '.join(names)}")
         medians = cls._in_units({name: prior[name].median for name in names}, unit)
@@ -315,13 +351,15 @@ def model_of(name: str, parameters: Mapping[str, Any]) -> PurchaseModel:
     model = MODELS.get(name)
     if model is None:
         raise ValueError(f"no model is called {name!r}; there are {', '.join(MODELS)}")
-    names = {field.name for field in fields(model)}
-    if parameters.keys() != names:
+    names = set(model.parameter_names())
+    if parameters.keys() - {UNSTEADINESS} != names:
         raise ValueError(
             f"{model.title} has the parameters {', '.join(sorted(names))}, not "
             f"{', '.join(sorted(map(str, parameters))) or 'none'}"
         )
     try:
-        return model(**{each: float(value) for each, value in parameters.items()})
+        given = {each: float(value) for each, value in parameters.items()}
+        unsteadiness = given.pop(UNSTEADINESS, 0.0)
+        return model(**given).with_unsteadiness(unsteadiness)
     except TypeError as error:
         raise ValueError(f"{model.title}: {error}") from None

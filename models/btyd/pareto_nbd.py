@@ -173,7 +173,8 @@ class ParetoNbd(PurchaseModel):
 
     def _nth_purchase(self, n: FloatArray, x: FloatArray, T: FloatArray) -> NthPurchase:
         s = np.full(x.shape, self.s)
-        return NthPurchase(n, self.r + x, self.alpha + T, s, self.beta + T)
+        rate = self._rate_to_come(self.r, self.alpha, x, T)
+        return NthPurchase(n, *rate, s, self.beta + T)
 
     def _silence(self, x: FloatArray, t_x: FloatArray, T: FloatArray) -> "_Silence":
         s = np.full(x.shape, self.s)

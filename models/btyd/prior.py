@@ -1,7 +1,7 @@
 """What is assumed of a model's parameters before there is data."""
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 
@@ -17,6 +17,10 @@ class LogNormal(NamedTuple):
 
 Prior = Mapping[str, LogNormal]
 """One for each parameter of a model, by name; all are independent."""
+
+UNSTEADINESS: Final = LogNormal(0.1, 1.0)
+"""What is assumed of the unsteadiness of a shop that has not been measured: real ones had .04 to
+.2."""
 
 
 def log_density(prior: Prior, values: FloatArray) -> tuple[float, FloatArray]:

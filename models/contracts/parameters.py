@@ -53,7 +53,7 @@ class Parameters(_Strict):
     customers: Annotated[int, Field(ge=0)]
     log_likelihood: Finite
     purchases: PurchaseModel
-    """The model of that name, in the time unit; in JSON, its parameters by name."""
+    """The model of that name, in the time unit; in JSON, its parameters and any unsteadiness."""
     covariance: tuple[tuple[Finite, ...], ...] | None = None
     """Of the logarithms of the parameters of purchases, in their order; None if not known."""
     complaint_weight: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
@@ -83,7 +83,7 @@ class Parameters(_Strict):
 
     @field_serializer("purchases")
     def _by_name(self, model: PurchaseModel) -> dict[str, float]:
-        return model.as_dict()
+        return model.document()
 
     def held_always(self) -> Parameters:
         """Return these parameters for scores as of any time."""

@@ -35,6 +35,7 @@ from models.evaluation import (
 from models.evaluation.predictions import WEEK, Statistics, statistics
 from models.evaluation.prequential import AHEAD
 from models.fitting import fit_columns
+from models.population import Past
 from models.value import YEAR, Row
 from streams.batch import BatchResult, Progress, fold_in_steps
 from streams.evaluation import peer
@@ -113,7 +114,7 @@ def evaluate(
             continue
         known = snapshots.take(result.states, day)
         if day in splits:
-            fitted, more = _fit(known, day, config, model)
+            fitted, more = _fit(known, snapshots.past(day), day, config, model)
             at_splits.append(_AtSplit(day, known.keys, known.of, fitted))
             notes += more
         if day in weekly:
@@ -142,7 +143,9 @@ def _end_of(day: int, economics: Economics) -> datetime:
     return calendar.end_of_day(date.fromordinal(day), ZoneInfo(economics.timezone))
 
 
-def _fit(known: Snapshot, day: int, config: Economics, model: str) -> tuple[Parameters, list[str]]:
+def _fit(
+    known: Snapshot, past: Past | None, day: int, config: Economics, model: str
+) -> tuple[Parameters, list[str]]:
     name = date.fromordinal(day).isoformat()
     try:
         fitted = fit_columns(
@@ -151,6 +154,7 @@ def _fit(known: Snapshot, day: int, config: Economics, model: str) -> tuple[Para
             time_unit="day",
             economics=config,
             model=model,
+            past=past,
         )
     except FitError as error:
         raise NoForecast(f"nothing can be expected as of {name}: {error}") from error

@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.aggregate.record import decode_record, is_customer
-from models.aggregate.summary import Summary
 from models.economics import Economics
-from models.value import Row, columns, value_row
+from models.population import Past, Population
+from models.value import Row
 
 Floats = NDArray[np.float64]
 
@@ -27,25 +27,31 @@ class Snapshots:
     """Reads snapshots from states that go on being folded; reads again only what has changed."""
 
     def __init__(self, economics: Economics) -> None:
-        self._economics = economics
-        self._read: dict[bytes, tuple[bytes, Summary | None]] = {}
+        self._population = Population(economics)
+        self._read: dict[bytes, bytes] = {}
 
     def take(self, states: Mapping[bytes, bytes], today: int) -> Snapshot:
-        """Return the customers with an order as of a day's ordinal; merged ones are left out."""
-        keys: list[bytes] = []
-        rows: list[Row[int]] = []
-        for key, data in states.items():
-            if not is_customer(key):
-                continue
-            before = self._read.get(key)
-            if before is None or before[0] is not data:
-                before = self._read[key] = (data, self._summary(key, data))
-            summary = before[1]
-            if summary is not None and summary.orders:
-                keys.append(key)
-                rows.append(value_row(summary, today, self._economics))
-        return Snapshot(keys, columns(rows))
+        """Return the customers with an order as of a day's ordinal; merged ones are left out.
 
-    def _summary(self, key: bytes, data: bytes) -> Summary | None:
-        record = decode_record(data, key)
-        return None if record.into else Summary(record.aggregate, self._economics)
+        The states hold nothing that is later.
+        """
+        for key in self._read.keys() - states.keys():
+            del self._read[key]
+            self._population.remove(key)
+        for key, data in states.items():
+            if not is_customer(key) or self._read.get(key) is data:
+                continue
+            self._read[key] = data
+            record = decode_record(data, key)
+            if record.into:
+                self._population.remove(key)
+            else:
+                self._population.put(key, record.aggregate)
+        of = self._population.columns(today)
+        bought = of.purchase_days > 0
+        keys = [key for key, has in zip(self._population.keys(), bought, strict=True) if has]
+        return Snapshot(keys, Row(*(column[bought] for column in of)))
+
+    def past(self, today: int) -> Past | None:
+        """Return the past of the snapshot that was taken last, on this day."""
+        return self._population.past(today)

@@ -6,7 +6,7 @@ from models.aggregate.fold import fold
 from models.aggregate.state import Aggregate
 from models.btyd import PurchaseModel
 from models.economics import Economics
-from models.population import MASK_DAYS, Population
+from models.population import _MASKS, _WORD, MASK_DAYS, Population
 from models.value import MONEY_SCALE, Row
 
 from .events import START, placed
@@ -70,16 +70,18 @@ def synthetic(model: PurchaseModel, customers: int, today: int, seed: int = 1) -
     row = Row(*(given.get(name, np.zeros(customers)) for name in Row._fields))
     first = today - age
     # The last day, the first one, and others in between, as many as there were.
-    last_only = np.ones(customers, dtype=np.int64)
+    masks = np.zeros((len(_MASKS), customers), dtype=np.int64)
+    masks[0] = 1
     near = (t_x > 0) & (t_x <= MASK_DAYS)
-    mask = np.where(near, last_only | (last_only << np.minimum(t_x, MASK_DAYS).astype(int)), 1)
+    word, bit = np.divmod(t_x[near].astype(np.int64), _WORD)
+    masks[word, near] |= 1 << bit
     left = np.maximum(x - 1, 0)
     for day in range(1, MASK_DAYS + 1):
         likely = rng.random(customers) < left / np.maximum(t_x - 1, 1)
         more = (t_x > day) & (left > 0) & likely
-        mask |= more.astype(np.int64) << day
+        masks[day // _WORD] |= more.astype(np.int64) << (day % _WORD)
         left -= more
     before = np.where(t_x > MASK_DAYS, first, 0)
-    found._table = np.stack([*row, first, first + t_x, mask, before], axis=1).astype(np.int64)
+    found._table = np.stack([*row, first, first + t_x, before, *masks], axis=1).astype(np.int64)
     found._places = {str(n).encode(): n for n in range(customers)}
     return found

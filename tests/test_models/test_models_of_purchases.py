@@ -64,10 +64,12 @@ def model(request) -> PurchaseModel:
     return EXAMPLES[request.param]
 
 
-def test_a_model_is_published_and_read_by_its_name(model):
+@pytest.mark.parametrize("unsteadiness", [0.0, 0.2])
+def test_a_model_is_published_and_read_by_its_name(model, unsteadiness):
+    model = model.with_unsteadiness(unsteadiness)
     published = PARAMETERS.model_copy(update={"model": model.name, "purchases": model})
     assert Parameters.model_validate_json(published.model_dump_json()).purchases == model
-    assert model_of(model.name, model.as_dict()) == model
+    assert model_of(model.name, model.document()) == model
 
 
 def test_outputs_may_name_a_model(model):
@@ -124,7 +126,7 @@ def test_the_chance_of_a_purchase_falls_to_a_bound_at_the_age_that_is_told(model
 def test_silence_makes_a_purchase_less_likely_from_the_first_moment_on(h, who, data):
     """So that there is one age at which the chance falls to a bound: by a dense scan."""
     kind = MODELS[data.draw(st.sampled_from(sorted(MODELS)))]
-    model = kind(*(data.draw(positive) for _ in dataclasses.fields(kind)))
+    model = kind(*(data.draw(positive) for _ in kind.parameter_names()))
     x, t_x, _ = who
     silence = np.concatenate(([0.0], np.geomspace(1e-6, 1e6, 600)))
     chance = model.probability_of_at_least(1, h, x, t_x, t_x + silence)
@@ -241,7 +243,7 @@ def test_scalars_and_arrays_broadcast(model):
 @settings(max_examples=300, deadline=None)
 def test_scores_are_finite_without_warnings(who, t, n, data):
     kind = MODELS[data.draw(st.sampled_from(sorted(MODELS)))]
-    model = kind(*(data.draw(positive) for _ in dataclasses.fields(kind)))
+    model = kind(*(data.draw(positive) for _ in kind.parameter_names()))
     x, t_x, _ = who
     assert 0 <= model.p_alive(*who) <= 1
     assert np.isfinite(model.log_likelihood(*who))
