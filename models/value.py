@@ -112,7 +112,8 @@ def columns_of(table: NDArray[np.int64]) -> Row[Floats]:
 class Values:
     """Arrays of one entry per row; money in currency, times in days.
 
-    p_purchase: probability of a purchase within a year. low, high: 10th and 90th percentile.
+    spent: on orders that were not returned. p_purchase: probability of a purchase within a year.
+    low, high: 10th and 90th percentile.
     """
 
     frequency: Floats
@@ -123,6 +124,7 @@ class Values:
     purchase_days: Floats
     days_since_last_order: Floats
     mean_gap: Floats
+    spent: Floats
     p_alive: Floats
     p_purchase: Floats
     expected_purchases: Floats
@@ -219,6 +221,7 @@ def valued(
         purchase_days=of.purchase_days,
         days_since_last_order=np.where(bought, of.since_last_order, np.nan),
         mean_gap=np.where(frequency > 0, of.recency / np.maximum(frequency, 1), np.nan),
+        spent=of.kept_gross,
         p_alive=expect.p_alive,
         p_purchase=expect.p_purchase,
         expected_purchases=expect.purchases,

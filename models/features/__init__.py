@@ -1,8 +1,11 @@
 """The registry of features: what segment rules may use, with unit and meaning."""
 
 from models.features.feature import (
+    DAYS,
+    MONEY,
     NEVER,
     ONCE,
+    SHARE,
     TEXT,
     TWICE,
     UNBOUGHT,
@@ -14,9 +17,12 @@ from models.features.feature import (
 from models.features.registry import FEATURES, table_of_features
 
 __all__ = [
+    "DAYS",
     "FEATURES",
+    "MONEY",
     "NEVER",
     "ONCE",
+    "SHARE",
     "TEXT",
     "TWICE",
     "UNBOUGHT",

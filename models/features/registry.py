@@ -231,6 +231,7 @@ _EXPECTED = (
 
 _SO_FAR = (
     Feature("realised", MONEY, "value so far: benefits less costs", lambda v: v.realised),
+    Feature("spent", MONEY, "revenue so far of orders that were not returned", lambda v: v.spent),
     Feature(
         "gross",
         MONEY,

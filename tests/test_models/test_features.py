@@ -123,6 +123,7 @@ def test_evidence_and_value_update_agree_about_every_feature():
         "expected_margin": expected["purchases"] * expected["margin_per_purchase"],
         "expected_support_cost": expected["cost_to_serve"],
         "average_order": 75.0,
+        "spent": 150.0,
         "margin": update["realised"]["margin"],
         "days_since_complaint": 0,
         "open_tickets": 1,
