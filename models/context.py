@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -11,12 +12,12 @@ from models.aggregate.state import Aggregate
 from models.aggregate.summary import Summary
 from models.contracts.parameters import Parameters
 from models.economics import Economics
-from models.features import FEATURES, Feature, Floats, Measured
+from models.features import Floats, Measured
 from models.prior import prior
-from models.scores import Scores
-from models.segments import DEFAULT_DIMENSIONS, Dimension
+from models.scores import Decided, Scores
+from models.segments import DEFAULT_RULES, Quantile, Rules
 from models.timeline import Timeline, timeline_of
-from models.value import Row, value_row, values
+from models.value import Row, Values, value_row, values
 
 
 @dataclass(frozen=True)
@@ -24,31 +25,37 @@ class Interpretation:
     """Economics, parameters and rules; build a new one when any of them changes.
 
     parameters: those that hold at any time, or a timeline; weak prior ones are used before them.
+    rules: likewise; the default ones are used before them.
     """
 
     economics: Economics
-    parameters: Parameters | Timeline | None = None
-    dimensions: tuple[Dimension, ...] = DEFAULT_DIMENSIONS
+    parameters: Parameters | Timeline[Parameters] | None = None
+    rules: Rules | Timeline[Rules] | None = None
 
     @cached_property
-    def timeline(self) -> Timeline:
+    def timeline(self) -> Timeline[Parameters]:
         """The shop's parameters, and from when they hold."""
         return timeline_of(self.parameters)
 
-    def model_at(self, as_of: int) -> Parameters:
-        """The parameters that customers are valued with as of a time, in milliseconds."""
-        return self.timeline.at(as_of) or prior(self.economics.currency)
+    @cached_property
+    def rules_timeline(self) -> Timeline[Rules]:
+        """The shop's rules, and from when they hold."""
+        return timeline_of(self.rules)
+
+    def model_at(self, as_of: int, version: str = "") -> Parameters:
+        """Return the parameters of a version, or those in force as of a time in milliseconds."""
+        named = self.timeline.by_version.get(version) if version else None
+        return named or self.timeline.at(as_of) or prior(self.economics.currency)
+
+    def rules_at(self, as_of: int, version: str = "") -> Rules:
+        """Return the rules of a version, or those in force as of a time in milliseconds."""
+        named = self.rules_timeline.by_version.get(version) if version else None
+        return named or self.rules_timeline.at(as_of) or DEFAULT_RULES
 
     @cached_property
-    def asked(self) -> tuple[Feature, ...]:
-        """The features that rules use, each once."""
-        names = {name: None for each in self.dimensions for name in each.evidence[-1]}
-        return tuple(FEATURES[name] for name in names)
-
-    @cached_property
-    def read(self) -> tuple[Feature, ...]:
-        """Those of them that are computed from each customer's state."""
-        return tuple(feature for feature in self.asked if feature.read is not None)
+    def entry_bytes(self) -> int:
+        """The largest size in bytes of the stored changes of one evaluation."""
+        return max(each.entry_bytes for each in (DEFAULT_RULES, *self.rules_timeline.published))
 
     def rows(self) -> Rows:
         """Return an empty list of customers to score together."""
@@ -74,41 +81,67 @@ class Rows:
         self._by = interpretation
         self._rows: list[Row[int]] = []
         self._models: list[Parameters] = []
+        self._rules: list[Rules] = []
         self._read: list[tuple[float, ...]] = []
 
-    def add(self, state: Aggregate, summary: Summary, as_of: int) -> int:
+    def add(
+        self,
+        state: Aggregate,
+        summary: Summary,
+        as_of: int,
+        *,
+        model: str = "",
+        rules: str = "",
+    ) -> int:
         """Add a customer as of a time in milliseconds since 1970; return the number of the row.
 
-        summary: of the state.
+        summary: of the state. model, rules: versions to use; empty: those in force then.
         """
-        economics = self._by.economics
+        by = self._by
+        economics = by.economics
         today = economics.day(as_of)
         self._rows.append(value_row(summary, today, economics))
-        self._models.append(self._by.model_at(as_of))
-        if self._by.read:
+        self._models.append(by.model_at(as_of, model))
+        chosen = by.rules_at(as_of, rules)
+        self._rules.append(chosen)
+        if chosen.read:
             measured = Measured(state, summary, today, economics)
             self._read.append(
-                tuple(float(each.read(measured)) for each in self._by.read if each.read)
+                tuple(float(each.read(measured)) for each in chosen.read if each.read)
             )
+        else:
+            self._read.append(())
         return len(self._rows) - 1
 
     def scores(self) -> Scores:
         """Return values and segments of all rows."""
-        by = self._by
-        scored = values(self._rows, self._models, by.economics)
-        read = dict(
-            zip((each.name for each in by.read), zip(*self._read, strict=True), strict=True)
-        )
-        return Scores(scored, by.dimensions, _bounds(self._models), by.asked, read)
+        scored = values(self._rows, self._models, self._by.economics)
+        decided = {id(each): self._decided(each, scored) for each in _distinct(self._rules)}
+        return Scores(scored, self._rules, self._models, decided)
+
+    def _decided(self, rules: Rules, scored: Values) -> Decided:
+        """Return the decisions of these rules; only their own rows mean anything."""
+        nothing = (np.nan,) * len(rules.read)
+        mine = zip(self._rules, self._read, strict=True)
+        read = zip(*(row if own is rules else nothing for own, row in mine), strict=True)
+        columns = {each.name: each.of(scored) for each in rules.asked if each.of is not None}
+        for feature, column in zip(rules.read, read, strict=True):
+            columns[feature.name] = np.array(column, dtype=np.float64)
+        return Decided(rules, columns, _quantiles(rules, self._models), len(self._rows))
 
 
-def _bounds(models: list[Parameters]) -> dict[str, Floats]:
-    """Return the bounds by name that were published with each row's parameters; nan for none."""
+def _distinct(rules: Sequence[Rules]) -> Iterable[Rules]:
+    return {id(each): each for each in rules}.values()
+
+
+def _quantiles(rules: Rules, models: Sequence[Parameters]) -> dict[Quantile, Floats]:
+    """Return the quantiles published with each row's parameters; nan for none.
+
+    Of one length with the rows, or of length 1 if all have the same.
+    """
     if len({id(model) for model in models}) == 1:
         models = models[:1]
-    bounds = [
-        (np.nan, np.nan) if each.tiers is None else (each.tiers.gold, each.tiers.silver)
-        for each in models
-    ]
-    gold, silver = np.array(bounds, dtype=np.float64).reshape(-1, 2).T
-    return {"gold": gold, "silver": silver}
+    return {
+        each: np.array([model.quantile(each.feature, each.name) for model in models])
+        for each in rules.quantiles
+    }

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from models.aggregate.fold import Effect, fold
 from models.aggregate.record import (
+    Cause,
     CustomerRecord,
     OutboxEntry,
     decode_forgotten,
@@ -88,7 +89,7 @@ class Batch:
         self.delivery_of = delivery_of
         self.customers: dict[bytes, Customer] = {}
         self.rows = context.rows()
-        self._most_in_flight = most_in_flight(context.dimensions)
+        self._most_in_flight = most_in_flight(context.entry_bytes)
 
     def customer(self, key: bytes) -> Customer:
         """Return the customer of a key; the stored record is read once per batch."""
@@ -116,7 +117,7 @@ class Batch:
         ]
         customer.in_flight = sum(delivery is DeliveryState.IN_FLIGHT for _, delivery in delivery_of)
         if customer.pending and customer.present:
-            customer.stored_row = self._add_row(customer)
+            customer.stored_row = self._add_stored_row(customer)
         if any(delivery is DeliveryState.UNKNOWN for _, delivery in delivery_of):
             self._resend(customer)
 
@@ -157,10 +158,12 @@ class Batch:
         if not customer.resent:
             customer.resent = True
             if customer.present and customer.stored_row is None and not customer.steps:
-                customer.stored_row = self._add_row(customer)
+                customer.stored_row = self._add_stored_row(customer)
             customer.steps.insert(0, Resend(customer.stored_row))
 
-    def evaluate(self, customer: Customer, as_of: int, at: Position) -> None:
+    def evaluate(
+        self, customer: Customer, as_of: int, at: Position, cause: Cause = "event"
+    ) -> None:
         """Score the customer as of a time, under the next version."""
         record = customer.record
         if not customer.present:
@@ -170,7 +173,9 @@ class Batch:
         record.as_of = max(record.as_of, as_of)
         record.applied[at.lane] = at.offset
         row = self._add_row(customer)
-        customer.steps.append(Evaluation(row, record.version, record.as_of, at.here, at.backfill))
+        customer.steps.append(
+            Evaluation(row, record.version, record.as_of, at.here, at.backfill, cause)
+        )
         customer.in_flight += 1
 
     def remove(
@@ -192,3 +197,14 @@ class Batch:
     def _add_row(self, customer: Customer) -> int:
         record = customer.record
         return self.rows.add(record.aggregate, customer.summary, record.as_of)
+
+    def _add_stored_row(self, customer: Customer) -> int:
+        """Score the customer as stored, with what decided then if a change may be sent again."""
+        record = customer.record
+        model = rules = ""
+        for entry in record.outbox:
+            if entry.version == record.version:
+                model, rules = entry.model, entry.rules
+        return self.rows.add(
+            record.aggregate, customer.summary, record.as_of, model=model, rules=rules
+        )

@@ -9,15 +9,18 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
+from typing import Any
 
 import msgspec
 
-from models.aggregate.record import CustomerRecord, Evidence, OutboxEntry
+from models.aggregate.record import Change, CustomerRecord, Evidence, OutboxEntry
 from models.aggregate.summary import Summary
 from models.aggregate.windows import rolling_windows
-from models.context import Context
-from models.economics import from_units
+from models.context import Interpretation
+from models.contracts.parameters import Parameters
+from models.economics import Economics, from_units
 from models.scores import Published
+from models.segments import Rules, explain
 
 SOURCE = "/clv-streams"
 CONTENT_TYPE = ("content-type", b"application/cloudevents+json; charset=utf-8")
@@ -36,11 +39,11 @@ def value_update(
     customer_id: str,
     record: CustomerRecord,
     summary: Summary,
-    published: Published,
-    context: Context,
+    scored: tuple[Published, Parameters],
+    config: Economics,
 ) -> bytes:
-    """Return the `clv.updated` event of one customer."""
-    config, model = context.economics, context.model_at(record.as_of)
+    """Return the `clv.updated` event of one customer; scored: what came of which parameters."""
+    published, model = scored
     as_of = moment(record.as_of)
     margin = summary.margin(config)
     data = {
@@ -110,18 +113,14 @@ def value_update(
 
 
 def entry_documents(
-    customer_id: str, entry: OutboxEntry, evidence: Iterable[Evidence]
+    customer_id: str, entry: OutboxEntry, evidence: Iterable[Evidence], context: Interpretation
 ) -> list[bytes]:
     """Return the events of an outbox entry: its segment changes, or the customer's removal."""
     if entry.removal:
         return [_customer_removed(customer_id, entry)]
-    common = {
-        "customer_id": customer_id,
-        "version": entry.version,
-        "clv_before": entry.before,
-        "clv_after": entry.after,
-        "as_of": moment(entry.as_of),
-    }
+    as_of = moment(entry.as_of)
+    rules = context.rules_at(entry.as_of, entry.rules)
+    model = context.model_at(entry.as_of, entry.model)
     return [
         _encode(
             {
@@ -130,19 +129,36 @@ def entry_documents(
                 "source": SOURCE,
                 "type": "clv.segment-changed",
                 "subject": customer_id,
-                "time": common["as_of"],
+                "time": as_of,
                 "datacontenttype": "application/json",
                 "data": {
-                    **common,
+                    "customer_id": customer_id,
+                    "version": entry.version,
                     "dimension": change.dimension,
                     "previous": change.previous,
                     "current": change.current,
-                    "reason": {"rule": change.current, "values": values},
+                    "cause": entry.cause,
+                    "reason": _reason(change, values, rules, model),
+                    "rules": entry.rules,
+                    "model": {"name": model.model, "version": entry.model or model.version},
+                    "clv_before": entry.before,
+                    "clv_after": entry.after,
+                    "as_of": as_of,
                 },
             }
         )
         for change, values in zip(entry.changes, evidence, strict=True)
     ]
+
+
+def _reason(change: Change, values: Evidence, rules: Rules, model: Parameters) -> dict[str, Any]:
+    dimension = rules.by_name.get(change.dimension)
+    index = None if dimension is None else dimension.places.get(change.rule)
+    if dimension is not None and index is not None:
+        return explain(dimension, index, change.previous, values, model.quantile)
+    gone = change.current is None
+    text = f"The rules have no dimension {change.dimension!r} any more." if gone else ""
+    return {"rule": change.rule or None, "text": text, "conditions": [], "values": values}
 
 
 def _customer_removed(customer_id: str, entry: OutboxEntry) -> bytes:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from models.acceptance import check_acceptable, too_old
 from models.aggregate.fold import Effect
-from models.aggregate.record import is_customer
+from models.aggregate.record import Cause, is_customer
 from models.context import Context
 from models.contracts import (
     Envelope,
@@ -236,11 +236,13 @@ def advance(
     context: Context,
     *,
     as_of: int,
+    cause: Cause = "time",
     delivery_of: DeliveryLookup = all_delivered,
 ) -> Outputs:
     """Score these customers as of a time, and publish their values and segment changes.
 
-    as_of: milliseconds since 1970; a customer's own as-of time never goes back.
+    as_of: milliseconds since 1970; a customer's own as-of time never goes back. cause: of their
+    changes.
     offset: of the tick in `origin`. A customer that has applied it is only sent again.
     delivery_of: as in `process`.
     """
@@ -255,7 +257,7 @@ def advance(
         if offset <= customer.record.applied.get(origin, -1):
             batch.replay(customer)
         else:
-            batch.evaluate(customer, as_of, Position(origin, offset, offset))
+            batch.evaluate(customer, as_of, Position(origin, offset, offset), cause)
     finish(batch)
     return outputs
 

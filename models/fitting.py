@@ -32,9 +32,11 @@ from models.btyd.gamma_gamma import WEAK_PRIOR
 from models.calendar import milliseconds
 from models.contracts.parameters import TIME_UNIT_DAYS, Parameters, TierThresholds
 from models.economics import Economics
+from models.features import FEATURES
 from models.population import Past
+from models.quantiles import quantiles_of
 from models.steadiness import measured
-from models.value import Row, columns, complaints_of, value_row, valued
+from models.value import Row, Values, columns, complaints_of, value_row, valued
 
 Floats = NDArray[np.float64]
 TimeUnit = Literal["day", "week"]
@@ -159,7 +161,9 @@ def fit_columns(
         contacts_per=contacts_per,
         refund_rate=_refund_rate(of),
     )
-    complete = unnamed.model_copy(update={"tiers": _tiers(of, unnamed, economics)})
+    scored = valued(of, unnamed, economics)
+    quantiles = quantiles_of({each.name: each.of(scored) for each in FEATURES.values() if each.of})
+    complete = unnamed.model_copy(update={"tiers": _tiers(scored), "quantiles": quantiles})
     named = complete.model_copy(update={"version": version or version_of(complete, until)})
     return Fitted(named, tuple(notes))
 
@@ -292,9 +296,8 @@ def _refund_rate(of: Row[Floats]) -> float:
     return _ratio(lost, of.kept_gross) or 0.0
 
 
-def _tiers(of: Row[Floats], parameters: Parameters, economics: Economics) -> TierThresholds:
-    worth = valued(of, parameters, economics).clv
-    gold, silver = np.quantile(worth, (GOLD_QUANTILE, SILVER_QUANTILE)).tolist()
+def _tiers(scored: Values) -> TierThresholds:
+    gold, silver = np.quantile(scored.clv, (GOLD_QUANTILE, SILVER_QUANTILE)).tolist()
     return TierThresholds(gold=gold, silver=silver)
 
 

@@ -262,7 +262,7 @@ def take_over(batch: Batch, customer: Customer, message: Absorb, at: Position) -
         erase(batch, customer, message.erased_at, at)
         return
     outputs.accepted += 1
-    batch.evaluate(customer, message.as_of, at)
+    batch.evaluate(customer, message.as_of, at, "merge")
 
 
 def take_back(batch: Batch, customer: Customer, message: Return, at: Position) -> None:
@@ -273,7 +273,7 @@ def take_back(batch: Batch, customer: Customer, message: Return, at: Position) -
         return
     batch.outputs.accepted += 1
     record.into, record.merged_at = "", -1
-    batch.evaluate(customer, record.as_of, at)
+    batch.evaluate(customer, record.as_of, at, "merge")
 
 
 def _merged_bytes(absorbed: Mapping[str, MergedCustomer]) -> int:

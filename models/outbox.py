@@ -13,8 +13,8 @@ from typing import Final
 import msgspec
 
 from models.aggregate.record import Change, CustomerRecord, Evidence, OutboxEntry
-from models.scores import Evaluation, RemovalStep, Scores
-from models.segments import Dimension
+from models.scores import Decided, Evaluation, RemovalStep, Scores
+from models.segments.deciding import Day
 
 OUTBOX_BYTES: Final = 200 * 1024
 """How much of a customer's outbox may be in flight before a batch has to wait.
@@ -23,8 +23,9 @@ After a crash, each of the eight input topics may have left this much in a recor
 aggregate and the merged customers it must fit the changelog's 4 MiB.
 """
 
-_ENTRY_BYTES: Final = 320
-"""An outbox entry without its changes: five numbers, and an origin of up to 256 bytes."""
+_ENTRY_BYTES: Final = 530
+"""An outbox entry without its changes: five numbers, an origin of up to 256 bytes, and the versions
+of rules and parameters, of up to 100 bytes each."""
 
 WithEvidence = tuple[OutboxEntry, tuple[Evidence, ...]]
 """An outbox entry with the evidence of each of its changes."""
@@ -47,10 +48,12 @@ def all_delivered(_origin: str, _offset: int) -> DeliveryState:
     return DeliveryState.DELIVERED
 
 
-def most_in_flight(dimensions: Iterable[Dimension]) -> int:
-    """Return how many outbox entries of one customer may be in flight; at least one."""
-    largest = _ENTRY_BYTES + sum(dimension.entry_bytes for dimension in dimensions)
-    return max(OUTBOX_BYTES // largest, 1)
+def most_in_flight(entry_bytes: int) -> int:
+    """Return how many outbox entries of one customer may be in flight; at least one.
+
+    entry_bytes: the largest size of the changes of one entry.
+    """
+    return max(OUTBOX_BYTES // (_ENTRY_BYTES + entry_bytes), 1)
 
 
 def removal_entry(record: CustomerRecord, origin: str, step: RemovalStep) -> WithEvidence:
@@ -65,29 +68,56 @@ def removal_entry(record: CustomerRecord, origin: str, step: RemovalStep) -> Wit
         into=step.into,
     )
     record.segments = {}
+    record.since = {}
     record.clv = None
     return entry, ()
 
 
 def changes_entry(
-    record: CustomerRecord, origin: str, step: Evaluation, scores: Scores
+    record: CustomerRecord, origin: str, step: Evaluation, scores: Scores, day: Day
 ) -> WithEvidence | None:
-    """Return the entry of an evaluation's segment changes, or None; update the record."""
-    row, segments, before = step.row, record.segments, record.clv
+    """Return the entry of an evaluation's segment changes, or None; update the record.
+
+    day: returns the shop's calendar day of a time.
+    """
+    row, segments, since, before = step.row, record.segments, record.since, record.clv
     after = record.clv = scores.clv[row]
+    decided = scores.decided(row)
     changes: list[Change] = []
     evidence: list[Evidence] = []
-    for dimension, names in scores.segments:
-        name, current = dimension.name, names[row]
+    for decisions in decided.dimensions:
+        name = decisions.name
         previous = segments.get(name)
+        if decisions.remembers:
+            index = decisions.decide(row, previous, since.get(name), step.as_of, day)
+        else:
+            index = decisions.first[row]
+        current = decisions.segments[index]
         if current != previous:
-            changes.append(Change(name, previous, current))
-            evidence.append(scores.evidence(dimension, row))
+            dimension = decisions.dimension
+            rule = dimension.rules[index].id
+            changes.append(Change(name, previous, current, "" if rule == current else rule))
+            evidence.append(decided.evidence(dimension, index, row))
             segments[name] = current
+            since[name] = step.as_of
+    if len(segments) > len(decided.dimensions):
+        for name in sorted(segments.keys() - decided.rules.by_name.keys()):
+            changes.append(Change(name, segments.pop(name), None))
+            evidence.append({})
+            since.pop(name, None)
     if not changes:
         return None
     entry = OutboxEntry(
-        step.version, step.as_of, origin, step.offset, before, after, tuple(changes)
+        step.version,
+        step.as_of,
+        origin,
+        step.offset,
+        before,
+        after,
+        tuple(changes),
+        cause=step.cause,
+        rules=decided.rules.version,
+        model=scores.models[row].version,
     )
     return entry, tuple(evidence)
 
@@ -110,14 +140,17 @@ def with_evidence(
     entries: Iterable[OutboxEntry], row: int | None, scores: Scores
 ) -> Iterator[WithEvidence]:
     """Yield stored entries with their evidence; row: of the customer as stored, if present."""
-    dimensions = {dimension.name: dimension for dimension, _ in scores.segments}
     for entry in entries:
         evidence = entry.evidence
         if evidence is None and row is not None:
-            evidence = tuple(
-                scores.evidence(dimensions[change.dimension], row)
-                if change.dimension in dimensions
-                else {}
-                for change in entry.changes
-            )
+            decided = scores.decided(row)
+            evidence = tuple(_evidence(change, decided, row) for change in entry.changes)
         yield entry, evidence or ()
+
+
+def _evidence(change: Change, decided: Decided, row: int) -> Evidence:
+    dimension = decided.rules.by_name.get(change.dimension)
+    index = None if dimension is None else dimension.places.get(change.rule)
+    if dimension is None or index is None:
+        return {}
+    return decided.evidence(dimension, index, row)

@@ -27,15 +27,17 @@ def finish(batch: Batch) -> None:
 
 
 def _publish(batch: Batch, customer: Customer, scores: Scores) -> None:
-    record, outputs = customer.record, batch.outputs
+    record, outputs, day = customer.record, batch.outputs, batch.context.economics.day
     pending = list(with_evidence(customer.pending, customer.stored_row, scores))
     fresh: list[WithEvidence] = []
     row = 0
     for step in customer.steps:
         if isinstance(step, Evaluation):
             row, record.backfill = step.row, step.backfill
-            if not step.backfill and (noted := changes_entry(record, batch.origin, step, scores)):
-                fresh.append(noted)
+            if not step.backfill:
+                noted = changes_entry(record, batch.origin, step, scores, day)
+                if noted is not None:
+                    fresh.append(noted)
         elif isinstance(step, RemovalStep):
             fresh.append(removal_entry(record, batch.origin, step))
         else:
@@ -53,7 +55,7 @@ def _publish(batch: Batch, customer: Customer, scores: Scores) -> None:
 
 def _publish_entries(batch: Batch, customer: Customer, entries: Iterable[WithEvidence]) -> None:
     for entry, evidence in entries:
-        documents = entry_documents(customer.customer_id, entry, evidence)
+        documents = entry_documents(customer.customer_id, entry, evidence, batch.context)
         batch.outputs.segment_changes.extend((customer.key, each) for each in documents)
 
 
@@ -66,7 +68,11 @@ def _update(batch: Batch, customer: Customer, scores: Scores, row: int) -> Curre
         scores.clv[row],
         tuple(record.segments.items()),
         value_update(
-            customer.customer_id, record, customer.summary, scores.published[row], batch.context
+            customer.customer_id,
+            record,
+            customer.summary,
+            (scores.published[row], scores.models[row]),
+            batch.context.economics,
         ),
     )
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from models.features import NEVER, Feature, Floats
-from models.segments import Dimension
+from models.aggregate.record import Cause
+from models.contracts.parameters import Parameters
+from models.features import NEVER, Floats
+from models.segments import Decisions, Dimension, Quantile, Rules
 from models.value import Values
 
 
@@ -51,6 +53,7 @@ class Evaluation(NamedTuple):
     offset: int
     """Of the record that led to it."""
     backfill: bool
+    cause: Cause
 
 
 RemovalReason = Literal["erased", "merged"]
@@ -73,11 +76,11 @@ class Resend(NamedTuple):
     row: int | None
 
 
-class Scores:
-    """Values and segments by row.
+class Decided:
+    """The decisions of one version of rules about the rows of a batch.
 
-    bounds: published bounds by name, of one length with the rows or of length 1. features: those
-    that rules use. read: columns of the features that are read from the state.
+    rules: that version. quantiles: those that they compare with, of one length with the rows or of
+    length 1. columns: the features that they use.
 
     Columns are converted to lists at once, because numpy scalars are slow one by one. nan becomes
     None, because JSON has no nan.
@@ -85,20 +88,41 @@ class Scores:
 
     def __init__(
         self,
-        values: Values,
-        dimensions: Collection[Dimension],
-        bounds: Mapping[str, Floats],
-        features: Sequence[Feature],
-        read: Mapping[str, Sequence[float]],
+        rules: Rules,
+        columns: Mapping[str, Floats],
+        quantiles: Mapping[Quantile, Floats],
+        size: int,
     ) -> None:
-        columns = {
-            each.name: np.asarray(read[each.name]) if each.of is None else each.of(values)
-            for each in features
-        }
+        self.rules = rules
+        self.dimensions = [
+            Decisions(dimension, columns, quantiles, size) for dimension in rules.dimensions
+        ]
         self._columns = {
             each.name: _listed(columns[each.name], missing=each.missing != NEVER)
-            for each in features
+            for each in rules.asked
         }
+
+    def evidence(self, dimension: Dimension, index: int, row: int) -> dict[str, float | None]:
+        """Return the features that the rules looked at, up to the one of that index."""
+        columns = self._columns
+        return {name: columns[name][row] for name in dimension.evidence[index]}
+
+
+class Scores:
+    """Values and segments by row.
+
+    rules, models: those that scored each row. decided: the decisions of each of these rules, by
+    their identity.
+    """
+
+    def __init__(
+        self,
+        values: Values,
+        rules: Sequence[Rules],
+        models: Sequence[Parameters],
+        decided: Mapping[int, Decided],
+    ) -> None:
+        self.models = models
         self.clv: list[float] = values.clv.tolist()
         self.published = list(
             map(
@@ -112,19 +136,12 @@ class Scores:
                 ),
             )
         )
-        self.segments: list[tuple[Dimension, list[str]]] = []
-        """The segment of each row, by dimension."""
-        self._evidence: dict[str, list[tuple[str, ...]]] = {}
-        for dimension in dimensions:
-            chosen = dimension.classify(columns, bounds, len(self.clv)).tolist()
-            rules, evidence = dimension.rules, dimension.evidence
-            self.segments.append((dimension, [rules[index].segment for index in chosen]))
-            self._evidence[dimension.name] = [evidence[index] for index in chosen]
+        self._rules = rules
+        self._decided = decided
 
-    def evidence(self, dimension: Dimension, row: int) -> dict[str, float | None]:
-        """Return the features that the rules looked at, up to the rule that matched."""
-        columns = self._columns
-        return {name: columns[name][row] for name in self._evidence[dimension.name][row]}
+    def decided(self, row: int) -> Decided:
+        """Return the decisions of the rules that scored a row."""
+        return self._decided[id(self._rules[row])]
 
 
 def _listed(column: Floats, *, missing: bool) -> list[Any]:

@@ -177,7 +177,7 @@ class _Folding:
 
     def __init__(self, context: Context, now: int) -> None:
         # Scores on the way are not used, and the simple formula is the fastest.
-        self._context = Context(context.economics, None, context.dimensions, context.erasure_key)
+        self._context = Context(context.economics, None, context.rules, context.erasure_key)
         self._now = now
         self._offsets: Counter[str] = Counter()
         self.result = BatchResult()

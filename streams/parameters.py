@@ -27,7 +27,7 @@ class Feed(Protocol):
     """The published parameters, from `ParameterFeed` or a simulation."""
 
     @property
-    def timeline(self) -> Timeline:
+    def timeline(self) -> Timeline[Parameters]:
         """The parameters published so far; another object when there are more."""
 
     async def wait_for(self, version: str, timeout: float) -> bool:  # noqa: ASYNC109
@@ -44,7 +44,7 @@ class ParameterFeed:
     def __init__(self, broker: Broker, topic: str, currency: str | None = None) -> None:
         self._broker = broker
         self._partition = TopicPartition(topic, 0)
-        self._timeline = Timeline()
+        self._timeline: Timeline[Parameters] = Timeline()
         self._currency = currency
         self._seen: set[str] = set()
         self._arrived = asyncio.Condition()
@@ -68,7 +68,7 @@ class ParameterFeed:
         await self._closing.aclose()
 
     @property
-    def timeline(self) -> Timeline:
+    def timeline(self) -> Timeline[Parameters]:
         """The parameters published so far; another object when there are more.
 
         Raises the error that ended the reading of the topic, so that outdated ones are not used.

@@ -28,7 +28,7 @@ from pydantic import ValidationError
 
 from models.acceptance import FUTURE_TOLERANCE
 from models.aggregate.fold import milliseconds
-from models.aggregate.record import BASIS_KEY, ERASURE_KEY, erasure_fingerprint
+from models.aggregate.record import BASIS_KEY, ERASURE_KEY, Cause, erasure_fingerprint
 from models.context import Context
 from models.contracts import Reason, Refused
 from models.contracts.clock import Tick
@@ -269,9 +269,12 @@ class Pipeline:
             log.warning("a tick asks for parameters that have not arrived", wanted=tick.parameters)
             # Waiting in vain counts as progress, or the watchdog would end the worker.
             self.last_done = time.monotonic()
-        return self._sweep(batch, record, as_of)
+        cause: Cause = "time" if tick.parameters is None else "model"
+        return self._sweep(batch, record, as_of, cause)
 
-    def _sweep(self, batch: RecordBatch, record: Record, as_of: int) -> Iterator[Outputs]:
+    def _sweep(
+        self, batch: RecordBatch, record: Record, as_of: int, cause: Cause
+    ) -> Iterator[Outputs]:
         states = self._states(batch.tp.partition)
         keys = iter(list(states))
 
@@ -283,6 +286,7 @@ class Pipeline:
                 record.offset,
                 self._context(batch),
                 as_of=as_of,
+                cause=cause,
                 delivery_of=self._delivery_state,
             )
 

@@ -249,7 +249,14 @@ def fields_of(schema: dict[str, Any], root: dict[str, Any]) -> Iterator[tuple[st
         required = schema["required"]
         for name, each in schema["properties"].items():
             for inner, kind in fields_of(each, root):
-                yield f"{name}.{inner}".rstrip("."), kind + ", optional" * (name not in required)
+                yield (
+                    f"{name}.{inner}".rstrip(".").replace(".[", "["),
+                    kind + ", optional" * (name not in required),
+                )
+    elif schema.get("type") == "array":
+        yield "", "array"
+        for inner, kind in fields_of(schema["items"], root):
+            yield f"[].{inner}", kind
     elif schema.get("type") == "object":
         for inner, kind in fields_of(schema["additionalProperties"], root):
             yield f"{{}}.{inner}".rstrip("."), kind

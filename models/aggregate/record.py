@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from hashlib import blake2b
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import msgspec
 
@@ -44,12 +44,26 @@ class WrittenByNewer(UnreadableRecord):
 
 
 class Change(msgspec.Struct, array_like=True, frozen=True):
-    """One change of segment."""
+    """One change of segment.
+
+    current: None if the dimension is no longer there. named: the id of the rule that decided, if it
+    is not the segment.
+    """
 
     dimension: str
     previous: str | None
-    current: str
+    current: str | None
+    named: str = ""
 
+    @property
+    def rule(self) -> str:
+        """The id of the rule that decided."""
+        return self.named or self.current or ""
+
+
+Cause = Literal["event", "time", "model", "rules", "merge"]
+"""What a change of segment comes from: an event of the customer; time; parameters or rules that
+came into force; or a merge."""
 
 Evidence = dict[str, float | None]
 """The feature values that decided a segment change."""
@@ -60,7 +74,8 @@ class OutboxEntry(msgspec.Struct, array_like=True, frozen=True):
 
     origin, offset: topic-partition and offset of the input record. before, after: value in
     currency. removal: "erased", "merged" or empty; into: the customer who stays. evidence: of each
-    change; None if it can be computed from the stored record.
+    change; None if it can be computed from the stored record. cause: what the changes come from.
+    rules, model: the versions that decided; empty in records of earlier versions.
     """
 
     version: int
@@ -73,6 +88,9 @@ class OutboxEntry(msgspec.Struct, array_like=True, frozen=True):
     evidence: tuple[Evidence, ...] | None = None
     removal: str = ""
     into: str = ""
+    cause: Cause = "event"
+    rules: str = ""
+    model: str = ""
 
 
 class MergedCustomer(msgspec.Struct, array_like=True, frozen=True):
@@ -95,6 +113,8 @@ class CustomerRecord(msgspec.Struct, array_like=True):
     outbox: entries of the last batch that changed the record, and entries still pending then. The
     record is stored before they are published; after a crash they are sent again from here.
     backfill: the last event was a backfilled one; segments and clv are those from before it.
+    since: when the customer entered each segment, in milliseconds since 1970, by dimension; without
+    those entered under earlier versions.
     """
 
     aggregate: Aggregate = msgspec.field(default_factory=Aggregate)
@@ -109,6 +129,7 @@ class CustomerRecord(msgspec.Struct, array_like=True):
     absorbed: dict[str, MergedCustomer] = msgspec.field(default_factory=dict)
     outbox: tuple[OutboxEntry, ...] = ()
     backfill: bool = False
+    since: dict[str, int] = msgspec.field(default_factory=dict)
 
 
 class Forgotten(msgspec.Struct, array_like=True, frozen=True):

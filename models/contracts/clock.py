@@ -12,10 +12,11 @@ from models.events.fields import Time
 class Tick(BaseModel):
     """Score all customers of the partition as of a time.
 
-    parameters: the version to use; a worker waits until it has received that version.
+    parameters, rules: versions that came into force; a worker waits until it has received them.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     as_of: Time
     parameters: Annotated[str, Field(min_length=1, max_length=100)] | None = None
+    rules: Annotated[str, Field(min_length=1, max_length=100)] | None = None

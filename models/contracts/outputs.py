@@ -121,22 +121,53 @@ class ValueUpdate(_Output):
     """Whether the last event was a backfilled one: segments are those published before it."""
 
 
-class Reason(_Output):
-    """The rule that decided, and the values it decided on."""
+class ReasonCondition(_Output):
+    """A condition that decided, as it was met.
 
-    rule: str
+    quantile: the name of the bound, if it is a quantile of the population. ends: the id of the
+    rule that this ends, if it is the reverse of what that rule asks for.
+    """
+
+    model_config = ConfigDict(serialize_by_alias=True)
+
+    feature: str
+    value: Finite | None
+    is_: Literal["at least", "at most", "below", "above"] = Field(alias="is")
+    bound: Finite | None
+    quantile: str | None = None
+    ends: str | None = None
+
+
+class Reason(_Output):
+    """Why a segment changed.
+
+    rule: the id of the rule that decided; null if the dimension is no longer there. text: a
+    sentence. conditions: those that decided; of a rule that holds for all others, what ended the
+    rule before. values: of all features that were looked at, up to the rule that matched.
+    """
+
+    rule: str | None
+    text: str
+    conditions: tuple[ReasonCondition, ...]
     values: dict[str, float | None]
 
 
 class SegmentChange(_Output):
-    """One change of one dimension: `data` of `clv.segment-changed`."""
+    """One change of one dimension: `data` of `clv.segment-changed`.
+
+    current: null if the rules have the dimension no more. cause: what it comes from. rules, model:
+    the versions that decided; rules are empty in what an earlier version stored.
+    """
 
     customer_id: str
     version: Count
     dimension: str
     previous: str | None
-    current: str
+    current: str | None
+    cause: Literal["event", "time", "model", "rules", "merge"]
     reason: Reason
+    rules: str
+    model: ModelName
     clv_before: Finite | None
     clv_after: Finite
     as_of: AwareDatetime

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -16,6 +17,7 @@ from pydantic import (
 )
 
 from models.btyd import GammaGamma, GammaPoisson, PurchaseModel, model_of
+from models.quantiles import TIERS
 
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 
@@ -68,6 +70,8 @@ class Parameters(_Strict):
     refund_rate: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] = 0.0
     """Share of gross order value that is refunded later, net of recovered cost, without returns."""
     tiers: TierThresholds | None = None
+    quantiles: dict[str, dict[str, Finite]] = Field(default_factory=dict)
+    """Of the features of the population, by feature and name (`models.quantiles`)."""
 
     @field_validator("purchases", mode="plain")
     @classmethod
@@ -84,6 +88,12 @@ class Parameters(_Strict):
     @field_serializer("purchases")
     def _by_name(self, model: PurchaseModel) -> dict[str, float]:
         return model.document()
+
+    def quantile(self, feature: str, name: str) -> float:
+        """Return a quantile of a feature, or a tier's threshold; nan if it is not published."""
+        if self.tiers is not None and feature == "clv" and name in TIERS:
+            return self.tiers.gold if name == "gold" else self.tiers.silver
+        return self.quantiles.get(feature, {}).get(name, math.nan)
 
     def held_always(self) -> Parameters:
         """Return these parameters for scores as of any time."""

@@ -74,6 +74,7 @@ class Feature:
     missing: when it is nan, or an empty text; then no comparison holds. silence: how it moves while
     nothing happens. way: -1 if it never rises meanwhile, 1 if it never falls, 0 if it may do both.
     steps: yields the ordinals of the days after today on which one that moves in steps may do so.
+    label: what a sentence calls it, if not by its name.
     """
 
     name: str
@@ -85,6 +86,12 @@ class Feature:
     silence: Silence = Silence.STAYS
     way: Literal[-1, 0, 1] = 0
     steps: Callable[[Measured], Iterable[int]] | None = None
+    label: str = ""
+
+    @property
+    def said(self) -> str:
+        """What a sentence calls it."""
+        return self.label or self.name.replace("_", " ")
 
     @property
     def is_text(self) -> bool:

@@ -30,8 +30,20 @@ DAILY, STEPS = Silence.DAILY, Silence.STEPS
 NO_SCORE: Final = "before the first one"
 
 _PURCHASES = (
-    Feature("orders", "orders", "orders that are not cancelled", lambda v: v.orders),
-    Feature("purchase_days", DAYS, "calendar days with an order", lambda v: v.purchase_days),
+    Feature(
+        "orders",
+        "orders",
+        "orders that are not cancelled",
+        lambda v: v.orders,
+        label="the number of orders",
+    ),
+    Feature(
+        "purchase_days",
+        DAYS,
+        "calendar days with an order",
+        lambda v: v.purchase_days,
+        label="the number of days with an order",
+    ),
     Feature("frequency", DAYS, "purchase days after the first", lambda v: v.frequency),
     Feature("recency", DAYS, "from the first purchase day to the last", lambda v: v.recency),
     Feature(
@@ -64,12 +76,18 @@ _PURCHASES = (
         DAYS,
         "since the last purchase day",
         lambda v: v.days_since_last_order,
+        label="the number of days since the last order",
         missing=UNBOUGHT,
         silence=DAILY,
         way=1,
     ),
     Feature(
-        "mean_gap", DAYS, "mean time between purchase days", lambda v: v.mean_gap, missing=ONCE
+        "mean_gap",
+        DAYS,
+        "mean time between purchase days",
+        lambda v: v.mean_gap,
+        missing=ONCE,
+        label="the mean number of days between purchases",
     ),
     Feature(
         "gap_variation",
@@ -150,6 +168,7 @@ _EXPECTED = (
         SHARE,
         "probability that the customer has not stopped buying",
         lambda v: v.p_alive,
+        label="the probability of being alive",
         missing=UNBOUGHT,
         silence=DAILY,
         way=-1,
@@ -159,6 +178,7 @@ _EXPECTED = (
         SHARE,
         "probability of a purchase within 365 days",
         lambda v: v.p_purchase,
+        label="the probability of a purchase within a year",
         missing=UNBOUGHT,
         silence=DAILY,
         way=-1,
@@ -226,7 +246,14 @@ _EXPECTED = (
         lambda v: v.expected_high,
         silence=DAILY,
     ),
-    Feature("clv", MONEY, "realised and expected value together", lambda v: v.clv, silence=DAILY),
+    Feature(
+        "clv",
+        MONEY,
+        "realised and expected value together",
+        lambda v: v.clv,
+        silence=DAILY,
+        label="the value",
+    ),
 )
 
 _SO_FAR = (

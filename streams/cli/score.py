@@ -19,7 +19,6 @@ from models.context import Context
 from models.contracts.parameters import Parameters
 from models.fitting import DEFAULT_MODEL
 from models.outputs import CurrentValue
-from models.segments import DEFAULT_DIMENSIONS
 from streams.batch import BatchResult, fit_states, fold_events, score_states
 from streams.cli import options
 from streams.cli.configuration import load_settings
@@ -236,7 +235,7 @@ def row_of(update: CurrentValue) -> dict[str, Any]:
         "expected_low": expected["total_low"],
         "expected_high": expected["total_high"],
         "clv": data["clv"],
-        **{each.name: data["segments"][each.name] for each in DEFAULT_DIMENSIONS},
+        **data["segments"],
         "currency": data["currency"],
         "model": data["model"]["name"],
         "as_of": data["as_of"],

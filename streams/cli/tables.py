@@ -166,16 +166,12 @@ def changes_table(changes: Sequence[Data], note: str = "") -> Table:
     headings = ("as of", "customer", "dimension", "from", "to", "because")
     table = Table(*headings, title="Latest segment changes", caption=note or None)
     for change in changes:
-        reason = change["reason"]["values"]
         table.add_row(
             change["as_of"][:10],
             change["customer_id"],
             change["dimension"],
             change["previous"] or "-",
-            change["current"],
-            ", ".join(
-                f"{name.replace('_', ' ')} {'-' if value is None else format(value, '.6g')}"
-                for name, value in reason.items()
-            ),
+            change["current"] or "-",
+            change["reason"]["text"],
         )
     return table

@@ -30,7 +30,7 @@ class Registry:
     def __init__(self, currency: str) -> None:
         self.published: dict[str, Parameters] = {}
         """By version."""
-        self.timeline = Timeline()
+        self.timeline: Timeline[Parameters] = Timeline()
         self.state: State | None = None
         self.request: Request | None = None
         self._currency = currency

@@ -11,11 +11,11 @@ class MemoryParameters:
 
     def __init__(self, currency: str) -> None:
         self._currency = currency
-        self._timeline = Timeline()
+        self._timeline: Timeline[Parameters] = Timeline()
         self._seen: set[str] = set()
 
     @property
-    def timeline(self) -> Timeline:
+    def timeline(self) -> Timeline[Parameters]:
         """The parameters given so far."""
         return self._timeline
 

@@ -22,7 +22,7 @@ from models.economics import Economics
 from models.engine import process
 from models.features import FEATURES, NEVER, Feature, Measured, Silence, table_of_features
 from models.features.seasons import season_of
-from models.segments import DEFAULT_DIMENSIONS, Dimension
+from models.segments import DEFAULT_DIMENSIONS, Dimension, named_rules
 from models.value import value_row, values
 
 from .events import (
@@ -45,7 +45,10 @@ DOCUMENT = Path(__file__).parents[2] / "docs" / "features.md"
 def asking(*conditions) -> Dimension:
     rule = [{"feature": name, "is": word, "bound": bound} for name, word, bound in conditions]
     return Dimension.model_validate(
-        {"name": "asking", "rules": [{"segment": "yes", "any_of": rule}, {"segment": "no"}]}
+        {
+            "name": "asking",
+            "rules": [{"id": "yes", "segment": "yes", "any": rule}, {"id": "no", "segment": "no"}],
+        }
     )
 
 
@@ -63,7 +66,8 @@ def published(*dimensions, events=None, parameters=PARAMETERS):
         money = {} if kind.startswith("ticket") else {"currency": "USD"}
         content = {"customer_id": "c1", times.get(kind, "opened_at"): at(days), **money, **data}
         records.append(KafkaRecord(offset, milliseconds(days), b"c1", body(kind, content)))
-    context = Context(Economics(), parameters, (*DEFAULT_DIMENSIONS, *dimensions))
+    rules = named_rules((*DEFAULT_DIMENSIONS, *dimensions))
+    context = Context(Economics(), parameters, rules)
     outputs = process({}, "t/0", records, context, now=milliseconds(1_000))
     assert not outputs.dead_letters
     changes = [json.loads(document)["data"] for _, document in outputs.segment_changes]

@@ -5,7 +5,7 @@ from models.context import Context
 from models.economics import Economics
 from models.engine import process
 from models.outbox import OUTBOX_BYTES, DeliveryState, most_in_flight
-from models.segments import DEFAULT_DIMENSIONS, Dimension, Rule
+from models.segments import Dimension, Rule, named_rules
 
 from .events import KafkaRecord, at, body, milliseconds
 from .parameters import PARAMETERS
@@ -15,23 +15,27 @@ TOPICS = (
     "orders", "support", "customers", "identities", "backfill", "rerouted", "identity", "clock",
 )  # fmt: skip
 
-LONGEST = tuple(
-    Dimension(
-        name=f"d{number}".ljust(40, "-"),
-        rules=(
-            Rule.model_validate(
-                {
-                    "segment": f"{number}{'€' * 58}",
-                    "all_of": [
-                        {"feature": feature, "is": "at least", "bound": bound}
-                        for feature, bound in (("clv", 30), ("orders", 0), ("purchase_days", 0))
-                    ],
-                }
+LONGEST = named_rules(
+    tuple(
+        Dimension(
+            name=f"d{number}".ljust(40, "-"),
+            rules=(
+                Rule.model_validate(
+                    {
+                        "id": "a" * 40,
+                        "segment": f"{number}{'€' * 58}",
+                        "all": [
+                            {"feature": feature, "is": "at least", "bound": bound}
+                            for feature, bound in (("clv", 30), ("orders", 0), ("purchase_days", 0))
+                        ],
+                    }
+                ),
+                Rule(id="b" * 40, segment="𝛼" * 60),
             ),
-            Rule(segment="𝛼" * 60),
-        ),
-    )
-    for number in range(12)
+        )
+        for number in range(12)
+    ),
+    "v" * 90,
 )
 """Dimensions whose notices are as long as they can be."""
 
@@ -76,14 +80,14 @@ def test_a_batch_ends_where_too_much_is_pending_and_goes_on_when_it_was_told():
         records = records[outputs.taken :]
         told = 4_999 - len(records)
     assert sum(parts) == 5_000
-    assert max(parts) == most_in_flight(DEFAULT_DIMENSIONS)
+    assert max(parts) == most_in_flight(context.entry_bytes)
     assert decode_record(states[b"c1"]).version == 5_000
     assert changes >= 5_000
 
 
 def test_whatever_was_not_told_in_former_lives_the_record_can_be_stored():
     """Each topic leaves as much as it can, and the worker dies before anything is told."""
-    context = Context(Economics(), PARAMETERS, dimensions=LONGEST)
+    context = Context(Economics(), PARAMETERS, rules=LONGEST)
     states = {}
 
     def live(origin, records):
@@ -103,9 +107,4 @@ def test_whatever_was_not_told_in_former_lives_the_record_can_be_stored():
 
 
 def test_there_is_always_room_for_one():
-    many = tuple(
-        dimension.model_copy(update={"name": f"{dimension.name[:-2]}{number:02}"})
-        for number in range(60)
-        for dimension in LONGEST
-    )
-    assert most_in_flight(many) == 1
+    assert most_in_flight(60 * LONGEST.entry_bytes) == 1

@@ -1,0 +1,221 @@
+"""Rules: ordered by dimension; the first one that holds gives the customer's segment."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from functools import cached_property
+from hashlib import blake2b
+from typing import Annotated, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import AwareDatetime, Field, ValidationInfo, field_validator, model_validator
+
+from models.features import FEATURES, Feature, Floats
+from models.segments.conditions import Condition, Quantile, Strict
+from models.segments.reachable import unreachable
+
+Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,39}$")]
+
+
+class Rule(Strict):
+    """A segment and its conditions: all of `all` and, if there are any, one of `any`."""
+
+    id: Name
+    """Names the rule in changes; no other rule of the dimension has it."""
+    segment: Annotated[str, Field(min_length=1, max_length=60)]
+    all: tuple[Condition, ...] = ()
+    any: tuple[Condition, ...] = ()
+    stay_days: Annotated[int, Field(ge=0, le=3_650)] = 0
+    """Calendar days for which the rule holds for who has entered its segment."""
+
+    @property
+    def conditions(self) -> tuple[Condition, ...]:
+        """All conditions."""
+        return (*self.all, *self.any)
+
+    @property
+    def leaves(self) -> bool:
+        """Whether it has bounds to leave."""
+        return any(each.leave is not None for each in self.conditions)
+
+    def holds(
+        self,
+        features: Mapping[str, Floats],
+        quantiles: Mapping[Quantile, Floats],
+        size: int,
+        *,
+        leaving: bool = False,
+    ) -> NDArray[np.bool_]:
+        """Return for which of `size` rows the conditions hold.
+
+        leaving: with the bounds for customers who are in the segment already.
+        """
+        result = np.ones(size, dtype=np.bool_)
+        for condition in self.all:
+            result &= condition.holds(features, quantiles, leaving=leaving)
+        if self.any:
+            either = np.zeros(size, dtype=np.bool_)
+            for condition in self.any:
+                either |= condition.holds(features, quantiles, leaving=leaving)
+            result &= either
+        return result
+
+
+class Dimension(Strict):
+    """An ordered list of rules; the last one holds for everybody."""
+
+    name: Name
+    rules: Annotated[tuple[Rule, ...], Field(min_length=1)]
+
+    @field_validator("rules")
+    @classmethod
+    def _well_ordered(cls, rules: tuple[Rule, ...], info: ValidationInfo) -> tuple[Rule, ...]:
+        where = f"dimension {info.data.get('name')!r}"
+        *others, last = rules
+        seen: set[str] = set()
+        for rule in rules:
+            if rule.id in seen:
+                raise ValueError(f"{where}: two rules have the id {rule.id!r}; rename one")
+            seen.add(rule.id)
+        for rule in others:
+            if not rule.conditions:
+                raise ValueError(
+                    f"{where}: rule {rule.id!r} has no conditions, so the rules after it can never "
+                    "be reached; give it conditions, or put it last"
+                )
+        if last.conditions:
+            raise ValueError(
+                f"{where}: the last rule ({last.id!r}) must have no conditions, so that every "
+                "customer has a segment; add a last rule without any"
+            )
+        if last.stay_days:
+            raise ValueError(
+                f"{where}: the last rule ({last.id!r}) has stay_days, which have no effect there: "
+                "rules before it may take a customer at any time; leave them out"
+            )
+        if (index := unreachable(rules)) is not None:
+            raise ValueError(
+                f"{where}: rule {rules[index].id!r} can never be reached: whatever meets its "
+                "conditions meets those of a rule before it, or nothing does; move it up, change "
+                "its bounds, or leave it out"
+            )
+        return rules
+
+    @cached_property
+    def evidence(self) -> tuple[tuple[str, ...], ...]:
+        """For each rule, the features of it and of the rules before it, each once."""
+        seen: dict[str, None] = {}
+        evidence = []
+        for rule in self.rules:
+            seen.update(dict.fromkeys(each.feature for each in rule.conditions))
+            evidence.append(tuple(seen))
+        return tuple(evidence)
+
+    @cached_property
+    def places(self) -> dict[str, int]:
+        """The index of each rule by its id."""
+        return {rule.id: index for index, rule in enumerate(self.rules)}
+
+    @cached_property
+    def rules_of(self) -> dict[str, tuple[int, ...]]:
+        """The indices of the rules that give each segment."""
+        found: dict[str, tuple[int, ...]] = {}
+        for index, rule in enumerate(self.rules):
+            found[rule.segment] = (*found.get(rule.segment, ()), index)
+        return found
+
+    @cached_property
+    def reasons(self) -> dict[Any, Any]:
+        """What `models.segments.reasons` has found out about the rules so far."""
+        return {}
+
+    @cached_property
+    def stays(self) -> dict[str, tuple[tuple[int, int], ...]]:
+        """The rules with a minimum stay of each segment: their indices, and the days."""
+        found: dict[str, tuple[tuple[int, int], ...]] = {}
+        for index, rule in enumerate(self.rules):
+            if rule.stay_days:
+                found[rule.segment] = (*found.get(rule.segment, ()), (index, rule.stay_days))
+        return found
+
+    @cached_property
+    def entry_bytes(self) -> int:
+        """The largest size in bytes of a stored change of this dimension with its evidence."""
+        segment = max(len(rule.segment.encode()) for rule in self.rules) + 2
+        return (
+            len(self.name)
+            + 2 * segment
+            + max(len(rule.id) for rule in self.rules)
+            + sum(len(feature) + 11 for feature in self.evidence[-1])
+            + 10
+        )
+
+
+class Rules(Strict):
+    """The rules of all dimensions, with a version; immutable once published."""
+
+    version: Annotated[str, Field(pattern=r"^[a-zA-Z0-9][a-zA-Z0-9._-]{0,99}$")]
+    holds_from: AwareDatetime | None = None
+    """Scores as of this time and later use them; None: all scores, of any time."""
+    dimensions: tuple[Dimension, ...] = ()
+
+    @field_validator("dimensions")
+    @classmethod
+    def _each_its_name(cls, dimensions: tuple[Dimension, ...]) -> tuple[Dimension, ...]:
+        seen: set[str] = set()
+        for each in dimensions:
+            if each.name in seen:
+                raise ValueError(f"two dimensions have the name {each.name!r}; rename one")
+            seen.add(each.name)
+        return dimensions
+
+    @model_validator(mode="after")
+    def _bounded(self) -> Rules:
+        if len(self.dimensions) > MOST_DIMENSIONS:
+            raise ValueError(
+                f"there are {len(self.dimensions)} dimensions, and at most {MOST_DIMENSIONS} are "
+                "kept of a customer; leave some out"
+            )
+        return self
+
+    @cached_property
+    def by_name(self) -> dict[str, Dimension]:
+        """The dimensions by name."""
+        return {each.name: each for each in self.dimensions}
+
+    @cached_property
+    def asked(self) -> tuple[Feature, ...]:
+        """The features that the rules use, each once."""
+        names = {name: None for each in self.dimensions for name in each.evidence[-1]}
+        return tuple(FEATURES[name] for name in names)
+
+    @cached_property
+    def read(self) -> tuple[Feature, ...]:
+        """Those of them that are computed from each customer's state."""
+        return tuple(feature for feature in self.asked if feature.read is not None)
+
+    @cached_property
+    def quantiles(self) -> tuple[Quantile, ...]:
+        """The quantiles that the rules compare with, each once."""
+        return tuple(dict.fromkeys(each for one in self._conditions() for each in one.quantiles))
+
+    @cached_property
+    def entry_bytes(self) -> int:
+        """The largest size in bytes of the stored changes of one evaluation."""
+        return sum(dimension.entry_bytes for dimension in self.dimensions)
+
+    def _conditions(self) -> Iterator[Condition]:
+        for dimension in self.dimensions:
+            for rule in dimension.rules:
+                yield from rule.conditions
+
+
+MOST_DIMENSIONS = 100
+
+
+def named_rules(dimensions: tuple[Dimension, ...], name: str = "rules") -> Rules:
+    """Return rules whose version is made of a name and a hash of what they say."""
+    unnamed = Rules(version="unnamed", dimensions=dimensions)
+    digest = blake2b(unnamed.model_dump_json().encode(), digest_size=4).hexdigest()
+    return unnamed.model_copy(update={"version": f"{name}-{digest}"})
