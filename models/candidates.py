@@ -281,9 +281,12 @@ def _count(which: NDArray[np.bool_], cells: Cells) -> str:
 
 
 _NOT_CONTENT = frozenset(
-    {"version", "fitted_until", "holds_from", "customers", "log_likelihood", "covariance"}
-)
-"""What no value depends on."""
+    {
+        "version", "fitted_until", "holds_from", "customers", "log_likelihood", "covariance",
+        "quantiles",
+    }
+)  # fmt: skip
+"""What no value depends on. Quantiles move with the population while the models stay the same."""
 
 
 def _content(parameters: Parameters) -> list[object]:
