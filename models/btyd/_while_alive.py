@@ -104,7 +104,7 @@ def _discounted_mean_of_power(
     pace = np.maximum(np.maximum(dropout, 1.0) / scale, discount_rate)
     end = np.log1p(t * pace)
     variety = power * (a + 1.0) / (a + b + 1.0) / (pace * scale)
-    needed = _nodes_needed(end, a, variety)
+    needed = _nodes_needed(end, a, b, variety)
     means = np.empty(end.shape)
     # Rows are grouped by number of nodes and summed one by one, so that a customer's value does
     # not depend on the rest of the batch, not even in its last digit.
@@ -135,12 +135,16 @@ def _integral(number: int, discount_rate: float, a: float, *columns: FloatArray)
     return integral
 
 
-def _nodes_needed(end: FloatArray, a: float, variety: FloatArray) -> npt.NDArray[np.intp]:
+def _nodes_needed(
+    end: FloatArray, a: float, b: FloatArray, variety: FloatArray
+) -> npt.NDArray[np.intp]:
     """Return how many nodes integrate up to w = end to 1e-10, in steps that the cache can hold.
 
-    variety: the rate at which the decay slows down at first, in units of the pace. With a > 1
-    hardly anybody stays for long, and the integrand falls off steeply.
+    variety: the rate at which the decay slows down at first, in units of the pace. Where a few
+    leave so much sooner than most, the integrand falls within 1/variety of its beginning, where
+    as many nodes lie only if there are some √variety of them. With a > 1, or many p near 1, hardly
+    anybody stays for long, and the integrand falls off steeply.
     """
-    steep = 2.0 + 1.2 * end if a > 1.0 else np.zeros_like(end)
-    varied = np.where(variety > 4.0, 8.0, 0.0)
+    steep = np.where((a > 1.0) | (a > 0.6 * b), 2.0 + 1.2 * end, 0.0)
+    varied = np.where(variety > 4.0, np.maximum(8.0, 2.6 * np.sqrt(variety)), 0.0)
     return 4 * np.ceil((6.0 + 2.0 * end + steep + varied) / 4.0).astype(np.intp)

@@ -118,6 +118,23 @@ def test_the_probability_of_n_purchases_agrees_with_integration(model, who, t, n
     assert got == pytest.approx(exact, rel=1e-9, abs=1e-290)
 
 
+@pytest.mark.parametrize(
+    ("kind", "parameters", "t", "who", "exact"),
+    [
+        (BgNbd, (517, 3.86e-5, 0.652, 0.000122), 320, (0, 0, 291), 1.0040471415390661),
+        (BgNbd, (227, 0.0234, 1.04e-5, 0.00198), 7270, (0, 0, 49.2), 33347.893562752849),
+        (BgNbd, (8490, 10.2, 0.123, 0.000315), 2.77, (0, 0, 43.1), 1.571240018313352),
+        (BgNbd, (600, 0.3, 0.0013, 6.2), 500, (0, 0, 39), 7572.2652516079959),
+        (MbgNbd, (4400, 20, 0.0006, 2), 300, (1, 40, 40), 21898.613244874434),
+        (BgNbd, (1100, 0.5, 3e-5, 1), 60, (1, 38, 39), 3.0549413470089486e-5),
+    ],
+)
+def test_few_who_leave_at_once_among_many_who_stay(kind, parameters, t, who, exact):
+    """Of the closed form by Gauss's hypergeometric function, with 50 digits."""
+    got = kind(*parameters).expected_purchases(t, *who)
+    assert got == pytest.approx(exact, rel=2e-10)
+
+
 def test_a_fit_that_runs_into_a_bound_starts_again_and_keeps_the_better_end(kind, monkeypatch):
     cells = no_dropout()
     fit = kind.fit(cells)
