@@ -11,6 +11,7 @@ from models.aggregate.record import (
     OutboxEntry,
     decode_forgotten,
     decode_record,
+    encode_record,
     forgotten_key,
     former_key,
 )
@@ -21,6 +22,7 @@ from models.contracts import Envelope
 from models.economics import Economics
 from models.outbox import DeliveryLookup, DeliveryState, most_in_flight
 from models.outputs import Outputs
+from models.recent import Recent
 from models.routing import Position
 from models.scores import Evaluation, RemovalReason, RemovalStep, Resend
 
@@ -40,13 +42,13 @@ class Customer:
     )  # fmt: skip
 
     def __init__(
-        self, key: bytes, record: CustomerRecord, config: Economics, *, present: bool
+        self, key: bytes, record: CustomerRecord, summary: Summary, *, present: bool
     ) -> None:
         self.key = key
         self.customer_id = key.decode()
         self.record = record
         self.present = present
-        self.summary = Summary(record.aggregate, config)
+        self.summary = summary
         self.pending: list[OutboxEntry] = []
         self.stored_row: int | None = None
         self.steps: list[Evaluation | RemovalStep | Resend] = []
@@ -81,8 +83,11 @@ class Batch:
         context: Context,
         outputs: Outputs,
         delivery_of: DeliveryLookup,
+        *,
+        recent: Recent | None = None,
     ) -> None:
         self.states = states
+        self.recent = recent
         self.origin = origin
         self.context = context
         self.outputs = outputs
@@ -96,16 +101,23 @@ class Batch:
         known = self.customers.get(key)
         if known is None:
             stored = self.states.get(key)
-            record = self._remembered(key) if stored is None else decode_record(stored, key)
+            record, summary = self._read(key, stored)
             known = self.customers[key] = Customer(
-                key,
-                record,
-                self.context.economics,
-                present=stored is not None and not record.into,
+                key, record, summary, present=stored is not None and not record.into
             )
             if record.outbox:
                 self._see_to_outbox(known)
         return known
+
+    def _read(self, key: bytes, stored: bytes | None) -> tuple[CustomerRecord, Summary]:
+        economics = self.context.economics
+        if stored is None:
+            record = self._remembered(key)
+        else:
+            if self.recent is not None and (kept := self.recent.take(key, stored, economics)):
+                return kept
+            record = decode_record(stored, key)
+        return record, Summary(record.aggregate, economics)
 
     def _see_to_outbox(self, customer: Customer) -> None:
         delivery_of = [
@@ -177,6 +189,14 @@ class Batch:
             Evaluation(row, record.version, record.as_of, at.here, at.backfill, cause)
         )
         customer.in_flight += 1
+
+    def store(self, customer: Customer) -> None:
+        """Encode the record of a customer who is present, or was merged into another."""
+        key, record = customer.key, customer.record
+        data = self.outputs.records[key] = encode_record(record)
+        # One who is new is not kept: most of them do not come back soon.
+        if self.recent is not None and key in self.states:
+            self.recent.put(key, data, record, customer.summary, self.context.economics)
 
     def remove(
         self, customer: Customer, reason: RemovalReason, into: str, as_of: int, at: Position

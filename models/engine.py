@@ -53,6 +53,7 @@ from models.outbox import DeliveryLookup, all_delivered
 from models.outputs import Outputs, Record, RefusedRecord, Rerouted
 from models.oversized import check_unpacked
 from models.publishing import finish
+from models.recent import Recent
 from models.routing import (
     Position,
     Route,
@@ -80,6 +81,7 @@ def process(
     role: str | None = None,
     at_home: Callable[[bytes], bool] = lambda _key: True,
     delivery_of: DeliveryLookup = all_delivered,
+    recent: Recent | None = None,
 ) -> Outputs:
     """Fold the records of one topic-partition into the states of its customers.
 
@@ -95,6 +97,7 @@ def process(
     partition by another rule, but all events of a customer must be processed in one partition.
     delivery_of: looks up the delivery state of stored outbox entries. Those that may not have been
     delivered are sent again, and kept until they are.
+    recent: customers of former batches that need not be decoded; it changes no output.
 
     Raises
     ------
@@ -102,7 +105,7 @@ def process(
         if a stored record was written by a newer version, or is damaged.
     """
     outputs = Outputs()
-    batch = Batch(states, origin, context, outputs, delivery_of)
+    batch = Batch(states, origin, context, outputs, delivery_of, recent=recent)
     for number, record in enumerate(records):
         at = Position(origin, record.offset, record.offset, backfill=role == BACKFILL)
         try:

@@ -6,13 +6,10 @@ Ids are taken literally, so all events with one of these would be of one custome
 from __future__ import annotations
 
 from collections.abc import Set
-from typing import Final
 
 from models.contracts import Envelope, Reason, Refused
 from models.economics import NO_CUSTOMERS, PLACEHOLDERS
 from models.events.kinds import EVENTS
-
-_LONGEST: Final = max(map(len, NO_CUSTOMERS))
 
 
 def check_ids(event: Envelope, customer: str, allowed: Set[str]) -> None:
@@ -27,25 +24,24 @@ def check_ids(event: Envelope, customer: str, allowed: Set[str]) -> None:
     Refused
         if an id is a placeholder that is not allowed.
     """
-    if event.type == "customer.erased":
+    kind = event.type
+    if kind == "customer.erased":
         return
     data = event.data
-    _check("key" if data.customer_id is None else "data.customer_id", customer, "customer", allowed)
-    if event.type == "customer.merged":
-        _check("data.merged_from", data.merged_from, "customer", allowed)
-    for name in EVENTS[event.type].ids:
+    if (word := customer.lower()) in NO_CUSTOMERS and word not in allowed:
+        raise _refused("key" if data.customer_id is None else "data.customer_id", customer)
+    for name in EVENTS[kind].ids:
         value = getattr(data, name)
-        if value is not None:
-            _check(f"data.{name}", value, name.removesuffix("_id"), allowed)
+        if value is not None and (word := value.lower()) in PLACEHOLDERS and word not in allowed:
+            raise _refused(f"data.{name}", value, name.removesuffix("_id"))
+    if kind == "customer.merged":
+        former = data.merged_from
+        if (word := former.lower()) in NO_CUSTOMERS and word not in allowed:
+            raise _refused("data.merged_from", former)
 
 
-def _check(field: str, value: str, thing: str, allowed: Set[str]) -> None:
-    if len(value) > _LONGEST:
-        return
-    word = value.lower()
-    if word in allowed or word not in (NO_CUSTOMERS if thing == "customer" else PLACEHOLDERS):
-        return
-    raise Refused(
+def _refused(field: str, value: str, thing: str = "customer") -> Refused:
+    return Refused(
         Reason.PLACEHOLDER_ID,
         field,
         f"{field} is {value!r}, a placeholder and no id: everything sent with it would count as "

@@ -19,7 +19,7 @@ def finish(batch: Batch) -> None:
         if customer.steps:
             touched.append(customer)
         elif customer.kept:
-            batch.outputs.records[customer.key] = encode_record(customer.record)
+            batch.store(customer)
     if touched:
         scores = batch.rows.scores()
         for customer in touched:
@@ -80,7 +80,7 @@ def _update(batch: Batch, customer: Customer, scores: Scores, row: int) -> Curre
 def _store(batch: Batch, customer: Customer) -> None:
     record, records = customer.record, batch.outputs.records
     if customer.present or record.into:
-        records[customer.key] = encode_record(record)
+        batch.store(customer)
         return
     # Erased: only a fingerprint of the id stays. It is written first, in case of a crash between.
     left = Forgotten(record.erased_at, record.version, record.applied, record.outbox)

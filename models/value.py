@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from itertools import chain
 from typing import Generic, NamedTuple, TypeVar
 
 import numpy as np
@@ -74,23 +75,31 @@ def value_row(summary: Summary, today: int, config: Economics) -> Row[int]:
     """Return the inputs of one customer's value, as of a day's ordinal."""
     first, last = summary.first_day, summary.last_day
     today = max(today, last) if summary.orders else 0
-    returned = summary.returned
-    costed = summary.gross - summary.uncosted - (returned.gross - returned.uncosted)
+    earned = summary.gross_margin(config)
+    kept_days, kept_gross = summary.purchase_days, summary.gross
+    costed, costed_margin, loss = kept_gross - summary.uncosted, 0, 0
+    costed_margin = costed - summary.cost
+    if summary.refunds:
+        returned = summary.returned
+        kept_days, kept_gross = summary.kept_days, summary.kept_gross
+        costed -= returned.gross - returned.uncosted
+        costed_margin = costed - (summary.cost - returned.cost)
+        loss = summary.refund_loss(config)
     return Row(
         summary.orders,
         summary.purchase_days,
-        summary.kept_days,
+        kept_days,
         last - first,
         today - first,
         today - last,
         summary.contacts,
         *summary.complained,
-        summary.repeat_gross,
-        summary.kept_gross,
+        summary.gross - summary.first_day_gross,
+        kept_gross,
         costed,
-        costed - (summary.cost - returned.cost),
-        summary.refund_loss(config),
-        summary.margin(config),
+        costed_margin,
+        loss,
+        earned - summary.refunded + summary.recovered,
         summary.support_cost,
         summary.acquisition_cost,
     )
@@ -98,7 +107,9 @@ def value_row(summary: Summary, today: int, config: Economics) -> Row[int]:
 
 def columns(rows: Sequence[Row[int]]) -> Row[Floats]:
     """Return the rows as columns, money in currency."""
-    return columns_of(np.array(rows, dtype=np.int64).reshape(len(rows), len(Row._fields)).T)
+    size = len(rows) * len(Row._fields)
+    flat = np.fromiter(chain.from_iterable(rows), dtype=np.int64, count=size)
+    return columns_of(flat.reshape(len(rows), len(Row._fields)).T)
 
 
 def columns_of(table: NDArray[np.int64]) -> Row[Floats]:

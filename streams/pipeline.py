@@ -36,6 +36,7 @@ from models.engine import advance, exchange, process
 from models.outbox import DeliveryState
 from models.outputs import Outputs, Record, RefusedRecord
 from models.oversized import check_unpacked
+from models.recent import Recent
 from streams.basis.keeper import Keeper
 from streams.basis.key import check_key
 from streams.cache.writer import CacheWriter
@@ -137,6 +138,7 @@ class Pipeline:
         self.last_done = time.monotonic()
         """When outputs were last delivered, by the monotonic clock."""
         self._contexts: dict[int, Context] = {}
+        self._recent = Recent()
         self._erasure_key = settings.erasure_secret
         self._poison = Poison(table, self._committed_to, settings.topics.identity)
         self._slots = asyncio.Semaphore(IN_WORK)
@@ -198,6 +200,7 @@ class Pipeline:
             role=self.topics.role(batch.tp.topic),
             at_home=lambda key: self._is_home(key, batch.tp.partition),
             delivery_of=self._delivery_state,
+            recent=self._recent,
         )
 
     def _exchange(self, batch: RecordBatch) -> Outputs:

@@ -48,6 +48,9 @@ class Complained(NamedTuple):
     last: int = 0
 
 
+_NONE_RETURNED, _NONE_COMPLAINED = Returned(), Complained()
+
+
 class Summary:
     """Sums over one aggregate; money in units, days as ordinals.
 
@@ -86,6 +89,11 @@ class Summary:
         self.months: dict[int, int] = {}
         self.refunds = self.refunded = self.recovered = 0
         self.contacts = self.complaints = self.last_complaint = self.support_cost = 0
+        self.returned, self.complained = _NONE_RETURNED, _NONE_COMPLAINED
+        if not (
+            state.orders or state.refunds or state.tickets or state.acquisitions or state.compacted
+        ):
+            return
         if state.compacted is not None:
             self._start_from(state.compacted, config)
         for acquisition in state.acquisitions.values():
@@ -107,14 +115,14 @@ class Summary:
                     refund.amount, refund.currency, config.day(refund.time)
                 )
                 self.recovered += recovered_goods(refund, order_of(state, refund), config)
-        self.returned = _returned(state, void, config) if state.refunds else Returned()
+        if state.refunds:
+            self.returned = _returned(state, void, config)
         for ticket in state.tickets.values():
             self.contacts += 1
             self.support_cost += contact_cost(ticket, config)
             if ticket.opened is not None and is_complaint(ticket.opened, config):
                 self.complaints += 1
                 self.last_complaint = max(self.last_complaint, ticket.opened.time)
-        self.complained = Complained()
         if self.complaints and self.orders:
             self.complained = _complained(state, void, self.first_day, config)
 
@@ -262,7 +270,7 @@ def _returned(state: Aggregate, void: Collection[int], config: Economics) -> Ret
             refunds[refund.order].append(refund)
     keys = {key for key, those in refunds.items() if _covers(those, state.orders[key], config)}
     if not keys:
-        return Returned()
+        return _NONE_RETURNED
     days, kept = set[int](), set[int]()
     gross = uncosted = cost = 0
     for key, order in state.orders.items():

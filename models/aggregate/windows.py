@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from itertools import chain
 from typing import TypedDict
 
@@ -10,8 +10,10 @@ from models.aggregate.cancellations import cancelled_orders
 from models.aggregate.compacted import Compacted
 from models.aggregate.state import Aggregate
 from models.aggregate.summary import MILLION
+from models.calendar import EPOCH_ORDINAL, MILLISECONDS_A_DAY, utc_day
 from models.currencies import HOME
 from models.economics import Economics, from_units
+from models.events.orders import Order
 from models.events.refunds import compacted_goods, order_of, recovered_goods
 
 WINDOWS = (7, 30, 90, 365)
@@ -83,25 +85,9 @@ def _sums_by_shortest_window(
     """Return sums of the entries by the length of the shortest window that contains them."""
     result: dict[int, list[int]] = {}
     oldest = today - WINDOWS[-1]
-    day_of, convert, home = config.day, config.convert, (HOME, config.home)
+    day_of, convert = config.day, config.convert
     void = cancelled_orders(state)
-    last_day, sums = -1, []
-    for key, order in reversed(state.orders.items()):
-        day = day_of(order.time)
-        if day < oldest:
-            break
-        if oldest < day <= today and key not in void:
-            if day != last_day:
-                last_day, sums = day, _sums(result, today - day)
-            gross = order.gross
-            if order.currency not in home:
-                gross = convert(gross, order.currency, day)
-            sums[ORDERS] += 1
-            sums[REVENUE] += gross
-            if order.cost < 0:
-                sums[UNCOSTED] += gross
-            else:
-                sums[EARNED] += gross - convert(order.cost, order.currency, day)
+    _add_orders(result, state.orders, void, today, config)
     for refund in state.refunds.values():
         if oldest < (day := day_of(refund.time)) <= today and refund.order not in void:
             sums = _sums(result, today - day)
@@ -114,6 +100,45 @@ def _sums_by_shortest_window(
     if state.compacted is not None:
         _add_compacted(result, state.compacted, today, config)
     return result
+
+
+def _add_orders(
+    result: dict[int, list[int]],
+    orders: dict[int, Order],
+    void: Collection[int],
+    today: int,
+    config: Economics,
+) -> None:
+    """Add orders, which are in order of time; of the void ones none."""
+    oldest = today - WINDOWS[-1]
+    day_of, convert, home = config.day, config.convert, (HOME, config.home)
+    in_utc = day_of is utc_day
+    since = until = today
+    sums: list[int] = []
+    for key, order in reversed(orders.items()):
+        time = order.time
+        # Written out: a frequent buyer's orders are read again for each update.
+        day = time // MILLISECONDS_A_DAY + EPOCH_ORDINAL if in_utc else day_of(time)
+        if not since < day <= until:
+            # Not in the window of the order before.
+            if day < oldest:
+                break
+            if not oldest < day <= today:
+                continue
+            length, shorter = _lengths(today - day)
+            since, until = today - length, today - shorter
+            sums = result.setdefault(length, [0] * 5)
+        if void and key in void:
+            continue
+        gross = order.gross
+        if order.currency not in home:
+            gross = convert(gross, order.currency, day)
+        sums[ORDERS] += 1
+        sums[REVENUE] += gross
+        if order.cost < 0:
+            sums[UNCOSTED] += gross
+        else:
+            sums[EARNED] += gross - convert(order.cost, order.currency, day)
 
 
 def _add_compacted(
@@ -135,10 +160,18 @@ def _add_compacted(
                 sums[EARNED] += compacted_goods(money, currency, day, config)
 
 
-def _sums(by_length: dict[int, list[int]], age: int) -> list[int]:
+def _lengths(age: int) -> tuple[int, int]:
+    """Return the shortest window that has a day of this age in it, and the next shorter one."""
+    shorter = 0
     for length in WINDOWS:
         if age < length:
             break
+        shorter = length
+    return length, shorter
+
+
+def _sums(by_length: dict[int, list[int]], age: int) -> list[int]:
+    length, _ = _lengths(age)
     sums = by_length.get(length)
     if sums is None:
         sums = by_length[length] = [0] * 5

@@ -62,7 +62,10 @@ def lost(known: Register, incoming: Register) -> Effect:
 
 def lag_of(event: Envelope, time: int) -> int:
     """Return how long after its own time an event was said, by the envelope; 0 if it is not."""
-    return 0 if event.time is None else milliseconds(event.time) - time
+    said = event.time
+    if said is None or said == event.data.occurred_at:
+        return 0
+    return milliseconds(said) - time
 
 
 Fold = Callable[["Aggregate", "Envelope", int, "Economics"], Effect]

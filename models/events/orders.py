@@ -282,7 +282,7 @@ def _place(state: Aggregate, event: Envelope, time: int, config: Economics) -> E
         return _revise(state, key, incoming)
     insert(state.orders, key, incoming, ORDERS.time_of)
     last = key == next(reversed(state.orders))
-    plain = key not in state.cancelled and not refers_to(state, key)
+    plain = key not in state.cancelled and not (state.refunds and refers_to(state, key))
     ORDERS.compact(state, config)
     return Effect.APPENDED if last and plain else Effect.APPLIED
 

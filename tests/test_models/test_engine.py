@@ -16,7 +16,8 @@ from models.contracts import Reason
 from models.contracts.outputs import SegmentChanged, ValueUpdated
 from models.economics import Economics
 from models.engine import advance, process
-from models.outbox import DeliveryState, all_delivered
+from models.outbox import DeliveryState
+from models.recent import Recent
 from models.routing import route_header
 
 from .events import KafkaRecord, at, body, events, milliseconds
@@ -55,7 +56,7 @@ def unknown(_origin, _offset):
     return DeliveryState.UNKNOWN
 
 
-def run(records, context=CONTEXT, states=None, cuts=(), delivery_of=all_delivered, role=None):
+def run(records, context=CONTEXT, states=None, cuts=(), role=None, **more):
     """Process records in batches that end at the cuts; returns states, outputs of each batch."""
     states = {} if states is None else states
     outputs, origin = [], ORIGIN if role is None else f"{role}/0"
@@ -63,9 +64,7 @@ def run(records, context=CONTEXT, states=None, cuts=(), delivery_of=all_delivere
     for start, end in itertools.pairwise(bounds):
         rest = records[start:end]
         while True:
-            batch = process(
-                states, origin, rest, context, now=NOW, delivery_of=delivery_of, role=role
-            )
+            batch = process(states, origin, rest, context, now=NOW, role=role, **more)
             store(states, batch)
             outputs.append(batch)
             rest = rest[batch.taken :]
@@ -106,6 +105,30 @@ def test_states_and_segment_changes_do_not_depend_on_where_batches_end(sequence,
     changes = [change for part in parts for change in part.segment_changes]
     assert sorted(changes) == sorted(whole[0].segment_changes)
     assert sum(part.accepted for part in parts) == whole[0].accepted
+
+
+@given(keyed_events, st.lists(st.integers(0, 30), max_size=6), st.integers(0, 2_000))
+@settings(max_examples=100, deadline=None)
+def test_customers_that_stay_decoded_come_to_the_same(sequence, cuts, most_bytes):
+    records = as_records([(key, rekeyed(key, event)) for key, event in sequence])
+    cuts = [min(cut, len(records)) for cut in cuts]
+    recent = Recent(most_bytes)
+    assert run(records, cuts=cuts, recent=recent) == run(records, cuts=cuts)
+
+
+def test_a_customer_is_decoded_again_where_another_record_is_stored():
+    recent = Recent()
+    late = order(1, "c1", 2)
+    states, _ = run([order(0, "c1", 1)])
+    before = dict(states)
+    run([late], states=states, recent=recent)
+    assert len(recent) == 1
+    # What was stored last is lost with the worker that stored it.
+    assert run([late], states=dict(before), recent=recent) == run([late], states=dict(before))
+    run([late], states=before, recent=recent)
+    other, again = order(2, "c1", 3), Context(Economics(margin=0.5), PARAMETERS)
+    assert len(recent) == 1
+    assert run([other], again, dict(before), recent=recent) == run([other], again, dict(before))
 
 
 @given(keyed_events)

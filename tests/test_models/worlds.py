@@ -11,6 +11,7 @@ from models.contracts import TOPIC_OF_TYPE
 from models.economics import Economics
 from models.engine import exchange, process
 from models.outbox import DeliveryState
+from models.recent import Recent
 from models.routing import route_header, without_route
 
 from .events import KafkaRecord, at, body, milliseconds
@@ -41,6 +42,8 @@ class World:
         self.published = {}
         self.notices = []
         self.letters = []
+        self.recent = Recent()
+        """Never cleared: a worker that dies leaves it behind, and it must not matter."""
 
     def publish(self, topic, key, value, headers=(), partition=None):
         log = self.logs[topic, partition or key]
@@ -67,6 +70,7 @@ class World:
             outputs = process(
                 states, origin, records, self.context, now=NOW, role=topic,
                 at_home=lambda key: key == customer.encode(), delivery_of=self.delivery,
+                recent=self.recent,
             )  # fmt: skip
         assert outputs.taken == len(records)
         self.done[tp] = start + len(records)
