@@ -72,23 +72,34 @@ class BetaGeometric(PurchaseModel):
 
     def mean_log_likelihood(self, cells: Cells) -> tuple[float, FloatArray]:
         """Return the mean log-likelihood of counted customers and its gradient by (r, α, a, b)."""
-        seen = self._seen(cells.x, cells.t_x, cells.T)
-        k, x, t_x, T = seen
+        # What depends on x alone is computed once for each run of equal x: cells are in order.
+        first = np.flatnonzero(np.diff(cells.x, prepend=-1.0))
+        runs = np.diff(first, append=len(cells.x))
+        k, x, *_ = self._seen(cells.x[first], cells.t_x[first], cells.T[first])
         share = cells.number / cells.number.sum()
+        each_x = np.add.reduceat(share, first)
         r, alpha, a, b = self.r, self.alpha, self.a, self.b
-        log_odds = self._log_odds_of_death(seen)
-        dead: FloatArray = expit(log_odds)
-        value = self._log_likelihood_alive(seen) + np.logaddexp(0.0, log_odds)
+        shape = np.repeat(r + x, runs)
+        age = np.log1p(cells.T / alpha)
+        silence = np.log1p((cells.T - cells.t_x) / (alpha + cells.t_x))
+        with np.errstate(divide="ignore"):
+            log_odds = shape * silence + np.repeat(np.log(self._dropout_odds(k)), runs)
+        small = np.exp(-np.abs(log_odds))
+        dead = share * np.where(log_odds > 0, 1.0, small) / (1.0 + small)
+        value = share @ (np.maximum(log_odds, 0.0) + np.log1p(small) - shape * age)
+        value += each_x @ (
+            gammaln(r + x) - gammaln(r) - x * np.log(alpha) + betaln(a, b + k) - betaln(a, b)
+        )
         both = digamma(a + b) - digamma(a + b + k)
+        dead_of_x = np.add.reduceat(dead, first)
+        now, then = 1.0 / (alpha + cells.T), 1.0 / (alpha + cells.t_x)
         gradient = (
-            digamma(r + x) - digamma(r) - np.log1p(T / alpha)
-            + dead * np.log1p((T - t_x) / (alpha + t_x)),
-            r / alpha - (r + x) / (alpha + T)
-            + dead * (r + x) * (1.0 / (alpha + T) - 1.0 / (alpha + t_x)),
-            both + dead / a,
-            both + digamma(b + k) - digamma(b) - dead / before_the_last(b, k),
-        )  # fmt: skip
-        return float(share @ value), np.array([share @ part for part in gradient])
+            each_x @ (digamma(r + x) - digamma(r)) - share @ age + dead @ silence,
+            r / alpha - (share * shape) @ now + (dead * shape) @ (now - then),
+            each_x @ both + dead.sum() / a,
+            each_x @ (both + digamma(b + k) - digamma(b)) - dead_of_x @ (1 / before_the_last(b, k)),
+        )
+        return float(value), np.array(gradient)
 
     def p_alive(self, x: Numbers, t_x: Numbers, T: Numbers) -> FloatArray:
         """Return the probability that the customer has not dropped out; 1 without an occasion.
@@ -186,6 +197,10 @@ class BetaGeometric(PurchaseModel):
         silence = np.log1p((T - t_x) / (self.alpha + t_x))
         odds: FloatArray = (self.r + x) * silence + np.log(self.a / before_the_last(self.b, k))
         return np.where(k > 0, odds, -np.inf)
+
+    def _dropout_odds(self, k: FloatArray) -> FloatArray:
+        """Return the odds of having dropped out at the last of k occasions; 0 without any."""
+        return np.where(k > 0, self.a / before_the_last(self.b, k), 0.0)
 
     def _log_likelihood_alive(self, seen: Seen) -> FloatArray:
         k, x, _, T = seen

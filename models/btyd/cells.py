@@ -1,12 +1,16 @@
 """Counted sufficient statistics: customers who look the same to a model, with their number."""
 
 from dataclasses import dataclass
-from typing import Self
+from typing import Final, Self
 
 import numpy as np
 import numpy.typing as npt
 
 from models.btyd._checks import FloatArray, refuse_rows, statistics
+
+Indices = npt.NDArray[np.intp]
+
+_LARGEST_KEY: Final = 2**62
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -82,15 +86,42 @@ def counted(number: npt.ArrayLike, *columns: FloatArray) -> list[FloatArray]:
     present = weights > 0
     weights = weights[present]
     columns = tuple(column[present] for column in columns)
-    order = np.lexsort(columns[::-1])
+    order, starts = grouped(*columns)
     rows = [column[order] for column in columns]
-    new = np.zeros(len(order), dtype=np.bool_)
-    for row in rows:
-        new[1:] |= row[1:] != row[:-1]
-    new[:1] = True
-    starts = np.flatnonzero(new)
     totals = np.add.reduceat(weights[order], starts) if len(starts) else weights[order]
     result = [*(row[starts] for row in rows), totals]
     for column in result:
         column.flags.writeable = False
     return result
+
+
+def grouped(*columns: FloatArray) -> tuple[Indices, Indices]:
+    """Return an order that sorts rows by the first column, then the second, …, and where in it
+    each distinct row begins."""
+    key = _key(columns)
+    order = np.lexsort(columns[::-1]) if key is None else np.argsort(key)
+    new = np.zeros(len(order), dtype=np.bool_)
+    for column in columns if key is None else (key,):
+        row = column[order]
+        new[1:] |= row[1:] != row[:-1]
+    new[:1] = True
+    return order, np.flatnonzero(new)
+
+
+def _key(columns: tuple[FloatArray, ...]) -> npt.NDArray[np.int64] | None:
+    """Return one whole number for each row, in their order; None unless all are whole and small.
+
+    Statistics in days are. To sort by it takes a tenth of the time.
+    """
+    key = np.zeros(columns[0].shape, dtype=np.int64)
+    span = 1
+    for column in columns:
+        low, high = column.min(initial=0.0), column.max(initial=0.0)
+        if not (low >= 0 and high < _LARGEST_KEY and np.array_equal(column, np.floor(column))):
+            return None
+        size = int(high) + 1
+        span *= size
+        if span > _LARGEST_KEY:
+            return None
+        key = key * size + column.astype(np.int64)
+    return key

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.btyd import PurchaseModel
+from models.btyd.cells import grouped
 from models.btyd.complaints import Complaining
 from models.evaluation.predictions import Statistics
 
@@ -33,8 +34,10 @@ def tails(model: PurchaseModel, n: Floats, t: float, of: Statistics) -> tuple[Fl
             model.probability_of_at_least(n, t, *of),
             model.probability_of_at_least(n + 1.0, t, *of),
         )
-    rows, place = np.unique(np.column_stack((n, *of)), axis=0, return_inverse=True)
-    number, *like = rows.T
+    order, first = grouped(n, *of)
+    number, *like = (column[order[first]] for column in (n, *of))
+    place = np.empty(order.shape, dtype=np.intp)
+    place[order] = np.repeat(np.arange(first.size), np.diff(first, append=order.size))
     at_least = model.probability_of_at_least(number, t, *like)
     more = model.probability_of_at_least(number + 1.0, t, *like)
     return at_least[place], more[place]

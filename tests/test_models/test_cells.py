@@ -31,6 +31,18 @@ def test_every_row_is_counted_once(population):
     assert as_dict(cells) == {r: population.count(r) for r in population}
 
 
+@given(rows.filter(bool))
+def test_whole_days_are_sorted_as_any_numbers_are(population):
+    """Whole numbers are sorted by one key, halves column by column."""
+    x, t_x, T = (np.array(column, dtype=float) for column in zip(*population, strict=True))
+    whole, halves = Cells.count(x, t_x, T), Cells.count(x, t_x / 2, T / 2)
+    assert as_dict(whole) == {
+        (a, 2 * b, 2 * c): number for (a, b, c), number in as_dict(halves).items()
+    }
+    cells = list(zip(whole.x, whole.t_x, whole.T, strict=True))
+    assert cells == sorted(cells)
+
+
 @given(rows, rows)
 def test_counting_parts_again_is_counting_the_whole(left, right):
     parts = [counted(left), counted(right)]
@@ -49,6 +61,12 @@ def test_cells_have_the_likelihood_of_their_rows(population):
     mean, _ = model.mean_log_likelihood(counted(population))
     each = model.log_likelihood(*zip(*population, strict=True))
     assert mean == pytest.approx(float(np.mean(each)))
+
+
+def test_numbers_too_large_for_one_key_are_counted_too():
+    huge = [1.0, 3e9, 9e18]
+    cells = Cells.count([1, 1, 1, 1], [1, 1, 2, 1], [*huge, huge[0]])
+    assert cells.number.tolist() == [2, 1, 1]
 
 
 def test_cells_are_read_only():

@@ -164,7 +164,7 @@ async def test_killed_at_any_time_it_comes_to_the_same_parameters(tmp_path: Path
         await service.publish(orders(120, 4, "a"))
         await service.settled()
         began = datetime.now(UTC).date()
-        for _ in range(5):
+        for _ in range(20):
             process = await started(service, "fitter", "--once")
             await asyncio.sleep(dice.uniform(0.1, 4.0))
             if process.returncode is None:
