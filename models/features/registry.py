@@ -103,6 +103,7 @@ _PURCHASES = (
         "`days_since_last_order` by `mean_gap`",
         lambda v: v.days_since_last_order / v.mean_gap,
         missing=ONCE,
+        label="the time since the last order, in mean times between orders,",
         silence=DAILY,
         way=1,
     ),
@@ -120,6 +121,7 @@ _SEASONS = (
         "months",
         "calendar months with an order",
         read=lambda of: len(of.summary.months),
+        label="the number of months with an order",
     ),
     Feature(
         "purchase_years",
@@ -132,24 +134,28 @@ _SEASONS = (
         "months",
         "length of the shortest run of calendar months, of any year, that has all purchase days",
         read=lambda of: of.season.months,
+        label="the number of months, running, in which the orders of all years lie",
     ),
     Feature(
         "season_ends",
         "1 to 12",
         "month of the year with which that run ends, 12 for December; 0 without an order",
         read=lambda of: of.season.ends,
+        label="the last month of the season",
     ),
     Feature(
         "seasons",
         "years",
         "in how many years that run had an order",
         read=lambda of: of.season.seasons,
+        label="the number of years with an order in the season",
     ),
     Feature(
         "seasons_missed",
         "years",
         "how often that run has passed without an order since the first one",
         read=lambda of: of.season.missed,
+        label="the number of seasons missed since the first",
         silence=STEPS,
         steps=lambda of: season_ends(of.season, of.today),
     ),
@@ -230,7 +236,12 @@ _EXPECTED = (
         silence=DAILY,
     ),
     Feature(
-        "expected", MONEY, "value expected within the horizon", lambda v: v.expected, silence=DAILY
+        "expected",
+        MONEY,
+        "value expected within the horizon",
+        lambda v: v.expected,
+        silence=DAILY,
+        label="the value expected within the horizon",
     ),
     Feature(
         "expected_low",
@@ -257,8 +268,20 @@ _EXPECTED = (
 )
 
 _SO_FAR = (
-    Feature("realised", MONEY, "value so far: benefits less costs", lambda v: v.realised),
-    Feature("spent", MONEY, "revenue so far of orders that were not returned", lambda v: v.spent),
+    Feature(
+        "realised",
+        MONEY,
+        "value so far: benefits less costs",
+        lambda v: v.realised,
+        label="the value so far",
+    ),
+    Feature(
+        "spent",
+        MONEY,
+        "revenue so far of orders that were not returned",
+        lambda v: v.spent,
+        label="the money spent",
+    ),
     Feature(
         "gross",
         MONEY,

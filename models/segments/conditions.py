@@ -125,3 +125,12 @@ class Condition(Strict):
         bound = quantiles[Quantile(self.feature, limit)] if isinstance(limit, str) else limit
         held: NDArray[np.bool_] = OPERATORS[self.is_](features[self.feature], bound)
         return held
+
+
+def is_(
+    feature: str, comparison: Comparison, bound: Bound, *, leave: Bound | None = None
+) -> Condition:
+    """Return a condition; for rules that are written in Python."""
+    return Condition.model_validate(
+        {"feature": feature, "is": comparison, "bound": bound, "leave": leave}
+    )

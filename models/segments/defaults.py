@@ -1,74 +1,118 @@
-"""The rules that hold until a shop publishes its own."""
+"""The rules that hold until a shop publishes its own. docs/segments.md shows how right they are."""
 
 from __future__ import annotations
 
 from typing import Final
 
-from models.segments.conditions import Bound, Comparison, Condition
+from models.segments.conditions import is_
 from models.segments.rules import Dimension, Rule, named_rules
 
-
-def _is(feature: str, comparison: Comparison, bound: Bound) -> Condition:
-    return Condition.model_validate({"feature": feature, "is": comparison, "bound": bound})
-
-
-DEFAULT_DIMENSIONS: Final = (
-    Dimension(
-        name="lifecycle",
-        rules=(
-            Rule(id="prospect", segment="prospect", all=(_is("orders", "below", 1),)),
-            Rule(
-                id="new",
-                segment="new",
-                all=(
-                    _is("purchase_days", "at most", 1),
-                    _is("days_since_last_order", "at most", 90),
-                ),
-            ),
-            Rule(id="active", segment="active", all=(_is("p_purchase", "at least", 0.5),)),
-            Rule(
-                id="needs-attention",
-                segment="needs attention",
-                all=(_is("p_purchase", "at least", 0.25),),
-            ),
-            Rule(
-                id="at-risk",
-                segment="at risk",
-                any=(
-                    _is("p_purchase", "at least", 0.1),
-                    _is("days_since_last_order", "at most", 90),
-                ),
-            ),
-            Rule(id="lost", segment="lost"),
+LIFECYCLE: Final = Dimension(
+    name="lifecycle",
+    rules=(
+        Rule(id="prospect", segment="prospect", all=(is_("orders", "below", 1),)),
+        Rule(
+            id="new",
+            segment="new",
+            all=(is_("purchase_days", "at most", 1), is_("days_since_last_order", "at most", 90)),
         ),
-    ),
-    Dimension(
-        name="tier",
-        rules=(
-            Rule(id="gold", segment="gold", all=(_is("clv", "at least", "gold"),)),
-            Rule(id="silver", segment="silver", all=(_is("clv", "at least", "silver"),)),
-            Rule(id="bronze", segment="bronze"),
-        ),
-    ),
-    Dimension(
-        name="behaviour",
-        rules=(
-            Rule(id="none", segment="none", all=(_is("orders", "below", 1),)),
-            Rule(id="one-time", segment="one-time", all=(_is("purchase_days", "at most", 1),)),
-            Rule(
-                id="seasonal",
-                segment="seasonal",
-                all=(_is("mean_gap", "at least", 300), _is("mean_gap", "at most", 430)),
+        Rule(
+            id="lost",
+            segment="lost",
+            all=(
+                is_("p_purchase", "below", 0.15, leave=0.25),
+                is_("p_alive", "below", 0.99),
+                is_("days_since_last_order", "above", 120),
             ),
-            Rule(id="collector", segment="collector", all=(_is("purchase_days", "at least", 10),)),
-            Rule(id="regular", segment="regular"),
+            any=(is_("purchase_days", "at most", 2), is_("days_since_last_order", "above", 240)),
         ),
+        Rule(
+            id="active",
+            segment="active",
+            all=(is_("p_purchase", "at least", 0.7, leave=0.5),),
+            any=(
+                is_("days_since_last_order", "at most", 75),
+                is_("silent_gaps", "at most", 15),
+                is_("purchase_days", "at most", 1),
+            ),
+        ),
+        Rule(
+            id="needs-attention",
+            segment="needs attention",
+            all=(is_("p_purchase", "at least", 0.3, leave=0.25),),
+        ),
+        Rule(
+            id="pausing",
+            segment="needs attention",
+            all=(
+                is_("purchase_days", "at least", 4),
+                is_("days_since_last_order", "at most", 90),
+            ),
+        ),
+        Rule(id="at-risk", segment="at risk"),
     ),
 )
-"""Lifecycle, tier and behaviour. Lifecycle is the probability of a purchase within a year: of the
-customers of CDNOW with .5 and more 76 % bought again, of those with .25 52 %, with .1 24 %.
-Nobody is lost within three months: those few whom the model gives up so soon, because they used to
-buy often, mostly come back. Tiers are quantiles published with the model."""
+"""By the probability of a purchase within a year. Who is *active* comes back, of ten at least 7.
+Who *needs attention* may go either way. Who is *lost* does not come back: of four at most one.
+
+Those who used to buy often pause and come back more often than a model says in which a customer
+is either alive or not. So a customer of four purchase days and more needs attention for 90 days,
+whatever the model says, and one of three and more is not lost within 240. And the other way round,
+nobody is active who has been silent for 75 days and for fifteen of their own gaps."""
+
+TIER: Final = Dimension(
+    name="tier",
+    rules=(
+        Rule(id="gold", segment="gold", all=(is_("expected", "at least", "p90", leave="p75"),)),
+        Rule(id="silver", segment="silver", all=(is_("expected", "at least", "p60", leave="p40"),)),
+        Rule(id="bronze", segment="bronze"),
+    ),
+)
+"""By what the next year is expected to bring: the tenth worth most, and the next three tenths."""
+
+BEST_EVER: Final = Dimension(
+    name="best-ever",
+    rules=(
+        Rule(id="best", segment="best", all=(is_("realised", "at least", "p90", leave="p80"),)),
+        Rule(id="good", segment="good", all=(is_("realised", "at least", "p60", leave="p50"),)),
+        Rule(id="others", segment="others"),
+    ),
+)
+"""By what a customer has brought so far, whether or not they come back: a customer who is one of
+the best and lost is worth winning back."""
+
+BEHAVIOUR: Final = Dimension(
+    name="behaviour",
+    rules=(
+        Rule(id="none", segment="none", all=(is_("orders", "below", 1),)),
+        Rule(id="one-time", segment="one-time", all=(is_("purchase_days", "at most", 1),)),
+        Rule(
+            id="gift-giver",
+            segment="seasonal",
+            all=(
+                is_("season_months", "at most", 2),
+                is_("season_ends", "at least", 12),
+                is_("seasons", "at least", 2),
+                is_("seasons_missed", "at most", 0),
+            ),
+        ),
+        Rule(
+            id="yearly",
+            segment="seasonal",
+            all=(
+                is_("season_months", "at most", 2),
+                is_("seasons", "at least", 3),
+                is_("seasons_missed", "at most", 0),
+            ),
+        ),
+        Rule(id="collector", segment="collector", all=(is_("purchase_months", "at least", 6),)),
+        Rule(id="regular", segment="regular"),
+    ),
+)
+"""By the months and years in which a customer bought. Two purchases a year apart happen by chance;
+two years suffice before Christmas, when many buy gifts, and elsewhere it takes three."""
+
+DEFAULT_DIMENSIONS: Final = (LIFECYCLE, TIER, BEST_EVER, BEHAVIOUR)
 
 DEFAULT_RULES: Final = named_rules(DEFAULT_DIMENSIONS, "default")
 """They and their version; another version of this program may have others."""

@@ -101,7 +101,7 @@ def evaluate(
     config = in_revenue(economics)
     weekly = range(splits[0], until - AHEAD + 1, WEEK) if prequential else range(0)
     days = sorted({*splits, *weekly, until})
-    cuts = [_end_of(day, config) for day in days]
+    cuts = [end_of(day, config) for day in days]
     snapshots = Snapshots(config)
     at_splits: list[_AtSplit] = []
     at_weeks: list[_AtWeek] = []
@@ -139,7 +139,8 @@ def evaluate(
     )
 
 
-def _end_of(day: int, economics: Economics) -> datetime:
+def end_of(day: int, economics: Economics) -> datetime:
+    """Return the first moment after a day, by its ordinal, in the shop's time zone."""
     return calendar.end_of_day(date.fromordinal(day), ZoneInfo(economics.timezone))
 
 
@@ -150,7 +151,7 @@ def _fit(
     try:
         fitted = fit_columns(
             known.of,
-            until=calendar.last_millisecond(_end_of(day, config)),
+            until=calendar.last_millisecond(end_of(day, config)),
             time_unit="day",
             economics=config,
             model=model,

@@ -20,4 +20,8 @@ PARAMETERS = Parameters(
     contacts=GammaPoisson(shape=0.5, rate=20.0),
     refund_rate=0.05,
     tiers=TierThresholds(gold=40.0, silver=15.0),
+    quantiles={
+        "expected": {"p40": 2.0, "p60": 5.0, "p75": 10.0, "p90": 15.0},
+        "realised": {"p50": 10.0, "p60": 15.0, "p80": 30.0, "p90": 40.0},
+    },
 )

@@ -19,6 +19,7 @@ from models.engine import advance, process
 from models.outbox import DeliveryState
 from models.recent import Recent
 from models.routing import route_header
+from models.segments import DEFAULT_RULES
 
 from .events import KafkaRecord, at, body, events, milliseconds
 from .parameters import PARAMETERS
@@ -260,7 +261,7 @@ def test_history_that_is_loaded_changes_segments_once_at_its_end():
     assert update["data"]["segments"] == {}
     later = advance(states, list(states), "clv.clock/0", 0, CONTEXT, as_of=milliseconds(391))
     changes = [json.loads(change)["data"] for _, change in later.segment_changes]
-    assert {change["dimension"] for change in changes} == {"lifecycle", "tier", "behaviour"}
+    assert [change["dimension"] for change in changes] == list(DEFAULT_RULES.by_name)
     assert {change["previous"] for change in changes} == {None}
     straight, _ = run([order(n, "c1", n * 10) for n in range(40)])
     expected = advance(straight, [b"c1"], "clv.clock/0", 0, CONTEXT, as_of=milliseconds(391))

@@ -41,7 +41,7 @@ LONGEST = named_rules(
 
 
 def flips(count, before=0):
-    """Revisions of one order, each of which changes the tier."""
+    """Revisions of one order, each of which changes what was earned."""
     return [
         KafkaRecord(
             offset,

@@ -351,9 +351,9 @@ def test_a_quantile_is_named_beside_its_value():
     changes, _ = way(DEFAULT_RULES, [(0, 50)])
     [tier] = [each for each in changes if each["dimension"] == "tier"]
     [condition] = tier["reason"]["conditions"]
-    assert condition["quantile"] == tier["current"]
-    assert condition["bound"] == getattr(PARAMETERS.tiers, tier["current"])
-    assert f"at least {condition['bound']:g} ({tier['current']})." in tier["reason"]["text"]
+    assert tier["current"] == "silver"
+    assert (condition["quantile"], condition["bound"]) == ("p60", 5.0)
+    assert "at least 5 (p60)." in tier["reason"]["text"]
 
 
 def test_a_dimension_that_the_rules_lose_is_left_once():

@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 
 from models.calendar import milliseconds
 from models.context import Context
-from models.contracts.parameters import TierThresholds
 from models.economics import Economics
 from models.engine import advance, process
 from models.timeline import Timeline, timeline_of
@@ -69,7 +68,8 @@ def order(number, customer, days):
 
 def test_a_batch_over_a_change_of_parameters_values_each_customer_by_their_own():
     """As if each were alone, with the parameters of their time, tiers too."""
-    first = model("first", tiers=TierThresholds(gold=1.0, silver=0.5))
+    low = {"p90": 1.0, "p75": 0.5, "p60": 0.5, "p40": 0.5}
+    first = model("first", quantiles={"expected": low, "realised": low})
     second = model("second", 50, purchases=type(PARAMETERS.purchases)(0.5, 20.0, 0.3, 2.0))
     records = [order(n, f"c{n}", n * 10) for n in range(10)]
     now = milliseconds(START + timedelta(days=100))

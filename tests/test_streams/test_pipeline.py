@@ -20,6 +20,7 @@ from models.aggregate.record import (
 )
 from models.contracts.clock import Tick
 from models.routing import Route, route_header
+from models.segments import DEFAULT_RULES
 from models.timeline import Timeline
 from streams import pipeline as pipeline_module
 from streams.basis.key import ErasureKeyChanged
@@ -32,6 +33,8 @@ from streams.simulation.settings import TESTING_ERASURE_KEY
 from streams.transport.batches import RecordBatch
 from streams.transport.producer import Delivery
 from tests.test_models.events import KafkaRecord, at, body, milliseconds
+
+DIMENSIONS = len(DEFAULT_RULES.dimensions)
 
 
 class Promise(asyncio.Future):
@@ -187,7 +190,7 @@ async def test_changelog_then_outputs_then_cache_then_ack(running):
     assert topics(running.broker) == ["changelog"]
     running.broker.arrive()
     await turns()
-    assert topics(running.broker)[1:] == ["clv.updates", *["clv.segment-changes"] * 3]
+    assert topics(running.broker)[1:] == ["clv.updates", *["clv.segment-changes"] * DIMENSIONS]
     assert (running.cache.scores, event.acked) == ([], False)
     running.broker.arrive()
     await turns()
@@ -457,7 +460,7 @@ async def test_after_a_crash_what_was_stored_is_told_before_anything_new(running
     await running.pipeline.fold(orders(0, "c1"))
     await turns()
     changes = [sent for sent in running.broker.sent if sent[0] == "clv.segment-changes"]
-    assert len(changes) == 3
+    assert len(changes) == DIMENSIONS
     running.broker.sent.clear()
     running.pipeline.assigned()
     ticket = {"ticket_id": "t", "opened_at": at(0), "channel": "email"}

@@ -62,6 +62,7 @@ async def test_the_first_order_is_valued_as_of_its_time(topology: Topology) -> N
     assert [(c.dimension, c.previous, c.current) for c in changes] == [
         ("lifecycle", None, "new"),
         ("tier", None, "bronze"),
+        ("best-ever", None, "others"),
         ("behaviour", None, "one-time"),
     ]
 

@@ -139,6 +139,7 @@ async def test_a_killed_worker_has_committed_nothing_and_its_events_count_once(
     assert {(c.dimension, c.previous) for c in changes} == {
         ("lifecycle", None),
         ("tier", None),
+        ("best-ever", None),
         ("behaviour", None),
     }
 
@@ -157,9 +158,9 @@ async def test_a_kill_in_the_middle_of_work_among_others_loses_nothing() -> None
 async def test_segment_changes_keep_their_order_over_a_rebalance(topology: Topology) -> None:
     await place_for_all(topology, "first")
     await topology.start_worker()
-    await topology.advance(days=120)
+    await topology.advance(days=95)
     await topology.kill_worker()
-    await topology.advance(days=280)
+    await topology.advance(days=200)
     await topology.start_worker()
     await topology.advance(days=400)
     steps = defaultdict(list)
