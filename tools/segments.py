@@ -97,6 +97,7 @@ def _without_hysteresis() -> Rules:
 
 def _by_month(course: Course, until: int, _name: str) -> str:
     segments = [each.segment for each in course.looks[-1].members]
+    segments.sort(key="lost".__eq__)
     used = [name for name in segments if any(look.of(name).customers for look in course.looks)]
     rows = []
     for look in course.looks:

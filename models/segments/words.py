@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from models.features import FEATURES
+from models.quantiles import percent_of
 from models.segments.conditions import Bound, Condition
 from models.segments.rules import Dimension, Rule
 
@@ -34,4 +35,5 @@ def _condition(condition: Condition) -> str:
 def _bound(bound: Bound) -> str:
     if not isinstance(bound, str):
         return f"{bound:g}"
-    return f"that of {bound.removeprefix('p')} % of the customers" if bound[1:].isdigit() else bound
+    percent = percent_of(bound)
+    return f"the {percent}{'st' if percent == 1 else 'th'} percentile of all customers"
