@@ -25,6 +25,9 @@ from models.segments import Rules, explain
 SOURCE = "/clv-streams"
 CONTENT_TYPE = ("content-type", b"application/cloudevents+json; charset=utf-8")
 
+_MOST_REASONS = 2_000
+"""Encoded reasons that each dimension keeps: those of new customers are mostly the same."""
+
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _encode = msgspec.json.Encoder().encode
 
@@ -151,11 +154,20 @@ def entry_documents(
     ]
 
 
-def _reason(change: Change, values: Evidence, rules: Rules, model: Parameters) -> dict[str, Any]:
+def _reason(change: Change, values: Evidence, rules: Rules, model: Parameters) -> Any:
+    """Return the reason of a change, encoded where another customer may have had the same."""
     dimension = rules.by_name.get(change.dimension)
     index = None if dimension is None else dimension.places.get(change.rule)
     if dimension is not None and index is not None:
-        return explain(dimension, index, change.previous, values, model.quantile)
+        case = (index, change.previous, model.version, *values.items())
+        known = dimension.encoded_reasons
+        encoded = known.get(case)
+        if encoded is None:
+            if len(known) >= _MOST_REASONS:
+                known.clear()
+            reason = explain(dimension, index, change.previous, values, model.quantile)
+            encoded = known[case] = msgspec.Raw(_encode(reason))
+        return encoded
     gone = change.current is None
     text = f"The rules have no dimension {change.dimension!r} any more." if gone else ""
     return {"rule": change.rule or None, "text": text, "conditions": [], "values": values}

@@ -131,6 +131,11 @@ class Dimension(Strict):
         return {}
 
     @cached_property
+    def encoded_reasons(self) -> dict[Any, Any]:
+        """Reasons as they were published, by what they depend on; see `models.documents`."""
+        return {}
+
+    @cached_property
     def stays(self) -> dict[str, tuple[tuple[int, int], ...]]:
         """The rules with a minimum stay of each segment: their indices, and the days."""
         found: dict[str, tuple[tuple[int, int], ...]] = {}
