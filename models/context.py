@@ -82,7 +82,7 @@ class Rows:
         self._rows: list[Row[int]] = []
         self._models: list[Parameters] = []
         self._rules: list[Rules] = []
-        self._read: list[tuple[float, ...]] = []
+        self._read: list[tuple[float | str, ...]] = []
 
     def add(
         self,
@@ -106,9 +106,7 @@ class Rows:
         self._rules.append(chosen)
         if chosen.read:
             measured = Measured(state, summary, today, economics)
-            self._read.append(
-                tuple(float(each.read(measured)) for each in chosen.read if each.read)
-            )
+            self._read.append(tuple([read(measured) for read in chosen.readers]))
         else:
             self._read.append(())
         return len(self._rows) - 1

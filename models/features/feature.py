@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import Enum
-from functools import cached_property
 from typing import Final, Literal
 
 import numpy as np
@@ -39,30 +38,45 @@ class Silence(Enum):
     """It changes when an entry leaves its window, or when a season ends."""
 
 
-@dataclass(frozen=True)
 class Measured:
-    """One customer as of a day, for features that are computed from the state."""
+    """One customer as of a day, for features that are computed from the state.
 
-    aggregate: Aggregate
-    summary: Summary
-    today: int
-    """Ordinal of the day in the shop's time zone."""
-    economics: Economics
+    today: ordinal of the day in the shop's time zone. What several features share is computed once.
+    """
 
-    @cached_property
+    __slots__ = ("_season", "_support", "_windows", "aggregate", "economics", "summary", "today")
+
+    def __init__(
+        self, aggregate: Aggregate, summary: Summary, today: int, economics: Economics
+    ) -> None:
+        self.aggregate = aggregate
+        self.summary = summary
+        self.today = today
+        self.economics = economics
+        self._windows: dict[str, Window] | None = None
+        self._season: Season | None = None
+        self._support: Support | None = None
+
+    @property
     def windows(self) -> dict[str, Window]:
         """The rolling windows that end today, by their length in days."""
-        return rolling_windows(self.aggregate, self.today, self.economics)
+        if self._windows is None:
+            self._windows = rolling_windows(self.aggregate, self.today, self.economics)
+        return self._windows
 
-    @cached_property
+    @property
     def season(self) -> Season:
         """In which months and years the customer bought."""
-        return season_of(self.summary.months, self.today)
+        if self._season is None:
+            self._season = season_of(self.summary.months, self.today)
+        return self._season
 
-    @cached_property
+    @property
     def support(self) -> Support:
         """How content the customer said to be, and what is open."""
-        return support_of(self.aggregate)
+        if self._support is None:
+            self._support = support_of(self.aggregate)
+        return self._support
 
 
 @dataclass(frozen=True)

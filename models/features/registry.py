@@ -23,7 +23,7 @@ from models.features.feature import (
     Silence,
 )
 from models.features.gaps import days_since, tenure, variation
-from models.features.seasons import season_ends
+from models.features.seasons import season_ends, season_share
 
 DAILY, STEPS = Silence.DAILY, Silence.STEPS
 
@@ -164,7 +164,7 @@ _SEASONS = (
         SHARE,
         "share of the purchase days that lie in the three months of the year, running, with most; "
         "0 without an order",
-        read=lambda of: of.season.share,
+        read=lambda of: season_share(of.summary.months),
     ),
 )
 

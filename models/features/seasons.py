@@ -19,15 +19,13 @@ class Season(NamedTuple):
 
     months: its length. ends: the month of the year with which it ends, 1 to 12. seasons: in how
     many years it had a purchase day; it may lie across New Year. missed: how many of them passed
-    without one since the first. share: of the purchase days, those in the three months running that
-    have most. All are 0 before the first order.
+    without one since the first. All are 0 before the first order.
     """
 
     months: int = 0
     ends: int = 0
     seasons: int = 0
     missed: int = 0
-    share: float = 0.0
 
 
 def _runs() -> list[tuple[int, int]]:
@@ -54,6 +52,10 @@ def season_of(months: Mapping[int, int], today: int) -> Season:
     """Return the season of purchase days by month (see `month_of`), as of a day's ordinal."""
     if not months:
         return Season()
+    if len(months) == 1:
+        # Written out: most customers have bought in one month only.
+        month = next(iter(months))
+        return Season(1, month % YEAR + 1, 1, max((month_of(today) - month - 1) // YEAR, 0))
     chosen = 0
     for month in months:
         chosen |= 1 << month % YEAR
@@ -61,10 +63,20 @@ def season_of(months: Mapping[int, int], today: int) -> Season:
     with_purchase = {(month - first) // YEAR for month in months}
     # The last season that has ended; purchases in the current one are no season missed.
     over = (month_of(today) - first - length) // YEAR
-    started = min(with_purchase)
-    missed = max(over - started + 1 - sum(1 for each in with_purchase if each <= over), 0)
-    ends = (first + length - 1) % YEAR + 1
-    return Season(length, ends, len(with_purchase), missed, _share(months))
+    missed = over - min(with_purchase) + 1 - sum(1 for each in with_purchase if each <= over)
+    return Season(length, (first + length - 1) % YEAR + 1, len(with_purchase), max(missed, 0))
+
+
+def season_share(months: Mapping[int, int]) -> float:
+    """Return the share of the purchase days that lie in the busiest three months, running."""
+    if not months:
+        return 0.0
+    days = [0] * YEAR
+    for month, number in months.items():
+        days[month % YEAR] += number
+    days += days[: QUARTER - 1]
+    most = max(sum(days[first : first + QUARTER]) for first in range(YEAR))
+    return most / sum(months.values())
 
 
 def season_ends(season: Season, today: int) -> Iterator[int]:
@@ -75,14 +87,3 @@ def season_ends(season: Season, today: int) -> Iterator[int]:
             day = date(after // YEAR, after % YEAR + 1, 1).toordinal()
             if day > today:
                 yield day
-
-
-def _share(months: Mapping[int, int]) -> float:
-    if len(months) == 1:
-        return 1.0
-    days = [0] * YEAR
-    for month, number in months.items():
-        days[month % YEAR] += number
-    days += days[: QUARTER - 1]
-    most = max(sum(days[first : first + QUARTER]) for first in range(YEAR))
-    return most / sum(months.values())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
 from hashlib import blake2b
 from typing import Annotated, Any
@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import AwareDatetime, Field, ValidationInfo, field_validator, model_validator
 
-from models.features import FEATURES, Feature, Floats
+from models.features import FEATURES, Feature, Floats, Measured
 from models.segments.conditions import Condition, Quantile, Strict
 from models.segments.reachable import unreachable
 
@@ -199,6 +199,11 @@ class Rules(Strict):
     def read(self) -> tuple[Feature, ...]:
         """Those of them that are computed from each customer's state."""
         return tuple(feature for feature in self.asked if feature.read is not None)
+
+    @cached_property
+    def readers(self) -> tuple[Callable[[Measured], float | str], ...]:
+        """The functions that compute them, in the same order."""
+        return tuple(each.read for each in self.read if each.read is not None)
 
     @cached_property
     def quantiles(self) -> tuple[Quantile, ...]:

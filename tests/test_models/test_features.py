@@ -21,7 +21,7 @@ from models.context import Context
 from models.economics import Economics
 from models.engine import process
 from models.features import FEATURES, NEVER, Feature, Measured, Silence, table_of_features
-from models.features.seasons import season_of
+from models.features.seasons import season_of, season_share
 from models.segments import DEFAULT_DIMENSIONS, Dimension, named_rules
 from models.value import value_row, values
 
@@ -268,9 +268,6 @@ def test_gaps_of_a_regular_buyer_do_not_vary():
     assert math.isnan(read("gap_variation", measured(uneven[:2], 60)))
 
 
-SEASONAL = ("season_months", "season_ends", "seasons", "seasons_missed", "season_share")
-
-
 @pytest.mark.parametrize(
     ("bought", "today", "expected"),
     [
@@ -289,7 +286,7 @@ SEASONAL = ("season_months", "season_ends", "seasons", "seasons_missed", "season
 def test_the_season_is_the_shortest_run_of_months_with_all_purchases(bought, today, expected):
     months = Counter(month_of(date.fromisoformat(day).toordinal()) for day in bought)
     of = season_of(months, date.fromisoformat(today).toordinal())
-    assert (of.months, of.ends, of.seasons, of.missed, of.share) == expected
+    assert (*of, season_share(months)) == expected
 
 
 @given(st.lists(st.integers(0, 2_500), min_size=1, max_size=8), st.integers(0, 900))
