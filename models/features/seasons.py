@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from datetime import date
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 from models.calendar import month_of
@@ -28,24 +29,18 @@ class Season(NamedTuple):
     missed: int = 0
 
 
-def _runs() -> list[tuple[int, int]]:
-    """Return the first month and the length of the shortest run that covers each set of months.
+@lru_cache(maxsize=1 << YEAR)
+def _run(chosen: int) -> tuple[int, int]:
+    """Return the first month and the length of the shortest run that covers a set of months.
 
     A set is a number whose bit n is month n, from 0. Of several runs the one that begins first.
     """
-    runs = []
-    for chosen in range(1 << YEAR):
-        found = (0, YEAR)
-        for first in range(YEAR):
-            ahead = [n for n in range(YEAR) if chosen >> (first + n) % YEAR & 1]
-            length = max(ahead, default=0) + 1
-            if length < found[1]:
-                found = (first, length)
-        runs.append(found)
-    return runs
-
-
-_RUNS: Final = _runs()
+    found = (0, YEAR)
+    for first in range(YEAR):
+        ahead = [n for n in range(YEAR) if chosen >> (first + n) % YEAR & 1]
+        if ahead[-1] + 1 < found[1]:
+            found = (first, ahead[-1] + 1)
+    return found
 
 
 def season_of(months: Mapping[int, int], today: int) -> Season:
@@ -59,7 +54,7 @@ def season_of(months: Mapping[int, int], today: int) -> Season:
     chosen = 0
     for month in months:
         chosen |= 1 << month % YEAR
-    first, length = _RUNS[chosen]
+    first, length = _run(chosen)
     with_purchase = {(month - first) // YEAR for month in months}
     # The last season that has ended; purchases in the current one are no season missed.
     over = (month_of(today) - first - length) // YEAR
