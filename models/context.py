@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -122,9 +123,9 @@ class Rows:
         nothing = (np.nan,) * len(rules.read)
         mine = zip(self._rules, self._read, strict=True)
         read = zip(*(row if own is rules else nothing for own, row in mine), strict=True)
-        columns = {each.name: each.of(scored) for each in rules.asked if each.of is not None}
+        columns: dict[str, Any] = {each.name: each.of(scored) for each in rules.asked if each.of}
         for feature, column in zip(rules.read, read, strict=True):
-            columns[feature.name] = np.array(column, dtype=np.float64)
+            columns[feature.name] = np.array(column, dtype=feature.dtype)
         return Decided(rules, columns, _quantiles(rules, self._models), len(self._rows))
 
 

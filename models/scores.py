@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
-from models.aggregate.record import Cause
+from models.aggregate.record import Cause, Evidence
 from models.contracts.parameters import Parameters
-from models.features import NEVER, Floats
+from models.features import NEVER, Columns, Floats
 from models.segments import Decisions, Dimension, Quantile, Rules
 from models.value import Values
 
@@ -89,7 +90,7 @@ class Decided:
     def __init__(
         self,
         rules: Rules,
-        columns: Mapping[str, Floats],
+        columns: Columns,
         quantiles: Mapping[Quantile, Floats],
         size: int,
     ) -> None:
@@ -102,7 +103,7 @@ class Decided:
             for each in rules.asked
         }
 
-    def evidence(self, dimension: Dimension, index: int, row: int) -> dict[str, float | None]:
+    def evidence(self, dimension: Dimension, index: int, row: int) -> Evidence:
         """Return the features that the rules looked at, up to the one of that index."""
         columns = self._columns
         return {name: columns[name][row] for name in dimension.evidence[index]}
@@ -144,8 +145,10 @@ class Scores:
         return self._decided[id(self._rules[row])]
 
 
-def _listed(column: Floats, *, missing: bool) -> list[Any]:
+def _listed(column: Floats | NDArray[np.str_], *, missing: bool) -> list[Any]:
     listed: list[Any] = column.tolist()
+    if column.dtype.kind == "U":
+        return [value or None for value in listed]
     if missing and np.isnan(column).any():
         return [None if value != value else value for value in listed]  # noqa: PLR0124
     return listed

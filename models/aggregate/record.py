@@ -65,7 +65,7 @@ Cause = Literal["event", "time", "model", "rules", "merge"]
 """What a change of segment comes from: an event of the customer; time; parameters or rules that
 came into force; or a merge."""
 
-Evidence = dict[str, float | None]
+Evidence = dict[str, float | str | None]
 """The feature values that decided a segment change."""
 
 

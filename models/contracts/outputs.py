@@ -131,9 +131,9 @@ class ReasonCondition(_Output):
     model_config = ConfigDict(serialize_by_alias=True)
 
     feature: str
-    value: Finite | None
-    is_: Literal["at least", "at most", "below", "above"] = Field(alias="is")
-    bound: Finite | None
+    value: Finite | str | None
+    is_: Literal["at least", "at most", "below", "above", "one of", "none of"] = Field(alias="is")
+    bound: Finite | tuple[str, ...] | None
     quantile: str | None = None
     ends: str | None = None
 
@@ -149,7 +149,7 @@ class Reason(_Output):
     rule: str | None
     text: str
     conditions: tuple[ReasonCondition, ...]
-    values: dict[str, float | None]
+    values: dict[str, float | str | None]
 
 
 class SegmentChange(_Output):

@@ -63,6 +63,12 @@ def kept_channel(channel: str) -> str:
     return channel.encode()[:LONGEST_CHANNEL].decode(errors="ignore")
 
 
+def first_channel(state: Aggregate) -> str:
+    """Return the channel of the earliest acquisition that says one; empty for none."""
+    # They are in order of time.
+    return next((each.channel for each in state.acquisitions.values() if each.channel), "")
+
+
 def _fold(state: Aggregate, event: Envelope, time: int, _config: Economics) -> Effect:
     data: CustomerAcquired = event.data
     key = fingerprint(data.customer_id)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from typing import Final, Literal
@@ -19,6 +19,8 @@ from models.features.seasons import Season, season_of
 from models.value import Values
 
 Floats = NDArray[np.float64]
+Columns = Mapping[str, NDArray[np.float64] | NDArray[np.str_]]
+"""Features of many customers by name; those that are texts as texts."""
 
 NEVER: Final = "never"
 UNBOUGHT: Final = "before the first order"
@@ -111,6 +113,11 @@ class Feature:
     def is_text(self) -> bool:
         """Whether rules compare it with texts."""
         return self.unit == TEXT
+
+    @property
+    def dtype(self) -> type[float] | type[str]:
+        """Of its column."""
+        return str if self.is_text else float
 
     @property
     def in_silence(self) -> str:

@@ -12,11 +12,13 @@ from typing import Final
 
 from models.aggregate.windows import WINDOWS, leaving_days
 from models.economics import MONEY_SCALE
+from models.events.acquisitions import first_channel
 from models.features.feature import (
     DAYS,
     MONEY,
     ONCE,
     SHARE,
+    TEXT,
     TWICE,
     UNBOUGHT,
     Feature,
@@ -304,6 +306,14 @@ _SO_FAR = (
     Feature("refunds", "refunds", "refunds so far", read=lambda of: of.summary.refunds),
     Feature(
         "refunded", MONEY, "refunded so far", read=lambda of: of.summary.refunded / MONEY_SCALE
+    ),
+    Feature(
+        "acquisition_channel",
+        TEXT,
+        "by which channel the customer was won first: its first 40 bytes",
+        read=lambda of: first_channel(of.aggregate),
+        missing="where no acquisition says it",
+        label="the channel of acquisition",
     ),
     Feature(
         "acquisition_cost",

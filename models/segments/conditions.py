@@ -1,4 +1,4 @@
-"""Conditions: a feature compared with a number, or with a quantile of the population."""
+"""Conditions: a feature compared with a number, a quantile of the population, or texts."""
 
 from __future__ import annotations
 
@@ -10,16 +10,29 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from models.features import FEATURES, Floats
+from models.events.acquisitions import LONGEST_CHANNEL as LONGEST_TEXT
+from models.features import FEATURES, Columns, Floats
 from models.quantiles import NAMES, TIERS, percent_of
 
-Comparison = Literal["at least", "at most", "below", "above"]
+Comparison = Literal["at least", "at most", "below", "above", "one of", "none of"]
+"""The last two are of texts."""
+
+
+def _one_of(values: Any, texts: tuple[str, ...]) -> Any:
+    return values in texts if isinstance(values, str) else np.isin(values, texts)
+
+
+def _none_of(values: Any, texts: tuple[str, ...]) -> Any:
+    return np.logical_not(_one_of(values, (*texts, "")))
+
 
 OPERATORS: Final[Mapping[Comparison, Callable[[Any, Any], Any]]] = {
     "at least": operator.ge,
     "at most": operator.le,
     "below": operator.lt,
     "above": operator.gt,
+    "one of": _one_of,
+    "none of": _none_of,
 }
 
 OPPOSITE: Final[Mapping[Comparison, Comparison]] = {
@@ -27,10 +40,14 @@ OPPOSITE: Final[Mapping[Comparison, Comparison]] = {
     "at most": "above",
     "below": "at least",
     "above": "at most",
+    "one of": "none of",
+    "none of": "one of",
 }
 
-Bound = Annotated[float, Field(allow_inf_nan=False)] | str
-"""A number, or the name of a quantile of the feature: p90, or gold and silver of the value."""
+Texts = Annotated[tuple[str, ...], Field(min_length=1, max_length=100)]
+Bound = Annotated[float, Field(allow_inf_nan=False)] | str | Texts
+"""A number, or the name of a quantile of the feature: p90, or gold and silver of the value; of a
+feature that is a text, the texts that it may have."""
 
 
 class Quantile(NamedTuple):
@@ -66,6 +83,11 @@ class Condition(Strict):
 
     @model_validator(mode="after")
     def _bounds(self) -> Condition:
+        if FEATURES[self.feature].is_text or self.is_ in ("one of", "none of"):
+            return self._check_texts()
+        if isinstance(self.bound, tuple) or isinstance(self.leave, tuple):
+            # pydantic makes an error of the rules of a ValueError only.
+            raise ValueError(f"{self.feature} is a number: its bound is no list")  # noqa: TRY004
         for bound in (self.bound, self.leave):
             if isinstance(bound, str):
                 self._check_quantile(bound)
@@ -83,6 +105,27 @@ class Condition(Strict):
             )
         return self
 
+    def _check_texts(self) -> Condition:
+        feature = FEATURES[self.feature]
+        if not feature.is_text:
+            raise ValueError(
+                f"{self.feature} is a number, and {self.is_!r} compares texts; use at least, at "
+                "most, below or above"
+            )
+        if self.is_ not in ("one of", "none of") or not isinstance(self.bound, tuple):
+            raise ValueError(
+                f"{self.feature} is a text: compare it with one of or none of a list of texts"
+            )
+        if self.leave is not None:
+            raise ValueError(f"{self.feature} is a text, which has no bound to leave")
+        for text in self.bound:
+            if not 0 < len(text.encode()) <= LONGEST_TEXT:
+                raise ValueError(
+                    f"{text!r} is no text that {self.feature} can have: it has 1 to "
+                    f"{LONGEST_TEXT} bytes"
+                )
+        return self
+
     def _check_quantile(self, name: str) -> None:
         if percent_of(name) is None or (name in TIERS and self.feature != "clv"):
             raise ValueError(
@@ -97,7 +140,9 @@ class Condition(Strict):
             )
 
     @staticmethod
-    def _comparable(bound: float | str | None) -> float | None:
+    def _comparable(bound: Bound | None) -> float | None:
+        if isinstance(bound, tuple):
+            return None
         return percent_of(bound) if isinstance(bound, str) else bound
 
     @property
@@ -109,20 +154,20 @@ class Condition(Strict):
             if isinstance(bound, str)
         )
 
-    def limit(self, *, leaving: bool) -> float | str:
+    def limit(self, *, leaving: bool) -> Bound:
         """Return the bound; leaving: of a customer who is in the segment already."""
         return self.leave if leaving and self.leave is not None else self.bound
 
     def holds(
         self,
-        features: Mapping[str, Floats],
+        features: Columns,
         quantiles: Mapping[Quantile, Floats],
         *,
         leaving: bool = False,
     ) -> NDArray[np.bool_]:
         """Return which rows meet the condition; none where its quantile is nan."""
         limit = self.limit(leaving=leaving)
-        bound = quantiles[Quantile(self.feature, limit)] if isinstance(limit, str) else limit
+        bound: Any = quantiles[Quantile(self.feature, limit)] if isinstance(limit, str) else limit
         held: NDArray[np.bool_] = OPERATORS[self.is_](features[self.feature], bound)
         return held
 

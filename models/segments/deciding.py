@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from models.features import Floats
+from models.features import Columns, Floats
 from models.segments.conditions import Quantile
 from models.segments.rules import Dimension
 
@@ -26,7 +26,7 @@ class Decisions:
     def __init__(
         self,
         dimension: Dimension,
-        features: Mapping[str, Floats],
+        features: Columns,
         quantiles: Mapping[Quantile, Floats],
         size: int,
     ) -> None:

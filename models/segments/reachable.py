@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from models.features import FEATURES, NEVER, Floats
 from models.features.feature import MONEY, SHARE
@@ -36,7 +37,9 @@ def unreachable(rules: Sequence[Rule]) -> int | None:
         if size > MOST_COMBINATIONS:
             return None
         grid = np.meshgrid(*values.values(), indexing="ij") if values else []
-        features = {name: each.ravel() for name, each in zip(values, grid, strict=True)}
+        features: dict[str, Any] = {
+            name: each.ravel() for name, each in zip(values, grid, strict=True)
+        }
         undecided = np.ones(size, dtype=np.bool_)
         for index, rule in enumerate(rules):
             mine = undecided & rule.holds(features, quantiles, size)
@@ -54,7 +57,7 @@ def _places(rules: Sequence[Rule]) -> Iterable[Mapping[Quantile, float]]:
         return [{}]
     numbers: defaultdict[str, list[float]] = defaultdict(list)
     for one in conditions:
-        if not isinstance(one.bound, str):
+        if isinstance(one.bound, float):
             numbers[one.feature].append(one.bound)
     most = max((len(set(each)) for each in numbers.values()), default=0)
     return [
@@ -78,16 +81,28 @@ def _start(numbers: Sequence[float], gap: int) -> float:
     return (numbers[gap - 1] + numbers[gap]) / 2
 
 
-def _values(rules: Sequence[Rule], place: Mapping[Quantile, float]) -> dict[str, Floats]:
-    """Return for each feature values at, between and beyond its bounds, and nan if one may be."""
+def _values(
+    rules: Sequence[Rule], place: Mapping[Quantile, float]
+) -> dict[str, Floats | NDArray[np.str_]]:
+    """Return for each feature values at, between and beyond its bounds, and nan if one may be.
+
+    Of one that is a text: those that rules name, another one, and none.
+    """
     bounds: defaultdict[str, set[float]] = defaultdict(set)
+    texts: defaultdict[str, set[str]] = defaultdict(set)
     for rule in rules:
         for each in rule.conditions:
             bound = each.bound
+            if isinstance(bound, tuple):
+                texts[each.feature].update(bound)
+                continue
             bounds[each.feature].add(
                 place[Quantile(each.feature, bound)] if isinstance(bound, str) else bound
             )
-    return {name: _around(name, sorted(each)) for name, each in bounds.items()}
+    return {
+        **{name: _around(name, sorted(each)) for name, each in bounds.items()},
+        **{name: np.array([*each, "", "another"]) for name, each in texts.items()},
+    }
 
 
 def _around(name: str, bounds: Sequence[float]) -> Floats:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from models.aggregate.record import Evidence
 from models.features import FEATURES
-from models.segments.conditions import OPERATORS, OPPOSITE, Comparison, Condition
+from models.segments.conditions import OPERATORS, OPPOSITE, Bound, Comparison, Condition
 from models.segments.rules import Dimension, Rule
 
 QuantileOf = Callable[[str, str], float]
@@ -19,12 +19,12 @@ class Asked(NamedTuple):
     """A condition that may have decided, with all that does not depend on the customer.
 
     limit: the bound. ends: the id of the rule that is over if the condition does not hold; None if
-    it must hold. comparison, words: as they are reported, the latter for a bound that is a number.
+    it must hold. comparison: as it is reported.
     """
 
     feature: str
     holds: Callable[[Any, Any], Any]
-    limit: float | str
+    limit: Bound
     ends: str | None
     comparison: Comparison
     after: str
@@ -50,7 +50,7 @@ def explain(
     for asked in _asked(dimension, index, previous):
         feature, limit = asked.feature, asked.limit
         value = values.get(feature)
-        bound = quantile(feature, limit) if isinstance(limit, str) else limit
+        bound: Any = quantile(feature, limit) if isinstance(limit, str) else limit
         if (value is not None and asked.holds(value, bound)) == (asked.ends is not None):
             # Of conditions joined by any, one that does not explain the change.
             continue
@@ -66,7 +66,7 @@ def explain(
         if feature == last:
             parts[-1] += f" and {phrase}"
         else:
-            shown = "is not known" if value is None else f"is {_number(value)}"
+            shown = "is not known" if value is None else f"is {_shown(value)}"
             parts.append(f"{FEATURES[feature].said} {shown}, {phrase}")
         last = feature
     rule = dimension.rules[index]
@@ -111,7 +111,7 @@ def _deciding(dimension: Dimension, index: int, former: tuple[int, ...]) -> Iter
             yield _condition(condition, condition.bound, rules[index - 1])
 
 
-def _condition(condition: Condition, limit: float | str, ends: Rule | None = None) -> Asked:
+def _condition(condition: Condition, limit: Bound, ends: Rule | None = None) -> Asked:
     comparison = condition.is_ if ends is None else OPPOSITE[condition.is_]
     after = f" ({limit})" if isinstance(limit, str) else ""
     if ends is not None:
@@ -123,11 +123,13 @@ def _condition(condition: Condition, limit: float | str, ends: Rule | None = Non
         None if ends is None else ends.id,
         comparison,
         after,
-        "" if isinstance(limit, str) else _number(limit),
+        "" if isinstance(limit, str) else _shown(limit),
     )
 
 
-def _phrase(asked: Asked, value: float | None, bound: float) -> str:
+def _phrase(asked: Asked, value: float | str | None, bound: Any) -> str:
+    if isinstance(value, str) or isinstance(bound, tuple):
+        return f"{asked.comparison} {asked.said}{asked.after}"
     if math.isnan(bound):
         return f"and the model has no quantile {asked.limit} of it"
     said = asked.said or _number(bound)
@@ -136,6 +138,12 @@ def _phrase(asked: Asked, value: float | None, bound: float) -> str:
     if value != bound and _number(value) == said:
         said = repr(bound)
     return f"{asked.comparison} {said}{asked.after}"
+
+
+def _shown(value: float | str | tuple[str, ...]) -> str:
+    if isinstance(value, tuple):
+        return ", ".join(value)
+    return value if isinstance(value, str) else _number(value)
 
 
 def _number(number: float) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import AwareDatetime, Field, ValidationInfo, field_validator, model_validator
 
-from models.features import FEATURES, Feature, Floats, Measured
+from models.features import FEATURES, Columns, Feature, Floats, Measured
 from models.segments.conditions import Condition, Quantile, Strict
 from models.segments.reachable import unreachable
 
@@ -41,7 +41,7 @@ class Rule(Strict):
 
     def holds(
         self,
-        features: Mapping[str, Floats],
+        features: Columns,
         quantiles: Mapping[Quantile, Floats],
         size: int,
         *,
@@ -152,7 +152,7 @@ class Dimension(Strict):
             len(self.name)
             + 2 * segment
             + max(len(rule.id) for rule in self.rules)
-            + sum(len(feature) + 11 for feature in self.evidence[-1])
+            + sum(len(each) + (43 if FEATURES[each].is_text else 11) for each in self.evidence[-1])
             + 10
         )
 

@@ -33,6 +33,8 @@ def _condition(condition: Condition) -> str:
 
 
 def _bound(bound: Bound) -> str:
+    if isinstance(bound, tuple):
+        return ", ".join(bound)
     if not isinstance(bound, str):
         return f"{bound:g}"
     percent = percent_of(bound)

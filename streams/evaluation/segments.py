@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from itertools import compress
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,7 +25,7 @@ from models.contracts.parameters import Parameters
 from models.economics import Economics
 from models.evaluation import Histories
 from models.evaluation.segments import Course, Watch
-from models.features import Feature, Floats, Measured, Silence
+from models.features import Columns, Feature, Floats, Measured, Silence
 from models.fitting import fit_columns
 from models.population import Past, Population
 from models.prior import prior
@@ -53,7 +53,7 @@ class _Known(NamedTuple):
 
     who: NDArray[np.int64]
     of: Row[Floats]
-    read: dict[str, Floats]
+    read: dict[str, Any]
 
 
 class _One(NamedTuple):
@@ -63,7 +63,7 @@ class _One(NamedTuple):
     number: int
     state: Aggregate
     summary: Summary
-    staying: tuple[float, ...]
+    staying: tuple[float | str, ...]
 
 
 class _Everybody:
@@ -87,12 +87,15 @@ class _Everybody:
         read = [
             one.staying + self._read(self._moving, one.state, one.summary, today) for one in those
         ]
-        features = [each.name for each in (*self._staying, *self._moving)]
-        table = np.array(read, dtype=np.float64).reshape(len(those), len(features)).T
+        features = (*self._staying, *self._moving)
+        table = zip(*read, strict=True) if read else [()] * len(features)
         return _Known(
             np.array([one.number for one in those], dtype=np.int64),
             Row(*(column[bought] for column in of)),
-            dict(zip(features, table, strict=True)),
+            {
+                each.name: np.array(column, dtype=each.dtype)
+                for each, column in zip(features, table, strict=True)
+            },
         )
 
     def past(self, today: int) -> Past | None:
@@ -117,11 +120,11 @@ class _Everybody:
 
     def _read(
         self, features: Sequence[Feature], state: Aggregate, summary: Summary, today: int
-    ) -> tuple[float, ...]:
+    ) -> tuple[float | str, ...]:
         if not features:
             return ()
         measured = Measured(state, summary, today, self._economics)
-        return tuple(each.read(measured) for each in features if each.read)  # type: ignore[misc]
+        return tuple(each.read(measured) for each in features if each.read)
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +152,7 @@ class _Decider:
         self,
         day: int,
         who: NDArray[np.int64],
-        features: Mapping[str, Floats],
+        features: Columns,
         quantiles: Mapping[Quantile, Floats],
     ) -> None:
         """Decide as of the end of a day."""
@@ -231,7 +234,7 @@ def _fitted(
 
 def _features(
     rules: Rules, known: _Known, parameters: Parameters, economics: Economics
-) -> dict[str, Floats]:
+) -> dict[str, Any]:
     spread = any(each.name in _SPREAD for each in rules.asked)
     scored = valued(known.of, parameters, economics, spread=spread)
     return known.read | {each.name: each.of(scored) for each in rules.asked if each.of is not None}

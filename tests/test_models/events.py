@@ -88,9 +88,11 @@ def survey(kind: str, days: float, score: int, scale: dict[str, int]) -> Envelop
     return event("survey.answered", {**data, "score": score, "scale": scale})
 
 
-def acquired(customer: str, days: float, cost: str = "5.00") -> Envelope:
+def acquired(customer: str, days: float, cost: str = "5.00", **more: Any) -> Envelope:
     """What winning a customer cost, under one of the customer's ids."""
-    data = {"customer_id": customer, "acquired_at": at(days), "cost": cost, "currency": "USD"}
+    data = {
+        "customer_id": customer, "acquired_at": at(days), "cost": cost, "currency": "USD", **more,
+    }  # fmt: skip
     return decode(customer.encode(), body("customer.acquired", data), ())
 
 

@@ -18,6 +18,7 @@ from models.aggregate.summary import Summary
 from models.btyd import BgNbd, MbgNbd, ParetoNbd
 from models.calendar import month_of
 from models.context import Context
+from models.contracts.outputs import SegmentChange
 from models.economics import Economics
 from models.engine import process
 from models.features import FEATURES, NEVER, Feature, Measured, Silence, table_of_features
@@ -27,6 +28,7 @@ from models.value import value_row, values
 
 from .events import (
     KafkaRecord,
+    acquired,
     at,
     body,
     milliseconds,
@@ -52,6 +54,18 @@ def asking(*conditions) -> Dimension:
     )
 
 
+def never(name):
+    """A condition that no customer of these tests meets."""
+    if FEATURES[name].is_text:
+        return name, "one of", ["nowhere"]
+    return name, "at most", -1e15
+
+
+def always(name):
+    """A condition that everybody meets who has the feature."""
+    return (name, "none of", ["nowhere"]) if FEATURES[name].is_text else (name, "below", 1e15)
+
+
 def published(*dimensions, events=None, parameters=PARAMETERS):
     """The last value update and all segment changes of a customer with these events."""
     said = events or [
@@ -60,7 +74,11 @@ def published(*dimensions, events=None, parameters=PARAMETERS):
         ("order.refunded", 85, {"refund_id": "r", "order_id": "b", "amount": "10.00"}),
         ("ticket.opened", 99, {"ticket_id": "t", "channel": "phone", "complaint": True}),
     ]
-    times = {"order.placed": "placed_at", "order.refunded": "refunded_at"}
+    times = {
+        "order.placed": "placed_at",
+        "order.refunded": "refunded_at",
+        "customer.acquired": "acquired_at",
+    }
     records = []
     for offset, (kind, days, data) in enumerate(said):
         money = {} if kind.startswith("ticket") else {"currency": "USD"}
@@ -82,7 +100,7 @@ def test_evidence_and_value_update_agree_about_every_feature():
     """Each feature that is published too has the same value in the evidence of a change."""
     # The last event changes the segment; all other conditions are looked at, and hold for nobody.
     turn = ("contacts", "at least", 1)
-    update, changes = published(asking(turn, *((name, "at most", -1e15) for name in FEATURES)))
+    update, changes = published(asking(turn, *map(never, FEATURES)))
     seen = evidence(changes)
     totals, statistics, expected = update["totals"], update["statistics"], update["expected"]
     agree = {
@@ -133,6 +151,7 @@ def test_evidence_and_value_update_agree_about_every_feature():
         "open_tickets": 1,
         "satisfaction": None,
         "ticket_rating": None,
+        "acquisition_channel": None,
         "nps": None,
         "csat": None,
         "ces": None,
@@ -162,15 +181,11 @@ def test_windows_are_features_like_any_other():
 def test_what_is_missing_is_said_and_holds_nowhere():
     prospect = [("ticket.opened", 0, {"ticket_id": "t", "channel": "phone"})]
     missing = {name for name, each in FEATURES.items() if each.missing != NEVER}
-    _, changes = published(
-        asking(*((name, "below", 1e15) for name in missing)), events=prospect, parameters=None
-    )
+    _, changes = published(asking(*map(always, missing)), events=prospect, parameters=None)
     assert [each["current"] for each in changes if each["dimension"] == "asking"] == ["no"]
     assert evidence(changes) == dict.fromkeys(missing)
     others = FEATURES.keys() - missing
-    _, changes = published(
-        asking(*((name, "at most", -1e15) for name in others)), events=prospect, parameters=None
-    )
+    _, changes = published(asking(*map(never, others)), events=prospect, parameters=None)
     assert all(value is not None for value in evidence(changes).values())
 
 
@@ -228,6 +243,10 @@ def folded(events):
     return state
 
 
+def won(customer, days, channel=None):
+    return acquired(customer, days, **({} if channel is None else {"channel": channel}))
+
+
 def measured(events, today_days):
     """The features that are read from a state, as of so many days after the start."""
     state, config = folded(events), Economics()
@@ -258,6 +277,65 @@ def test_days_since_a_complaint_and_tenure_are_calendar_days():
     of = measured([opened("t", 0), placed("a", 5), opened("u", 7, complaint=True)], 20)
     assert (read("tenure", of), read("days_since_first_order", of)) == (20, 15)
     assert read("days_since_complaint", of) == 13
+
+
+def test_the_channel_is_that_of_the_first_acquisition_that_says_one():
+    of = measured([won("a", 3), won("b", 5, "search"), won("c", 9, "letter")], 20)
+    assert read("acquisition_channel", of) == "search"
+    # 40 bytes are kept; a letter is not cut in half.
+    assert read("acquisition_channel", measured([won("a", 3, "é" * 30)], 20)) == "é" * 20
+    assert (
+        read("acquisition_channel", measured([won("a", 3, "x" + "é" * 30)], 20)) == "x" + "é" * 19
+    )
+    assert read("acquisition_channel", measured([placed("a", 0)], 20)) == ""
+
+
+def test_a_rule_compares_a_text_with_those_it_lists():
+    events = [
+        ("customer.acquired", 0, {"cost": "5", "channel": "search"}),
+        ("order.placed", 1, {"order_id": "a", "total": "10"}),
+    ]
+    _, changes = published(
+        asking(("acquisition_channel", "one of", ["letter", "search"])), events=events
+    )
+    [change] = [each for each in changes if each["dimension"] == "asking"]
+    assert change["current"] == "yes"
+    reason = change["reason"]
+    assert reason["values"] == {"acquisition_channel": "search"}
+    assert reason["conditions"] == [
+        {"feature": "acquisition_channel", "value": "search", "is": "one of",
+         "bound": ["letter", "search"]}
+    ]  # fmt: skip
+    assert reason["text"] == (
+        "Yes, because the channel of acquisition is search, one of letter, search."
+    )
+    SegmentChange.model_validate(change)
+    for kind, bound, current in (
+        ("one of", ["letter"], "no"), ("none of", ["letter"], "yes"), ("none of", ["search"], "no"),
+    ):  # fmt: skip
+        _, changes = published(asking(("acquisition_channel", kind, bound)), events=events)
+        assert [each["current"] for each in changes if each["dimension"] == "asking"] == [current]
+    # What is not known is neither one of them nor none of them.
+    _, changes = published(
+        asking(("acquisition_channel", "none of", ["letter"])), events=events[1:]
+    )
+    assert [each["current"] for each in changes if each["dimension"] == "asking"] == ["no"]
+
+
+@pytest.mark.parametrize(
+    ("condition", "words"),
+    [
+        (("acquisition_channel", "at least", 3), "is a text: compare it with one of or none of"),
+        (("acquisition_channel", "one of", "search"), "is a text: compare it with one of or none"),
+        (("acquisition_channel", "one of", ["é" * 21]), "it has 1 to 40 bytes"),
+        (("acquisition_channel", "one of", []), "bound"),
+        (("orders", "one of", ["3"]), "orders is a number, and 'one of' compares texts"),
+        (("orders", "at least", ["3"]), "orders is a number: its bound is no list"),
+    ],
+)
+def test_a_text_compared_as_a_number_is_refused_and_the_other_way_round(condition, words):
+    with pytest.raises(ValidationError, match=words):
+        asking(condition)
 
 
 def test_gaps_of_a_regular_buyer_do_not_vary():
@@ -356,7 +434,9 @@ def test_each_feature_moves_the_way_it_says_under_every_model(history, model, pe
         if feature.of is not None:
             columns[name] = feature.of(valued)
         else:
-            columns[name] = np.array([feature.read(each) for each in measured], dtype=np.float64)
+            columns[name] = np.array([feature.read(each) for each in measured], feature.dtype)
+            if feature.is_text:
+                assert len(set(columns.pop(name))) == 1, name
     for name, column in columns.items():
         feature, change = FEATURES[name], np.diff(column)
         assert len(set(np.isnan(column))) == 1, name

@@ -40,7 +40,7 @@ def at(state, day):
     value = values([value_row(summary, day, ECONOMICS)], PARAMETERS, ECONOMICS)
     measured = Measured(state, summary, day, ECONOMICS)
     return {
-        name: float(each.of(value)[0] if each.read is None else each.read(measured))
+        name: each.dtype(each.of(value)[0] if each.read is None else each.read(measured))
         for name, each in FEATURES.items()
     }
 
