@@ -13,11 +13,8 @@ from typing import Annotated, Literal
 import typer
 from pydantic import SecretStr
 
-from models.context import Context
-from models.contracts.parameters import Parameters
 from models.economics import Economics
 from streams.addresses import shown_url
-from streams.batch import fit_states
 from streams.cli.configuration import load_settings
 from streams.cli.console import CommandError, fail, out, print_json, say
 from streams.cli.demo_report import Report, report_tables
@@ -25,7 +22,6 @@ from streams.cli.demo_run import run_through
 from streams.cli.logs import configure_logging
 from streams.cli.options import AsJson, Seed, Verbose
 from streams.cli.running import run
-from streams.cli.score import fold_with_progress
 from streams.cli.sources import SIMULATED_NOTE, Source, open_source
 from streams.datasets import DATASETS
 from streams.embedded import embedded_servers
@@ -50,7 +46,7 @@ def demo(
     as_json: AsJson = False,
     verbose: Verbose = False,
 ) -> None:
-    """Run the whole service on a data set: broker, Redis, worker, and what comes out.
+    """Run the whole service on a data set: broker, Redis, worker, fitter, and what comes out.
 
     A broker and a Redis in memory are started, unless CLV_BROKER or CLV_REDIS name others; there
     the demo keeps to topics and keys of its own.
@@ -63,24 +59,14 @@ def demo(
     say(f"{DATASETS[dataset].title} ({DATASETS[dataset].source})")
     if source.simulated:
         say(f"Only the orders are real: {SIMULATED_NOTE}.")
-    parameters = _fit(source)
-    status = run(_demo(source, parameters, once=once, as_json=as_json))
+    status = run(_demo(source, once=once, as_json=as_json))
     raise typer.Exit(status)
 
 
-def _fit(source: Source) -> Parameters:
-    end = source.end()
-    result = fold_with_progress(source, Context(source.economics), end)
-    fitted = fit_states(result.states, end.moment, "day", source.economics)
-    found = fitted.parameters
-    say(f"Fitted {found.model} on {found.customers:,} customers: {found.version}")
-    return found
-
-
-async def _demo(source: Source, parameters: Parameters, *, once: bool, as_json: bool) -> int:
+async def _demo(source: Source, *, once: bool, as_json: bool) -> int:
     async with (
         _settings(source.economics) as settings,
-        run_through(settings, source, parameters) as (report, crashed),
+        run_through(settings, source) as (report, crashed),
     ):
         if as_json:
             print_json(report.document(), compact=True)
@@ -98,7 +84,7 @@ async def _demo(source: Source, parameters: Parameters, *, once: bool, as_json: 
         except asyncio.CancelledError:
             say("Stopping.")
             return 0
-        raise CommandError(f"the worker stopped: {reason!r}")
+        raise CommandError(f"the demo cannot go on: {reason!r}")
 
 
 @asynccontextmanager
@@ -144,6 +130,9 @@ def _say_where(settings: Settings, report: Report) -> None:
     command = " ".join([*variables, "clv"])
     example = report.top[0]["customer_id"] if report.top else "ID"
     topics = settings.topics
+    models = []
+    if "CLV_BROKER" not in os.environ:
+        models.append(f"  CLV_BROKER={shown_url(settings.broker or '')} clv models list")
     say(
         "",
         f"The service is running. Broker {shown_url(settings.broker or '')}, Redis {redis}.",
@@ -152,5 +141,6 @@ def _say_where(settings: Settings, report: Report) -> None:
         "In another terminal:",
         f"  {command} show {shlex.quote(example)}",
         f"  {command} top",
+        *models,
         "Ctrl-C ends it, and what is in memory with it.",
     )

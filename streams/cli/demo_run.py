@@ -1,11 +1,13 @@
-"""The demo's run: publish everything, let the worker work, look at what came out."""
+"""The demo's run: publish everything, let worker and fitter work, look at what came out."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from bisect import bisect_left
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
@@ -21,10 +23,12 @@ from streams.cli.show import all_totals, reading, top_customers
 from streams.cli.sources import Source
 from streams.cli.worker import describe, worker_here
 from streams.counts import Counts
+from streams.files.outgoing import OutgoingEvent
+from streams.fitter.due import in_force
+from streams.fitter.fitter import Fitter, Kind, fitting
 from streams.kafka.connection import Broker
 from streams.kafka.partitions import Bounds, TopicPartition
 from streams.kafka.reading import log_client, read_logs
-from streams.parameters import publish_parameters
 from streams.pipeline import Pipeline
 from streams.publisher import Publisher
 from streams.settings import Settings
@@ -33,6 +37,7 @@ from streams.transport import BatchApp
 
 TOP = 10
 CHANGES = 10
+REFIT = timedelta(days=7)
 POLL_SECONDS = 0.02
 STALLED_SECONDS = 120.0
 """Without any progress for so long, something is wrong, and waiting on would not help."""
@@ -40,29 +45,39 @@ STALLED_SECONDS = 120.0
 
 @asynccontextmanager
 async def run_through(
-    settings: Settings, source: Source, parameters: Parameters
+    settings: Settings, source: Source
 ) -> AsyncIterator[tuple[Report, asyncio.Task[BaseException]]]:
     """Run the service over all events of a source; it stays up until the context ends.
 
-    Yields the report, and a task that ends with the reason when the worker crashes later.
+    Yields the report, and a task that ends with the reason when worker or fitter crashes later. The
+    fitter's clock stands where the data set ends: for it, a long silence has not begun.
     """
     redis = settings.redis
-    if settings.broker is None or redis is None or source.as_of is None:
+    now = source.as_of
+    if settings.broker is None or redis is None or now is None:
         raise CommandError("the demo needs a broker, a Redis and a data set")
     broker = Broker.of(settings)
     say(f"Starting the worker (broker {broker}, Redis {shown_url(redis)})")
     partitions = await prepare_topics(settings, broker)
-    await publish_parameters(broker, settings.topics.models, parameters)
     async with (
         worker_here(settings, broker, redis, "the worker") as (app, pipeline),
         Publisher(broker, settings.topics, partitions) as publisher,
+        AsyncExitStack() as stack,
     ):
-        watch = _Watch(app, pipeline)
-        published, seconds = await _publish_all(publisher, source, watch)
-        say(f"Valuing everybody as of {source.as_of.date().isoformat()}")
-        await publisher.tick(Tick(as_of=source.as_of, parameters=parameters.version))
-        counts = pipeline.counts
-        await watch.until(lambda: counts.ticks >= partitions, lambda: counts.updates)
+        watch, counts = _Watch(app, pipeline), pipeline.counts
+        events = sorted(source.events(), key=lambda event: event.time)
+        middle = events[0].time + (now - events[0].time) / 2
+        half = bisect_left(events, middle, key=lambda event: event.time)
+        seconds = 0.0
+        for number, (part, moment) in enumerate([(events[:half], middle), (events[half:], now)]):
+            seconds += await _publish_all(publisher, part, watch)
+            await stack.aclose()
+            fitter = await stack.enter_async_context(
+                fitting(settings, broker, partitions, kind=Kind(), now=_standing(moment))
+            )
+            parameters = await _refit(fitter, publisher)
+            ticks = (number + 1) * partitions
+            await watch.until(partial(_reached, counts, ticks), lambda: counts.updates)
         if not await caught_up(
             settings, [settings.topics.clock], partitions, patience=STALLED_SECONDS
         ):
@@ -72,7 +87,7 @@ async def run_through(
         async with reading(settings) as cache:
             report = Report(
                 source,
-                events=published,
+                events=len(events),
                 counts=counts,
                 cached_customers=await cache.size(),
                 seconds=seconds,
@@ -83,11 +98,52 @@ async def run_through(
                 broker=str(broker),
                 redis=shown_url(redis),
             )
-        crashed = asyncio.create_task(watch.crash())
+        crashed = asyncio.create_task(_first_crash(watch, fitter))
         try:
             yield report, crashed
         finally:
             crashed.cancel()
+
+
+def _standing(moment: datetime) -> Callable[[], datetime]:
+    """A clock that stands still."""
+    return lambda: moment
+
+
+def _reached(counts: Counts, ticks: int) -> bool:
+    return counts.ticks >= ticks
+
+
+async def _refit(fitter: Fitter, publisher: Publisher) -> Parameters:
+    """Refit on the customers that there are, and have everybody valued; the parameters in force."""
+    say("The fitter reads all customers from the service's changelog, and fits the models")
+    await fitter.catch_up()
+    state, now = await fitter.refit(), fitter.now()
+    parameters = in_force(fitter.registry, now)
+    if parameters is None:
+        raise CommandError(f"the fitter published nothing: {'; '.join(state.reasons)}")
+    if state.outcome != "published":
+        say(
+            f"It keeps the parameters in force: {'; '.join(state.reasons) or 'nothing has changed'}"
+        )
+        await publisher.tick(Tick(as_of=now, parameters=parameters.version))
+    say(
+        f"{parameters.version}, fitted on {parameters.customers:,} customers, values everybody "
+        f"as of {now.date().isoformat()}"
+    )
+    return parameters
+
+
+async def _first_crash(watch: _Watch, fitter: Fitter) -> BaseException:
+    """Let the fitter go on beside the worker; return why the first of them stopped."""
+    refits = asyncio.create_task(fitter.run(REFIT))
+    worker = asyncio.create_task(watch.crash())
+    try:
+        await asyncio.wait({refits, worker}, return_when=asyncio.FIRST_COMPLETED)
+        return worker.result() if worker.done() else refits.exception() or RuntimeError("ended")
+    finally:
+        refits.cancel()
+        worker.cancel()
 
 
 class _Watch:
@@ -125,34 +181,38 @@ def handled(counts: Counts) -> int:
     return counts.accepted + counts.duplicates + counts.dead_letters.total()
 
 
-async def _publish_all(publisher: Publisher, source: Source, watch: _Watch) -> tuple[int, float]:
-    """Publish all events while the worker works; their number, and the worker's seconds."""
-    events = list(source.events())
-    total = len(events)
-    say(f"Publishing {total:,} events, and folding them as they come")
+async def _publish_all(
+    publisher: Publisher, events: Sequence[OutgoingEvent], watch: _Watch
+) -> float:
+    """Publish these events while the worker works; return the worker's seconds."""
+    total, before = len(events), handled(watch.counts)
+    until = events[-1].time.date().isoformat() if events else "now"
+    say(f"Publishing {total:,} events until {until}, and folding them as they come")
     with progress_bars() as bars:
         sent = bars.add_task("Published", total=total, note="events")
         done = bars.add_task("Processed", total=total, note="events")
-        moved = partial(bars.update, done)
-        timing = asyncio.create_task(_processed(total, watch, moved))
+
+        def moved(so_far: int) -> None:
+            bars.update(done, completed=so_far - before)
+
+        timing = asyncio.create_task(_processed(before + total, watch, moved))
         try:
-            published = await publisher.publish(events, lambda more: bars.advance(sent, more))
-            seconds = await timing
+            await publisher.publish(events, lambda more: bars.advance(sent, more))
+            return await timing
         finally:
             timing.cancel()
-    return published, seconds
 
 
-async def _processed(total: int, watch: _Watch, moved: Callable[..., None]) -> float:
+async def _processed(total: int, watch: _Watch, moved: Callable[[int], None]) -> float:
     """Wait for the last event; the seconds since the first one was taken up."""
     counts = watch.counts
-    began = time.monotonic()
+    began, idle = time.monotonic(), counts.records
 
     def done() -> bool:
         nonlocal began
-        if counts.records == 0:
+        if counts.records == idle:
             began = time.monotonic()
-        moved(completed=handled(counts))
+        moved(handled(counts))
         return handled(counts) >= total
 
     await watch.until(done, lambda: counts.records)

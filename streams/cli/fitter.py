@@ -17,14 +17,11 @@ from streams.cli.fit import DEFAULT, PURCHASE_MODEL, PurchaseModelName
 from streams.cli.logs import configure_logging
 from streams.cli.models import registry_topics
 from streams.cli.running import InterruptedBySignalError, run
-from streams.fitter.customers import following_customers
-from streams.fitter.fitter import Fitter, Kind
+from streams.fitter.fitter import Fitter, Kind, fitting
 from streams.fitter.health import answer
 from streams.health.server import answering
-from streams.registry.reading import registry_reader
 from streams.registry.records import State
 from streams.settings import Settings
-from streams.topics import changelog_topic
 
 REFUSED = 3
 """Exit status of `clv fitter --once` if nothing was published because of what the fit gave."""
@@ -86,13 +83,7 @@ async def _work(settings: Settings, kind: Kind, every: timedelta | None) -> Stat
         if settings.health_port is not None and every is not None:
             server = answering(lambda: answer(working), settings.health_host, settings.health_port)
             await stack.enter_async_context(server)
-        customers = await stack.enter_async_context(
-            following_customers(broker, changelog_topic(settings), partitions, settings.economics)
-        )
-        reader = await stack.enter_async_context(
-            registry_reader(broker, settings.topics.models, settings.economics.currency)
-        )
-        working = Fitter(settings, broker, customers, reader, kind=kind)
+        working = await stack.enter_async_context(fitting(settings, broker, partitions, kind=kind))
         if every is not None:
             await working.run(every)
             return None

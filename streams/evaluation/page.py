@@ -11,6 +11,7 @@ from streams.evaluation.words import (
     Rows,
     prequential_rows,
     prequential_words,
+    summary,
     tables_of,
 )
 
@@ -32,11 +33,13 @@ svg text { fill: var(--soft); font-size: 12px; }
 .line { fill: none; stroke-width: 2; }
 .line.s0 { stroke: var(--s0); } .line.s1 { stroke: var(--s1); }
 .bar.s0 { fill: var(--s0); } .bar.s1 { fill: var(--s1); }
-.key i { display: inline-block; width: .8em; height: .8em; margin: 0 .3em 0 .8em; }
+.key { margin: 0 0 .5rem; }
+.key i { display: inline-block; width: .8em; height: .8em; margin-right: .3em; }
+.key i + i, .key .s1 { margin-left: .8em; }
 .key .s0 { background: var(--s0); } .key .s1 { background: var(--s1); }
-.table { overflow-x: auto; margin: 1.5rem 0; }
+.tables { display: flex; flex-wrap: wrap; gap: 1.5rem 3rem; margin: 1.5rem 0; }
+.table { max-width: 100%; } .scroll { overflow-x: auto; }
 table { border-collapse: collapse; font-size: .875rem; font-variant-numeric: tabular-nums; }
-caption { text-align: left; font-weight: 600; padding-bottom: .25rem; }
 th, td { padding: .2rem .75rem .2rem 0; text-align: right; white-space: nowrap;
   border-bottom: 1px solid var(--rule); }
 th:first-child, td:first-child { text-align: left; }
@@ -130,12 +133,15 @@ def _split(report: SplitReport, currency: str) -> str:
                 series={"share": report.pit},
                 reference=1 / len(report.pit),
             ),
-            key="",
+            key='<p class="key">Rising: more came than expected. High ends: too narrow.</p>',
         )
     )
     tables = "".join(_table(each) for each in tables_of(report, currency))
-    heading = f"<h2>Known until {escape(report.split)}, {escape(report.model)}</h2>"
-    return f'{heading}<div class="plots">{"".join(plots)}</div>{tables}'
+    heading = (
+        f"<h2>Known until {escape(report.split)}, {escape(report.model)}</h2>"
+        f"<p>{escape(summary(report))}</p>"
+    )
+    return f'{heading}<div class="plots">{"".join(plots)}</div><div class="tables">{tables}</div>'
 
 
 def _prequential(found: Prequential) -> str:
@@ -164,6 +170,7 @@ def _table(table: Rows) -> str:
         f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>" for row in table.rows
     )
     return (
-        f'<div class="table"><table><caption>{escape(table.title)}</caption>'
-        f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
+        f'<div class="table"><h3>{escape(table.title)}</h3><div class="scroll" tabindex="0">'
+        f'<table aria-label="{escape(table.title)}">'
+        f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div></div>"
     )

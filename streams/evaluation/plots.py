@@ -9,7 +9,7 @@ from typing import Final
 
 WIDTH: Final = 480
 HEIGHT: Final = 270
-LEFT, RIGHT, TOP, BOTTOM = 52, 10, 12, 40
+LEFT, RIGHT, TOP, BOTTOM = 64, 10, 12, 40
 
 Points = Sequence[tuple[float, float]]
 

@@ -38,6 +38,31 @@ def amount(value: float | None) -> str:
     return MISSING if value is None else f"{value:,.2f}"
 
 
+def summary(report: SplitReport) -> str:
+    """What the measures of a split come to, in a sentence or two."""
+    ours = report.comparisons[0]
+    parts = [f"{report.customers:,} customers, the {report.days} days until {report.until}: "]
+    if ours.purchases_error is None:
+        return f"{parts[0]}nobody bought."
+    parts.append(
+        f"{count(ours.purchases)} purchases were expected and {count(report.actual.purchases)} came"
+        f" ({error(ours.purchases_error)})"
+    )
+    if ours.spend_error is not None:
+        parts.append(f"; the spend that was expected is off by {error(ours.spend_error)}")
+    if report.lift:
+        parts.append(
+            f". The tenth of the customers with the highest predictions brought "
+            f"{report.lift[0].share:.0%} of the spend"
+        )
+    inside = report.coverage[0]
+    parts.append(
+        f". {inside.inside:.0%} bought as many times as their interval says"
+        + (f"; {inside.nominal:.0%} are to be expected." if inside.nominal is not None else ".")
+    )
+    return "".join(parts)
+
+
 def tables_of(report: SplitReport, currency: str) -> list[Rows]:
     """The tables of one split."""
     return [

@@ -7,7 +7,8 @@ publish, so that one that takes over after a crash finishes it.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
@@ -20,15 +21,16 @@ from models.calendar import milliseconds
 from models.candidates import Verdict, drift, fit_candidate, judge, same
 from models.contracts.parameters import Parameters
 from models.fitting import DEFAULT_MODEL, Fitted, TimeUnit
-from streams.fitter.customers import Customers
+from streams.fitter.customers import Customers, following_customers
 from streams.fitter.due import due, in_force, next_refit, rested
 from streams.fitter.publishing import put_in_force, score_everybody
 from streams.kafka.connection import Broker
 from streams.parameters import ParametersPublished
-from streams.registry.reading import RegistryReader, write_document
+from streams.registry.reading import RegistryReader, registry_reader, write_document
 from streams.registry.records import STATE, Candidate, Outcome, State, candidate_key
 from streams.registry.registry import Registry
 from streams.settings import Settings
+from streams.topics import changelog_topic
 
 log = structlog.get_logger(__name__)
 
@@ -196,6 +198,24 @@ class Fitter:
             parameters=None if current is None else current.version,
             next_refit=next_refit(self.registry, self.now(), every).isoformat(),
         )
+
+
+@asynccontextmanager
+async def fitting(
+    settings: Settings,
+    broker: Broker,
+    partitions: int,
+    *,
+    kind: Kind,
+    now: Callable[[], datetime] = lambda: datetime.now(UTC),
+) -> AsyncIterator[Fitter]:
+    """Open a fitter of a service whose topics are there. Errors: KafkaError, OSError."""
+    changelog, economics = changelog_topic(settings), settings.economics
+    async with (
+        following_customers(broker, changelog, partitions, economics) as customers,
+        registry_reader(broker, settings.topics.models, economics.currency) as reader,
+    ):
+        yield Fitter(settings, broker, customers, reader, kind=kind, now=now)
 
 
 def _free(version: str, registry: Registry) -> str:

@@ -450,6 +450,7 @@ def test_the_demo_ends_with_a_report_that_adds_up():
     assert report["updates"] >= report["customers"]
     assert report["segment_changes"] >= 3 * report["customers"]
     assert report["events_per_second"] > 0
+    assert report["parameters"].startswith("mbg-nbd-1998-07-01-")  # Of the second fit.
     for dimension in report["segments"].values():
         assert sum(segment["customers"] for segment in dimension.values()) == 23_570
 

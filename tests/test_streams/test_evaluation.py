@@ -245,6 +245,16 @@ class TestPage:
                 assert 0 <= x <= 480
                 assert 0 <= y <= 270
 
+    def test_it_says_in_words_what_came_of_each_split(self, text, found):
+        for report in found["splits"]:
+            ours, actual = report["comparisons"][0], report["actual"]
+            assert (
+                f"{report['customers']:,} customers, the {report['days']} days until "
+                f"{report['until']}: {ours['purchases']:,.0f} purchases were expected and "
+                f"{actual['purchases']:,.0f} came ({ours['purchases_error']:+.1%})"
+            ) in text
+            assert f"off by {ours['spend_error']:+.1%}" in text
+
     def test_it_refers_to_nothing_outside_and_runs_nothing(self, text):
         root = ET.fromstring(text)
         names = {name for each in root.iter() for name in each.attrib}
