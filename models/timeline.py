@@ -56,6 +56,11 @@ class Timeline(Generic[Published]):
             kept = kept[:-1]
         return Timeline((*kept, published, *self.published[before:]))
 
+    def unless_taken(self, published: Published) -> Timeline[Published]:
+        """Return a timeline that has these too, unless there are others from the same time."""
+        start = _start(published)
+        return self if start in self._starts else self.with_(published)
+
     def at(self, moment: int) -> Published | None:
         """Return those in force at a time, in milliseconds since 1970; None before the first."""
         before = bisect_right(self._starts, moment)

@@ -49,6 +49,8 @@ def build_app(
         digest_key=settings.erasure_secret,
     )
     app.one_by_one = frozenset({settings.topics.clock})
+    # Who had the partitions before may have used parameters or rules that are on their way here.
+    app.before_flow = (feed.caught_up,)
     table = app.Table(TABLE_NAME, partitions=partitions)
     keeper = None
     if logs is not None:

@@ -22,6 +22,7 @@ from models.fitting import DEFAULT_MODEL, Fitted, TimeUnit, fit_population
 from models.outputs import CurrentValue, Outputs
 from models.population import Population
 from models.routing import route_header, without_route
+from models.segments import NO_RULES
 from streams.files.outgoing import OutgoingEvent
 
 CHUNK = 5_000
@@ -176,8 +177,8 @@ class _Folding:
     """Feeds the engine: every logical topic is one partition with its own offsets."""
 
     def __init__(self, context: Context, now: int) -> None:
-        # Scores on the way are not used, and the simple formula is the fastest.
-        self._context = Context(context.economics, None, context.rules, context.erasure_key)
+        # Scores and segments on the way are not used, and must not decide about later ones.
+        self._context = Context(context.economics, None, NO_RULES, context.erasure_key)
         self._now = now
         self._offsets: Counter[str] = Counter()
         self.result = BatchResult()

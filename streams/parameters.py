@@ -1,4 +1,4 @@
-"""Fitted parameters from `clv.models`: every worker reads all of them, and from when they hold."""
+"""Parameters and rules from `clv.models`: every worker reads all, and from when they hold."""
 
 from __future__ import annotations
 
@@ -11,16 +11,18 @@ from pydantic import ValidationError
 
 from models.contracts.parameters import Parameters
 from models.errors import ClvError
+from models.segments import Rules
 from models.timeline import Timeline
 from streams.kafka.connection import Broker
 from streams.kafka.partitions import TopicPartition
 from streams.kafka.reading import Follower, follower
 from streams.registry.reading import read_registry, write_document
-from streams.registry.records import is_parameters
+from streams.registry.records import is_parameters, is_rules, rules_key
 
 log = structlog.get_logger(__name__)
 
-_POLL_MILLISECONDS = 500
+_POLL_MILLISECONDS = 100
+"""Short, because a worker that has got partitions waits for two reads."""
 
 
 class Feed(Protocol):
@@ -30,12 +32,22 @@ class Feed(Protocol):
     def timeline(self) -> Timeline[Parameters]:
         """The parameters published so far; another object when there are more."""
 
+    @property
+    def rules(self) -> Timeline[Rules]:
+        """The rules published so far; another object when there are more."""
+
     async def wait_for(self, version: str, timeout: float) -> bool:  # noqa: ASYNC109
-        """Wait until parameters of this version have arrived; say whether they have."""
+        """Wait until parameters of this version have arrived; say whether they have.
+
+        Rules are waited for by their key, `rules/VERSION`.
+        """
+
+    async def caught_up(self) -> None:
+        """Wait until everything that was published before the call has arrived."""
 
 
 class ParameterFeed:
-    """The published parameters, kept current by a consumer without a group.
+    """The published parameters and rules, kept current by a consumer without a group.
 
     Used as an async context manager: on entry everything already published has been read.
     Parameters in another currency than the one given are refused.
@@ -45,9 +57,11 @@ class ParameterFeed:
         self._broker = broker
         self._partition = TopicPartition(topic, 0)
         self._timeline: Timeline[Parameters] = Timeline()
+        self._rules: Timeline[Rules] = Timeline()
         self._currency = currency
         self._seen: set[str] = set()
         self._arrived = asyncio.Condition()
+        self._ends_seen = 0
         self._closing = AsyncExitStack()
         self._task: asyncio.Task[None] | None = None
 
@@ -73,12 +87,34 @@ class ParameterFeed:
 
         Raises the error that ended the reading of the topic, so that outdated ones are not used.
         """
-        if self._task is not None and self._task.done():
-            self._task.result()
+        self._check()
         return self._timeline
 
+    @property
+    def rules(self) -> Timeline[Rules]:
+        """The rules published so far; another object when there are more. Errors: as above."""
+        self._check()
+        return self._rules
+
+    async def caught_up(self) -> None:
+        """Wait until everything that was published before the call has arrived.
+
+        The read that is under way may have begun before the call, so it takes the end of another.
+        """
+        async with self._arrived:
+            wanted = self._ends_seen + 2
+            await self._arrived.wait_for(lambda: self._ends_seen >= wanted or self._ended)
+
+    def _check(self) -> None:
+        if self._task is not None and self._task.done():
+            self._task.result()
+
+    @property
+    def _ended(self) -> bool:
+        return self._task is not None and self._task.done()
+
     async def wait_for(self, version: str, timeout: float) -> bool:  # noqa: ASYNC109
-        """Wait until parameters of this version have arrived; say whether they have."""
+        """Wait until parameters, or rules by their key, have arrived; say whether they have."""
         try:
             async with asyncio.timeout(timeout), self._arrived:
                 await self._arrived.wait_for(lambda: version in self._seen)
@@ -87,8 +123,12 @@ class ParameterFeed:
         return True
 
     async def _follow(self, following: Follower) -> None:
-        while True:
-            await self._poll(following)
+        try:
+            while True:
+                await self._poll(following)
+        finally:
+            async with self._arrived:
+                self._arrived.notify_all()
 
     async def _poll(self, following: Follower) -> bool:
         """Read on; return whether everything published has been read."""
@@ -96,9 +136,11 @@ class ParameterFeed:
         for record in read.records:
             if record.value is not None and is_parameters(record.key):
                 self._read(record.offset, record.value)
-        if read.records:
-            async with self._arrived:
-                self._arrived.notify_all()
+            elif record.value is not None and is_rules(record.key):
+                self._read_rules(record.offset, record.value)
+        async with self._arrived:
+            self._ends_seen += read.at_end
+            self._arrived.notify_all()
         return read.at_end
 
     def _read(self, offset: int, value: bytes) -> None:
@@ -123,6 +165,23 @@ class ParameterFeed:
             "parameters in use",
             where=where,
             version=parameters.version,
+            since="ever" if since is None else since.isoformat(),
+        )
+
+    def _read_rules(self, offset: int, value: bytes) -> None:
+        where = f"{self._partition}@{offset}"
+        try:
+            rules = Rules.model_validate_json(value)
+        except ValidationError as error:
+            log.warning("rules refused; the former ones stay", where=where, error=str(error))
+            return
+        self._rules = self._rules.unless_taken(rules)
+        self._seen.add(rules_key(rules.version).decode())
+        since = rules.holds_from
+        log.info(
+            "rules in use",
+            where=where,
+            version=rules.version,
             since="ever" if since is None else since.isoformat(),
         )
 

@@ -46,6 +46,7 @@ from streams.outgoing import OUTPUTS, Output, Stage, cached, positions, publishe
 from streams.parameters import Feed
 from streams.poison import Poison, Suspected
 from streams.refusals import RefusalLog
+from streams.registry.records import rules_key
 from streams.settings import Settings
 from streams.transport import EventT
 from streams.transport.batches import RecordBatch, origin_parts
@@ -266,13 +267,17 @@ class Pipeline:
                 "so nobody is valued as of then",
             )
             return [Outputs(dead_letters=[RefusedRecord(record, refused)])]
-        if tick.parameters is not None and not await self.feed.wait_for(
-            tick.parameters, PARAMETERS_SECONDS
-        ):
-            log.warning("a tick asks for parameters that have not arrived", wanted=tick.parameters)
-            # Waiting in vain counts as progress, or the watchdog would end the worker.
-            self.last_done = time.monotonic()
+        wanted = [] if tick.parameters is None else [tick.parameters]
+        if tick.rules is not None:
+            wanted.append(rules_key(tick.rules).decode())
+        for each in wanted:
+            if not await self.feed.wait_for(each, PARAMETERS_SECONDS):
+                log.warning("a tick asks for what has not arrived on the topic", wanted=each)
+                # Waiting in vain counts as progress, or the watchdog would end the worker.
+                self.last_done = time.monotonic()
         cause: Cause = "time" if tick.parameters is None else "model"
+        if tick.rules is not None:
+            cause = "rules"
         return self._sweep(batch, record, as_of, cause)
 
     def _sweep(
@@ -302,11 +307,18 @@ class Pipeline:
         partition = batch.tp.partition
         first = 0 if self.keeper is None else self.keeper.first_version(partition)
         known = self._contexts.get(partition)
-        if known and known.parameters is self.feed.timeline and known.first_version == first:
+        timeline, rules = self.feed.timeline, self.feed.rules
+        if (
+            known
+            and known.parameters is timeline
+            and known.rules is rules
+            and known.first_version == first
+        ):
             return known
         context = self._contexts[partition] = Context(
             self.economics,
-            self.feed.timeline,
+            timeline,
+            rules,
             erasure_key=self._erasure_key,
             first_version=first,
         )

@@ -25,6 +25,7 @@ from pydantic_settings import (
 from models.economics import Economics
 from models.errors import ClvError
 from models.rates import DailyRates, InvalidRates, read_ecb
+from models.segments import DEFAULT_RULES, Dimension, Rules, check_together, named_rules
 from streams.addresses import broker_address, redis_address
 from streams.variables import unknown_variables
 
@@ -216,9 +217,21 @@ class Settings(BaseSettings):
     """Secret of the fingerprints of erased customers: any text of at least 32 bytes, the same in
     all workers, for ever."""
     economics: Economics = Economics()
+    dimensions: tuple[Dimension, ...] | None = None
+    """Rules of segments, which a first worker puts in force; None: those of this version."""
     rates_file: Path | None = None
     """Exchange rates by day, in the format of the European Central Bank's history: euros are its
     base. Read at start."""
+
+    @field_validator("dimensions")
+    @classmethod
+    def _together(cls, dimensions: tuple[Dimension, ...] | None) -> tuple[Dimension, ...] | None:
+        return None if dimensions is None else check_together(dimensions)
+
+    @property
+    def rules(self) -> Rules:
+        """The configured rules of segments, or the default ones."""
+        return DEFAULT_RULES if self.dimensions is None else named_rules(self.dimensions)
 
     @field_validator("rates_file")
     @classmethod

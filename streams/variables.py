@@ -39,6 +39,7 @@ EXAMPLES: Mapping[str, str] = {
     "exchange_rates": '{"EUR": "1.08"}',
     "placeholder_ids": '["guest"]',
     "timezone": "Europe/Berlin",
+    "dimensions": '[{"use": "lifecycle"}]',
     "rates_file": "/etc/clv/eurofxref-hist.csv",
 }
 """Example values of fields whose default does not show the form."""

@@ -28,6 +28,7 @@ from streams.kafka.connection import Broker
 from streams.parameters import ParameterFeed
 from streams.pipeline import Pipeline
 from streams.refusals import RefusalLog
+from streams.rules import begin_rules
 from streams.settings import Settings
 from streams.topics import prepare_topics
 from streams.transport import BatchApp
@@ -69,6 +70,7 @@ async def running_app(
         has_basis = await check_start(settings, logs)
         partitions = await prepare_topics(settings, broker)
         await claim_outputs(settings, broker)
+        await begin_rules(settings, broker)
         redis = connect(redis_url, settings.redis_security)
         stack.push_async_callback(redis.aclose)
         cached = ScoreCache(redis, settings.redis_prefix, settings.app_id, settings.erasure_secret)

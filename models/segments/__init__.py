@@ -7,18 +7,33 @@ what the customer was before, so the same history, parameters and rules always g
 from models.segments.conditions import Condition, Quantile
 from models.segments.deciding import Decisions
 from models.segments.defaults import DEFAULT_DIMENSIONS, DEFAULT_RULES
+from models.segments.presets import PRESETS
 from models.segments.reasons import explain
-from models.segments.rules import Dimension, Rule, Rules, named_rules
+from models.segments.rules import (
+    BUILT_IN,
+    NO_RULES,
+    Dimension,
+    Rule,
+    RuleError,
+    Rules,
+    check_together,
+    named_rules,
+)
 
 __all__ = [
+    "BUILT_IN",
     "DEFAULT_DIMENSIONS",
     "DEFAULT_RULES",
+    "NO_RULES",
+    "PRESETS",
     "Condition",
     "Decisions",
     "Dimension",
     "Quantile",
     "Rule",
+    "RuleError",
     "Rules",
+    "check_together",
     "explain",
     "named_rules",
 ]

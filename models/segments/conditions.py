@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import operator
 from collections.abc import Callable, Mapping
+from difflib import get_close_matches
 from typing import Annotated, Any, Final, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from models.events.acquisitions import LONGEST_CHANNEL as LONGEST_TEXT
 from models.features import FEATURES, Columns, Floats
@@ -44,8 +46,24 @@ OPPOSITE: Final[Mapping[Comparison, Comparison]] = {
     "none of": "one of",
 }
 
-Texts = Annotated[tuple[str, ...], Field(min_length=1, max_length=100)]
-Bound = Annotated[float, Field(allow_inf_nan=False)] | str | Texts
+
+def _bound(given: object) -> object:
+    if isinstance(given, str):
+        return given
+    if isinstance(given, list | tuple):
+        if 0 < len(given) <= MOST_TEXTS and all(isinstance(each, str) for each in given):
+            return tuple(given)
+        raise ValueError(f"a list of texts has 1 to {MOST_TEXTS}, each in quotes")
+    if isinstance(given, bool) or not isinstance(given, int | float) or not math.isfinite(given):
+        raise ValueError(
+            "a bound is a number, or the name of a quantile in quotes; of texts, a list of them"
+        )
+    return float(given)
+
+
+MOST_TEXTS: Final = 100
+
+Bound = Annotated[float | str | tuple[str, ...], BeforeValidator(_bound)]
 """A number, or the name of a quantile of the feature: p90, or gold and silver of the value; of a
 feature that is a text, the texts that it may have."""
 
@@ -78,7 +96,11 @@ class Condition(Strict):
     @classmethod
     def _known(cls, name: str) -> str:
         if name not in FEATURES:
-            raise ValueError(f"unknown feature {name!r}; a rule may ask for {list(FEATURES)}")
+            close = get_close_matches(name, FEATURES, 1)
+            meant = f"; did you mean {close[0]!r}?" if close else ";"
+            raise ValueError(
+                f"unknown feature {name!r}{meant} `clv features` lists those there are"
+            )
         return name
 
     @model_validator(mode="after")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from models.segments.conditions import is_
-from models.segments.rules import Dimension, Rule, named_rules
+from models.segments.rules import BUILT_IN, Dimension, Rule, named_rules
 
 LIFECYCLE: Final = Dimension(
     name="lifecycle",
@@ -116,3 +116,5 @@ DEFAULT_DIMENSIONS: Final = (LIFECYCLE, TIER, BEST_EVER, BEHAVIOUR)
 
 DEFAULT_RULES: Final = named_rules(DEFAULT_DIMENSIONS, "default")
 """They and their version; another version of this program may have others."""
+
+BUILT_IN.update({each.name: each for each in DEFAULT_DIMENSIONS})

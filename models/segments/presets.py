@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from typing import Final
 
 from models.segments.conditions import Condition, is_
-from models.segments.rules import Dimension, Rule
+from models.segments.rules import BUILT_IN, Dimension, Rule
 
 _PROSPECTS: Final = Rule(id="prospects", segment="prospects", all=(is_("orders", "below", 1),))
 
@@ -97,3 +97,5 @@ Klaviyo lets each account set, and which scores the other groups have."""
 
 PRESETS: Final[Mapping[str, Dimension]] = {each.name: each for each in (RFM_SHOPIFY, RFM_KLAVIYO)}
 """Dimensions to add to a shop's own, by name."""
+
+BUILT_IN.update(PRESETS)

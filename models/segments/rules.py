@@ -5,17 +5,26 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
 from hashlib import blake2b
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import AwareDatetime, Field, ValidationInfo, field_validator, model_validator
+from pydantic import AwareDatetime, Field, field_validator, model_validator
 
+from models.errors import ClvError
 from models.features import FEATURES, Columns, Feature, Floats, Measured
 from models.segments.conditions import Condition, Quantile, Strict
 from models.segments.reachable import unreachable
 
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,39}$")]
+
+
+class RuleError(ClvError, ValueError):
+    """What is wrong in a list of rules or of dimensions, and the index of the one that is."""
+
+    def __init__(self, text: str, index: int) -> None:
+        super().__init__(text)
+        self.index = index
 
 
 class Rule(Strict):
@@ -26,7 +35,7 @@ class Rule(Strict):
     segment: Annotated[str, Field(min_length=1, max_length=60)]
     all: tuple[Condition, ...] = ()
     any: tuple[Condition, ...] = ()
-    stay_days: Annotated[int, Field(ge=0, le=3_650)] = 0
+    stay_days: Annotated[int, Field(ge=0, le=3_650, strict=True)] = 0
     """Calendar days for which the rule holds for who has entered its segment."""
 
     @property
@@ -63,42 +72,57 @@ class Rule(Strict):
 
 
 class Dimension(Strict):
-    """An ordered list of rules; the last one holds for everybody."""
+    """An ordered list of rules; the last one holds for everybody.
+
+    `{"use": NAME}` stands for the dimension of that name in `BUILT_IN`.
+    """
 
     name: Name
     rules: Annotated[tuple[Rule, ...], Field(min_length=1)]
 
+    @model_validator(mode="before")
+    @classmethod
+    def _built_in(cls, given: Any) -> Any:
+        if not isinstance(given, dict) or "use" not in given:
+            return given
+        if given["use"] not in BUILT_IN:
+            raise ValueError(f"use is {given['use']!r}; there are {', '.join(BUILT_IN)}")
+        if len(given) > 1:
+            raise ValueError("beside use there is nothing to say; write name and rules instead")
+        return BUILT_IN[given["use"]].model_dump()
+
     @field_validator("rules")
     @classmethod
-    def _well_ordered(cls, rules: tuple[Rule, ...], info: ValidationInfo) -> tuple[Rule, ...]:
-        where = f"dimension {info.data.get('name')!r}"
-        *others, last = rules
+    def _well_ordered(cls, rules: tuple[Rule, ...]) -> tuple[Rule, ...]:
         seen: set[str] = set()
-        for rule in rules:
+        last = len(rules) - 1
+        for index, rule in enumerate(rules):
             if rule.id in seen:
-                raise ValueError(f"{where}: two rules have the id {rule.id!r}; rename one")
+                raise RuleError("two rules have this id; rename one", index)
             seen.add(rule.id)
-        for rule in others:
-            if not rule.conditions:
-                raise ValueError(
-                    f"{where}: rule {rule.id!r} has no conditions, so the rules after it can never "
-                    "be reached; give it conditions, or put it last"
+            if index < last and not rule.conditions:
+                raise RuleError(
+                    "the rule has no conditions, so that those after it can never be reached; give "
+                    "it some, or put it last",
+                    index,
                 )
-        if last.conditions:
-            raise ValueError(
-                f"{where}: the last rule ({last.id!r}) must have no conditions, so that every "
-                "customer has a segment; add a last rule without any"
+        if rules[last].conditions:
+            raise RuleError(
+                "the last rule must have no conditions, so that every customer has a segment; add "
+                "one without any after it",
+                last,
             )
-        if last.stay_days:
-            raise ValueError(
-                f"{where}: the last rule ({last.id!r}) has stay_days, which have no effect there: "
-                "rules before it may take a customer at any time; leave them out"
+        if rules[last].stay_days:
+            raise RuleError(
+                "stay_days have no effect in the last rule, because rules before it may take a "
+                "customer at any time; leave them out",
+                last,
             )
-        if (index := unreachable(rules)) is not None:
-            raise ValueError(
-                f"{where}: rule {rules[index].id!r} can never be reached: whatever meets its "
-                "conditions meets those of a rule before it, or nothing does; move it up, change "
-                "its bounds, or leave it out"
+        if (index_ := unreachable(rules)) is not None:
+            raise RuleError(
+                "the rule can never be reached: no customer meets its conditions, or each who does "
+                "meets those of a rule before it; move it up, change its bounds, or leave it out",
+                index_,
             )
         return rules
 
@@ -157,6 +181,18 @@ class Dimension(Strict):
         )
 
 
+def check_together(dimensions: tuple[Dimension, ...]) -> tuple[Dimension, ...]:
+    """Return dimensions that can be kept together. Errors: RuleError."""
+    seen: set[str] = set()
+    for index, each in enumerate(dimensions):
+        if each.name in seen:
+            raise RuleError("two dimensions have this name; rename one, or leave one out", index)
+        seen.add(each.name)
+        if index >= MOST_DIMENSIONS:
+            raise RuleError(f"there are more than {MOST_DIMENSIONS}; leave some out", index)
+    return dimensions
+
+
 class Rules(Strict):
     """The rules of all dimensions, with a version; immutable once published."""
 
@@ -168,21 +204,7 @@ class Rules(Strict):
     @field_validator("dimensions")
     @classmethod
     def _each_its_name(cls, dimensions: tuple[Dimension, ...]) -> tuple[Dimension, ...]:
-        seen: set[str] = set()
-        for each in dimensions:
-            if each.name in seen:
-                raise ValueError(f"two dimensions have the name {each.name!r}; rename one")
-            seen.add(each.name)
-        return dimensions
-
-    @model_validator(mode="after")
-    def _bounded(self) -> Rules:
-        if len(self.dimensions) > MOST_DIMENSIONS:
-            raise ValueError(
-                f"there are {len(self.dimensions)} dimensions, and at most {MOST_DIMENSIONS} are "
-                "kept of a customer; leave some out"
-            )
-        return self
+        return check_together(dimensions)
 
     @cached_property
     def by_name(self) -> dict[str, Dimension]:
@@ -221,7 +243,14 @@ class Rules(Strict):
                 yield from rule.conditions
 
 
-MOST_DIMENSIONS = 100
+MOST_DIMENSIONS: Final = 100
+
+BUILT_IN: Final[dict[str, Dimension]] = {}
+"""Dimensions that a configuration can use by name."""
+
+
+NO_RULES: Final = Rules(version="none")
+"""Under these nobody is in any segment."""
 
 
 def named_rules(dimensions: tuple[Dimension, ...], name: str = "rules") -> Rules:

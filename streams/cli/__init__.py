@@ -39,7 +39,8 @@ from streams.cli.record import record
 from streams.cli.replay import replay
 from streams.cli.running import InterruptedBySignalError
 from streams.cli.score import score
-from streams.cli.show import segments, show, top
+from streams.cli.segments import segments
+from streams.cli.show import show, top
 from streams.cli.tick import tick
 from streams.cli.topics import topics
 from streams.cli.worker import REFUSALS, describe, worker
@@ -66,7 +67,6 @@ for command in (
     fitter,
     show,
     top,
-    segments,
     features,
     contracts,
     doctor,
@@ -82,6 +82,7 @@ app.add_typer(replay, name="replay")
 app.add_typer(dead_letters, name="dead-letters")
 app.add_typer(claims, name="claims")
 app.add_typer(models, name="models")
+app.add_typer(segments, name="segments")
 app.add_typer(partitions, name="partitions")
 app.add_typer(topics, name="topics")
 

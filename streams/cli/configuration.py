@@ -14,8 +14,10 @@ from pydantic_settings import SettingsError
 
 from streams.addresses import shown_url
 from streams.cli.console import CommandError
+from streams.cli.rules_errors import DIMENSIONS, line_of, place_of, problem
 from streams.kafka.connection import Broker
 from streams.settings import ErasureKeyMissing, Settings
+from streams.toml_places import places
 from streams.variables import assignment, forms, meant, not_json
 
 _WITH_SECRETS = frozenset({"broker", "redis", "kafka_security", "redis_security", "erasure_key"})
@@ -38,13 +40,45 @@ def load_settings(**given: Any) -> Settings:
     try:
         return Settings(**given)
     except ValidationError as error:
-        problems = [f"  {_problem(each)}" for each in error.errors(include_url=False)]
-        raise CommandError("the configuration is not valid:", *problems) from None
+        raise CommandError("the configuration is not valid:", *_problems(error, path)) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise CommandError(f"CLV_CONFIG is {path!r}: not TOML: {error}") from None
     except SettingsError as error:
         found = "; ".join(not_json(Settings, os.environ)) or str(error)
         raise CommandError(f"the configuration is not valid: {found}") from None
+
+
+def settings_of_file(path: Path) -> Settings:
+    """The settings with those of a file before all others. CommandError as of `load_settings`."""
+    try:
+        given = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise CommandError(f"{path} cannot be read: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise CommandError(f"{path} is not TOML: {error}") from None
+    try:
+        return Settings(**given)
+    except ValidationError as error:
+        raise CommandError("the configuration is not valid:", *_problems(error, path)) from None
+
+
+def _problems(error: ValidationError, path: str | Path | None) -> list[str]:
+    """What is wrong, a line for each, with the line of the file where it is from there."""
+    text = Path(path).read_text(encoding="utf-8") if path else ""
+    file, lines = tomllib.loads(text), places(text)
+    problems = []
+    errors = error.errors(include_url=False)
+    within = {each["loc"][:end] for each in errors for end in range(1, len(each["loc"]))}
+    for each in errors:
+        if each["loc"] in within:
+            # It only says that there are errors within.
+            continue
+        where = place_of(each)
+        line = line_of(where, lines)
+        in_rules = where[:1] == (DIMENSIONS,)
+        said = problem(each, file.get(DIMENSIONS)) if in_rules else _problem(each)
+        problems.append(f"  {said}" if line is None else f"  {path}, line {line}: {said}")
+    return problems
 
 
 def _problem(problem: ErrorDetails) -> str:

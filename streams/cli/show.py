@@ -1,4 +1,4 @@
-"""`clv show`, `clv top`, `clv segments`: what the cache knows."""
+"""`clv show`, `clv top`: what the cache knows."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from typing import Annotated, Any
 import msgspec
 import typer
 
-from models.segments import DEFAULT_DIMENSIONS
 from streams.addresses import shown_url
 from streams.cache import CachedScore, ScoreCache, connect
 from streams.cli.absent import refusals_of
@@ -17,13 +16,7 @@ from streams.cli.configuration import load_settings, need_redis
 from streams.cli.console import CommandError, out, print_json
 from streams.cli.options import AsJson
 from streams.cli.running import command
-from streams.cli.tables import (
-    Totals,
-    customer_tables,
-    segments_document,
-    segments_table,
-    top_table,
-)
+from streams.cli.tables import Totals, customer_tables, top_table
 from streams.settings import Settings
 
 
@@ -63,18 +56,6 @@ async def top(
         out().print(top_table(found, f"Top {len(found)} customers by value"))
 
 
-@command
-async def segments(as_json: AsJson = False) -> None:
-    """Show customers and value by segment, for every dimension."""
-    settings = load_settings()
-    async with reading(settings) as cache:
-        totals = await all_totals(cache)
-    if as_json:
-        print_json(segments_document(totals))
-    else:
-        out().print(segments_table(totals, settings.economics.currency))
-
-
 @asynccontextmanager
 async def reading(settings: Settings) -> AsyncIterator[ScoreCache]:
     """The cache of the configured Redis, as the configured service's.
@@ -100,8 +81,9 @@ async def top_customers(cache: ScoreCache, number: int) -> list[dict[str, Any]]:
 
 
 async def all_totals(cache: ScoreCache) -> Totals:
-    """Totals of every dimension."""
-    return {each.name: await cache.totals(each.name) for each in DEFAULT_DIMENSIONS}
+    """Totals of every dimension: those that the first customer of the ranking has."""
+    first = await top_customers(cache, 1)
+    return {name: await cache.totals(name) for each in first for name in each["segments"]}
 
 
 def data_of(score: CachedScore) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from streams.kafka.connection import Broker
 from streams.kafka.partitions import LogRecord, TopicPartition
 from streams.kafka.reading import LogClient, log_client
 from streams.recording.format import Place, Progress, Recorded, RecordedTopic, Span
-from streams.registry.records import is_parameters
+from streams.registry.records import is_parameters, is_rules
 from streams.transport.headers import install
 
 log = structlog.get_logger(__name__)
@@ -171,7 +171,9 @@ class LiveSlice:
                 )
                 continue
             # Claims, candidates and requests say nothing about what came of events.
-            if self.topics[place.topic].role == "models" and not is_parameters(record.key):
+            if self.topics[place.topic].role == "models" and not (
+                is_parameters(record.key) or is_rules(record.key)
+            ):
                 continue
             if place not in self._begun:
                 if self._since.time is not None and not self._since.reached_by(record):

@@ -1,7 +1,7 @@
 """The records of `clv.models`: parameters by version; and under keys with a slash everything else.
 
-`candidate/VERSION`: parameters that were refused, and why. `refit/request`: somebody asks for a
-refit. `refit/state`: how far the fitter is.
+`rules/VERSION`: rules of segments. `candidate/VERSION`: parameters that were refused, and why.
+`refit/request`: somebody asks for a refit. `refit/state`: how far the fitter is.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from models.contracts.parameters import Parameters
 CANDIDATE: Final = b"candidate/"
 REQUEST: Final = b"refit/request"
 STATE: Final = b"refit/state"
+RULES: Final = b"rules/"
 
 Outcome = Literal["publishing", "published", "unchanged", "refused", "impossible"]
 """publishing: the parameters are decided, and perhaps not all customers are told to be scored.
@@ -54,6 +55,16 @@ class State(_Document):
 def candidate_key(version: str) -> bytes:
     """Return the key of a refused candidate's record."""
     return CANDIDATE + version.encode()
+
+
+def rules_key(version: str) -> bytes:
+    """Return the key of a record of rules; also what a reader waits for."""
+    return RULES + version.encode()
+
+
+def is_rules(key: bytes | None) -> bool:
+    """Return whether a record of the topic is of rules."""
+    return key is not None and key.startswith(RULES)
 
 
 def is_parameters(key: bytes | None) -> bool:

@@ -1,4 +1,4 @@
-"""What the records of `clv.models` come to: parameters, candidates, requests. Pure."""
+"""What the records of `clv.models` come to: parameters, rules, candidates, requests. Pure."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TypeVar
 from pydantic import BaseModel, ValidationError
 
 from models.contracts.parameters import Parameters
+from models.segments import Rules
 from models.timeline import Timeline
 from streams.registry.records import (
     CANDIDATE,
@@ -16,13 +17,14 @@ from streams.registry.records import (
     Request,
     State,
     is_parameters,
+    is_rules,
 )
 
 Document = TypeVar("Document", bound=BaseModel)
 
 
 class Registry:
-    """The parameters of all times, those that were refused, and how far refits are.
+    """The parameters and rules of all times, refused candidates, and how far refits are.
 
     currency: of the shop; parameters in another one are left out, as workers do it.
     """
@@ -31,6 +33,8 @@ class Registry:
         self.published: dict[str, Parameters] = {}
         """By version."""
         self.timeline: Timeline[Parameters] = Timeline()
+        self.rules: Timeline[Rules] = Timeline()
+        """Of several from the same time the first: two workers may begin a service at once."""
         self.state: State | None = None
         self.request: Request | None = None
         self._currency = currency
@@ -52,6 +56,10 @@ class Registry:
             if found is not None and found.currency == self._currency:
                 self.published[found.version] = found
                 self.timeline = self.timeline.with_(found)
+        elif is_rules(key):
+            rules = _read(Rules, value)
+            if rules is not None:
+                self.rules = self.rules.unless_taken(rules)
         elif key is not None and key.startswith(CANDIDATE):
             version = key.removeprefix(CANDIDATE).decode(errors="replace")
             candidate = _read(Candidate, value)

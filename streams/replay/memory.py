@@ -14,9 +14,11 @@ import msgspec
 from pydantic import ValidationError
 
 from models.contracts.parameters import Parameters
+from models.segments import Rules
 from streams.kafka.partitions import TopicPartition
 from streams.outcome.outcome import ROLES, Outcome
 from streams.recording.format import Recorded
+from streams.registry.records import is_rules
 from streams.replay.barriers import between_barriers
 from streams.replay.placing import Pace, Placing
 from streams.replay.source import ReplayFailed, Source, most_partitions
@@ -144,15 +146,17 @@ class MemoryReplay:
         )
 
     async def _use(self, record: Recorded) -> None:
-        if self._fixed is not None or record.value is None:
+        if record.value is None:
+            return
+        if is_rules(record.key):
+            self._use_rules(record, record.value)
+            return
+        if self._fixed is not None:
             return
         try:
             parameters = Parameters.model_validate_json(record.value)
         except ValidationError as error:
-            # As a worker does it: the former ones stay in use.
-            first = error.errors(include_url=False)[0]
-            where = ".".join(map(str, first["loc"])) or "the record"
-            self.refused_parameters.append(f"offset {record.offset}: {where}: {first['msg']}")
+            self._refuse(record, error)
             return
         currency = self._simulation.settings.economics.currency
         if parameters.currency == currency:
@@ -162,6 +166,18 @@ class MemoryReplay:
                 f"{parameters.version} are in {parameters.currency}, the shop's currency is "
                 f"{currency}: set CLV_ECONOMICS__CURRENCY"
             )
+
+    def _use_rules(self, record: Recorded, value: bytes) -> None:
+        try:
+            self._simulation.give_rules(Rules.model_validate_json(value))
+        except ValidationError as error:
+            self._refuse(record, error)
+
+    def _refuse(self, record: Recorded, error: ValidationError) -> None:
+        """Note a record that a worker refuses too; the former ones stay in use."""
+        first = error.errors(include_url=False)[0]
+        where = ".".join(map(str, first["loc"])) or "the record"
+        self.refused_parameters.append(f"offset {record.offset}: {where}: {first['msg']}")
 
     def _drain(self) -> list[Came]:
         """Pass on what was published since the last call, and drop it to save memory."""

@@ -1,16 +1,22 @@
-"""A simulated feed of parameters: what a test gives is in use at once."""
+"""A simulated feed of parameters and rules: what a test gives is in use at once."""
 
 from __future__ import annotations
 
 from models.contracts.parameters import Parameters
+from models.segments import Rules
 from models.timeline import Timeline
+from streams.registry.records import rules_key
 
 
 class MemoryParameters:
-    """Simulated: the parameters in use, in place of `ParameterFeed`. currency: the shop's."""
+    """Simulated: the parameters in use, in place of `ParameterFeed`.
 
-    def __init__(self, currency: str) -> None:
+    currency: the shop's. rules: those that hold from the beginning.
+    """
+
+    def __init__(self, currency: str, rules: Rules) -> None:
         self._currency = currency
+        self._rules = Timeline((rules,))
         self._timeline: Timeline[Parameters] = Timeline()
         self._seen: set[str] = set()
 
@@ -28,8 +34,21 @@ class MemoryParameters:
         self._seen.add(parameters.version)
         self._timeline = self._timeline.with_(parameters)
 
+    @property
+    def rules(self) -> Timeline[Rules]:
+        """The rules given so far."""
+        return self._rules
+
+    def use_rules(self, rules: Rules) -> None:
+        """Use these too, from when they hold."""
+        self._seen.add(rules_key(rules.version).decode())
+        self._rules = self._rules.with_(rules)
+
+    async def caught_up(self) -> None:
+        """Do nothing: what was given has arrived."""
+
     async def wait_for(self, version: str, timeout: float) -> bool:  # noqa: ASYNC109
-        """Say whether parameters of this version were given; they do not come by themselves."""
+        """Say whether parameters or rules were given; they do not come by themselves."""
         del timeout
         return version in self._seen
 

@@ -10,6 +10,7 @@ from typing import TypeVar
 
 from models.contracts.parameters import Parameters
 from models.errors import ClvError
+from models.segments import Rules
 from streams.kafka.partitions import TopicPartition, partitions_of
 from streams.settings import Settings
 from streams.simulation.cache import MemoryScoreCache
@@ -63,7 +64,7 @@ class Simulation:
         self.workers: list[MemoryWorker] = []
         self._started = 0
         self._settle_seconds = settle_seconds
-        self._feed = MemoryParameters(settings.economics.currency)
+        self._feed = MemoryParameters(settings.economics.currency, settings.rules)
         self._around = Surroundings(
             settings,
             self.broker,
@@ -103,6 +104,10 @@ class Simulation:
     def give_parameters(self, parameters: Parameters | None) -> None:
         """Have workers use these too, from when they hold; None: only weak prior ones."""
         self._feed.use(parameters)
+
+    def give_rules(self, rules: Rules) -> None:
+        """Have workers use these too, from when they hold."""
+        self._feed.use_rules(rules)
 
     # Workers.
 

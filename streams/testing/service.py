@@ -13,8 +13,10 @@ from models.aggregate.record import CustomerRecord, decode_record
 from models.contracts.clock import Tick
 from models.contracts.parameters import Parameters
 from models.events.kinds import IDENTITIES
+from models.segments import Dimension, Rules
 from streams.files.outgoing import OutgoingEvent
 from streams.kafka.partitions import TopicPartition, home_partition
+from streams.registry.records import rules_key
 from streams.replay.barriers import between_barriers
 from streams.settings import Settings
 from streams.simulation.clock import Clock, Moment
@@ -143,6 +145,21 @@ class Service(abc.ABC):
         if revalue:
             await self._tick(parameters.version)
 
+    @awaited
+    async def use_rules(self, dimensions: Sequence[Dimension], version: str = "rules-2") -> Rules:
+        """Put rules of segments in force from now, as `clv segments apply` does; return them."""
+        await self.settled()
+        rules = self._rules(dimensions, version)
+        await self._append(
+            TopicPartition(self.settings.topics.models, 0),
+            [(rules_key(version), rules.model_dump_json().encode(), ())],
+        )
+        await self._tick(rules=version)
+        return rules
+
+    def _rules(self, dimensions: Sequence[Dimension], version: str) -> Rules:
+        return Rules(version=version, holds_from=self.clock.time, dimensions=tuple(dimensions))
+
     # What comes out.
 
     @awaited
@@ -214,9 +231,9 @@ class Service(abc.ABC):
         """Return the error for a fault that was asked for and never happened, and forget it."""
         return None
 
-    async def _tick(self, parameters: str | None = None) -> None:
+    async def _tick(self, parameters: str | None = None, rules: str | None = None) -> None:
         """Publish a tick to every partition, and wait until it is processed."""
-        tick = Tick(as_of=self.clock.time, parameters=parameters)
+        tick = Tick(as_of=self.clock.time, parameters=parameters, rules=rules)
         value = tick.model_dump_json(exclude_none=True).encode()
         for partition in range(self.partitions):
             await self._append(

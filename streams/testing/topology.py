@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 from models.contracts.parameters import Parameters
+from models.segments import Dimension, Rules
 from streams.kafka.partitions import TopicPartition
 from streams.settings import Settings
 from streams.simulation.clock import START, Moment
@@ -41,6 +42,13 @@ class Topology(Simulation, Service):
         await self.settled()
         self._feed.use(parameters)
         await super().use_parameters(parameters, revalue=revalue)
+
+    @awaited
+    async def use_rules(self, dimensions: Sequence[Dimension], version: str = "rules-2") -> Rules:
+        """As for every service; workers have them at once."""
+        await self.settled()
+        self._feed.use_rules(self._rules(dimensions, version))
+        return await super().use_rules(dimensions, version)
 
     async def _append(self, tp: TopicPartition, records: Sequence[OutgoingRecord]) -> int:
         return self.broker.append_all(tp, records)

@@ -7,7 +7,7 @@ an ordinary `faust.App` that uses it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -56,6 +56,9 @@ class BatchApp(faust.App):  # type: ignore[misc]
 
     guard: Guard | None = None
     """What checks the logs; None: nothing does."""
+
+    before_flow: Sequence[Callable[[], Awaitable[None]]] = ()
+    """What to wait for after the recovery of the tables, before any record is delivered."""
 
     may_commit = True
     """Whether offsets may be committed; false once the state does not fit the logs."""

@@ -101,6 +101,8 @@ class BulkRecovery(Recovery):  # type: ignore[misc]
                 await consumer.perform_seek()
                 if self.app.guard is not None and not self._overtaken(rebalance):
                     await self.app.guard.before_flow()
+                for ready in self.app.before_flow:
+                    await ready()
         except Exception as error:
             if not self._overtaken(rebalance):
                 raise

@@ -36,11 +36,15 @@ LANES = {
 def entries(topic):
     origin = f"{topic}.{'x' * 190}/9999"
     changes = tuple(
-        Change(dimension.name, "𝛼" * 60, dimension.rules[0].segment) for dimension in LONGEST
+        Change(dimension.name, "𝛼" * 60, dimension.rules[0].segment, dimension.rules[0].id)
+        for dimension in LONGEST.dimensions
     )
-    evidence = tuple({"clv": 1.5, "orders": 1.5, "purchase_days": 1.5} for _ in LONGEST)
-    entry = OutboxEntry(2**63 - 1, 2**63 - 1, origin, 2**63 - 1, 1.5, 1.5, changes, evidence)
-    return (entry,) * most_in_flight(LONGEST)
+    evidence = tuple({"clv": 1.5, "orders": 1.5, "purchase_days": 1.5} for _ in changes)
+    entry = OutboxEntry(
+        2**63 - 1, 2**63 - 1, origin, 2**63 - 1, 1.5, 1.5, changes, evidence,
+        rules="v" * 100, model="m" * 100,
+    )  # fmt: skip
+    return (entry,) * most_in_flight(LONGEST.entry_bytes)
 
 
 def test_the_largest_record_of_a_customer_can_be_stored():
@@ -49,7 +53,8 @@ def test_the_largest_record_of_a_customer_can_be_stored():
         version=2**63 - 1,
         as_of=2**63 - 1,
         applied=LANES,
-        segments={dimension.name: dimension.rules[0].segment for dimension in LONGEST},
+        segments={each.name: each.rules[0].segment for each in LONGEST.dimensions},
+        since={each.name: 2**63 - 1 for each in LONGEST.dimensions},
         clv=1.5,
         erased_at=2**63 - 1,
         into=LONG,

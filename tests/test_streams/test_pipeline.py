@@ -167,7 +167,7 @@ def running():
 
     consumer = SimpleNamespace(committed_to=lambda tp: 0)
     app = SimpleNamespace(producer=broker, crash=crash, consumer=consumer)
-    feed = SimpleNamespace(timeline=Timeline())
+    feed = SimpleNamespace(timeline=Timeline(), rules=Timeline())
     cache = Cache()
     pipeline = Pipeline(app, Table(broker), Settings(), partitions=1, feed=feed, cache=cache)
     return SimpleNamespace(pipeline=pipeline, broker=broker, cache=cache, crashes=crashes)

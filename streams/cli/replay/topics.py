@@ -22,6 +22,7 @@ from streams.kafka.connection import Broker
 from streams.kafka.writing import record_writer
 from streams.parameters import Feed
 from streams.recording import Recorded, RecordedTopic, live_slice
+from streams.registry.records import is_rules
 from streams.replay.placing import Pace, Placing
 from streams.replay.publish import Published, TopicWriter
 from streams.replay.source import Source, counts_by_role, most_partitions
@@ -199,10 +200,13 @@ class Turns:
             )
 
     async def _have(self, feed: Feed, record: Recorded) -> None:
-        try:
-            version = Parameters.model_validate_json(record.value or b"").version
-        except ValidationError:
-            return
+        if is_rules(record.key) and record.key is not None:
+            version = record.key.decode(errors="replace")
+        else:
+            try:
+                version = Parameters.model_validate_json(record.value or b"").version
+            except ValidationError:
+                return
         if not await feed.wait_for(version, PARAMETERS_SECONDS):
             warn(f"parameters {version!r} are not in use: the worker has refused them")
 

@@ -77,13 +77,14 @@ class Cluster:
         """What the broker holds, and what this service's group has committed of it."""
         return KafkaLog(self.broker, self.settings.app_id)
 
-    async def start_worker(self) -> Worker:
-        """Start one more worker."""
+    async def start_worker(self, **variables: str) -> Worker:
+        """Start one more worker, with further variables in its environment."""
         log = self.directory / f"worker-{len(self.workers)}.log"
         with log.open("wb") as output:
             process = await forks.start(
                 sys.executable, "-m", "streams.cli", "worker",
-                cwd=ROOT, stdout=output, stderr=output, env=os.environ | self.environment(),
+                cwd=ROOT, stdout=output, stderr=output,
+                env=os.environ | self.environment() | variables,
             )  # fmt: skip
         worker = Worker(process, log)
         self.workers.append(worker)
