@@ -252,6 +252,7 @@ def _held_out(
         ).parameters
     except FitError as failed:
         return [f"the trial fit on what was known {HELD_OUT_DAYS} days ago: {failed}"], ""
+    trial = trial.with_unsteadiness(candidate.purchases.unsteadiness)
     *distinct, number = counted(1, *seen)
     alike = Seen(*distinct)
     theirs = log_scores(in_force.purchases, in_force.unit_days, alike)

@@ -81,6 +81,24 @@ def test_what_predicts_the_held_out_weeks_worse_is_refused(fitted):
     assert "worse by more than 2 standard errors" in reason
 
 
+def test_a_shop_whose_rates_change_keeps_what_was_measured_of_that():
+    """Frequent buyers who all change their pace for the held-out days, which both parameters know."""
+    rng = np.random.default_rng(2)
+    rate, change = rng.gamma(8, 1 / 40, 300), rng.gamma(3, 1 / 3, 300)
+    pace = np.repeat(rate[:, None], DAYS + 1, axis=1)
+    pace[:, DAYS - HELD_OUT_DAYS + 1 :] *= change[:, None]
+    bought = rng.random(pace.shape) < pace
+    bought[:, 0] = True
+    shop = of_days([np.flatnonzero(days).tolist() for days in bought])
+    fitted = fit(shop)
+    known = fitted.model_copy(
+        update={"purchases": fitted.purchases.with_unsteadiness(0.3), "version": "known"}
+    )
+    assert judge(known, known, shop, TODAY).passes
+    refused = judge(known.model_copy(update={"purchases": fitted.purchases}), known, shop, TODAY)
+    assert "worse by more than 2 standard errors" in refused.reasons[0]
+
+
 def test_an_implausible_frequency_is_refused(shop, fitted):
     verdict = judge(with_purchases(fitted, alpha=fitted.purchases.alpha / 20), fitted, shop, TODAY)
     assert any("a new customer is expected to buy" in each for each in verdict.reasons)
