@@ -82,7 +82,7 @@ def test_what_predicts_the_held_out_weeks_worse_is_refused(fitted):
 
 
 def test_a_shop_whose_rates_change_keeps_what_was_measured_of_that():
-    """Frequent buyers who all change their pace for the held-out days, which both parameters know."""
+    """All change their pace in the held-out days, as both parameters know they may."""
     rng = np.random.default_rng(2)
     rate, change = rng.gamma(8, 1 / 40, 300), rng.gamma(3, 1 / 3, 300)
     pace = np.repeat(rate[:, None], DAYS + 1, axis=1)
