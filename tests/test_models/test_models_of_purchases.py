@@ -59,14 +59,17 @@ def test_every_model_is_tried():
     assert {truth.name for truth in TRUTHS} == MODELS.keys()
 
 
+@pytest.fixture(params=[0.0, 0.2], ids=["steady", "unsteady"])
+def unsteadiness(request) -> float:
+    return request.param
+
+
 @pytest.fixture(params=EXAMPLES)
-def model(request) -> PurchaseModel:
-    return EXAMPLES[request.param]
+def model(request, unsteadiness) -> PurchaseModel:
+    return EXAMPLES[request.param].with_unsteadiness(unsteadiness)
 
 
-@pytest.mark.parametrize("unsteadiness", [0.0, 0.2])
-def test_a_model_is_published_and_read_by_its_name(model, unsteadiness):
-    model = model.with_unsteadiness(unsteadiness)
+def test_a_model_is_published_and_read_by_its_name(model):
     published = PARAMETERS.model_copy(update={"model": model.name, "purchases": model})
     assert Parameters.model_validate_json(published.model_dump_json()).purchases == model
     assert model_of(model.name, model.document()) == model
