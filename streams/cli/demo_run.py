@@ -66,7 +66,7 @@ async def run_through(
     ):
         watch, counts = _Watch(app, pipeline), pipeline.counts
         events = sorted(source.events(), key=lambda event: event.time)
-        middle = events[0].time + (now - events[0].time) / 2
+        middle = now - timedelta(days=(now - events[0].time).days // 2)
         half = bisect_left(events, middle, key=lambda event: event.time)
         seconds = 0.0
         for number, (part, moment) in enumerate([(events[:half], middle), (events[half:], now)]):
