@@ -37,6 +37,14 @@ LIFECYCLE: Final = Dimension(
             ),
         ),
         Rule(
+            id="regular",
+            segment="active",
+            all=(
+                is_("purchase_days", "at least", 4),
+                is_("days_since_last_order", "at most", 35, leave=60),
+            ),
+        ),
+        Rule(
             id="needs-attention",
             segment="needs attention",
             all=(is_("p_purchase", "at least", 0.3, leave=0.25),),
@@ -56,19 +64,33 @@ LIFECYCLE: Final = Dimension(
 Who *needs attention* may go either way. Who is *lost* does not come back: of four at most one.
 
 Those who used to buy often pause and come back more often than a model says in which a customer
-is either alive or not. So a customer of four purchase days and more needs attention for 90 days,
-whatever the model says, and one of three and more is not lost within 240. And the other way round,
-nobody is active who has been silent for 75 days and for fifteen of their own gaps."""
+is either alive or not. So a customer of four purchase days and more is active for 35 days, stays so
+for 60, and needs attention until 90, whatever the model says; one of three and more is not lost
+within 240. And the other way round, nobody is active who has been silent for 75 days and for
+fifteen of their own gaps."""
+
+_BOUGHT_LATELY: Final = is_("days_since_last_order", "below", 0, leave=61)
+"""Holds only for who is in the segment, until 60 days after an order."""
 
 TIER: Final = Dimension(
     name="tier",
     rules=(
-        Rule(id="gold", segment="gold", all=(is_("expected", "at least", "p90", leave="p75"),)),
-        Rule(id="silver", segment="silver", all=(is_("expected", "at least", "p60", leave="p40"),)),
+        Rule(
+            id="gold",
+            segment="gold",
+            any=(is_("expected", "at least", "p90", leave="p75"), _BOUGHT_LATELY),
+        ),
+        Rule(
+            id="silver",
+            segment="silver",
+            any=(is_("expected", "at least", "p60", leave="p40"), _BOUGHT_LATELY),
+        ),
         Rule(id="bronze", segment="bronze"),
     ),
 )
-"""By what the next year is expected to bring: the tenth worth most, and the next three tenths."""
+"""By what the next year is expected to bring: the tenth worth most, and the next three tenths.
+Customers stay for 60 days after an order: of one who buys each week, three weeks of silence are a
+reason to expect nothing any more, and the next order one to expect everything."""
 
 BEST_EVER: Final = Dimension(
     name="best-ever",

@@ -2,6 +2,7 @@
 
 import csv
 import gzip
+import json
 from collections import defaultdict
 from datetime import date, datetime
 
@@ -16,6 +17,8 @@ from streams.datasets import DATASETS
 from streams.datasets.dataset import DatasetMissingError
 from streams.evaluation.segments import evaluate_segments
 from tools.segments import DOCUMENT, measured_version, parts_of, rules_in_words
+
+from .commands import clv, refused
 
 DATES = {
     # The data of CDNOW end on 1998-06-30, those of Online Retail on 2011-12-09.
@@ -113,6 +116,66 @@ def seasonal_customers(events):
         for key, record in customers(result.states)
         if record.segments["behaviour"] == "seasonal"
     }
+
+
+RULES = """
+[[dimensions]]
+name = "silence"
+
+[[dimensions.rules]]
+id = "lately"
+segment = "lately"
+all = [{ feature = "days_since_last_order", is = "at most", bound = 20 }]
+
+[[dimensions.rules]]
+id = "long-ago"
+segment = "long ago"
+"""
+
+
+@pytest.fixture
+def shop(tmp_path):
+    """Anna buys on 1 January and 10 February 2025, Ben on 2 January and 20 March."""
+    orders = tmp_path / "orders.csv"
+    rows = ("anna,2025-01-01", "ben,2025-01-02", "anna,2025-02-10", "ben,2025-03-20")
+    lines = [f"{row},10.00,{number}" for number, row in enumerate(rows)]
+    orders.write_text("\n".join(["customer_id,date,amount,order_id", *lines, ""]))
+    (tmp_path / "clv.toml").write_text(RULES)
+    return tmp_path
+
+
+def test_the_command_follows_a_file_under_the_rules_of_a_shop(shop):
+    arguments = ("segments", "evaluate", shop / "orders.csv", "--currency", "EUR")
+    result = clv(*arguments, "--json", CLV_CONFIG=str(shop / "clv.toml"))
+    assert result.returncode == 0, result.stderr
+    [course] = json.loads(result.stdout)["dimensions"]
+    looks = {
+        look["day"]: {each["segment"]: each for each in look["members"]} for look in course["looks"]
+    }
+    # Each month's last week ends on a Tuesday; the last look is of the last day.
+    assert list(looks) == ["2025-01-28", "2025-02-25", "2025-03-20"]
+    january = looks["2025-01-28"]
+    assert (january["lately"]["customers"], january["long ago"]["customers"]) == (0, 2)
+    assert january["long ago"]["again"] == [
+        {"days": 51, "share": 1.0}, {"days": 51, "share": 1.0},
+    ]  # fmt: skip
+    february = looks["2025-02-25"]
+    assert (february["lately"]["customers"], february["long ago"]["customers"]) == (1, 1)
+    # Ben buys again, and Anna does not.
+    assert [february[name]["again"][0]["share"] for name in ("lately", "long ago")] == [0.0, 1.0]
+    assert looks["2025-03-20"]["lately"]["customers"] == 1
+    table = clv(*arguments, CLV_CONFIG=str(shop / "clv.toml"))
+    assert "long ago" in table.stdout
+
+
+def test_the_command_says_what_it_cannot_follow(shop):
+    orders = shop / "orders.csv"
+    message = refused("segments", "evaluate", orders, "--currency", "EUR", "--dimension", "mood")
+    assert "there is no dimension 'mood'; there are lifecycle, tier, best-ever" in message
+    few = shop / "few.csv"
+    few.write_text("\n".join(orders.read_text().splitlines()[:3]) + "\n")
+    message = refused("segments", "evaluate", few, "--currency", "EUR")
+    assert "its events are of 2 days, and more than 7 are needed" in message
 
 
 def test_the_document_has_the_rules_of_this_program():

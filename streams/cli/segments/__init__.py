@@ -2,7 +2,8 @@
 
 `current.py`: customers by segment, now or later. `changing.py`: what other rules would change, and
 putting them in force. `published.py`: rules in force and earlier. `snapshot.py`: all memberships,
-for a new subscriber. `toml.py`: rules as a configuration file has them.
+for a new subscriber. `evaluate.py`: how right rules are, on a file. `toml.py`: rules as a
+configuration file has them.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import typer
 from streams.cli.options import AsJson
 from streams.cli.segments.changing import apply, diff
 from streams.cli.segments.current import show_later, show_now
+from streams.cli.segments.evaluate import evaluate
 from streams.cli.segments.published import history, show
 from streams.cli.segments.snapshot import snapshot
 
@@ -45,5 +47,5 @@ def current(
         show_later(as_of, as_json=as_json)
 
 
-for command in (diff, apply, history, show, snapshot):
+for command in (diff, apply, history, show, snapshot, evaluate):
     segments.command()(command)
