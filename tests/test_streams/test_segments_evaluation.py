@@ -8,11 +8,10 @@ from datetime import date, datetime
 
 import pytest
 
-from models.aggregate.record import customers
 from models.context import Context
 from models.economics import Economics
 from models.segments import DEFAULT_RULES
-from streams.batch import fold_events
+from streams.batch import score_events
 from streams.datasets import DATASETS
 from streams.datasets.dataset import DatasetMissingError
 from streams.evaluation.segments import evaluate_segments
@@ -110,12 +109,8 @@ def seasonal_customers(events):
     """Whom the engine itself calls seasonal after the last event."""
     dataset = DATASETS["online-retail"]
     context = Context(Economics(currency=dataset.currency))
-    result = fold_events(events, context, dataset.as_of)
-    return {
-        key.decode()
-        for key, record in customers(result.states)
-        if record.segments["behaviour"] == "seasonal"
-    }
+    updates = score_events(events, context, dataset.as_of).updates
+    return {each.customer_id for each in updates if ("behaviour", "seasonal") in each.segments}
 
 
 RULES = """
