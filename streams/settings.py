@@ -32,6 +32,9 @@ from streams.variables import unknown_variables
 ERASURE_KEY_BYTES = 32
 """Least length of the erasure key, in bytes: 32 random bytes, or more in hex or base64."""
 
+_READ_TOKEN_CHARACTERS = 20
+"""Least length of a token of the read API."""
+
 MAKE_ERASURE_KEY = "python -c 'import secrets; print(secrets.token_hex(32))'"
 
 TopicName = Annotated[str, Field(pattern=r"^[a-zA-Z0-9][a-zA-Z0-9.-]{0,200}$")]
@@ -144,6 +147,28 @@ class RedisSecurity(BaseModel):
         return self
 
 
+class Serve(BaseModel):
+    """The read API of `clv serve`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    host: str = "127.0.0.1"
+    """Address to listen on; other machines reach it only with read tokens."""
+    port: Annotated[int, Field(ge=0, le=65_535)] = 8090
+    read_tokens: tuple[SecretStr, ...] = ()
+    """One of them must come with each request; none: everybody on this machine may read."""
+
+    @field_validator("read_tokens")
+    @classmethod
+    def _long_enough(cls, tokens: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
+        if any(len(token.get_secret_value()) < _READ_TOKEN_CHARACTERS for token in tokens):
+            raise ValueError(
+                f"a token needs {_READ_TOKEN_CHARACTERS} characters or more that nobody can guess; "
+                f"make one by: {MAKE_ERASURE_KEY}"
+            )
+        return tokens
+
+
 def _one_password(password: SecretStr | None, file: Path | None) -> bool:
     """Return whether there is a password; ValueError if it is given in two ways."""
     if password is not None and file is not None:
@@ -216,6 +241,7 @@ class Settings(BaseSettings):
     erasure_key: SecretStr | None = None
     """Secret of the fingerprints of erased customers: any text of at least 32 bytes, the same in
     all workers, for ever."""
+    serve: Serve = Serve()
     economics: Economics = Economics()
     dimensions: tuple[Dimension, ...] | None = None
     """Rules of segments, which a first worker puts in force; None: those of this version."""

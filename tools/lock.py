@@ -23,7 +23,7 @@ LOCK = ROOT / "docker" / "requirements.txt"
 PYTHON = (3, 11)
 """Of the image: markers of requirements are judged by the Python that runs this."""
 
-EXTRA = "parquet"
+EXTRAS = ("parquet", "serve")
 """What the image has beside the service's own requirements."""
 
 PLATFORMS = [f"manylinux_2_{minor}_x86_64" for minor in (28, 27, 26, 24, 17)] + [
@@ -39,11 +39,11 @@ HEADER = """\
 
 
 def wanted(project: Mapping[str, Any]) -> list[str]:
-    """What is asked for: to build the project, to run it, and the image's extra."""
+    """What is asked for: to build the project, to run it, and the image's extras."""
     found: list[str] = [
         *project["build-system"]["requires"],
         *project["project"]["dependencies"],
-        *project["project"]["optional-dependencies"][EXTRA],
+        *(need for name in EXTRAS for need in project["project"]["optional-dependencies"][name]),
     ]
     return found
 

@@ -198,6 +198,39 @@ class ScoreCache:
         )
         return [_ranked(member, clv) for member, clv in places]
 
+    async def ranked(self, count: int, after: RankedCustomer | None = None) -> list[RankedCustomer]:
+        """Return `count` customers behind another one, by value, highest first.
+
+        after: as it was read; if their value has changed meanwhile, or they are gone, all of the
+        same value come again.
+        """
+        if count <= 0:
+            return []
+        start = 0 if after is None else await self._place_behind(after)
+        places: Any = await self._redis.zrange(
+            self._keys.ranking, start, start + count - 1, desc=True, withscores=True
+        )
+        return [_ranked(member, clv) for member, clv in places]
+
+    async def _place_behind(self, after: RankedCustomer) -> int:
+        ranking, member = self._keys.ranking, after.customer_id
+        async with self._redis.pipeline() as pipeline:
+            pipeline.zscore(ranking, member)
+            pipeline.zrevrank(ranking, member)
+            pipeline.zcount(ranking, f"({after.clv!r}", "+inf")
+            value, rank, above = await pipeline.execute()
+        if value is not None and float(value) == after.clv:
+            return int(rank) + 1
+        return int(above)
+
+    async def updates(self, customer_ids: Sequence[str]) -> list[bytes | None]:
+        """Return the published update of each of these customers, None for who has none."""
+        async with self._redis.pipeline(transaction=False) as pipeline:
+            for customer_id in customer_ids:
+                pipeline.hget(self._keys.customer(customer_id), "update")
+            found: list[bytes | None] = await pipeline.execute()
+        return found
+
     async def members(
         self, dimension: str, segment: str, start: int = 0, count: int = 100
     ) -> list[RankedCustomer]:

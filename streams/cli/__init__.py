@@ -40,6 +40,7 @@ from streams.cli.replay import replay
 from streams.cli.running import InterruptedBySignalError
 from streams.cli.score import score
 from streams.cli.segments import segments
+from streams.cli.serve import serve
 from streams.cli.show import show, top
 from streams.cli.tick import tick
 from streams.cli.topics import topics
@@ -65,6 +66,7 @@ for command in (
     fit,
     evaluate,
     fitter,
+    serve,
     show,
     top,
     features,

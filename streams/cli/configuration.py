@@ -20,10 +20,16 @@ from streams.settings import ErasureKeyMissing, Settings
 from streams.toml_places import places
 from streams.variables import assignment, forms, meant, not_json
 
-_WITH_SECRETS = frozenset({"broker", "redis", "kafka_security", "redis_security", "erasure_key"})
-_NO_SECRETS = frozenset(
-    {"protocol", "mechanism", "password_file", "ca_file", "certificate_file", "key_file"}
+_WITH_SECRETS = frozenset(
+    {"broker", "redis", "kafka_security", "redis_security", "erasure_key", "serve"}
 )
+_NESTED = frozenset({"kafka_security", "redis_security", "serve"})
+_NO_SECRETS = frozenset(
+    {
+        "protocol", "mechanism", "password_file", "ca_file", "certificate_file", "key_file",
+        "host", "port",
+    }
+)  # fmt: skip
 
 FORMS = forms(Settings)
 """Every variable, and a value as it may be written."""
@@ -107,7 +113,7 @@ def _may_be_shown(where: Sequence[str]) -> bool:
         return False
     if where[0] not in _WITH_SECRETS:
         return True
-    return where[0].endswith("_security") and where[-1] in _NO_SECRETS
+    return where[0] in _NESTED and where[-1] in _NO_SECRETS
 
 
 def need_broker(settings: Settings) -> Broker:

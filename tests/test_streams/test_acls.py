@@ -9,6 +9,8 @@ import subprocess
 import time
 from pathlib import Path
 from typing import NamedTuple
+from urllib.error import HTTPError
+from urllib.request import urlopen
 
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
@@ -51,6 +53,7 @@ USERS = {
     "recorder": ["recorder"],
     "replayer": ["replayer"],
     "subscriber": ["subscriber"],
+    "api": ["API"],
     "fitter": ["fitter"],
 }
 """Roles of the users of the service `clv`."""
@@ -423,6 +426,35 @@ def test_a_subscriber_reads_in_a_group_of_its_own_and_writes_nothing(server, ser
         asyncio.run(server.publish("subscriber", ("clv.updates", "ida", b"{}")))
     with pytest.raises(TopicAuthorizationFailedError, match=r"shop\.orders"):
         asyncio.run(server.read("subscriber", "shop.orders"))
+
+
+@pytest.mark.kafka
+def test_the_api_reads_the_model_and_the_changes(server, service):
+    command = [*CLV, "serve", "--port", "0"]
+    with subprocess.Popen(
+        command, env=environment(**server.variables("api")), stderr=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            assert process.stderr is not None
+            url = next(
+                word.removesuffix("openapi.json")
+                for line in process.stderr
+                for word in line.split()
+                if word.startswith("http://")
+            )
+            with urlopen(f"{url}v1/changes", timeout=SOON) as answer:
+                assert answer.readline() == b": connected\n"
+            with urlopen(f"{url}v1/segments", timeout=SOON) as answer:
+                assert json.load(answer)["currency"] == "USD"
+            # Whether there is a model, other tests decide; without the right it would be 503.
+            try:
+                status = urlopen(f"{url}v1/model", timeout=SOON).status
+            except HTTPError as error:
+                status = error.code
+            assert status in {200, 404}
+        finally:
+            process.terminate()
+        assert process.wait(SOON) == 0
 
 
 COMMANDS = {

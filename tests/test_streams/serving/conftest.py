@@ -1,0 +1,61 @@
+"""A service with customers, and the read API in front of it."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import aiohttp
+import pytest
+from pydantic import SecretStr
+
+from streams.cache import ScoreCache, connect
+from streams.serving.api import create_app
+from streams.serving.scores import Scores
+from streams.serving.server import serving
+from tests.test_streams.service.cluster import Cluster, cluster
+
+from .support import purchases
+
+
+@dataclass
+class Front:
+    """The API of a service, and a client of it."""
+
+    service: Cluster
+    client: aiohttp.ClientSession
+    url: str
+
+    async def get(self, path, status=200, **headers):
+        """Return the JSON of an answer, and its headers."""
+        async with self.client.get(self.url + path, headers=headers) as response:
+            assert response.status == status, await response.text()
+            if status == 304:
+                return None, response.headers
+            return await response.json(content_type=None), response.headers
+
+
+@asynccontextmanager
+async def front(service: Cluster, tokens: tuple[str, ...] = ()) -> AsyncIterator[Front]:
+    redis = connect(service.redis_url, timeout_seconds=1.0)
+    app = create_app(
+        Scores(ScoreCache(redis)),
+        service.broker,
+        service.settings.topics,
+        currency=service.settings.economics.currency,
+        tokens=tuple(SecretStr(token) for token in tokens),
+    )
+    try:
+        async with serving(app, "127.0.0.1", 0) as port, aiohttp.ClientSession() as client:
+            yield Front(service, client, f"http://127.0.0.1:{port}")
+    finally:
+        await redis.aclose()
+
+
+@pytest.fixture
+async def shop(tmp_path) -> AsyncIterator[Front]:
+    async with cluster(tmp_path) as service:
+        await service.start_worker()
+        await service.publish(purchases())
+        await service.settled()
+        async with front(service) as running:
+            yield running
