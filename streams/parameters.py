@@ -6,6 +6,7 @@ import asyncio
 from contextlib import AsyncExitStack
 from typing import Protocol, Self
 
+import msgspec
 import structlog
 from pydantic import ValidationError
 
@@ -173,6 +174,13 @@ class ParameterFeed:
         try:
             rules = Rules.model_validate_json(value)
         except ValidationError as error:
+            if (version := _version_of_rules(value)) is not None:
+                first = error.errors(include_url=False)[0]
+                raise RulesUnreadable(
+                    f"{where}: rules {version} were published by a newer version of this program, "
+                    f"or damaged: {'.'.join(map(str, first['loc']))}: {first['msg']}. Run the "
+                    "version that published them, or a later one"
+                ) from error
             log.warning("rules refused; the former ones stay", where=where, error=str(error))
             return
         self._rules = self._rules.unless_taken(rules)
@@ -184,6 +192,25 @@ class ParameterFeed:
             version=rules.version,
             since="ever" if since is None else since.isoformat(),
         )
+
+
+class RulesUnreadable(ClvError):
+    """The rules in force cannot be read: run the version that published them, or a later one.
+
+    Going on with the former ones would undo what other workers do.
+    """
+
+
+def _version_of_rules(value: bytes) -> str | None:
+    """Return the version of what looks like rules; None of anything else."""
+    try:
+        found = msgspec.json.decode(value)
+    except msgspec.DecodeError:
+        return None
+    if not isinstance(found, dict) or not isinstance(found.get("dimensions"), list):
+        return None
+    version = found.get("version")
+    return version if isinstance(version, str) else None
 
 
 class ParametersPublished(ClvError):

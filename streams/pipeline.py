@@ -272,7 +272,9 @@ class Pipeline:
             wanted.append(rules_key(tick.rules).decode())
         for each in wanted:
             if not await self.feed.wait_for(each, PARAMETERS_SECONDS):
-                log.warning("a tick asks for what has not arrived on the topic", wanted=each)
+                log.warning(
+                    "a tick asks for parameters or rules that have not arrived", wanted=each
+                )
                 # Waiting in vain counts as progress, or the watchdog would end the worker.
                 self.last_done = time.monotonic()
         cause: Cause = "time" if tick.parameters is None else "model"

@@ -9,6 +9,7 @@ from streams.claims import claimed_text, claims_reader, outputs
 from streams.cli.checks.check import Check
 from streams.cli.checks.group import group_checks
 from streams.cli.checks.parameters import no_parameters, parameters
+from streams.cli.checks.rules import rules
 from streams.cli.checks.topics import topic_checks
 from streams.cli.configuration import need_broker
 from streams.cli.console import CommandError
@@ -57,6 +58,7 @@ async def broker(settings: Settings) -> list[Check]:
         if settings.topics.models not in names:
             return [*checks, no_parameters(), Check("outputs", "ok", "claimed by nobody yet")]
         checks += await _in_time(parameters(settings, address), "parameters")
+        checks += await _in_time(rules(settings, address), "rules")
         return checks + await _in_time(_outputs(settings, address), "outputs")
     finally:
         await _close(admin)
