@@ -22,6 +22,7 @@ from models.contracts.parameters import Parameters
 from models.economics import Economics
 from models.fitting import DEFAULT_MODEL, Fitted, TimeUnit, fit_columns, version_of
 from models.population import Population, Seen
+from models.totals import demand_deviation
 from models.value import YEAR, Row
 
 Floats = NDArray[np.float64]
@@ -38,6 +39,9 @@ MOST_ERRORS_WORSE: Final = 2.0
 DRIFT_SHARE: Final = 0.15
 DRIFT_ERRORS: Final = 3.0
 """Purchases drift where they differ by more than this share, and by more standard errors."""
+
+EARLIER: Final = 5
+"""Times 28 days before the last, over which it is seen how far the demand of all strays."""
 
 DIGITS: Final = 6
 """Significant digits of a candidate's parameters."""
@@ -69,7 +73,7 @@ class Drift(NamedTuple):
     observed: float
     expected: float
     error: float
-    """Standard error of the expectation, by the model itself."""
+    """Standard error of the expectation, by the model itself and by how wrong it was before."""
 
     @property
     def found(self) -> bool:
@@ -159,15 +163,38 @@ def judge(
 
 
 def drift(population: Population, in_force: Parameters, today: int) -> Drift:
-    """Compare the purchases of the last 28 days with what the parameters expected of them."""
-    seen = population.at(today - HELD_OUT_DAYS)
+    """Compare the purchases of the last 28 days with what the parameters expected of them.
+
+    How far the demand of all strays is taken from the four weeks before, and those before them.
+    """
+    observed, expected, variance = _since(population, in_force, today - HELD_OUT_DAYS)
+    strayed = []
+    for number in range(1, EARLIER + 1):
+        until = today - number * HELD_OUT_DAYS
+        came, foreseen, _ = _since(population, in_force, until - HELD_OUT_DAYS, until)
+        if came > 0 and foreseen > 0:
+            strayed.append(math.log(came / foreseen))
+    demand = demand_deviation(strayed) * expected
+    return Drift(observed, expected, math.sqrt(variance + demand**2))
+
+
+def _since(
+    population: Population, in_force: Parameters, day: int, until: int | None = None
+) -> tuple[float, float, float]:
+    """Return the purchases after a day of those known on it, how many were expected in 28 days, and
+    the variance of that by the model. until: the day 28 days later, if it is not the last one."""
+    seen = population.at(day)
+    observed = float(seen.after.sum())
+    if until is not None:
+        _, _, age, after = population.at(until)
+        observed -= float(after[age >= until - day].sum())
     unit = in_force.unit_days
     cells = Cells.count(seen.x, seen.t_x / unit, seen.T / unit)
     if not cells.customers:
-        return Drift(0.0, 0.0, 0.0)
+        return 0.0, 0.0, 0.0
     ahead = in_force.purchases.purchase_counts(HELD_OUT_DAYS / unit, cells.x, cells.t_x, cells.T)
     variance = float(cells.number @ np.maximum(ahead.square - ahead.mean**2, 0.0))
-    return Drift(float(seen.after.sum()), float(cells.number @ ahead.mean), math.sqrt(variance))
+    return observed, float(cells.number @ ahead.mean), variance
 
 
 def log_scores(model: PurchaseModel, unit_days: int, seen: Seen) -> Floats:

@@ -1,24 +1,31 @@
 """What many customers together will buy, with an interval.
 
 A customer's own number is uncertain because people are; the sum of many is as uncertain because
-the parameters are, which are the same for all. Var = Σ Varᵢ + gᵀ Σ g, with Σ the covariance of the
-logarithms of the fitted parameters and g the gradient of the total by them.
+the parameters are, which are the same for all, and more so because the demand of all together rises
+and falls, which no model of single customers knows. Var = Σ Varᵢ + gᵀ Σ g + (c total)², with Σ
+the covariance of the logarithms of the fitted parameters, g the gradient of the total by them, and
+c the relative deviation of the demand, by how wrong earlier totals were.
 """
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from models.btyd import PurchaseModel
+from models.btyd import Cells, PurchaseModel
 
 Floats = NDArray[np.float64]
 
 _NORMAL_90: Final = 1.2815515655446004
 """The 90th percentile of the standard normal distribution."""
+
+USUAL_DEMAND: Final = 0.1
+"""Relative deviation of four weeks' demand; real shops had .01 to .13."""
 
 _STEP: Final = 1e-3
 """Of the logarithm of a parameter, to difference the total."""
@@ -26,10 +33,11 @@ _STEP: Final = 1e-3
 
 @dataclass(frozen=True, slots=True)
 class Total:
-    """The expected purchases of many, their 10th and 90th percentile, and two deviations.
+    """The expected purchases of many, their 10th and 90th percentile, and three deviations.
 
     process: the deviation because people differ and chance plays. parameters: because the
-    parameters are estimates; None where the fit did not tell how good they are.
+    parameters are estimates; None where the fit did not tell how good they are. demand: because
+    that of all together rises and falls.
     """
 
     purchases: float
@@ -37,6 +45,16 @@ class Total:
     high: float
     process: float
     parameters: float | None
+    demand: float
+
+
+def demand_deviation(errors: Sequence[float]) -> float:
+    """Return the relative deviation of the demand, by ln(actual / expected) of earlier totals.
+
+    Of totals over as much time. Before there are any it is `USUAL_DEMAND`, which counts as one.
+    """
+    squares = [USUAL_DEMAND**2, *(error**2 for error in errors)]
+    return math.sqrt(math.fsum(squares) / len(squares))
 
 
 def total_purchases(
@@ -47,36 +65,44 @@ def total_purchases(
     T: Floats,
     *,
     covariance: ArrayLike | None = None,
+    demand: float = 0.0,
 ) -> Total:
     """Return what customers of these statistics buy in (T, T + t] together.
 
-    covariance: of the logarithms of the model's parameters, in the order of its fields.
+    covariance: of the logarithms of the model's parameters, in the order of its fields. demand: the
+    relative deviation of the demand of all together, such as by `demand_deviation`.
     """
-    expected = float(model.expected_purchases(t, x, t_x, T).sum())
-    ahead = model.purchase_counts(t, x, t_x, T)
-    process = float(np.maximum(ahead.square - ahead.mean**2, 0.0).sum())
+    cells = Cells.count(x, t_x, T)
+    expected = _expected(model, t, cells)
+    ahead = model.purchase_counts(t, cells.x, cells.t_x, cells.T)
+    process = float(cells.number @ np.maximum(ahead.square - ahead.mean**2, 0.0))
     fitted: float | None = None
     if covariance is not None:
-        slope = _slope(model, t, x, t_x, T)
-        fitted = float(slope @ np.asarray(covariance, dtype=np.float64) @ slope)
-    spread = _NORMAL_90 * float(np.sqrt(process + (fitted or 0.0)))
+        slope = _slope(model, t, cells)
+        fitted = max(float(slope @ np.asarray(covariance, dtype=np.float64) @ slope), 0.0)
+    moved = demand * expected
+    spread = _NORMAL_90 * math.sqrt(process + (fitted or 0.0) + moved**2)
     return Total(
         expected,
         max(expected - spread, 0.0),
         expected + spread,
-        float(np.sqrt(process)),
-        None if fitted is None else float(np.sqrt(max(fitted, 0.0))),
+        math.sqrt(process),
+        None if fitted is None else math.sqrt(fitted),
+        moved,
     )
 
 
-def _slope(model: PurchaseModel, t: float, x: Floats, t_x: Floats, T: Floats) -> Floats:
+def _expected(model: PurchaseModel, t: float, cells: Cells) -> float:
+    return float(cells.number @ model.expected_purchases(t, cells.x, cells.t_x, cells.T))
+
+
+def _slope(model: PurchaseModel, t: float, cells: Cells) -> Floats:
     """Return the change of the total by the logarithm of each parameter."""
-    parameters = model.as_dict()
     slope = []
-    for name, value in parameters.items():
-        ends = [
-            float(replace(model, **{name: value * factor}).expected_purchases(t, x, t_x, T).sum())
-            for factor in (np.exp(-_STEP), np.exp(_STEP))
-        ]
-        slope.append((ends[1] - ends[0]) / (2.0 * _STEP))
+    for name, value in model.as_dict().items():
+        low, high = (
+            _expected(replace(model, **{name: value * math.exp(step)}), t, cells)
+            for step in (-_STEP, _STEP)
+        )
+        slope.append((high - low) / (2.0 * _STEP))
     return np.array(slope)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from models.btyd import PurchaseModel
-from models.evaluation.predictions import Statistics, expected_until
+from models.evaluation.predictions import Statistics
+from models.totals import demand_deviation, total_purchases
 
 AHEAD = 28
 """Days whose total of purchases is forecast."""
@@ -18,13 +21,16 @@ AHEAD = 28
 class Forecast:
     """The purchases that customers known on a day were expected to make, and made, after it.
 
-    error: expected over actual, less 1; None if nobody bought. before: repeat purchases in as many
-    days until that day, which is the forecast that all goes on as it was; before_error: its error.
+    low, high: 10th and 90th percentile of what was expected. error: expected over actual, less 1;
+    None if nobody bought. before: repeat purchases in as many days until that day, which is the
+    forecast that all goes on as it was; before_error: its error.
     """
 
     day: str
     customers: int
     expected: float
+    low: float
+    high: float
     actual: float
     error: float | None
     before: float
@@ -35,25 +41,45 @@ class Forecast:
 class Prequential:
     """All forecasts; the mean of their errors, and of the errors' absolute values.
 
-    before_absolute_error: the latter of the forecast that all goes on as it was.
+    inside: share of the totals between the 10th and the 90th percentile. before_absolute_error: as
+    mean_absolute_error, of the forecast that all goes on as it was.
     """
 
     days_ahead: int
     forecasts: tuple[Forecast, ...]
     mean_error: float | None
     mean_absolute_error: float | None
+    inside: float | None
     before_absolute_error: float | None
 
 
 def forecast(
-    day: str, model: PurchaseModel, of: Statistics, *, actual: float, before: float
+    day: str,
+    model: PurchaseModel,
+    of: Statistics,
+    *,
+    actual: float,
+    before: float,
+    covariance: ArrayLike | None = None,
+    earlier: Sequence[Forecast] = (),
 ) -> Forecast:
-    """Return the forecast of one day. of: statistics of the customers, in days, as the model's."""
-    expected = float(expected_until(model, [AHEAD], of)[0])
+    """Return the forecast of one day. of: statistics of the customers, in days, as the model's.
+
+    covariance: of the logarithms of the model's parameters. earlier: forecasts whose outcomes were
+    known on the day, which say how far the demand of all strays.
+    """
+    strayed = [math.log(each.actual / each.expected) for each in earlier if each.actual > 0]
+    total = total_purchases(
+        model, AHEAD, *of, covariance=covariance, demand=demand_deviation(strayed)
+    )
+    expected = total.purchases
     error, before_error = (
         predicted / actual - 1.0 if actual > 0 else None for predicted in (expected, before)
     )
-    return Forecast(day, len(of[0]), expected, actual, error, before, before_error)
+    number = len(of[0])
+    return Forecast(
+        day, number, expected, total.low, total.high, actual, error, before, before_error
+    )
 
 
 def summarise(forecasts: Sequence[Forecast]) -> Prequential:
@@ -65,5 +91,8 @@ def summarise(forecasts: Sequence[Forecast]) -> Prequential:
         tuple(forecasts),
         float(errors.mean()) if errors.size else None,
         float(np.abs(errors).mean()) if errors.size else None,
+        float(np.mean([each.low <= each.actual <= each.high for each in forecasts]))
+        if forecasts
+        else None,
         float(np.abs(before).mean()) if before.size else None,
     )

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from models import calendar
 from models.aggregate.record import customers
-from models.btyd import MODELS, Cells, FitError, PurchaseModel
+from models.btyd import MODELS, Cells, Fit, FitError, PurchaseModel
 from models.context import Context
 from models.contracts.parameters import Parameters
 from models.economics import Economics
@@ -76,7 +76,7 @@ class _AtWeek(NamedTuple):
     day: int
     keys: list[bytes]
     of: Statistics
-    model: PurchaseModel
+    fit: Fit[PurchaseModel]
 
 
 def evaluate(
@@ -120,10 +120,11 @@ def evaluate(
         if day in weekly:
             of = statistics(known.of, 1.0)
             try:
-                start = family.fit(Cells.count(*of), start, family.weak_prior(WEEK)).parameters
+                weekly_fit = family.fit(Cells.count(*of), start, family.weak_prior(WEEK))
             except FitError:
                 continue
-            at_weeks.append(_AtWeek(day, known.keys, of, start))
+            start = weekly_fit.parameters
+            at_weeks.append(_AtWeek(day, known.keys, of, weekly_fit))
     histories = Histories.of(
         ((key, record.aggregate) for key, record in customers(result.states)), config
     )
@@ -132,7 +133,7 @@ def evaluate(
     return Evaluation(
         result,
         tuple(_report(each, until, histories, economics, library) for each in at_splits),
-        summarise([_forecast(each, histories) for each in at_weeks]) if prequential else None,
+        summarise(_forecasts(at_weeks, histories)) if prequential else None,
         int(max(missing)),
         tuple(dict.fromkeys(notes)),
         library is not None,
@@ -193,7 +194,16 @@ def _report(
     )
 
 
-def _forecast(at: _AtWeek, histories: Histories) -> Forecast:
+def _forecasts(weeks: Sequence[_AtWeek], histories: Histories) -> list[Forecast]:
+    """Return the forecasts, each with what the outcomes of earlier ones had told by its day."""
+    found: list[Forecast] = []
+    for at in weeks:
+        ended = sum(each.day + AHEAD <= at.day for each in weeks)
+        found.append(_forecast(at, histories, found[:ended]))
+    return found
+
+
+def _forecast(at: _AtWeek, histories: Histories, earlier: Sequence[Forecast]) -> Forecast:
     numbers = histories.numbers(at.keys)
     there = numbers >= 0
     whom = numbers[there]
@@ -202,8 +212,10 @@ def _forecast(at: _AtWeek, histories: Histories) -> Forecast:
     joined = np.count_nonzero(age[there] < AHEAD)
     return forecast(
         date.fromordinal(at.day).isoformat(),
-        at.model,
+        at.fit.parameters,
         (frequency[there], recency[there], age[there]),
         actual=float(histories.purchases(whom, at.day, at.day + AHEAD).sum()),
         before=float(before - joined),
+        covariance=at.fit.covariance,
+        earlier=earlier,
     )

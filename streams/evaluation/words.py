@@ -208,6 +208,8 @@ def prequential_rows(found: Prequential) -> Rows:
             "known until",
             "customers",
             "expected",
+            "10 %",
+            "90 %",
             "actual",
             "error",
             f"the {found.days_ahead} days before",
@@ -218,6 +220,8 @@ def prequential_rows(found: Prequential) -> Rows:
                 each.day,
                 count(each.customers),
                 count(each.expected),
+                count(each.low),
+                count(each.high),
                 count(each.actual),
                 error(each.error),
                 count(each.before),
@@ -234,7 +238,8 @@ def prequential_words(found: Prequential) -> str:
         return "no forecast could be made week by week"
     return (
         f"{len(found.forecasts)} forecasts of {found.days_ahead} days: mean absolute error "
-        f"{found.mean_absolute_error:.1%}, mean error {error(found.mean_error)}; as many purchases "
+        f"{found.mean_absolute_error:.1%}, mean error {error(found.mean_error)}, "
+        f"{found.inside or 0.0:.0%} between the 10th and the 90th percentile; as many purchases "
         f"as in the {found.days_ahead} days before: mean absolute error "
         f"{found.before_absolute_error:.1%}"
     )

@@ -166,6 +166,24 @@ def test_drift_where_people_stop_buying(fitted):
     assert found.text.startswith("0 purchases in 28 days, and ")
 
 
+@pytest.mark.parametrize(("wave", "is_drift"), [(0.0, True), (0.3, False)])
+def test_a_fall_is_drift_only_where_demand_was_steady(wave, is_drift):
+    """Both shops sell a third less in the last four weeks; in one it was up and down before."""
+    rng = np.random.default_rng(3)
+    pace = np.repeat(rng.gamma(2, 0.03, 300)[:, None], DAYS + 1, axis=1)
+    for back in range(1, 8):
+        window = slice(max(DAYS - 28 * (back + 1) + 1, 0), DAYS - 28 * back + 1)
+        pace[:, window] *= 1 + wave * (-1) ** back
+    pace[:, DAYS - HELD_OUT_DAYS + 1 :] *= 2 / 3
+    bought = rng.random(pace.shape) < pace
+    bought[:, 0] = True
+    before = of_days([np.flatnonzero(days[: DAYS - 27]).tolist() for days in bought])
+    in_force = fit(before, today=TODAY - HELD_OUT_DAYS)
+    found = drift(of_days([np.flatnonzero(days).tolist() for days in bought]), in_force, TODAY)
+    assert found.observed == pytest.approx(2 / 3 * found.expected, rel=0.15)
+    assert found.found is is_drift
+
+
 @pytest.mark.parametrize(
     ("observed", "expected", "error", "is_drift"),
     [

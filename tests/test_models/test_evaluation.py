@@ -274,5 +274,24 @@ def test_forecasts_have_the_mean_of_their_errors_and_of_the_errors_size():
     assert summary.mean_error == pytest.approx(-0.125)
     assert summary.mean_absolute_error == pytest.approx(0.375)
     assert summary.before_absolute_error == pytest.approx((0.5 + 1.5) / 2)
-    assert summary.forecasts[2] == Forecast("2026-01-15", 4, expected, 0.0, None, 1.0, None)
+    last = summary.forecasts[2]
+    assert last == Forecast("2026-01-15", 4, expected, last.low, last.high, 0.0, None, 1.0, None)
+    assert summary.inside == np.mean([each.low <= each.actual <= each.high for each in found])
     assert summarise([]).mean_error is None
+    assert summarise([]).inside is None
+
+
+def test_a_forecast_is_as_wide_as_earlier_ones_were_wrong():
+    model = BgNbd(r=0.5, alpha=10, a=1, b=2)
+    many = tuple(np.tile(column, 2_000) for column in OF)
+    expected = float(model.expected_purchases(28, *many).sum())
+    earlier = [
+        forecast("2026-01-01", model, many, actual=factor * expected, before=1.0)
+        for factor in (np.exp(0.3), np.exp(-0.3), 0.0)
+    ]
+    found = forecast("2026-02-01", model, many, actual=expected, before=1.0, earlier=earlier)
+    usual = forecast("2026-02-01", model, many, actual=expected, before=1.0)
+    # Two errors of .3 and the usual one of .1; an outcome of nothing tells no size.
+    strays = 1.2816 * np.sqrt((2 * 0.3**2 + 0.1**2) / 3) * expected
+    assert found.high - expected == pytest.approx(strays, rel=0.02)
+    assert usual.high - expected == pytest.approx(1.2816 * 0.1 * expected, rel=0.1)

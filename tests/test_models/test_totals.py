@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from models.btyd import MODELS, Cells, MbgNbd
-from models.totals import total_purchases
+from models.totals import USUAL_DEMAND, demand_deviation, total_purchases
 
 from .simulated import simulated
 from .test_models_of_purchases import EXAMPLES
@@ -33,6 +33,16 @@ def test_without_a_covariance_only_the_process_is_uncertain():
     ahead = model.purchase_counts(52.0, X, T_X, T)
     assert total.parameters is None
     assert total.process == pytest.approx(np.sqrt((ahead.square - ahead.mean**2).sum()))
+
+
+def test_demand_adds_its_share_of_the_total():
+    model = EXAMPLES["mbg-nbd"]
+    total = total_purchases(model, 52.0, X, T_X, T, demand=0.2)
+    assert total.demand == pytest.approx(0.2 * total.purchases)
+    spread = np.hypot(total.process, total.demand)
+    assert total.high - total.purchases == pytest.approx(1.2815515655 * spread)
+    assert demand_deviation([]) == USUAL_DEMAND
+    assert demand_deviation([0.3, -0.4]) == pytest.approx(np.sqrt((0.1**2 + 0.3**2 + 0.4**2) / 3))
 
 
 def test_the_interval_of_a_refitted_total_covers_four_in_five():
