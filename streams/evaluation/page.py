@@ -27,7 +27,7 @@ h3, figcaption { font-size: 1rem; font-weight: 600; margin: 0 0 .25rem; }
 .note, .key { color: var(--soft); }
 .plots { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 24rem), 1fr));
   gap: 1.5rem; }
-figure { margin: 0; } svg { display: block; width: 100%; height: auto; }
+figure { margin: 0; max-width: 40rem; } svg { display: block; width: 100%; height: auto; }
 svg text { fill: var(--soft); font-size: 12px; }
 .grid { stroke: var(--rule); } .reference { stroke: var(--ink); stroke-dasharray: 4 3; }
 .line { fill: none; stroke-width: 2; }
@@ -35,7 +35,8 @@ svg text { fill: var(--soft); font-size: 12px; }
 .bar.s0 { fill: var(--s0); } .bar.s1 { fill: var(--s1); }
 .key { margin: 0 0 .5rem; }
 .key i { display: inline-block; width: .8em; height: .8em; margin-right: .3em; }
-.key i + i, .key .s1 { margin-left: .8em; }
+.key .s1, .key .band { margin-left: .8em; }
+.band { fill: var(--s0); background: var(--s0); opacity: .2; }
 .key .s0 { background: var(--s0); } .key .s1 { background: var(--s1); }
 .tables { display: flex; flex-wrap: wrap; gap: 1.5rem 3rem; margin: 1.5rem 0; }
 .table { max-width: 100%; } .scroll { overflow-x: auto; }
@@ -155,8 +156,13 @@ def _prequential(found: Prequential) -> str:
                 "expected": [(n, each.expected) for n, each in enumerate(found.forecasts, 1)],
                 "actual": [(n, each.actual) for n, each in enumerate(found.forecasts, 1)],
             },
+            band=(
+                [(n, each.low) for n, each in enumerate(found.forecasts, 1)],
+                [(n, each.high) for n, each in enumerate(found.forecasts, 1)],
+            ),
         )
-        parts += [_figure("Refitted each week", plot), _table(prequential_rows(found))]
+        key = _KEY.replace("actual", 'actual<i class="band"></i>10th to 90th percentile')
+        parts += [_figure("Refitted each week", plot, key), _table(prequential_rows(found))]
     return "".join(parts)
 
 

@@ -14,15 +14,27 @@ LEFT, RIGHT, TOP, BOTTOM = 64, 10, 12, 40
 Points = Sequence[tuple[float, float]]
 
 
-def lines(title: str, x_label: str, y_label: str, series: Mapping[str, Points]) -> str:
-    """Draw curves over a number from 0 on; the first series is class s0, the second s1, …"""
-    points = [point for each in series.values() for point in each]
+def lines(
+    title: str,
+    x_label: str,
+    y_label: str,
+    series: Mapping[str, Points],
+    band: tuple[Points, Points] | None = None,
+) -> str:
+    """Draw curves over a number from 0 on; the first series is class s0, the second s1, …
+
+    band: two curves, between which it is shaded.
+    """
+    low, high = band or ((), ())
+    points = [point for each in (*series.values(), low, high) for point in each]
     frame = _Frame(
         min(x for x, _ in points), max(x for x, _ in points), [y for _, y in points] + [0.0]
     )
     parts = [frame.grid(x_label, y_label), frame.x_ticks()]
+    if band is not None:
+        parts.append(f'<polygon class="band" points="{frame.path([*low, *reversed(high)])}"/>')
     for number, (name, each) in enumerate(series.items()):
-        path = " ".join(f"{frame.x(x):.1f},{frame.y(y):.1f}" for x, y in each)
+        path = frame.path(each)
         parts.append(
             f'<polyline class="line s{number}" points="{path}"><title>{escape(name)}</title>'
             "</polyline>"
@@ -80,6 +92,9 @@ class _Frame:
     def y(self, value: float) -> float:
         share = (value - self._low) / (self._high - self._low)
         return HEIGHT - BOTTOM - share * (HEIGHT - TOP - BOTTOM)
+
+    def path(self, points: Points) -> str:
+        return " ".join(f"{self.x(x):.1f},{self.y(y):.1f}" for x, y in points)
 
     def grid(self, x_label: str, y_label: str) -> str:
         place = f"translate(12 {(HEIGHT - BOTTOM + TOP) / 2}) rotate(-90)"

@@ -239,7 +239,8 @@ class TestPage:
         labels = [each.get("aria-label", "") for each in root.iter("svg")]
         for subject in ("Cumulative purchases", "by frequency", "each tenth of the customers"):
             assert sum(subject in label for label in labels) == len(found["splits"])
-        for line in root.iter("polyline"):
+        [band] = root.iter("polygon")  # Of the weekly forecasts.
+        for line in (*root.iter("polyline"), band):
             for point in line.get("points", "").split():
                 x, y = map(float, point.split(","))
                 assert 0 <= x <= 480
