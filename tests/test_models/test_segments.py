@@ -1,7 +1,9 @@
 """Rules: which are refused, which one decides, what a customer was before, and the reason."""
 
 import json
+import re
 from itertools import product
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,7 +16,15 @@ from models.context import Context
 from models.economics import Economics
 from models.engine import advance, process
 from models.quantiles import percent_of, quantiles_of
-from models.segments import DEFAULT_RULES, Decisions, Dimension, Quantile, Rules, named_rules
+from models.segments import (
+    DEFAULT_RULES,
+    Decisions,
+    Dimension,
+    Quantile,
+    Rules,
+    explain,
+    named_rules,
+)
 
 from .events import KafkaRecord, at, body, milliseconds
 from .parameters import PARAMETERS
@@ -396,3 +406,18 @@ def test_hysteresis_depends_on_the_order_in_which_a_customer_is_scored():
     assert [each["current"] for each in up_then_down] == ["in small", "in big"]
     assert [each["current"] for each in other_way] == ["in small"]
     assert one.clv == other.clv
+
+
+def test_the_documented_reason_is_what_the_rules_give():
+    text = (Path(__file__).parents[2] / "docs/outputs.md").read_text()
+    [example] = re.findall(r"^```json\n(\{\"rule\".*?)^```", text, re.MULTILINE | re.DOTALL)
+    documented = json.loads(example)
+    lifecycle = DEFAULT_RULES.by_name["lifecycle"]
+    index = lifecycle.places[documented["rule"]]
+    values = documented["values"]
+    assert tuple(values) == lifecycle.evidence[index]
+    columns = {name: np.array([value], dtype=float) for name, value in values.items()}
+    decisions = Decisions(lifecycle, columns, {}, 1)
+    assert decisions.decide(0, "active", None, 0, int) == index
+    reason = explain(lifecycle, index, "active", values, lambda *_: np.nan)
+    assert json.loads(json.dumps(reason)) == documented

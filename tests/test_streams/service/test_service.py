@@ -11,6 +11,7 @@ import pytest
 from models.contracts.clock import Tick
 from models.contracts.dead_letters import reason_of
 from models.economics import Economics
+from models.segments import DEFAULT_DIMENSIONS
 from streams.cache import ScoreCache, connect
 from streams.files.outgoing import OutgoingEvent, cloud_event
 from streams.topics import changelog_topic
@@ -99,7 +100,7 @@ async def test_stray_keys_find_home_and_refusals_say_why(broker, tmp_path: Path)
     assert totals["new"].customers == 3
     assert {customer for customer, _ in top} == {"c1", "c2", "c3"}
     ids = [json.loads(change.value)["id"] for change in changes]
-    assert len(ids) == len(set(ids)) == 9
+    assert len(ids) == len(set(ids)) == 3 * len(DEFAULT_DIMENSIONS)
 
 
 @BOTH
