@@ -31,6 +31,8 @@ class Asked(NamedTuple):
     """What the sentence says after the bound."""
     said: str
     """The bound, as people write it; empty for a quantile."""
+    others: tuple[tuple[str, Callable[[Any, Any], Any], Bound], ...] = ()
+    """Feature, comparison and bound of conditions, any of which is enough to keep the rule."""
 
 
 def explain(
@@ -53,6 +55,8 @@ def explain(
         bound: Any = quantile(feature, limit) if isinstance(limit, str) else limit
         if (value is not None and asked.holds(value, bound)) == (asked.ends is not None):
             # Of conditions joined by any, one that does not explain the change.
+            continue
+        if asked.others and any(_holds(*each, values, quantile) for each in asked.others):
             continue
         fact = {"feature": feature, "value": value, "is": asked.comparison, "bound": bound}
         if isinstance(limit, str):
@@ -104,11 +108,33 @@ def _deciding(dimension: Dimension, index: int, former: tuple[int, ...]) -> Iter
         yield _condition(condition, condition.bound)
     left = [rules[each] for each in former if each < index]
     for rule in left:
-        for condition in rule.conditions:
-            yield _condition(condition, condition.limit(leaving=True), rule)
+        yield from _ending(rule, leaving=True)
     if not left and not rules[index].conditions and index:
-        for condition in rules[index - 1].conditions:
-            yield _condition(condition, condition.bound, rules[index - 1])
+        yield from _ending(rules[index - 1], leaving=False)
+
+
+def _ending(rule: Rule, *, leaving: bool) -> Iterator[Asked]:
+    """Yield the conditions of a rule that does not hold."""
+    for condition in rule.all:
+        yield _condition(condition, condition.limit(leaving=leaving), rule)
+    either = tuple(
+        (each.feature, OPERATORS[each.is_], each.limit(leaving=leaving)) for each in rule.any
+    )
+    for condition in rule.any:
+        asked = _condition(condition, condition.limit(leaving=leaving), rule)
+        yield asked._replace(others=either)
+
+
+def _holds(
+    feature: str,
+    holds: Callable[[Any, Any], Any],
+    limit: Bound,
+    values: Evidence,
+    quantile: QuantileOf,
+) -> bool:
+    value = values.get(feature)
+    bound = quantile(feature, limit) if isinstance(limit, str) else limit
+    return value is not None and bool(holds(value, bound))
 
 
 def _condition(condition: Condition, limit: Bound, ends: Rule | None = None) -> Asked:

@@ -421,3 +421,30 @@ def test_the_documented_reason_is_what_the_rules_give():
     assert decisions.decide(0, "active", None, 0, int) == index
     reason = explain(lifecycle, index, "active", values, lambda *_: np.nan)
     assert json.loads(json.dumps(reason)) == documented
+
+
+def test_of_conditions_joined_by_any_those_that_hold_explain_nothing_that_ended():
+    """Where one alternative held, the others did not end the rule."""
+    rules = Dimension.model_validate(
+        {
+            "name": "d",
+            "rules": [
+                {
+                    "id": "a",
+                    "segment": "a",
+                    "all": [asked("clv", "at least", 10)],
+                    "any": [asked("orders", "at least", 3), asked("expected", "above", 5)],
+                },
+                {"id": "rest", "segment": "rest"},
+            ],
+        }
+    )
+    for orders, clv, expected in (
+        (4, 9, [("clv", "below")]),
+        (2, 9, [("clv", "below"), ("orders", "below"), ("expected", "at most")]),
+        (2, 11, [("orders", "below"), ("expected", "at most")]),
+    ):
+        values = {"clv": clv, "orders": orders, "expected": 0}
+        found = explain(rules, 1, "a", values, lambda *_: np.nan)["conditions"]
+        assert [(each["feature"], each["is"]) for each in found] == expected
+        assert {each["ends"] for each in found} == {"a"}
