@@ -64,7 +64,8 @@ def measured(model: PurchaseModel, past: Past | None, unit_days: int, *, prior: 
 
     coarse = max(_GRID[::5], key=score)
     near = np.abs(np.log(_GRID / coarse)) < np.log(_GRID[5] / _GRID[0])
-    return float(f"{max(_GRID[near], key=score):.2g}")
+    best = max(_GRID[near], key=score)
+    return float(f"{best:.2g}") if best > _GRID[0] else 0.0
 
 
 def _some(seen: Seen, most: int, unit_days: int) -> Seen:

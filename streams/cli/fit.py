@@ -185,13 +185,13 @@ def parameters_table(parameters: Parameters) -> Table:
         ("time unit", unit),
         ("log-likelihood of the orders", f"{parameters.log_likelihood:.3f}"),
     ]
-    for title, model in (
-        (parameters.purchases.title, parameters.purchases),
-        ("Gamma-Gamma", parameters.order_value),
-        ("contacts", parameters.contacts),
+    spend, contacts = parameters.order_value, parameters.contacts
+    for title, fitted in (
+        (parameters.purchases.title, parameters.purchases.document()),
+        ("Gamma-Gamma", {} if spend is None else asdict(spend)),
+        ("contacts", {} if contacts is None else asdict(contacts)),
     ):
-        if model is not None:
-            rows += [(f"{title} {name}", f"{value:.7f}") for name, value in asdict(model).items()]
+        rows += [(f"{title} {name}", f"{value:.7f}") for name, value in fitted.items()]
     rows.append(("refund rate", f"{parameters.refund_rate:.4%}"))
     if parameters.tiers is not None:
         rows.append(("gold from", f"{parameters.tiers.gold:,.2f} {parameters.currency}"))
