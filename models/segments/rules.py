@@ -199,7 +199,7 @@ class Rules(Strict):
     version: Annotated[str, Field(pattern=r"^[a-zA-Z0-9][a-zA-Z0-9._-]{0,99}$")]
     holds_from: AwareDatetime | None = None
     """Scores as of this time and later use them; None: all scores, of any time."""
-    dimensions: tuple[Dimension, ...] = ()
+    dimensions: tuple[Dimension, ...]
 
     @field_validator("dimensions")
     @classmethod
@@ -249,7 +249,7 @@ BUILT_IN: Final[dict[str, Dimension]] = {}
 """Dimensions that a configuration can use by name."""
 
 
-NO_RULES: Final = Rules(version="none")
+NO_RULES: Final = Rules(version="none", dimensions=())
 """Under these nobody is in any segment."""
 
 

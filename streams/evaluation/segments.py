@@ -42,9 +42,6 @@ REFIT: Final = 28
 FIRST_FIT: Final = 56
 """Days of data before the first fit; the prior parameters hold until then."""
 
-_NO_RULES: Final = Rules(version="none")
-"""While folding: segments are decided here."""
-
 _SPREAD: Final = frozenset({"expected_low", "expected_high"})
 
 
@@ -193,7 +190,7 @@ def evaluate_segments(
     parameters, due = prior(economics.currency), first + FIRST_FIT - 1
     cuts = [end_of(day, economics) for day in weeks]
     result = BatchResult()
-    steps = fold_in_steps(events, Context(economics, rules=_NO_RULES), cuts, progress)
+    steps = fold_in_steps(events, Context(economics), cuts, progress)
     for day, result in zip(weeks, steps, strict=True):
         known = everybody.as_of(result.states, day)
         if day >= due:

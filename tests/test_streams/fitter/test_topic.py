@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 import pytest
 
+from models.segments import DEFAULT_RULES
 from streams.embedded import EmbeddedBroker
 from streams.kafka.connection import Broker
 from streams.parameters import ParameterFeed, ParametersPublished, publish_parameters
@@ -14,7 +15,15 @@ from streams.recording import RecordedTopic
 from streams.recording.format import Place
 from streams.recording.live import live_slice
 from streams.registry.reading import read_registry, write_document
-from streams.registry.records import REQUEST, STATE, Candidate, Request, State, candidate_key
+from streams.registry.records import (
+    REQUEST,
+    STATE,
+    Candidate,
+    Request,
+    State,
+    candidate_key,
+    rules_key,
+)
 from streams.settings import Settings
 from streams.topics import prepare_topics
 from tests.test_models.parameters import PARAMETERS
@@ -49,7 +58,7 @@ async def test_parameters_are_immutable(broker: Broker) -> None:
         assert feed.timeline.published == (EARLIER,)
 
 
-async def test_feeds_and_recorders_see_parameters_only(
+async def test_feeds_and_recorders_see_parameters_and_rules_only(
     broker: Broker, capsys: pytest.CaptureFixture[str]
 ) -> None:
     bad = PARAMETERS.model_copy(update={"version": "bad"})
@@ -59,12 +68,14 @@ async def test_feeds_and_recorders_see_parameters_only(
     await write_document(broker, MODELS, REQUEST, Request(id="x", asked_at=NOW))
     await write_document(broker, MODELS, STATE, state)
     await publish_parameters(broker, MODELS, EARLIER)
+    await write_document(broker, MODELS, rules_key("default"), DEFAULT_RULES)
     async with ParameterFeed(broker, MODELS, "USD") as feed:
         assert feed.timeline.published == (EARLIER,)
+        assert feed.rules.published == (DEFAULT_RULES,)
     assert "refused" not in "".join(capsys.readouterr())
     async with live_slice(broker, [RecordedTopic("models", MODELS, 1)]) as shown:
         seen = [record.key async for record in _records(shown)]
-    assert seen == [EARLIER.version.encode()]
+    assert seen == [EARLIER.version.encode(), rules_key("default")]
 
 
 async def _records(shown):
