@@ -26,6 +26,7 @@ from streams.cli.segments.toml import toml_of
 from streams.datasets import DATASETS
 from streams.files.outgoing import OutgoingEvent, cloud_event
 from tests.servers import forks
+from tests.test_models.parameters import PARAMETERS
 
 from .cluster import PATIENCE, ROOT, Cluster, cluster
 
@@ -155,6 +156,22 @@ async def announced_comes(tmp_path: Path, events: list[OutgoingEvent], seconds: 
         )
         assert (again["published"], again["changes"]) == (False, [])
         await snapshot_is_complete(service, tmp_path / "snapshot.jsonl", updates)
+        fitted = tmp_path / "parameters.json"
+        fitted.write_text(PARAMETERS.model_dump_json())
+        await announced_of_parameters_comes(service, fitted)
+
+
+async def announced_of_parameters_comes(service: Cluster, path: Path) -> None:
+    """The same holds of parameters that are not published yet."""
+    diff = json.loads(await run(service, "segments", "diff", "--parameters", str(path), "--json"))
+    now = datetime.now(UTC)
+    await service.publish_parameters(PARAMETERS.model_copy(update={"holds_from": now}))
+    await service.tick(Tick(as_of=now, parameters=PARAMETERS.version))
+    await service.settled()
+    changes = [each for each in await told(service) if each["cause"] == "model"]
+    assert changes
+    assert which(changes) == which(diff["changes"])
+    assert {each["model"]["version"] for each in changes} == {PARAMETERS.version}
 
 
 def read_text(path: Path) -> str:
