@@ -18,7 +18,7 @@ from streams.kafka.connection import Broker
 from streams.kafka.partitions import LogRecord, TopicPartition
 from streams.kafka.reading import LogClient, log_client
 from streams.recording.format import Place, Progress, Recorded, RecordedTopic, Span
-from streams.registry.records import is_parameters, is_rules
+from streams.registry.records import came_into_force, is_parameters
 from streams.transport.headers import install
 
 log = structlog.get_logger(__name__)
@@ -170,9 +170,10 @@ class LiveSlice:
                     why=packed.limit,
                 )
                 continue
-            # Claims, candidates and requests say nothing about what came of events.
+            # Claims, candidates, requests, and the rules with which a worker begins a service say
+            # nothing about what came of events.
             if self.topics[place.topic].role == "models" and not (
-                is_parameters(record.key) or is_rules(record.key)
+                is_parameters(record.key) or came_into_force(record.key, record.value)
             ):
                 continue
             if place not in self._begun:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Final, Literal
 
+import msgspec
 from pydantic import AwareDatetime, BaseModel, ConfigDict
 
 from models.contracts.parameters import Parameters
@@ -65,6 +66,20 @@ def rules_key(version: str) -> bytes:
 def is_rules(key: bytes | None) -> bool:
     """Return whether a record of the topic is of rules."""
     return key is not None and key.startswith(RULES)
+
+
+def came_into_force(key: bytes | None, value: bytes | None) -> bool:
+    """Return whether a record is of rules that were put in force while the service ran.
+
+    Those that have always held are a worker's configuration.
+    """
+    if not is_rules(key) or value is None:
+        return False
+    try:
+        found = msgspec.json.decode(value)
+    except msgspec.DecodeError:
+        return False
+    return isinstance(found, dict) and found.get("holds_from") is not None
 
 
 def is_parameters(key: bytes | None) -> bool:

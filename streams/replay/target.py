@@ -60,19 +60,21 @@ def _check_counts(target: Sequence[RecordedTopic]) -> None:
 
 
 async def check_empty(broker: Broker, target: Sequence[RecordedTopic]) -> None:
-    """Raise TargetUnusable if one of these topics ever had a record, except workers' claims."""
+    """Raise TargetUnusable if one of these topics ever had a record, but for what workers begin with."""
     counts = {topic.name: topic.partitions for topic in target}
     bounds = await log_bounds(broker, partitions_of(counts))
     models = {topic.name: topic for topic in target if topic.role == "models"}
     for tp, (_, end) in bounds.items():
-        if end and not (tp.topic in models and await _has_claims_only(broker, models[tp.topic])):
+        if end and not (
+            tp.topic in models and await _has_nothing_recorded(broker, models[tp.topic])
+        ):
             raise TargetUnusable(
                 f"{tp} has {end} records already; replay to another prefix, "
                 "or go on where an interrupted replay ended: --resume"
             )
 
 
-async def _has_claims_only(broker: Broker, models: RecordedTopic) -> bool:
-    """Whether the topic of parameters has nothing but claims, which a slice leaves out."""
+async def _has_nothing_recorded(broker: Broker, models: RecordedTopic) -> bool:
+    """Whether the topic of models has only what a slice leaves out: claims, first rules."""
     async with live_slice(broker, [models]) as shown:
         return await shown.next(Place(0, 0)) is None

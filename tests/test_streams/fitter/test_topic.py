@@ -68,14 +68,17 @@ async def test_feeds_and_recorders_see_parameters_and_rules_only(
     await write_document(broker, MODELS, REQUEST, Request(id="x", asked_at=NOW))
     await write_document(broker, MODELS, STATE, state)
     await publish_parameters(broker, MODELS, EARLIER)
-    await write_document(broker, MODELS, rules_key("default"), DEFAULT_RULES)
+    later = DEFAULT_RULES.model_copy(update={"version": "later", "holds_from": NOW})
+    for rules in (DEFAULT_RULES, later):
+        await write_document(broker, MODELS, rules_key(rules.version), rules)
     async with ParameterFeed(broker, MODELS, "USD") as feed:
         assert feed.timeline.published == (EARLIER,)
-        assert feed.rules.published == (DEFAULT_RULES,)
+        assert feed.rules.published == (DEFAULT_RULES, later)
     assert "refused" not in "".join(capsys.readouterr())
     async with live_slice(broker, [RecordedTopic("models", MODELS, 1)]) as shown:
         seen = [record.key async for record in _records(shown)]
-    assert seen == [EARLIER.version.encode(), rules_key("default")]
+    # The rules with which a service began are those of its configuration.
+    assert seen == [EARLIER.version.encode(), rules_key("later")]
 
 
 async def _records(shown):
