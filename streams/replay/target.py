@@ -60,7 +60,7 @@ def _check_counts(target: Sequence[RecordedTopic]) -> None:
 
 
 async def check_empty(broker: Broker, target: Sequence[RecordedTopic]) -> None:
-    """Raise TargetUnusable if one of these topics ever had a record, but for what workers begin with."""
+    """Raise TargetUnusable if one of these topics ever had a record that a slice has."""
     counts = {topic.name: topic.partitions for topic in target}
     bounds = await log_bounds(broker, partitions_of(counts))
     models = {topic.name: topic for topic in target if topic.role == "models"}
