@@ -43,23 +43,40 @@ def _run(chosen: int) -> tuple[int, int]:
     return found
 
 
-def season_of(months: Mapping[int, int], today: int) -> Season:
-    """Return the season of purchase days by month (see `month_of`), as of a day's ordinal."""
-    if not months:
-        return Season()
-    if len(months) == 1:
-        # Written out: most customers have bought in one month only.
-        month = next(iter(months))
-        return Season(1, month % YEAR + 1, 1, max((month_of(today) - month - 1) // YEAR, 0))
+class _Shape(NamedTuple):
+    """What a season is, whatever day it is: its first and last one with a purchase, and how many.
+
+    They are numbered by their year, counted from year 0.
+    """
+
+    first_month: int
+    months: int
+    first: int
+    last: int
+    seasons: int
+
+
+@lru_cache(maxsize=4_096)
+def _shape(months: tuple[int, ...]) -> _Shape:
+    # Kept: between two orders of a customer it rarely changes, and many customers have the same.
     chosen = 0
     for month in months:
         chosen |= 1 << month % YEAR
     first, length = _run(chosen)
-    with_purchase = {(month - first) // YEAR for month in months}
-    # The last season that has ended; purchases in the current one are no season missed.
-    over = (month_of(today) - first - length) // YEAR
-    missed = over - min(with_purchase) + 1 - sum(1 for each in with_purchase if each <= over)
-    return Season(length, (first + length - 1) % YEAR + 1, len(with_purchase), max(missed, 0))
+    bought = {(month - first) // YEAR for month in months}
+    return _Shape(first, length, min(bought), max(bought), len(bought))
+
+
+def season_of(months: Mapping[int, int], today: int) -> Season:
+    """Return the season of purchase days by month (see `month_of`), as of a day's ordinal."""
+    if not months:
+        return Season()
+    month, length, first, last, seasons = _shape(tuple(months))
+    # The last season that has ended; only the one after it may have purchases already.
+    over = (month_of(today) - month - length) // YEAR
+    ended = seasons - (last > over)
+    missed = max(over - first + 1 - ended, 0)
+    return Season(length, (month + length - 1) % YEAR + 1, seasons, missed)
 
 
 def season_share(months: Mapping[int, int]) -> float:
