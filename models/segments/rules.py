@@ -85,11 +85,12 @@ class Dimension(Strict):
     def _built_in(cls, given: Any) -> Any:
         if not isinstance(given, dict) or "use" not in given:
             return given
-        if given["use"] not in BUILT_IN:
-            raise ValueError(f"use is {given['use']!r}; there are {', '.join(BUILT_IN)}")
+        use = given["use"]
+        if not isinstance(use, str) or use not in BUILT_IN:
+            raise ValueError(f"use is {use!r}; there are {', '.join(BUILT_IN)}")
         if len(given) > 1:
             raise ValueError("beside use there is nothing to say; write name and rules instead")
-        return BUILT_IN[given["use"]].model_dump()
+        return BUILT_IN[use].model_dump()
 
     @field_validator("rules")
     @classmethod

@@ -167,6 +167,12 @@ BROKEN = {
         24,
         ["use is 'teir'", "lifecycle, tier"],
     ),
+    "a list of dimensions to use": (
+        'use = "tier"',
+        'use = ["tier"]',
+        24,
+        ["use is ['tier']", "lifecycle, tier"],
+    ),
     "a built-in dimension with rules of its own": (
         'use = "tier"',
         'use = "tier"\nname = "x"',
