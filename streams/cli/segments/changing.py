@@ -66,7 +66,8 @@ async def diff(
     _show(moved, service, now)
     if customers:
         for each in moved:
-            say(f"{each.customer_id}: {each.dimension}: {each.previous or '-'} -> {each.text}")
+            before = each.previous or "-"
+            out().print(f"{each.customer_id}: {each.dimension}, from {before}: {each.text}")
 
 
 @command

@@ -304,6 +304,19 @@ async def test_of_two_workers_that_begin_a_service_with_other_rules_one_decides(
         assert "which is over" in await run(service, "segments", "--as-of", "2020-01-01", status=1)
         assert "has no [[dimensions]]" in await run(service, "segments", "diff", status=1)
 
+        # In text, for people: the rules of the worker that was not the first.
+        other = {"few": tmp_path / "1.toml", "many": tmp_path / "9.toml"}[segment]
+        shown = await run(service, "segments", "diff", "--config", str(other), "--customers")
+        flow = next(line for line in shown.splitlines() if "loyalty" in line).split()
+        assert {"few", "many", "50"} <= {*flow}
+        assert shown.count(f"loyalty, from {segment}: ") == 50
+        await run(service, "segments", "apply", "--config", str(other), "--yes")
+        await service.settled()
+        assert len([each for each in await told(service) if each["cause"] == "rules"]) == 50
+        history = await run(service, "segments", "history")
+        assert "in force" in history
+        assert "earlier" in history
+
 
 async def test_a_running_worker_goes_on_when_its_configuration_breaks(tmp_path: Path) -> None:
     path = tmp_path / "clv.toml"
