@@ -1,7 +1,7 @@
 """Published documents: CloudEvents in structured JSON.
 
-They are encoded from plain dictionaries, in a fifth of the time that pydantic models take.
-`models.contracts.outputs` is their contract.
+They are encoded from structs, in a fraction of the time that pydantic models take; the order of the
+fields is that of the JSON. `models.contracts.outputs` is their contract.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import msgspec
 
 from models.aggregate.record import Change, CustomerRecord, Evidence, OutboxEntry
 from models.aggregate.summary import Summary
-from models.aggregate.windows import rolling_windows
+from models.aggregate.windows import Window, rolling_windows
 from models.context import Interpretation
 from models.contracts.parameters import Parameters
 from models.economics import Economics, from_units
@@ -38,6 +38,116 @@ def moment(milliseconds: int) -> datetime:
     return _EPOCH + timedelta(milliseconds=milliseconds)
 
 
+class _Model(msgspec.Struct, gc=False):
+    name: str
+    version: str
+
+
+class _Statistics(msgspec.Struct, gc=False):
+    frequency: int
+    recency: int
+    T: int
+    monetary_value: float
+
+
+class _Realised(msgspec.Struct, gc=False):
+    margin: float
+    cost_to_serve: float
+    acquisition_cost: float
+    total: float
+
+
+class _Expected(msgspec.Struct, gc=False):
+    purchases: float
+    purchases_low: float
+    purchases_high: float
+    purchase_value: float
+    margin_per_purchase: float
+    contacts: float
+    cost_to_serve: float
+    total: float
+    total_low: float
+    total_high: float
+
+
+class _Levers(msgspec.Struct, gc=False):
+    purchase_value: float
+    purchases: float
+    margin: float
+
+
+class _Totals(msgspec.Struct, gc=False):
+    orders: int
+    purchase_days: int
+    gross: float
+    refunds: int
+    refunded: float
+    contacts: int
+    complaints: int
+
+
+class _Update(msgspec.Struct):
+    customer_id: str
+    version: int
+    as_of: datetime
+    currency: str
+    model: _Model
+    statistics: _Statistics
+    p_alive: float | None
+    p_purchase: float | None
+    realised: _Realised
+    expected: _Expected
+    clv: float
+    levers: _Levers
+    segments: dict[str, str]
+    totals: _Totals
+    windows: dict[str, Window]
+    backfill: bool | msgspec.UnsetType = msgspec.UNSET
+
+
+class _Change(msgspec.Struct):
+    customer_id: str
+    version: int
+    dimension: str
+    previous: str | None
+    current: str | None
+    cause: str
+    reason: Any
+    rules: str
+    model: _Model
+    clv_before: float | None
+    clv_after: float | None
+    as_of: datetime
+
+
+class _Removal(msgspec.Struct):
+    customer_id: str
+    version: int
+    reason: str
+    merged_into: str | None
+    as_of: datetime
+
+
+class _Event(msgspec.Struct):
+    """A CloudEvent."""
+
+    specversion: str
+    id: str
+    source: str
+    type: str
+    subject: str
+    time: datetime
+    datacontenttype: str
+    data: _Update | _Change | _Removal
+
+
+def _document(
+    kind: str, event_id: str, as_of: datetime, data: _Update | _Change | _Removal
+) -> bytes:
+    event = _Event("1.0", event_id, SOURCE, kind, data.customer_id, as_of, "application/json", data)
+    return _encode(event)
+
+
 def value_update(
     customer_id: str,
     record: CustomerRecord,
@@ -49,70 +159,55 @@ def value_update(
     published, model = scored
     as_of = moment(record.as_of)
     margin = summary.margin(config)
-    data = {
-        "customer_id": customer_id,
-        "version": record.version,
-        "as_of": as_of,
-        "currency": config.currency,
-        "model": {"name": model.model, "version": model.version},
-        "statistics": {
-            "frequency": summary.frequency,
-            "recency": summary.last_day - summary.first_day,
-            "T": int(published.T),
-            "monetary_value": published.monetary_value,
-        },
-        "p_alive": published.p_alive,
-        "p_purchase": published.p_purchase,
-        "realised": {
-            "margin": from_units(margin),
-            "cost_to_serve": from_units(summary.support_cost),
-            "acquisition_cost": from_units(summary.acquisition_cost),
-            "total": from_units(margin - summary.support_cost - summary.acquisition_cost),
-        },
-        "expected": {
-            "purchases": published.expected_purchases,
-            "purchases_low": published.purchases_low,
-            "purchases_high": published.purchases_high,
-            "purchase_value": published.purchase_value,
-            "margin_per_purchase": published.margin_per_purchase,
-            "contacts": published.expected_contacts,
-            "cost_to_serve": published.expected_support_cost,
-            "total": published.expected,
-            "total_low": published.expected_low,
-            "total_high": published.expected_high,
-        },
-        "clv": published.clv,
-        "levers": {
-            "purchase_value": published.lever_value,
-            "purchases": published.lever_purchases,
-            "margin": published.lever_margin,
-        },
-        "segments": record.segments,
-        "totals": {
-            "orders": summary.orders,
-            "purchase_days": summary.purchase_days,
-            "gross": from_units(summary.gross),
-            "refunds": summary.refunds,
-            "refunded": from_units(summary.refunded),
-            "contacts": summary.contacts,
-            "complaints": summary.complaints,
-        },
-        "windows": rolling_windows(record.aggregate, config.day(record.as_of), config),
-    }
-    if record.backfill:
-        data["backfill"] = True
-    return _encode(
-        {
-            "specversion": "1.0",
-            "id": f"{customer_id}/{record.version}",
-            "source": SOURCE,
-            "type": "clv.updated",
-            "subject": customer_id,
-            "time": as_of,
-            "datacontenttype": "application/json",
-            "data": data,
-        }
+    data = _Update(
+        customer_id,
+        record.version,
+        as_of,
+        config.currency,
+        _Model(model.model, model.version),
+        _Statistics(
+            summary.frequency,
+            summary.last_day - summary.first_day,
+            int(published.T),
+            published.monetary_value,
+        ),
+        published.p_alive,
+        published.p_purchase,
+        _Realised(
+            from_units(margin),
+            from_units(summary.support_cost),
+            from_units(summary.acquisition_cost),
+            from_units(margin - summary.support_cost - summary.acquisition_cost),
+        ),
+        _Expected(
+            published.expected_purchases,
+            published.purchases_low,
+            published.purchases_high,
+            published.purchase_value,
+            published.margin_per_purchase,
+            published.expected_contacts,
+            published.expected_support_cost,
+            published.expected,
+            published.expected_low,
+            published.expected_high,
+        ),
+        published.clv,
+        _Levers(published.lever_value, published.lever_purchases, published.lever_margin),
+        record.segments,
+        _Totals(
+            summary.orders,
+            summary.purchase_days,
+            from_units(summary.gross),
+            summary.refunds,
+            from_units(summary.refunded),
+            summary.contacts,
+            summary.complaints,
+        ),
+        rolling_windows(record.aggregate, config.day(record.as_of), config),
     )
+    if record.backfill:
+        data.backfill = True
+    return _document("clv.updated", f"{customer_id}/{record.version}", as_of, data)
 
 
 def entry_documents(
@@ -121,34 +216,29 @@ def entry_documents(
     """Return the events of an outbox entry: its segment changes, or the customer's removal."""
     if entry.removal:
         return [_customer_removed(customer_id, entry)]
-    as_of = moment(entry.as_of)
+    as_of, version = moment(entry.as_of), entry.version
     rules = context.rules_at(entry.as_of, entry.rules)
-    model = context.model_at(entry.as_of, entry.model)
+    parameters = context.model_at(entry.as_of, entry.model)
+    model = _Model(parameters.model, entry.model or parameters.version)
     return [
-        _encode(
-            {
-                "specversion": "1.0",
-                "id": f"{customer_id}/{change.dimension}/{entry.version}",
-                "source": SOURCE,
-                "type": "clv.segment-changed",
-                "subject": customer_id,
-                "time": as_of,
-                "datacontenttype": "application/json",
-                "data": {
-                    "customer_id": customer_id,
-                    "version": entry.version,
-                    "dimension": change.dimension,
-                    "previous": change.previous,
-                    "current": change.current,
-                    "cause": entry.cause,
-                    "reason": _reason(change, values, rules, model),
-                    "rules": entry.rules,
-                    "model": {"name": model.model, "version": entry.model or model.version},
-                    "clv_before": entry.before,
-                    "clv_after": entry.after,
-                    "as_of": as_of,
-                },
-            }
+        _document(
+            "clv.segment-changed",
+            f"{customer_id}/{change.dimension}/{version}",
+            as_of,
+            _Change(
+                customer_id,
+                version,
+                change.dimension,
+                change.previous,
+                change.current,
+                entry.cause,
+                _reason(change, values, rules, parameters),
+                entry.rules,
+                model,
+                entry.before,
+                entry.after,
+                as_of,
+            ),
         )
         for change, values in zip(entry.changes, evidence, strict=True)
     ]
@@ -158,38 +248,24 @@ def _reason(change: Change, values: Evidence, rules: Rules, model: Parameters) -
     """Return the reason of a change, encoded where another customer may have had the same."""
     dimension = rules.by_name.get(change.dimension)
     index = None if dimension is None else dimension.places.get(change.rule)
-    if dimension is not None and index is not None:
-        case = (index, change.previous, model.version, *values.items())
-        known = dimension.encoded_reasons
-        encoded = known.get(case)
-        if encoded is None:
-            if len(known) >= _MOST_REASONS:
-                known.clear()
-            reason = explain(dimension, index, change.previous, values, model.quantile)
-            encoded = known[case] = msgspec.Raw(_encode(reason))
-        return encoded
-    gone = change.current is None
-    text = f"The rules have no dimension {change.dimension!r} any more." if gone else ""
-    return {"rule": change.rule or None, "text": text, "conditions": [], "values": values}
+    if dimension is None or index is None:
+        gone = change.current is None
+        text = f"The rules have no dimension {change.dimension!r} any more." if gone else ""
+        return {"rule": change.rule or None, "text": text, "conditions": [], "values": values}
+    if any(isinstance(each, float) and not each.is_integer() for each in values.values()):
+        # Money and probabilities: nobody else has the same.
+        return explain(dimension, index, change.previous, values, model.quantile)
+    known = dimension.encoded_reasons
+    case = (index, change.previous, model.version, *values.items())
+    if case not in known:
+        if len(known) >= _MOST_REASONS:
+            known.clear()
+        reason = explain(dimension, index, change.previous, values, model.quantile)
+        known[case] = msgspec.Raw(_encode(reason))
+    return known[case]
 
 
 def _customer_removed(customer_id: str, entry: OutboxEntry) -> bytes:
     as_of = moment(entry.as_of)
-    return _encode(
-        {
-            "specversion": "1.0",
-            "id": f"{customer_id}/removed/{entry.version}",
-            "source": SOURCE,
-            "type": "clv.customer-removed",
-            "subject": customer_id,
-            "time": as_of,
-            "datacontenttype": "application/json",
-            "data": {
-                "customer_id": customer_id,
-                "version": entry.version,
-                "reason": entry.removal,
-                "merged_into": entry.into or None,
-                "as_of": as_of,
-            },
-        }
-    )
+    data = _Removal(customer_id, entry.version, entry.removal, entry.into or None, as_of)
+    return _document("clv.customer-removed", f"{customer_id}/removed/{entry.version}", as_of, data)

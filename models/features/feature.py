@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
+from functools import cached_property
 from typing import Final, Literal
 
 import numpy as np
@@ -104,7 +105,7 @@ class Feature:
     steps: Callable[[Measured], Iterable[int]] | None = None
     label: str = ""
 
-    @property
+    @cached_property
     def said(self) -> str:
         """What a sentence calls it."""
         return self.label or self.name.replace("_", " ")

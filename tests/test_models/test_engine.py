@@ -114,7 +114,8 @@ def test_customers_that_stay_decoded_come_to_the_same(sequence, cuts, most_bytes
     records = as_records([(key, rekeyed(key, event)) for key, event in sequence])
     cuts = [min(cut, len(records)) for cut in cuts]
     recent = Recent(most_bytes)
-    assert run(records, cuts=cuts, recent=recent) == run(records, cuts=cuts)
+    # Compared as texts: an exception, such as a notice's, equals only itself.
+    assert repr(run(records, cuts=cuts, recent=recent)) == repr(run(records, cuts=cuts))
 
 
 def test_a_customer_is_decoded_again_where_another_record_is_stored():
