@@ -27,6 +27,7 @@ from models.segments import (
 )
 
 from .events import KafkaRecord, at, body, milliseconds
+from .memoryless import without_memory
 from .parameters import PARAMETERS
 
 
@@ -448,17 +449,6 @@ def test_of_conditions_joined_by_any_those_that_hold_explain_nothing_that_ended(
         found = explain(rules, 1, "a", values, lambda *_: np.nan)["conditions"]
         assert [(each["feature"], each["is"]) for each in found] == expected
         assert {each["ends"] for each in found} == {"a"}
-
-
-def without_memory(rules):
-    """The same rules with the bounds to enter alone."""
-    document = rules.model_dump()
-    for each in document["dimensions"]:
-        for rule in each["rules"]:
-            rule["stay_days"] = 0
-            for condition in (*rule["all"], *rule["any"]):
-                condition["leave"] = None
-    return Rules.model_validate(document)
 
 
 @given(st.permutations([(0, 10), (3, 100), (40, 60), (90, 5), (200, 30)]))

@@ -1,8 +1,12 @@
-"""After the stream has consumed a data set, everybody's value is what the batch says."""
+"""After the stream has consumed a data set, everybody's value is what the batch says.
+
+So are the segments, by rules without bounds to leave: the batch does not know what somebody was.
+"""
 
 import json
 import math
 import random
+from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 
@@ -11,12 +15,18 @@ import pytest
 from models.context import Context
 from models.contracts.clock import Tick
 from models.economics import Economics
+from models.segments import DEFAULT_RULES
 from streams.batch import end_of_day, fit_states, fold_events, score_events
 from streams.datasets import DATASETS
 from streams.datasets.dataset import DatasetMissingError
 from streams.datasets.simulate import with_simulation
+from streams.rules import publish_rules
+from tests.test_models.memoryless import without_memory
 
 from .cluster import cluster
+
+START = datetime(1990, 1, 1, tzinfo=UTC)
+"""Before the first event."""
 
 SIMULATED = "cdnow, with simulated support, refunds and acquisition"
 
@@ -40,9 +50,10 @@ def batch_of(name):
     """Fitted parameters, and each customer's document by the batch."""
     events, dataset = events_of(name), dataset_of(name)
     economics = Economics(currency=dataset.currency)
+    rules = without_memory(DEFAULT_RULES)
     folded = fold_events(events, Context(economics), end_of_day(dataset.as_of, economics))
     parameters = fit_states(folded.states, dataset.as_of, "day", economics).parameters
-    batch = score_events(events, Context(economics, parameters), dataset.as_of)
+    batch = score_events(events, Context(economics, parameters, rules), dataset.as_of)
     return parameters, {u.customer_id: json.loads(u.document)["data"] for u in batch.updates}
 
 
@@ -95,6 +106,8 @@ async def test_streaming_equals_batch(name, shuffled, workers, broker, tmp_path:
         dice.shuffle(sent)
     async with cluster(tmp_path, broker, economics=economics) as service:
         await service.publish_parameters(parameters)
+        rules = without_memory(DEFAULT_RULES)
+        await publish_rules(service.settings, service.broker, rules, START)
         for _ in range(workers):
             await service.start_worker()
         assert await service.publish(sent) == len(sent)
