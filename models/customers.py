@@ -298,7 +298,12 @@ class Batch:
     def _add_row(self, customer: Customer) -> int:
         record = customer.record
         return self.rows.add(
-            self.context.standing(record.aggregate, customer.summary, record.as_of)
+            self.context.standing(
+                record.aggregate,
+                customer.summary,
+                record.as_of,
+                ahead=self.context.catches_up,
+            )
         )
 
     def _add_stored_row(self, customer: Customer) -> int:
@@ -310,6 +315,11 @@ class Batch:
                 model, rules = entry.model, entry.rules
         return self.rows.add(
             self.context.standing(
-                record.aggregate, customer.summary, record.as_of, model=model, rules=rules
+                record.aggregate,
+                customer.summary,
+                record.as_of,
+                model=model,
+                rules=rules,
+                ahead=self.context.catches_up,
             )
         )
