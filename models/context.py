@@ -67,12 +67,10 @@ class Interpretation:
         *,
         model: str = "",
         rules: str = "",
-        ahead: bool = True,
     ) -> Standing:
         """Return what a customer is scored from as of a time in milliseconds since 1970.
 
-        summary: of the state. model, rules: versions to use; empty: those in force then. ahead:
-        whether to find the next step of a feature, which only looks into silence need.
+        summary: of the state. model, rules: versions to use; empty: those in force then.
         """
         economics = self.economics
         today = economics.day(as_of)
@@ -82,7 +80,7 @@ class Interpretation:
         if chosen.read:
             measured = Measured(state, summary, today, economics)
             read = tuple([each(measured) for each in chosen.readers])
-            for feature in chosen.watched.steps if ahead else ():
+            for feature in chosen.watched.steps:
                 if feature.steps is not None:
                     step = min(step, min(feature.steps(measured), default=NO_DAY))
         row = value_row(summary, today, economics)

@@ -298,12 +298,7 @@ class Batch:
     def _add_row(self, customer: Customer) -> int:
         record = customer.record
         return self.rows.add(
-            self.context.standing(
-                record.aggregate,
-                customer.summary,
-                record.as_of,
-                ahead=self.context.catches_up,
-            )
+            self.context.standing(record.aggregate, customer.summary, record.as_of)
         )
 
     def _add_stored_row(self, customer: Customer) -> int:
@@ -315,11 +310,6 @@ class Batch:
                 model, rules = entry.model, entry.rules
         return self.rows.add(
             self.context.standing(
-                record.aggregate,
-                customer.summary,
-                record.as_of,
-                model=model,
-                rules=rules,
-                ahead=self.context.catches_up,
+                record.aggregate, customer.summary, record.as_of, model=model, rules=rules
             )
         )
