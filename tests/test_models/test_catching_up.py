@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from models.aggregate.record import decode_record
@@ -97,12 +97,6 @@ CONTEXTS = {
 }
 
 
-CASES = [
-    pytest.param(name, marks=[] if name == "default rules" else [pytest.mark.slow])
-    for name in CONTEXTS
-]
-
-
 def said(offset, kind, customer, days, number):
     """An event as a record."""
     data = {"customer_id": customer}
@@ -180,9 +174,8 @@ def chains(history, context, sweeps=(), cuts=()):
     return told, states
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", CONTEXTS)
 @given(history=histories(), data=st.data())
-@settings(max_examples=15, deadline=None)
 def test_the_chain_does_not_depend_on_who_looked_when(name, history, data):
     """Sweeping never, daily, weekly and at random times, in any batches, byte for byte."""
     context = CONTEXTS[name]
@@ -240,9 +233,8 @@ def decide(decided, row, moment, segments, since, found, economics):
         found.append((time, name, segments.pop(name), None))
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", CONTEXTS)
 @given(history=histories())
-@settings(max_examples=15, deadline=None)
 def test_the_chain_is_that_of_a_look_at_every_midnight(name, history):
     context = CONTEXTS[name]
     told, _ = chains(history, context)
