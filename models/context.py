@@ -130,13 +130,10 @@ class Context(Interpretation):
 
     erasure_key: secret for the fingerprints of erased customers; it never changes.
     first_version: new customers start above it, so that versions grow even after a loss of state.
-    catches_up: whether time is caught up with before an event, see `models.catching_up`. No worker
-    does yet: it more than doubles the cost of a frequent buyer's event, and nothing sweeps.
     """
 
     erasure_key: bytes = b""
     first_version: int = 0
-    catches_up: bool = False
 
 
 class Rows:

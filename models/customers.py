@@ -132,7 +132,7 @@ class Batch:
     def due(self, customer: Customer) -> int:
         """Return a time before which nothing changes in silence, in milliseconds since 1970."""
         record, economics = customer.record, self.context.economics
-        if not self.context.catches_up or not customer.present or record.backfill:
+        if not customer.present or record.backfill:
             return NEVER
         due = customer.due or economics.day_begins(economics.day(record.as_of) + 1)
         return min(due, self.context.next_start(record.as_of))
@@ -143,8 +143,6 @@ class Batch:
         None too if it begins with a score of this batch and days alone pass in it: `catch_up` sees
         to these when it knows which of them matter.
         """
-        if not self.context.catches_up:
-            return None
         if customer.row is not None:
             begins, standing = customer.record.as_of, self.rows[customer.row]
             step = standing.step != NO_DAY and self.context.economics.day_begins(standing.step)

@@ -25,10 +25,6 @@ def finish(batch: Batch) -> None:
             batch.store(customer)
     if touched:
         scores = batch.rows.scores()
-        if not batch.context.catches_up:
-            for customer in touched:
-                _publish(batch, customer, scores, scores, 0)
-            return
         quiet = quiet_until(batch, touched)
         looked = catch_up(batch, touched, quiet)
         for customer in touched:
