@@ -25,11 +25,6 @@ from models.outputs import Outputs
 from models.recent import Recent
 from models.routing import Position
 from models.scores import Evaluation, RemovalReason, RemovalStep, Resend
-from models.silence import Silence
-from models.standing import NO_DAY
-from models.timeline import NEVER
-
-Step = Evaluation | RemovalStep | Resend | Silence
 
 
 class Customer:
@@ -38,14 +33,12 @@ class Customer:
     present: false before the first event, after an erasure, and after a merge into another.
     pending: outbox entries of the stored record whose delivery is not confirmed. in_flight: how
     many of them are being sent, plus those that the steps may add. stored_row: the row of the
-    customer as stored. steps: evaluations, removals, resends and silences, in the order of
-    publication. row: of the customer as last scored in this batch. due: that of the record; 0 after
-    an evaluation.
+    customer as stored. steps: evaluations, removals and resends, in the order of publication.
     """
 
     __slots__ = (
-        "customer_id", "due", "in_flight", "kept", "key", "pending", "present", "record", "resent",
-        "row", "steps", "stored_row", "summary",
+        "customer_id", "in_flight", "kept", "key", "pending", "present", "record", "resent",
+        "steps", "stored_row", "summary",
     )  # fmt: skip
 
     def __init__(
@@ -58,9 +51,7 @@ class Customer:
         self.summary = summary
         self.pending: list[OutboxEntry] = []
         self.stored_row: int | None = None
-        self.steps: list[Step] = []
-        self.row: int | None = None
-        self.due = 0
+        self.steps: list[Evaluation | RemovalStep | Resend] = []
         self.resent = False
         self.kept = False
         self.in_flight = 0
@@ -116,7 +107,6 @@ class Batch:
             )
             if record.outbox:
                 self._see_to_outbox(known)
-            known.due = record.due
         return known
 
     def _read(self, key: bytes, stored: bytes | None) -> tuple[CustomerRecord, Summary]:
@@ -128,47 +118,6 @@ class Batch:
                 return kept
             record = decode_record(stored, key)
         return record, Summary(record.aggregate, economics)
-
-    def due(self, customer: Customer) -> int:
-        """Return a time before which nothing changes in silence, in milliseconds since 1970."""
-        record, economics = customer.record, self.context.economics
-        if not customer.present or record.backfill:
-            return NEVER
-        due = customer.due or economics.day_begins(economics.day(record.as_of) + 1)
-        return min(due, self.context.next_start(record.as_of))
-
-    def silence_before(self, customer: Customer, until: int, offset: int) -> Silence | None:
-        """Return the silence of a customer before an evaluation, as `silence` does.
-
-        None too if it begins with a score of this batch and days alone pass in it: `catch_up` sees
-        to these when it knows which of them matter.
-        """
-        if customer.row is not None:
-            begins, standing = customer.record.as_of, self.rows[customer.row]
-            step = standing.step != NO_DAY and self.context.economics.day_begins(standing.step)
-            if (not step or step > until) and self.context.next_start(begins) > until:
-                return None
-        return self.silence(customer, until, offset)
-
-    def silence(
-        self, customer: Customer, until: int, offset: int, *, ends: bool = True
-    ) -> Silence | None:
-        """Return the silence of a customer up to a time, before an event; None if nobody is due.
-
-        offset: of the record that led to it. ends: whether something happens then.
-        """
-        if until < self.due(customer):
-            return None
-        record, context = customer.record, self.context
-        begins, turns = record.as_of, [customer.due] if customer.due else []
-        if customer.row is not None:
-            standing = self.rows[customer.row]
-        else:
-            standing = context.standing(record.aggregate, customer.summary, begins)
-        pivots = context.pivots(record.aggregate, customer.summary, begins, standing, until)
-        return Silence(
-            begins, standing, turns, until, pivots, ends=ends, offset=offset, row=customer.row
-        )
 
     def _see_to_outbox(self, customer: Customer) -> None:
         delivery_of = [
@@ -225,37 +174,21 @@ class Batch:
             customer.steps.insert(0, Resend(customer.stored_row))
 
     def evaluate(
-        self,
-        customer: Customer,
-        as_of: int,
-        at: Position,
-        cause: Cause = "event",
-        *,
-        after: Silence | None = None,
+        self, customer: Customer, as_of: int, at: Position, cause: Cause = "event"
     ) -> None:
-        """Score the customer as of a time, under the next version; after: the silence before."""
+        """Score the customer as of a time, under the next version."""
         record = customer.record
         if not customer.present:
             self.outputs.new_customers += 1
             customer.present = True
-        if after is not None:
-            customer.steps.append(after)
+        record.version += 1
         record.as_of = max(record.as_of, as_of)
         record.applied[at.lane] = at.offset
-        row = customer.row = self._add_row(customer)
-        customer.steps.append(Evaluation(row, record.as_of, at.here, at.backfill, cause))
+        row = self._add_row(customer)
+        customer.steps.append(
+            Evaluation(row, record.version, record.as_of, at.here, at.backfill, cause)
+        )
         customer.in_flight += 1
-        record.backfill = at.backfill
-        customer.due = 0
-
-    def look(self, customer: Customer, until: int, at: Position) -> None:
-        """Look at a silent customer at each moment up to a time at which a segment may change."""
-        silence = self.silence(customer, until, at.here, ends=False)
-        if silence is not None:
-            customer.record.applied[at.lane] = at.offset
-            customer.steps.append(silence)
-            customer.in_flight += 1
-            customer.due = NEVER
 
     def store(self, customer: Customer) -> None:
         """Encode the record of a customer who is present, or was merged into another."""
@@ -266,26 +199,14 @@ class Batch:
             self.recent.put(key, data, record, customer.summary, self.context.economics)
 
     def remove(
-        self,
-        customer: Customer,
-        reason: RemovalReason,
-        into: str,
-        as_of: int,
-        at: Position,
-        *,
-        after: Silence | None = None,
-        handover: bytes = b"",
+        self, customer: Customer, reason: RemovalReason, into: str, as_of: int, at: Position
     ) -> None:
-        """Remove the customer, erased or merged, under the next version; after: the silence before.
-
-        handover: see `RemovalStep`.
-        """
-        if after is not None:
-            customer.steps.append(after)
-        customer.record.applied[at.lane] = at.offset
+        """Remove the customer, erased or merged, under the next version."""
+        record = customer.record
+        record.version += 1
+        record.applied[at.lane] = at.offset
         customer.present = False
-        customer.row, customer.due = None, 0
-        customer.steps.append(RemovalStep(as_of, at.here, reason, into, handover))
+        customer.steps.append(RemovalStep(record.version, as_of, at.here, reason, into))
         customer.in_flight += 1
 
     def keep(self, customer: Customer, at: Position) -> None:
@@ -295,19 +216,15 @@ class Batch:
 
     def _add_row(self, customer: Customer) -> int:
         record = customer.record
-        return self.rows.add(
-            self.context.standing(record.aggregate, customer.summary, record.as_of)
-        )
+        return self.rows.add(record.aggregate, customer.summary, record.as_of)
 
     def _add_stored_row(self, customer: Customer) -> int:
         """Score the customer as stored, with what decided then if a change may be sent again."""
         record = customer.record
         model = rules = ""
         for entry in record.outbox:
-            if entry.version == record.version and entry.as_of == record.as_of:
+            if entry.version == record.version:
                 model, rules = entry.model, entry.rules
         return self.rows.add(
-            self.context.standing(
-                record.aggregate, customer.summary, record.as_of, model=model, rules=rules
-            )
+            record.aggregate, customer.summary, record.as_of, model=model, rules=rules
         )

@@ -207,12 +207,7 @@ def value_update(
     )
     if record.backfill:
         data.backfill = True
-    return _document("clv.updated", f"{customer_id}/{_number(record)}", as_of, data)
-
-
-def _number(of: CustomerRecord | OutboxEntry) -> str:
-    """Return what tells the scores of a customer apart: in silence the version does not grow."""
-    return f"{of.version}.{of.as_of}" if of.silent else str(of.version)
+    return _document("clv.updated", f"{customer_id}/{record.version}", as_of, data)
 
 
 def entry_documents(
@@ -228,7 +223,7 @@ def entry_documents(
     return [
         _document(
             "clv.segment-changed",
-            f"{customer_id}/{change.dimension}/{_number(entry)}",
+            f"{customer_id}/{change.dimension}/{version}",
             as_of,
             _Change(
                 customer_id,

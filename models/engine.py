@@ -163,7 +163,6 @@ def _apply(
     if event.type == "customer.merged":
         ask_for(batch, customer, event.data, occurred)
         return
-    silence = None if at.backfill else batch.silence_before(customer, occurred, at.here)
     effect = customer.apply(event, occurred, config)
     if effect is Effect.TOO_OLD:
         raise too_old(event, config)
@@ -175,7 +174,7 @@ def _apply(
         outputs.duplicates += 1
         return
     outputs.accepted += 1
-    batch.evaluate(customer, occurred, at, after=silence)
+    batch.evaluate(customer, occurred, at)
 
 
 def _ignore_erased(batch: Batch, customer: Customer, event: Envelope) -> None:
@@ -241,13 +240,12 @@ def advance(
     *,
     as_of: int,
     cause: Cause = "time",
-    due_only: bool = False,
     delivery_of: DeliveryLookup = all_delivered,
 ) -> Outputs:
     """Score these customers as of a time, and publish their values and segment changes.
 
     as_of: milliseconds since 1970; a customer's own as-of time never goes back. cause: of their
-    changes. due_only: only what was due by then is told, as of when it was due.
+    changes.
     offset: of the tick in `origin`. A customer that has applied it is only sent again.
     delivery_of: as in `process`.
     """
@@ -261,13 +259,8 @@ def advance(
             continue
         if offset <= customer.record.applied.get(origin, -1):
             batch.replay(customer)
-            continue
-        at = Position(origin, offset, offset)
-        if due_only:
-            batch.look(customer, as_of, at)
         else:
-            silence = batch.silence_before(customer, as_of, offset)
-            batch.evaluate(customer, as_of, at, cause, after=silence)
+            batch.evaluate(customer, as_of, Position(origin, offset, offset), cause)
     finish(batch)
     return outputs
 

@@ -190,23 +190,17 @@ def hand_over(batch: Batch, customer: Customer, message: Release, at: Position) 
 
 def _close(batch: Batch, customer: Customer, into: str, merged_at: int, at: Position) -> None:
     record = customer.record
-    silence = batch.silence(customer, merged_at, at.here)
     record.as_of = record.as_of or merged_at
     record.into, record.merged_at = into, merged_at
-    state = encode_message(_state(customer))
-    batch.remove(customer, "merged", into, record.as_of, at, after=silence, handover=state)
+    batch.remove(customer, "merged", into, record.as_of, at)
+    send_state(batch, customer)
 
 
 def send_state(batch: Batch, customer: Customer) -> None:
     """Send the state of a closed record to the customer who stays."""
-    state = encode_message(_state(customer))
-    batch.outputs.handovers.append((customer.record.into.encode(), state))
-
-
-def _state(customer: Customer) -> Absorb:
     record = customer.record
     merged = MergedCustomer(record.version, record.merged_at)
-    return Absorb(
+    state = Absorb(
         customer.customer_id,
         record.aggregate,
         record.as_of,
@@ -214,6 +208,7 @@ def _state(customer: Customer) -> Absorb:
         dict(record.absorbed),
         erased_at=record.erased_at,
     )
+    batch.outputs.handovers.append((record.into.encode(), encode_message(state)))
 
 
 def take_over(batch: Batch, customer: Customer, message: Absorb, at: Position) -> None:
@@ -260,7 +255,6 @@ def take_over(batch: Batch, customer: Customer, message: Absorb, at: Position) -
     ):
         outputs.duplicates += 1
         return
-    silence = batch.silence_before(customer, message.as_of, at.here)
     record.absorbed = dict(sorted(absorbed.items()))
     record.as_of = max(record.as_of, message.as_of)
     customer.take(state, config)
@@ -268,7 +262,7 @@ def take_over(batch: Batch, customer: Customer, message: Absorb, at: Position) -
         erase(batch, customer, message.erased_at, at)
         return
     outputs.accepted += 1
-    batch.evaluate(customer, message.as_of, at, "merge", after=silence)
+    batch.evaluate(customer, message.as_of, at, "merge")
 
 
 def take_back(batch: Batch, customer: Customer, message: Return, at: Position) -> None:

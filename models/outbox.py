@@ -13,7 +13,7 @@ from typing import Final
 import msgspec
 
 from models.aggregate.record import Change, CustomerRecord, Evidence, OutboxEntry
-from models.scores import Decided, Evaluation, Look, RemovalStep, Scores
+from models.scores import Decided, Evaluation, RemovalStep, Scores
 from models.segments.deciding import Day
 
 OUTBOX_BYTES: Final = 200 * 1024
@@ -56,14 +56,11 @@ def most_in_flight(entry_bytes: int) -> int:
     return max(OUTBOX_BYTES // (_ENTRY_BYTES + entry_bytes), 1)
 
 
-def removal_entry(
-    record: CustomerRecord, origin: str, step: RemovalStep, as_of: int
-) -> WithEvidence:
-    """Return the entry of a removal as of a time, and clear the record's segments and value."""
-    record.version += 1
+def removal_entry(record: CustomerRecord, origin: str, step: RemovalStep) -> WithEvidence:
+    """Return the entry of a removal, and clear the record's segments and value."""
     entry = OutboxEntry(
-        record.version,
-        as_of,
+        step.version,
+        step.as_of,
         origin,
         step.offset,
         record.clv,
@@ -77,20 +74,14 @@ def removal_entry(
 
 
 def changes_entry(
-    record: CustomerRecord, origin: str, step: Evaluation | Look, scores: Scores, day: Day
+    record: CustomerRecord, origin: str, step: Evaluation, scores: Scores, day: Day
 ) -> WithEvidence | None:
     """Return the entry of an evaluation's segment changes, or None; update the record.
 
-    A look that finds no change leaves the record as it is. day: returns the shop's calendar day of
-    a time.
+    day: returns the shop's calendar day of a time.
     """
-    if isinstance(step, Evaluation):
-        record.version += 1
-        record.silent = False
-        if step.backfill:
-            return None
     row, segments, since, before = step.row, record.segments, record.since, record.clv
-    after = scores.clv[row]
+    after = record.clv = scores.clv[row]
     decided = scores.decided(row)
     changes: list[Change] = []
     evidence: list[Evidence] = []
@@ -114,15 +105,10 @@ def changes_entry(
             changes.append(Change(name, segments.pop(name), None))
             evidence.append({})
             since.pop(name, None)
-    if changes or isinstance(step, Evaluation):
-        record.clv = after
     if not changes:
         return None
-    record.silent = isinstance(step, Look)
-    if record.silent:
-        record.as_of = max(record.as_of, step.as_of)
     entry = OutboxEntry(
-        record.version,
+        step.version,
         step.as_of,
         origin,
         step.offset,
@@ -132,12 +118,11 @@ def changes_entry(
         cause=step.cause,
         rules=decided.rules.version,
         model=scores.models[row].version,
-        silent=record.silent,
     )
     return entry, tuple(evidence)
 
 
-def outbox(entries: Iterable[WithEvidence], version: int, as_of: int) -> tuple[OutboxEntry, ...]:
+def outbox(entries: Iterable[WithEvidence], version: int) -> tuple[OutboxEntry, ...]:
     """Return the entries to store, without evidence that can be computed from the record itself.
 
     An erasure drops all earlier entries.
@@ -146,7 +131,7 @@ def outbox(entries: Iterable[WithEvidence], version: int, as_of: int) -> tuple[O
     for entry, evidence in entries:
         if entry.removal == "erased":
             kept.clear()
-        own = (entry.version == version and entry.as_of == as_of) or entry.removal
+        own = entry.version == version or entry.removal
         kept.append(entry if own else msgspec.structs.replace(entry, evidence=evidence))
     return tuple(kept)
 

@@ -12,9 +12,6 @@ from models.calendar import milliseconds
 
 _EVER: Final = -(2**63)
 
-NEVER: Final = 2**62
-"""A time that does not come, in milliseconds since 1970."""
-
 
 class Versioned(Protocol):
     """Something published under a version, that holds from a time."""
@@ -68,11 +65,6 @@ class Timeline(Generic[Published]):
         """Return those in force at a time, in milliseconds since 1970; None before the first."""
         before = bisect_right(self._starts, moment)
         return self.published[before - 1] if before else None
-
-    def next_start(self, moment: int) -> int:
-        """Return when others come into force after a time, in milliseconds since 1970; or NEVER."""
-        after = bisect_right(self._starts, moment)
-        return self._starts[after] if after < len(self._starts) else NEVER
 
     @property
     def latest(self) -> Published | None:

@@ -179,20 +179,14 @@ def values(
 
     parameters: of all rows, or of each.
     """
-    return values_of(columns(rows), parameters, config)
-
-
-def values_of(
-    of: Row[Floats], parameters: Parameters | Sequence[Parameters], config: Economics
-) -> Values:
-    """Return the value of each row of columns; parameters: of all rows, or of each."""
+    of = columns(rows)
     if isinstance(parameters, Parameters):
         return valued(of, parameters, config)
     different = {id(each): each for each in parameters}
     if len(different) == 1:
         return valued(of, parameters[0], config)
     which = np.array([id(each) for each in parameters])
-    result = {field.name: np.empty(len(which)) for field in fields(Values)}
+    result = {field.name: np.empty(len(rows)) for field in fields(Values)}
     for number, each in different.items():
         mine = which == number
         some = valued(Row(*(column[mine] for column in of)), each, config)

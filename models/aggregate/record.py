@@ -75,8 +75,7 @@ class OutboxEntry(msgspec.Struct, array_like=True, frozen=True):
     origin, offset: topic-partition and offset of the input record. before, after: value in
     currency. removal: "erased", "merged" or empty; into: the customer who stays. evidence: of each
     change; None if it can be computed from the stored record. cause: what the changes come from.
-    rules, model: the versions that decided; empty in records of earlier versions. silent: of a
-    moment in silence, after the event of that version.
+    rules, model: the versions that decided; empty in records of earlier versions.
     """
 
     version: int
@@ -92,7 +91,6 @@ class OutboxEntry(msgspec.Struct, array_like=True, frozen=True):
     cause: Cause = "event"
     rules: str = ""
     model: str = ""
-    silent: bool = False
 
 
 class MergedCustomer(msgspec.Struct, array_like=True, frozen=True):
@@ -116,9 +114,7 @@ class CustomerRecord(msgspec.Struct, array_like=True):
     record is stored before they are published; after a crash they are sent again from here.
     backfill: the last event was a backfilled one; segments and clv are those from before it.
     since: when the customer entered each segment, in milliseconds since 1970, by dimension; without
-    those entered under earlier versions. due: until then (milliseconds since 1970) no segment
-    changes unless something happens; 0 if not known. silent: the last score was of a moment in
-    silence, after the event of that version.
+    those entered under earlier versions.
     """
 
     aggregate: Aggregate = msgspec.field(default_factory=Aggregate)
@@ -134,8 +130,6 @@ class CustomerRecord(msgspec.Struct, array_like=True):
     outbox: tuple[OutboxEntry, ...] = ()
     backfill: bool = False
     since: dict[str, int] = msgspec.field(default_factory=dict)
-    due: int = 0
-    silent: bool = False
 
 
 class Forgotten(msgspec.Struct, array_like=True, frozen=True):

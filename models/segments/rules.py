@@ -12,10 +12,9 @@ from numpy.typing import NDArray
 from pydantic import AwareDatetime, Field, field_validator, model_validator
 
 from models.errors import ClvError
-from models.features import FEATURES, Columns, Feature, Floats, Measured, Silence
+from models.features import FEATURES, Columns, Feature, Floats, Measured
 from models.segments.conditions import Condition, Quantile, Strict
 from models.segments.reachable import unreachable
-from models.segments.watched import Watched, watched
 
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,39}$")]
 
@@ -233,29 +232,6 @@ class Rules(Strict):
     def quantiles(self) -> tuple[Quantile, ...]:
         """The quantiles that the rules compare with, each once."""
         return tuple(dict.fromkeys(each for one in self._conditions() for each in one.quantiles))
-
-    @cached_property
-    def read_daily(self) -> tuple[bool, ...]:
-        """Which of those grow by one a day while nothing happens; () if none does."""
-        daily = tuple(each.silence is Silence.DAILY for each in self.read)
-        return daily if any(daily) else ()
-
-    @cached_property
-    def watched(self) -> Watched:
-        """The comparisons that silence may turn."""
-        limits = [
-            (each.feature, bound)
-            for each in self._conditions()
-            for bound in (each.limit(leaving=False), each.limit(leaving=True))
-            if not isinstance(bound, tuple)
-        ]
-        return watched(self.read, limits)
-
-    @cached_property
-    def stay_days(self) -> tuple[int, ...]:
-        """The minimum stays, each once."""
-        stays = {rule.stay_days for each in self.dimensions for rule in each.rules}
-        return tuple(sorted(stays - {0}))
 
     @cached_property
     def entry_bytes(self) -> int:
