@@ -329,7 +329,7 @@ def test_a_change_says_which_rule_decided_by_what_and_in_words():
     changes, record = way(rules, [(0, 50), (15, None), (21, None)])
     first, last = changes
     assert [each["current"] for each in changes] == ["in here", "in gone"]
-    assert first["cause"], last["cause"] == ("event", "time")
+    assert (first["cause"], last["cause"]) == ("event", "time")
     assert first["rules"] == last["rules"] == rules.version
     assert first["model"] == {"name": "bg-nbd", "version": "cdnow-published"}
     assert first["reason"] == {
