@@ -124,7 +124,6 @@ class Scores:
         decided: Mapping[int, Decided],
     ) -> None:
         self.models = models
-        self.clv: list[float] = values.clv.tolist()
         self.published = list(
             map(
                 Published._make,
@@ -137,6 +136,7 @@ class Scores:
                 ),
             )
         )
+        self.clv: list[float] = [each.clv for each in self.published]
         self._rules = rules
         self._decided = decided
 
@@ -146,9 +146,10 @@ class Scores:
 
 
 def _listed(column: Floats | NDArray[np.str_], *, missing: bool) -> list[Any]:
-    listed: list[Any] = column.tolist()
     if column.dtype.kind == "U":
-        return [value or None for value in listed]
+        return [value or None for value in column.tolist()]
+    # Added to -0.0, 0.0 makes 0.0: the two are equal, and so must be written alike.
+    listed: list[Any] = (column + 0.0).tolist()
     if missing and np.isnan(column).any():
         return [None if value != value else value for value in listed]  # noqa: PLR0124
     return listed

@@ -3,6 +3,7 @@
 import gc
 import itertools
 import json
+import re
 import weakref
 
 import msgspec
@@ -27,6 +28,7 @@ from .parameters import PARAMETERS
 CONTEXT = Context(Economics(), PARAMETERS)
 NOW = milliseconds(1_000)
 ORIGIN = "shop.orders/0"
+MINUS_ZERO = re.compile(rb":-0\.0[,}]")
 
 
 def order(offset, customer, days, order_id=None, total="40.00", key=..., **more):
@@ -160,8 +162,21 @@ def test_what_is_published_keeps_its_contract(sequence):
             assert document.clv == pytest.approx(
                 document.realised.total + document.expected.total, abs=1e-9
             )
+            assert not MINUS_ZERO.search(update.document)
         for _key, change in outputs.segment_changes:
             SegmentChanged.model_validate_json(change)
+            assert not MINUS_ZERO.search(change)
+
+
+def test_nothing_is_published_as_minus_zero():
+    """-0.0 and 0.0 are equal: written differently, one could stand for the other when sent again."""
+    refund = {"refund_id": "r", "order_id": "gone", "refunded_at": at(1), "currency": "USD"}
+    # Without an order, 0 purchases are expected, at a margin that the refund makes negative.
+    lossy = KafkaRecord(0, NOW, b"c1", body("order.refunded", {**refund, "amount": "9000"}))
+    _, [outputs] = run([lossy])
+    [update] = outputs.updates
+    assert json.loads(update.document)["data"]["realised"]["margin"] < 0
+    assert not MINUS_ZERO.search(update.document)
 
 
 def test_every_record_is_accounted_for():
