@@ -149,7 +149,7 @@ def _listed(column: Floats | NDArray[np.str_], *, missing: bool) -> list[Any]:
     if column.dtype.kind == "U":
         return [value or None for value in column.tolist()]
     # Added to -0.0, 0.0 makes 0.0: the two are equal, and so must be written alike.
-    listed: list[Any] = (column + 0.0).tolist()
+    listed: list[Any] = np.add(column, 0.0).tolist()
     if missing and np.isnan(column).any():
         return [None if value != value else value for value in listed]  # noqa: PLR0124
     return listed

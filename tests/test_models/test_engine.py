@@ -169,7 +169,7 @@ def test_what_is_published_keeps_its_contract(sequence):
 
 
 def test_nothing_is_published_as_minus_zero():
-    """-0.0 and 0.0 are equal: written differently, one could stand for the other when sent again."""
+    """-0.0 and 0.0 are equal: written differently, one would stand for the other later."""
     refund = {"refund_id": "r", "order_id": "gone", "refunded_at": at(1), "currency": "USD"}
     # Without an order, 0 purchases are expected, at a margin that the refund makes negative.
     lossy = KafkaRecord(0, NOW, b"c1", body("order.refunded", {**refund, "amount": "9000"}))
