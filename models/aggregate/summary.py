@@ -164,10 +164,14 @@ class Summary:
     def add_order(self, order: Order, config: Economics) -> bool:
         """Count a new order; return False, and do nothing, if that takes a look at all of them.
 
-        It does if its day is before the last one, and for a customer who has complained.
+        It does if its day is before the last one, and for a customer who has complained or has
+        returned an order: another one on that day makes it a purchase day again, and a return is
+        known as such only while it is remembered.
         """
         day = config.day(order.time)
-        if self.complaints or (self.orders and day < self.last_day):
+        if self.complaints or self.returned is not _NONE_RETURNED:
+            return False
+        if self.orders and day < self.last_day:
             return False
         if day > self.last_day or self.orders == 0:
             if self.orders == 0:

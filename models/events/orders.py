@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final
 
 from pydantic import Field
@@ -29,7 +30,7 @@ from models.aggregate.compacted import (
 from models.aggregate.registers import Register, fingerprint, insert
 from models.aggregate.versions import MOST_SUPERSEDED, frontier, set_versions, versions_of
 from models.calendar import month_of
-from models.currencies import CODES, NUMBERS
+from models.currencies import CODES, HOME, NUMBERS
 from models.events.fields import (
     Amount,
     Contract,
@@ -283,8 +284,19 @@ def _place(state: Aggregate, event: Envelope, time: int, config: Economics) -> E
     insert(state.orders, key, incoming, ORDERS.time_of)
     last = key == next(reversed(state.orders))
     plain = key not in state.cancelled and not (state.refunds and refers_to(state, key))
+    appended = last and plain and _compacts_exactly(state, config)
     ORDERS.compact(state, config)
-    return Effect.APPENDED if last and plain else Effect.APPLIED
+    return Effect.APPENDED if appended else Effect.APPLIED
+
+
+def _compacts_exactly(state: Aggregate, config: Economics) -> bool:
+    """Return whether the sums of all orders are the same after `compact`.
+
+    They are not where amounts are converted: together they are rounded once, not one by one.
+    """
+    excess = max(len(state.orders) - config.remembered, 0)
+    home = HOME, config.home
+    return all(order.currency in home for order in islice(state.orders.values(), excess))
 
 
 def refers_to(state: Aggregate, key: int) -> bool:

@@ -1,6 +1,7 @@
 """The fold is a commutative, idempotent monoid, and stays small."""
 
 import random
+from decimal import Decimal
 
 import msgspec
 import pytest
@@ -78,6 +79,28 @@ def test_a_summary_kept_current_equals_one_made_anew_at_every_prefix(sequence):
         for event in sequence:
             effect = fold(state, event, config)
             latest = next(reversed(state.orders.values()), None)
+            if effect is not Effect.APPENDED or not summary.add_order(latest, config):
+                summary = Summary(state, config)
+            assert as_dict(summary) == as_dict(Summary(state, config))
+
+
+@given(st.integers(1, 5), st.randoms(use_true_random=False))
+@settings(max_examples=150, deadline=None)
+def test_a_summary_kept_current_knows_returns_and_foreign_money(remembered, random_):
+    """Orders in order of time, often two a day, in two currencies, and often given back."""
+    config = Economics(remembered=remembered, exchange_rates={"EUR": Decimal("1.0937")})
+    state, day = Aggregate(), 0.0
+    summary = Summary(state, config)
+    for number in range(20):
+        day += random_.choice([0.1, 0.3, 2.5])
+        money = {"currency": random_.choice(["USD", "EUR"])}
+        total = f"{random_.randint(0, 90)}.3333"
+        then = [placed(f"o{number}", day, total, **money)]
+        if random_.random() < 0.4:
+            then.append(refunded(f"r{number}", day + 0.01, total, order_id=f"o{number}", **money))
+        for event in then:
+            effect = fold(state, event, config)
+            latest = next(reversed(state.orders.values()))
             if effect is not Effect.APPENDED or not summary.add_order(latest, config):
                 summary = Summary(state, config)
             assert as_dict(summary) == as_dict(Summary(state, config))
