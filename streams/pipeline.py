@@ -42,6 +42,7 @@ from streams.basis.key import check_key
 from streams.cache.writer import CacheWriter
 from streams.counts import Counts
 from streams.kafka.partitions import home_partition
+from streams.metrics.meters import WorkerMeters
 from streams.outgoing import OUTPUTS, Output, Stage, cached, positions, published_at
 from streams.parameters import Feed
 from streams.poison import Poison, Suspected
@@ -93,7 +94,8 @@ class _Work(NamedTuple):
 
     first: deliveries that must arrive before the state is stored. progress, end: of the
     topic-partition, and its `delivered` afterwards; None if more outputs of the same record follow.
-    event: the batch to acknowledge at the end, if these are its last outputs.
+    event: the batch to acknowledge at the end, if these are its last outputs. began: when the
+    engine was called, by the monotonic clock; None if that is not measured.
     """
 
     batch: RecordBatch
@@ -102,6 +104,7 @@ class _Work(NamedTuple):
     progress: _Offsets
     end: int | None
     event: EventT | None
+    began: float | None
 
 
 class Pipeline:
@@ -132,6 +135,7 @@ class Pipeline:
         self.keeper = keeper
         self.now = _now if now is None else now
         self.counts = Counts()
+        self.meters = WorkerMeters()
         self.refusals = RefusalLog()
         """What was refused; whoever runs the worker has it logged."""
         self.in_work = 0
@@ -149,13 +153,26 @@ class Pipeline:
         self._progress: defaultdict[str, _Offsets] = defaultdict(_Offsets)
         self._tasks: set[asyncio.Task[None]] = set()
 
+    @property
+    def outstanding(self) -> int:
+        """Batches of records that the broker has not acknowledged."""
+        # The property App.producer would create one.
+        producer: StrictDelivery | None = self.app._producer  # noqa: SLF001
+        return 0 if producer is None else producer.outstanding
+
     def assigned(self) -> None:
         """Forget the progress: other workers may have had the assigned partitions meanwhile."""
         self._progress.clear()
 
     async def fold(self, event: EventT) -> None:
         """Fold a batch of input records into the customers' records."""
-        await self._process(event, self._fold, self.counts.add)
+        role = self.topics.role(event.value.tp.topic)
+
+        def count(outputs: Outputs, records: int) -> None:
+            self.counts.add(outputs, records)
+            self.meters.count(role, outputs)
+
+        await self._process(event, self._fold, count)
 
     async def exchange(self, event: EventT) -> None:
         """Process the messages of merged and erased customers of other partitions."""
@@ -171,18 +188,21 @@ class Pipeline:
     ) -> None:
         """Run the engine on a batch, in parts if it stops at a full outbox."""
         rest: RecordBatch = event.value
+        engine = self.meters.engine[self.topics.role(rest.tp.topic)]
         self._poison.forgive(rest)
         while True:
             await self._slot()
+            began = time.monotonic()
             try:
                 outputs = work(rest)
             except Exception as error:  # noqa: BLE001 - `instead` raises it again if no record is at fault
                 outputs = await self._poison.instead(rest, work, error)
             part, rest = rest.cut(outputs.taken)
             if part:
+                engine.observe(time.monotonic() - began)
                 count(outputs, len(part))
                 end = part.last_offset + 1
-                self._hand_over(part, outputs, None if rest else event, end=end)
+                self._hand_over(part, outputs, None if rest else event, end=end, began=began)
             else:
                 self._slots.release()
             if not rest:
@@ -355,6 +375,7 @@ class Pipeline:
         event: EventT | None = None,
         *,
         end: int | None = None,
+        began: float | None = None,
     ) -> asyncio.Task[None]:
         """Store the records in memory, and start delivering the outputs.
 
@@ -377,7 +398,7 @@ class Pipeline:
             progress.handed_over = end
         first = [each for _, sent in self._send(Stage.BEFORE, batch, outputs) for each in sent]
         self.in_work += 1
-        work = _Work(batch, outputs, first, progress, end, event)
+        work = _Work(batch, outputs, first, progress, end, event, began)
         task = self._lanes[partition].last = asyncio.create_task(self._deliver(work))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -451,6 +472,8 @@ class Pipeline:
             if work.event is not None:
                 work.event.ack()
             self.last_done = time.monotonic()
+            if work.began is not None:
+                self._measure(work.batch, self.last_done - work.began)
         except asyncio.CancelledError as error:
             if _is_cancelled():
                 raise
@@ -463,6 +486,13 @@ class Pipeline:
                 followed.set_result(None)
             self.in_work -= 1
             self._slots.release()
+
+    def _measure(self, batch: RecordBatch, seconds: float) -> None:
+        """Note how long a delivered batch took, and how long ago its oldest record came."""
+        role = self.topics.role(batch.tp.topic)
+        self.meters.batches[role].observe(seconds)
+        age = (self.now() - batch.records[0].timestamp) / 1000
+        self.meters.latency[role].observe(max(0.0, age))
 
     async def _acknowledged(self, deliveries: Iterable[asyncio.Future[Any]]) -> list[Any]:
         """Wait for deliveries; raise the error if another batch has failed."""

@@ -207,7 +207,9 @@ async def _work(
 ) -> None:
     async with AsyncExitStack() as stack:
         if settings.health_port is not None:
-            server = health_server(observer.observe, settings.health_host, settings.health_port)
+            server = health_server(
+                observer.observe, settings.health_host, settings.health_port, observer.samples
+            )
             await stack.enter_async_context(server)
         await stack.enter_async_context(observer.asking(broker, settings.topics.models))
         app, pipeline = await stack.enter_async_context(

@@ -19,6 +19,7 @@ from streams.cli.models import registry_topics
 from streams.cli.running import InterruptedBySignalError, run
 from streams.fitter.fitter import Fitter, Kind, fitting
 from streams.fitter.health import answer
+from streams.fitter.metrics import fitter_samples
 from streams.health.server import answering
 from streams.registry.records import State
 from streams.settings import Settings
@@ -81,7 +82,12 @@ async def _work(settings: Settings, kind: Kind, every: timedelta | None) -> Stat
     working: Fitter | None = None
     async with AsyncExitStack() as stack:
         if settings.health_port is not None and every is not None:
-            server = answering(lambda: answer(working), settings.health_host, settings.health_port)
+            server = answering(
+                lambda: answer(working),
+                settings.health_host,
+                settings.health_port,
+                lambda: fitter_samples(working),
+            )
             await stack.enter_async_context(server)
         working = await stack.enter_async_context(fitting(settings, broker, partitions, kind=kind))
         if every is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import AsyncExitStack
 from typing import Annotated
 
 import typer
@@ -13,6 +14,7 @@ from streams.cli.logs import configure_logging
 from streams.cli.options import Verbose
 from streams.cli.running import InterruptedBySignalError, run
 from streams.cli.show import reading
+from streams.health.server import answering
 from streams.kafka.connection import Broker
 from streams.settings import Settings
 
@@ -42,6 +44,7 @@ async def _serve(settings: Settings, broker: Broker) -> None:
     try:
         # Only who serves has to install them, and other commands need not wait for them.
         from streams.serving.api import create_app  # noqa: PLC0415
+        from streams.serving.metrics import Metered  # noqa: PLC0415
         from streams.serving.scores import Scores  # noqa: PLC0415
         from streams.serving.server import serving  # noqa: PLC0415
         from streams.serving.tokens import is_loopback  # noqa: PLC0415
@@ -56,14 +59,20 @@ async def _serve(settings: Settings, broker: Broker) -> None:
             f"everybody who reaches {at.host} could read all customers: set "
             'CLV_SERVE__READ_TOKENS=["…"], or listen on 127.0.0.1'
         )
-    async with reading(settings) as cache:
-        app = create_app(
-            Scores(cache),
-            broker,
-            settings.topics,
-            currency=settings.economics.currency,
-            tokens=at.read_tokens,
+    async with reading(settings) as cache, AsyncExitStack() as stack:
+        app = Metered(
+            create_app(
+                Scores(cache),
+                broker,
+                settings.topics,
+                currency=settings.economics.currency,
+                tokens=at.read_tokens,
+            )
         )
+        if settings.health_port is not None:
+            # Beside the API, whose address may be open to more than may see this.
+            metrics = answering(None, settings.health_host, settings.health_port, app.samples)
+            await stack.enter_async_context(metrics)
         try:
             async with serving(app, at.host, at.port) as bound:
                 host = f"[{at.host}]" if ":" in at.host else at.host

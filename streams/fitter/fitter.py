@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from time import monotonic
 from zoneinfo import ZoneInfo
 
 import structlog
@@ -25,6 +26,7 @@ from streams.fitter.customers import Customers, following_customers
 from streams.fitter.due import due, in_force, next_refit, rested
 from streams.fitter.publishing import put_in_force, score_everybody
 from streams.kafka.connection import Broker
+from streams.metrics.meters import FitterMeters
 from streams.parameters import ParametersPublished
 from streams.registry.reading import RegistryReader, registry_reader, write_document
 from streams.registry.records import STATE, Candidate, Outcome, State, candidate_key
@@ -67,6 +69,9 @@ class Fitter:
         self._reader = reader
         self._kind = kind
         self.now = now
+        self.every: timedelta | None = None
+        """Time between two refits; None while it does not refit by itself."""
+        self.meters = FitterMeters()
         self._checked = datetime.fromtimestamp(0, UTC)
 
     @property
@@ -91,6 +96,7 @@ class Fitter:
 
     async def run(self, every: timedelta) -> None:
         """Refit whenever it is due, until cancelled. Errors: as of `Customers.read`."""
+        self.every = every
         await self.catch_up()
         self._tell_next(every)
         while True:
@@ -106,6 +112,13 @@ class Fitter:
 
     async def refit(self) -> State:
         """Fit now, and publish the parameters or not; return what came of it."""
+        began = monotonic()
+        state = await self._refit()
+        self.meters.refits[state.outcome] += 1
+        self.meters.seconds.observe(monotonic() - began)
+        return state
+
+    async def _refit(self) -> State:
         await self.customers.apply()
         now, registry = self.now(), self.registry
         request = None if registry.request is None else registry.request.id

@@ -6,21 +6,23 @@ import asyncio
 from collections.abc import AsyncIterator, Hashable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
-from importlib.metadata import PackageNotFoundError, version
 from time import monotonic
 from typing import Any
 
 from streams.cache.writer import CacheWriter
 from streams.health.assess import CacheState, Observation, Phase, StallClock
+from streams.health.metrics import Measured, worker_samples
 from streams.kafka.connection import Broker
 from streams.kafka.errors import KafkaError
 from streams.kafka.partitions import TopicPartition
 from streams.kafka.reading import log_client
+from streams.metrics.meters import Samples
 from streams.parameters import Feed
 from streams.pipeline import Pipeline
 from streams.transport.changelog import RecoveryProgress
 from streams.transport.lag import partitions_of
 from streams.transport.table import PartitionedTable
+from streams.versions import program_version
 
 PROBE_SECONDS = 5.0
 """How long the broker may take to answer a question."""
@@ -50,7 +52,7 @@ class Observer:
         self._fetched: tuple[int, float] | None = None
         self._recovered: tuple[int, int] | None = None
         self._probe: asyncio.Task[None] | None = None
-        self._version = _version()
+        self._version = program_version()
 
     def attach(self, app: Any, pipeline: Pipeline) -> None:
         """Watch this app; it may not have been started yet."""
@@ -78,6 +80,23 @@ class Observer:
             now, waiting=seen.waiting is not None, marker=self._marker(seen)
         )
         return replace(seen, standing_still=standing)
+
+    def samples(self) -> Samples:
+        """Return the present values of all metrics; errors: as of `observe`."""
+        return worker_samples(self.observe(), self._measured())
+
+    def _measured(self) -> Measured:
+        if self._app is None or self._pipeline is None:
+            return Measured()
+        lags = partitions_of(self._app).lags
+        table = self._pipeline.table
+        return Measured(
+            self._pipeline.counts,
+            self._pipeline.meters,
+            lags,
+            sum(len(table.partition(number)) for number in {tp.partition for tp in lags}),
+            self._pipeline.outstanding,
+        )
 
     @asynccontextmanager
     async def asking(self, broker: Broker, topic: str) -> AsyncIterator[None]:
@@ -179,10 +198,3 @@ class Observer:
             # The next batch raises the same error, and stops the worker.
             return None
         return None if current is None else current.version
-
-
-def _version() -> str:
-    try:
-        return version("clv-streams")
-    except PackageNotFoundError:
-        return "not installed"

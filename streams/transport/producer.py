@@ -67,6 +67,11 @@ class StrictDelivery(Producer):  # type: ignore[misc]
         self._broken: dict[tuple[str, int], Exception] = {}
         """Errors by topic-partition, to which nothing more is sent."""
 
+    @property
+    def outstanding(self) -> int:
+        """How many batches of records are sent and not acknowledged."""
+        return len(self._outstanding)
+
     async def send(self, *args: Any, **kwargs: Any) -> Any:
         """Send one record, and track its delivery."""
         delivery = await super().send(*args, **kwargs)
