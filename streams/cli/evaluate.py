@@ -4,24 +4,23 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from datetime import timedelta
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.table import Table
 
-from models.btyd import MODELS
 from models.calendar import milliseconds
 from models.economics import Economics
-from models.fitting import DEFAULT_MODEL
 from streams.batch import end_of_day
 from streams.cli import options
 from streams.cli.configuration import load_settings
 from streams.cli.console import CommandError, out, print_json, progress_bars, say
+from streams.cli.fit import DEFAULT, PURCHASE_MODEL, PurchaseModelName
+from streams.cli.population import open_population
 from streams.cli.score import report_folding
-from streams.cli.sources import SIMULATED_NOTE, AsOf, Source, open_source, parse_moment
-from streams.evaluation import Evaluation, page
+from streams.cli.sources import SIMULATED_NOTE, AsOf, Source, parse_moment
+from streams.evaluation import Evaluation, Events, States, Told, page
 from streams.evaluation import evaluate as run_evaluation
 from streams.evaluation.peer import NAME
 from streams.evaluation.words import (
@@ -33,25 +32,23 @@ from streams.evaluation.words import (
 )
 from streams.files.outgoing import OutgoingEvent
 
-EvaluatedModel = StrEnum("EvaluatedModel", {name: name for name in MODELS})  # type: ignore[misc]
-_DEFAULT = EvaluatedModel(DEFAULT_MODEL)
-
 LONGEST = 3660
 """Days that a holdout may have: the longest horizon of a value."""
 
 
 def evaluate(
-    source: options.SourceName,
+    source: options.PopulationName = None,
     *,
+    topics: options.FromTopics = False,
     split: Annotated[
         list[str],
         typer.Option(
             metavar="DATE",
-            help="Last day that is known; what follows is predicted, until the last event's day. "
-            "Repeat.",
+            help="Last day that is known; what follows is predicted, until the last event's day; "
+            "of topics, until yesterday. Repeat.",
         ),
     ],
-    model: Annotated[EvaluatedModel, typer.Option(help="Model of the purchases.")] = _DEFAULT,
+    model: Annotated[PurchaseModelName, typer.Option(help=PURCHASE_MODEL)] = DEFAULT,
     prequential: Annotated[
         bool,
         typer.Option(
@@ -76,10 +73,11 @@ def evaluate(
     seed: options.Seed = 1,
     as_json: options.AsJson = False,
 ) -> None:
-    """Fit on a file up to a day, and hold what is expected against what happened after it."""
-    opened = open_source(
+    """Fit on what was known on a day, and hold what is expected against what happened after it."""
+    opened = open_population(
         source,
-        load_settings().economics,
+        load_settings(),
+        topics=topics,
         columns=columns,
         currency=currency,
         timezone=timezone,
@@ -125,23 +123,33 @@ def evaluate(
 
 def _run(source: Source, split: list[str], model: str, prequential: bool) -> Evaluation:
     economics = source.economics
-    events = list(source.events())
-    end = _end(source, events)
+    events = [] if source.states is not None else list(source.events())
+    end = _yesterday(source) if source.states is not None else _end(source, events)
     until = economics.day(milliseconds(end.moment))
     days = sorted({_day(text, economics, until) for text in split})
     with progress_bars() as bars:
-        task = bars.add_task(f"Evaluating {source.name}", total=source.expected, note="events")
-        found = run_evaluation(
-            events,
-            economics,
-            days,
-            until,
-            model,
-            prequential=prequential,
-            progress=lambda number: bars.advance(task, number),
-        )
-    report_folding(found.result, source, end)
+        if source.states is not None:
+            task = bars.add_task(f"Evaluating {source.name}", total=None, note="days")
+        else:
+            task = bars.add_task(f"Evaluating {source.name}", total=source.expected, note="events")
+
+        def moved(number: int) -> None:
+            bars.advance(task, number)
+
+        told: Told = Events(events, moved)
+        if source.states is not None:
+            told = States(source.states, moved)
+        found = run_evaluation(told, economics, days, until, model, prequential=prequential)
+    if source.states is None:
+        report_folding(found.result, source, end)
     return found
+
+
+def _yesterday(source: Source) -> AsOf:
+    """The end of the last day that is over."""
+    now = source.now
+    assert now is not None  # noqa: S101 - topics are read now.
+    return AsOf.end_of(end_of_day(now - timedelta(days=1), source.economics))
 
 
 def _end(source: Source, events: list[OutgoingEvent]) -> AsOf:

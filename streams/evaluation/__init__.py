@@ -2,5 +2,6 @@
 
 from streams.evaluation.page import page
 from streams.evaluation.run import Evaluation, NoForecast, evaluate
+from streams.evaluation.told import Events, States, Told
 
-__all__ = ["Evaluation", "NoForecast", "evaluate", "page"]
+__all__ = ["Evaluation", "Events", "NoForecast", "States", "Told", "evaluate", "page"]

@@ -1,8 +1,8 @@
-"""An evaluation from beginning to end: fold to each cut, fit there, and look at what followed."""
+"""An evaluation from beginning to end: stop at each cut, fit there, and look at what followed."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from types import ModuleType
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from models import calendar
 from models.aggregate.record import customers
 from models.btyd import MODELS, Cells, Fit, FitError, PurchaseModel
-from models.context import Context
+from models.choosing import AUTO
 from models.contracts.parameters import Parameters
 from models.economics import Economics
 from models.errors import ClvError
@@ -37,10 +37,10 @@ from models.evaluation.prequential import AHEAD
 from models.fitting import fit_columns
 from models.population import Past
 from models.value import YEAR, Row
-from streams.batch import BatchResult, Progress, fold_in_steps
+from streams.batch import BatchResult
 from streams.evaluation import peer
 from streams.evaluation.snapshots import Snapshot, Snapshots
-from streams.files.outgoing import OutgoingEvent
+from streams.evaluation.told import Told
 
 Floats = NDArray[np.float64]
 
@@ -51,7 +51,7 @@ class NoForecast(ClvError):
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """The reports of all splits, and how the events were folded.
+    """The reports of all splits, and the result of folding what was told.
 
     left_out: customers who were merged or erased later, or have too long a history, at the split
     where they are most. notes: of the fits. has_lifetimes: whether the library is installed.
@@ -80,17 +80,17 @@ class _AtWeek(NamedTuple):
 
 
 def evaluate(
-    events: Iterable[OutgoingEvent],
+    told: Told,
     economics: Economics,
     splits: Sequence[int],
     until: int,
     model: str,
     *,
     prequential: bool = True,
-    progress: Progress | None = None,
 ) -> Evaluation:
     """Evaluate the numbers at each split; the holdout ends with a day. Days are ordinals.
 
+    model: of purchases, or `AUTO`: at each split, and in each week, what predicted best until then.
     prequential: also refit each week from the first split on.
 
     Raises
@@ -106,21 +106,31 @@ def evaluate(
     at_splits: list[_AtSplit] = []
     at_weeks: list[_AtWeek] = []
     notes: list[str] = []
-    family, start = MODELS[model], None
+    start: PurchaseModel | None = None
     result = BatchResult()
-    steps = fold_in_steps(events, Context(config), cuts, progress)
-    for day, result in zip(days, steps, strict=True):
+    for day, result in zip(days, told.steps(config, cuts), strict=True):
         if day == until:
             continue
         known = snapshots.take(result.states, day)
+        name = model
+        if model == AUTO:
+            choice = snapshots.choose(day)
+            name = choice.model
+            if day in splits:
+                notes.append(f"{date.fromordinal(day).isoformat()}: {choice.why}")
+        family = MODELS[name]
         if day in splits:
-            fitted, more = _fit(known, snapshots.past(day), day, config, model)
+            fitted, more = _fit(known, snapshots.past(day), day, config, name)
             at_splits.append(_AtSplit(day, known.keys, known.of, fitted))
             notes += more
         if day in weekly:
             of = statistics(known.of, 1.0)
             try:
-                weekly_fit = family.fit(Cells.count(*of), start, family.weak_prior(WEEK))
+                weekly_fit = family.fit(
+                    Cells.count(*of),
+                    start if type(start) is family else None,
+                    family.weak_prior(WEEK),
+                )
             except FitError:
                 continue
             start = weekly_fit.parameters
@@ -134,7 +144,7 @@ def evaluate(
         result,
         tuple(_report(each, until, histories, economics, library) for each in at_splits),
         summarise(_forecasts(at_weeks, histories)) if prequential else None,
-        int(max(missing)),
+        int(max(missing)) + told.left_out,
         tuple(dict.fromkeys(notes)),
         library is not None,
     )

@@ -9,7 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.aggregate.record import decode_record, is_customer
+from models.choosing import Choice, choose
 from models.economics import Economics
+from models.fitting import DEFAULT_MODEL
 from models.population import Past, Population
 from models.value import Row
 
@@ -55,3 +57,7 @@ class Snapshots:
     def past(self, today: int) -> Past | None:
         """Return the past of the snapshot that was taken last, on this day."""
         return self._population.past(today)
+
+    def choose(self, today: int) -> Choice:
+        """Return which model of purchases predicted best until this day, that of the snapshot."""
+        return choose(self._population, today, DEFAULT_MODEL)

@@ -18,7 +18,7 @@ from models.economics import Economics
 from models.evaluation import Histories
 from streams.batch import fold_events, fold_in_steps
 from streams.datasets import DATASETS
-from streams.evaluation import evaluate, peer
+from streams.evaluation import Events, States, evaluate, peer
 from streams.files.outgoing import OutgoingEvent, cloud_event
 
 from .commands import clv, refused
@@ -301,12 +301,49 @@ def test_customers_who_are_merged_after_the_split_are_left_out(events):
         merged_from="c2", merged_at=_at(at),
     )  # fmt: skip
     found = evaluate(
-        [*events, merge], ECONOMICS, [SPLIT.toordinal()], LAST.toordinal(), "mbg-nbd",
+        Events([*events, merge]), ECONOMICS, [SPLIT.toordinal()], LAST.toordinal(), "mbg-nbd",
         prequential=False,
     )  # fmt: skip
     assert not found.result.dead_letters
     assert found.left_out == 1
     assert found.splits[0].customers == 399
+
+
+@pytest.mark.heavy
+def test_the_states_of_today_say_what_the_events_said(events):
+    later = [
+        event("order.cancelled", LAST, "c1", 1, order_id=str(number), cancelled_at=_at(LAST))
+        for number in (5, 900_000)
+    ] + [
+        event(
+            "order.refunded", SPLIT - timedelta(days=3), "c2", 2,
+            refund_id="r", currency="EUR", amount="4.00", refunded_at=_at(SPLIT),
+        )
+    ]  # fmt: skip
+    told = [*events, *later]
+    folded = fold_events(told, Context(ECONOMICS), _at(LAST) + timedelta(days=1))
+    days = [(SPLIT - timedelta(days=20)).toordinal(), SPLIT.toordinal()]
+    by_events, by_states = (
+        evaluate(source, ECONOMICS, days, LAST.toordinal(), "auto")
+        for source in (Events(told), States(folded.states))
+    )
+    assert by_states.splits == by_events.splits
+    assert by_states.prequential == by_events.prequential
+    assert by_states.notes == by_events.notes
+    assert [note for note in by_states.notes if "held-out log score per 1,000" in note]
+    assert by_states.left_out == by_events.left_out == 0
+
+
+def test_customers_of_whom_not_every_order_is_remembered_are_left_out(events):
+    folded = fold_events(events, Context(Economics(currency="EUR", remembered=8)), _at(LAST))
+    compacted = {
+        key for key, record in customers(folded.states) if record.aggregate.compacted is not None
+    }
+    assert compacted
+    told = States(folded.states)
+    assert told.left_out == len(compacted)
+    (result,) = told.steps(ECONOMICS, [_at(LAST)])
+    assert result.states.keys() == folded.states.keys() - compacted
 
 
 def test_an_order_dated_in_the_future_does_not_lengthen_the_holdout(orders, tmp_path):
@@ -363,8 +400,8 @@ def test_the_key_figures_of_cdnow(split, purchases_error, one_time, least_gini, 
     data = DATASETS["cdnow"]
     last = data.last.date().toordinal()
     found = evaluate(
-        data.events(), Economics(currency=data.currency), [date.fromisoformat(split).toordinal()],
-        last, "mbg-nbd", prequential=False,
+        Events(data.events()), Economics(currency=data.currency),
+        [date.fromisoformat(split).toordinal()], last, "mbg-nbd", prequential=False,
     ).splits[0]  # fmt: skip
     by_name = {each.name: each for each in found.comparisons}
     ours = by_name["mbg-nbd"]

@@ -210,3 +210,22 @@ async def test_the_same_fit_by_hand_once_more_changes_nothing(tmp_path: Path) ->
         versions = {each["version"] for each in fits}
         assert set((await registry(service)).published) == versions
         assert await versions_of_all(service) == {fits[1]["version"]}
+
+
+async def test_the_customers_of_the_topics_are_evaluated(tmp_path: Path) -> None:
+    async with cluster(tmp_path, partitions=2) as service:
+        await service.start_worker()
+        told = list(orders(150, 7, "a"))
+        await service.publish(told)
+        await service.settled()
+        split = (datetime.now(UTC) - timedelta(days=60)).date()
+        found = await said(service, "evaluate", "--topics", "--split", split.isoformat())
+        (report,) = found["splits"]
+        known = {event.key for event in told if event.time.date() <= split}
+        days = {(event.key, event.time.date()) for event in told}
+        assert report["until"] == (datetime.now(UTC) - timedelta(days=1)).date().isoformat()
+        assert report["customers"] == len(known)
+        assert report["actual"]["purchases"] == sum(
+            who in known and day > split for who, day in days
+        )
+        assert found["prequential"]["forecasts"]
