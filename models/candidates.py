@@ -16,14 +16,16 @@ from numpy.typing import NDArray
 
 from models import choosing
 from models.btyd import Cells, FitError, PurchaseModel
+from models.btyd._beta_geometric import BetaGeometric
 from models.btyd.cells import counted
+from models.btyd.complaints import WEAK_PRIOR, Complaining, ComplaintCells, fit_complaints
 from models.calendar import milliseconds
 from models.contracts.parameters import Parameters
 from models.economics import Economics
 from models.fitting import DEFAULT_MODEL, Fitted, TimeUnit, fit_columns, version_of
-from models.population import Population, Seen
+from models.population import Followed, Population, Seen
 from models.totals import demand_deviation
-from models.value import YEAR, Row
+from models.value import YEAR, Row, occasions_complained
 
 Floats = NDArray[np.float64]
 
@@ -188,13 +190,37 @@ def _since(
     if until is not None:
         _, _, age, after = population.at(until)
         observed -= float(after[age >= until - day].sum())
-    unit = in_force.unit_days
-    cells = Cells.count(seen.x, seen.t_x / unit, seen.T / unit)
-    if not cells.customers:
+    if not seen.x.size:
         return 0.0, 0.0, 0.0
-    ahead = in_force.purchases.purchase_counts(HELD_OUT_DAYS / unit, cells.x, cells.t_x, cells.T)
-    variance = float(cells.number @ np.maximum(ahead.square - ahead.mean**2, 0.0))
-    return observed, float(cells.number @ ahead.mean), variance
+    unit = in_force.unit_days
+    told = seen._replace(after=np.zeros(seen.x.shape))
+    alike, complained, number = _alike_customers(
+        told, population, day, complaints=in_force.complaint_weight != 1.0
+    )
+    model = _with_complaints(in_force.purchases, in_force.complaint_weight, alike.x, complained)
+    ahead = model.purchase_counts(HELD_OUT_DAYS / unit, alike.x, alike.t_x / unit, alike.T / unit)
+    variance = float(number @ np.maximum(ahead.square - ahead.mean**2, 0.0))
+    return observed, float(number @ ahead.mean), variance
+
+
+def _alike_customers(
+    seen: Seen, population: Population, day: int, *, complaints: bool
+) -> tuple[Seen, Followed | None, Floats]:
+    """Return the distinct customers of a day, what complaints followed, and how many have each."""
+    if not (complaints and population.complained):
+        *distinct, number = counted(1, *seen)
+        return Seen(*distinct), None, number
+    *distinct, number = counted(1, *seen, *population.followed(day, seen))
+    return Seen(*distinct[:4]), Followed(*distinct[4:]), number
+
+
+def _with_complaints(
+    model: PurchaseModel, weight: float, x: Floats, complained: Followed | None
+) -> PurchaseModel:
+    """Return the model of these customers, in which their complaints have this weight."""
+    if complained is None or weight == 1.0 or not isinstance(model, BetaGeometric):
+        return model
+    return Complaining.of(model, weight, occasions_complained(model, x, *complained))
 
 
 def log_scores(model: PurchaseModel, unit_days: int, seen: Seen) -> Floats:
@@ -269,21 +295,23 @@ def _held_out(
     seen = population.at(cut)
     if len(seen.x) < 2:
         return [], f"nothing is held out: hardly anybody had bought {HELD_OUT_DAYS} days ago"
-    unit = candidate.unit_days
-    kind = type(candidate.purchases)
+    unit, weights = candidate.unit_days, (candidate.complaint_weight, in_force.complaint_weight)
+    alike, complained, number = _alike_customers(
+        seen, population, cut, complaints=any(weight != 1.0 for weight in weights)
+    )
     try:
-        trial = kind.fit(
-            Cells.count(seen.x, seen.t_x / unit, seen.T / unit),
-            candidate.purchases,
-            kind.weak_prior(week=7 / unit),
-        ).parameters
+        trial, weight = _trial(candidate, alike, complained, number)
     except FitError as failed:
         return [f"the trial fit on what was known {HELD_OUT_DAYS} days ago: {failed}"], ""
     trial = trial.with_unsteadiness(candidate.purchases.unsteadiness)
-    *distinct, number = counted(1, *seen)
-    alike = Seen(*distinct)
-    theirs = log_scores(in_force.purchases, in_force.unit_days, alike)
-    better = log_scores(trial, unit, alike) - theirs
+    mine, theirs = (
+        log_scores(_with_complaints(model, each, alike.x, complained), days, alike)
+        for model, each, days in (
+            (trial, weight, unit),
+            (in_force.purchases, in_force.complaint_weight, in_force.unit_days),
+        )
+    )
+    better = mine - theirs
     customers = len(seen.x)
     total = float(number @ better)
     variance = float(number @ (better - total / customers) ** 2) / (customers - 1)
@@ -298,6 +326,22 @@ def _held_out(
     if total < -MOST_ERRORS_WORSE * error - seen_already:
         return [f"{note}: worse by more than {MOST_ERRORS_WORSE:g} standard errors"], note
     return [], note
+
+
+def _trial(
+    candidate: Parameters, seen: Seen, complained: Followed | None, number: Floats
+) -> tuple[PurchaseModel, float]:
+    """Fit what the candidate is to customers of earlier, with complaints if they count in it."""
+    unit, kind = candidate.unit_days, type(candidate.purchases)
+    prior = kind.weak_prior(week=7 / unit)
+    x, t_x, age = seen.x, seen.t_x / unit, seen.T / unit
+    model = kind.fit(Cells.count(x, t_x, age, number), candidate.purchases, prior).parameters
+    if complained is None or candidate.complaint_weight == 1.0:
+        return model, 1.0
+    assert isinstance(model, BetaGeometric)  # noqa: S101 - no other has a weight.
+    counts = counted(number, x, t_x, age, *occasions_complained(model, x, *complained))
+    fit, weight = fit_complaints(model, ComplaintCells(*counts), {**prior, "weight": WEAK_PRIOR})
+    return fit.parameters, weight
 
 
 def _near(one: float, other: float) -> bool:

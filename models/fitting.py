@@ -123,23 +123,10 @@ def fit_columns(
         if the purchases cannot be fitted: nobody has bought, or, without a prior, not again.
     """
     of = Row(*(column[everybody.purchase_days > 0] for column in everybody))
-    notes: list[str] = []
     unit_days = TIME_UNIT_DAYS[time_unit]
     frequency = of.purchase_days - 1
     recency, age = of.recency / unit_days, of.T / unit_days
-    family = MODELS[model]
-    purchases = family.fit(
-        Cells.count(frequency, recency, age),
-        start,
-        family.weak_prior(week=7 / unit_days) if prior else None,
-    )
-    _note_bounds(purchases.parameters.title, purchases.at_bounds, notes)
-    weight = 1.0
-    if (
-        isinstance(purchases.parameters, BetaGeometric)
-        and (of.complained + of.complained_last).any()
-    ):
-        purchases, weight = _complaints(purchases, of, unit_days, notes, prior=prior)
+    purchases, weight, notes = fit_purchases(of, model, unit_days, prior=prior, start=start)
     bought = purchases.parameters
     bought = bought.with_unsteadiness(measured(bought, past, unit_days, prior=prior))
     alive = bought.expected_time_alive(frequency, recency, age)
@@ -166,6 +153,32 @@ def fit_columns(
     complete = unnamed.model_copy(update={"tiers": _tiers(scored), "quantiles": quantiles})
     named = complete.model_copy(update={"version": version or version_of(complete, until)})
     return Fitted(named, tuple(notes))
+
+
+def fit_purchases(
+    of: Row[Floats],
+    model: str,
+    unit_days: int,
+    *,
+    prior: bool = True,
+    start: PurchaseModel | None = None,
+) -> tuple[Fit[Any], float, list[str]]:
+    """Fit a model of purchases; return it, the weight of complaints, and notes.
+
+    of: customers who have bought. The other arguments, and the error, are those of `fit_columns`.
+    """
+    notes: list[str] = []
+    family = MODELS[model]
+    found: Fit[Any] = family.fit(
+        Cells.count(of.purchase_days - 1, of.recency / unit_days, of.T / unit_days),
+        start,
+        family.weak_prior(week=7 / unit_days) if prior else None,
+    )
+    _note_bounds(found.parameters.title, found.at_bounds, notes)
+    weight = 1.0
+    if isinstance(found.parameters, BetaGeometric) and (of.complained + of.complained_last).any():
+        found, weight = _complaints(found, of, unit_days, notes, prior=prior)
+    return found, weight, notes
 
 
 def _rows(summaries: Iterable[Summary], today: int, economics: Economics) -> Iterator[Row[int]]:

@@ -1,6 +1,7 @@
 """All customers of a shop in few bytes each, as a fit needs them, at any time and as they were.
 
 A customer takes a row of whole numbers, 192 bytes; a million take 192 MB, and their keys as much.
+Those who have complained take about 200 more.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 
 from models.aggregate.cancellations import cancelled_orders
 from models.aggregate.state import Aggregate
-from models.aggregate.summary import Summary
+from models.aggregate.summary import Summary, complaints_after
 from models.economics import Economics
 from models.value import Row, columns_of, value_row
 
@@ -51,6 +52,14 @@ class Seen(NamedTuple):
     """Purchases after it."""
 
 
+class Followed(NamedTuple):
+    """Purchase days that a complaint had followed by a day, by customer, as in a `Row`."""
+
+    complained: Floats
+    complained_first: Floats
+    complained_last: Floats
+
+
 class Past(NamedTuple):
     """What was known so many days ago, and what came after it."""
 
@@ -66,6 +75,8 @@ class Population:
         self._places: dict[bytes, int] = {}
         self._free: list[int] = []
         self._table = np.zeros((_FIRST, len(_COLUMNS)), dtype=np.int64)
+        self._complaints: dict[int, tuple[tuple[int, int], ...]] = {}
+        """By place, of those few who complained: purchase days, and when a complaint followed."""
 
     def __len__(self) -> int:
         return len(self._places)
@@ -82,12 +93,18 @@ class Population:
         row = value_row(summary, summary.last_day, self._economics)
         days = _recent_days(state, summary.last_day, self._economics)
         self._table[place] = (*row, summary.first_day, summary.last_day, *days)
+        self._complaints.pop(place, None)
+        if any(summary.complained):
+            void = cancelled_orders(state)
+            _, followed = complaints_after(state, void, summary.first_day, self._economics)
+            self._complaints[place] = tuple(followed.items())
 
     def remove(self, key: bytes) -> None:
         """Forget a customer, who may be unknown."""
         place = self._places.pop(key, None)
         if place is not None:
             self._table[place] = 0
+            self._complaints.pop(place, None)
             self._free.append(place)
 
     def keys(self) -> Iterable[bytes]:
@@ -137,6 +154,32 @@ class Population:
         x = purchases - after - 1
         t_x = np.where(x > 0, known - first, 0)
         return Seen(*(each.astype(np.float64) for each in (x, t_x, day - first, after)))
+
+    def followed(self, day: int, seen: Seen) -> Followed:
+        """Return which purchases a complaint had followed by a day; seen: `at` this day."""
+        there = self._bought() & (self._all("first_day") <= day)
+        number = np.cumsum(there) - 1
+        told = [
+            (number[place], bought, int(self._table[place, _COLUMNS.index("first_day")]))
+            for place, pairs in self._complaints.items()
+            if there[place]
+            for bought, complained_on in pairs
+            if complained_on <= day
+        ]
+        who, bought, first = np.array(told, dtype=np.int64).reshape(-1, 3).T
+        last = bought == first + seen.t_x[who].astype(np.int64)
+        size = len(seen.x)
+        return Followed(
+            *(
+                np.bincount(who[which], minlength=size).astype(np.float64)
+                for which in (~last, ~last & (bought == first), last)
+            )
+        )
+
+    @property
+    def complained(self) -> bool:
+        """Whether a complaint followed anybody's purchase."""
+        return bool(self._complaints)
 
     def past(self, today: int) -> Past | None:
         """Return what was known half of the shop's time ago, at most half a year; None if too new.

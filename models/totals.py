@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from models.btyd import Cells, PurchaseModel
+from models.btyd.complaints import Complaining
 
 Floats = NDArray[np.float64]
 
@@ -73,6 +74,8 @@ def total_purchases(
     relative deviation of the demand of all together, such as by `demand_deviation`.
     """
     cells = Cells.count(x, t_x, T)
+    if isinstance(model, Complaining):  # It knows its customers one by one.
+        cells = Cells(x, t_x, T, np.ones(x.shape))
     expected = _expected(model, t, cells)
     ahead = model.purchase_counts(t, cells.x, cells.t_x, cells.T)
     process = float(cells.number @ np.maximum(ahead.square - ahead.mean**2, 0.0))

@@ -328,15 +328,29 @@ def _contacts(
 
 def complaints_of(of: Row[Floats], model: PurchaseModel) -> Complaints:
     """Return what a model needs to know of complaints: only its own occasions to drop out."""
+    told = of.complained, of.complained_first, of.complained_last
+    return occasions_complained(model, of.purchase_days - 1, *told)
+
+
+def occasions_complained(
+    model: PurchaseModel, x: Floats, complained: Floats, first: Floats, last: Floats
+) -> Complaints:
+    """Return the complaints of customers with x repeat purchases at a model's occasions.
+
+    complained, first, last: as in a `Row`.
+    """
     if not isinstance(model, BetaGeometric) or model.occasions_before:
-        return Complaints(of.complained, of.complained_last)
-    again = of.purchase_days > 1
-    return Complaints(of.complained - of.complained_first, np.where(again, of.complained_last, 0.0))
+        return Complaints(complained, last)
+    return Complaints(complained - first, np.where(x > 0, last, 0.0))
 
 
 def purchase_model(of: Row[Floats], parameters: Parameters) -> PurchaseModel:
     """Return the model of purchases of these rows, in which complaints may have a weight."""
-    model, weight = parameters.purchases, parameters.complaint_weight
+    return with_complaints(of, parameters.purchases, parameters.complaint_weight)
+
+
+def with_complaints(of: Row[Floats], model: PurchaseModel, weight: float) -> PurchaseModel:
+    """Return a model of these rows, in which complaints have this weight."""
     if weight == 1.0 or not isinstance(model, BetaGeometric):
         return model
     return Complaining.of(model, weight, complaints_of(of, model))

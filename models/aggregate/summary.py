@@ -307,16 +307,28 @@ def _covers(refunds: list[Refund], order: Order, config: Economics) -> bool:
 def _complained(
     state: Aggregate, void: Collection[int], first_day: int, config: Economics
 ) -> Complained:
+    last, followed = complaints_after(state, void, first_day, config)
+    end = int(last in followed)
+    return Complained(len(followed) - end, int(first_day in followed and last > first_day), end)
+
+
+def complaints_after(
+    state: Aggregate, void: Collection[int], first_day: int, config: Economics
+) -> tuple[int, dict[int, int]]:
+    """Return the last purchase day, and of each that a complaint followed before the next one, on
+    which day the first of them came. void: cancelled orders. first_day: the first purchase day."""
     days = {config.day(order.time) for key, order in state.orders.items() if key not in void}
     if state.compacted is not None and state.compacted.orders:
         days |= {day for day, totals in state.compacted.days.items() if totals.orders}
         days.add(state.compacted.last_day)
     days.add(first_day)
     purchases = sorted(days)
-    after = {
-        bisect_right(purchases, config.day(ticket.opened.time)) - 1
-        for ticket in state.tickets.values()
-        if ticket.opened is not None and is_complaint(ticket.opened, config)
-    } - {-1}
-    end = len(purchases) - 1
-    return Complained(len(after - {end}), int(0 in after and end > 0), int(end in after))
+    followed: dict[int, int] = {}
+    for ticket in state.tickets.values():
+        if ticket.opened is not None and is_complaint(ticket.opened, config):
+            day = config.day(ticket.opened.time)
+            place = bisect_right(purchases, day) - 1
+            if place >= 0:
+                bought = purchases[place]
+                followed[bought] = min(day, followed.get(bought, day))
+    return purchases[-1], followed

@@ -18,7 +18,7 @@ from scipy.special import betaln, digamma, expit, gammaln
 
 from models.btyd._beta_geometric import BetaGeometric, Seen
 from models.btyd._checks import FloatArray, Numbers, discounting, horizon, statistics
-from models.btyd._optimise import Fit, maximise
+from models.btyd._optimise import Fit, inverse_hessian, maximise
 from models.btyd._while_alive import Alive
 from models.btyd.bg_nbd import BgNbd
 from models.btyd.cells import counted
@@ -172,13 +172,18 @@ def fit_complaints(
     upper = dict.fromkeys(names, _LARGEST) | {"weight": _HIGHEST}
     found = maximise(f"{start.title} with complaints", objective, first, lower, upper)
     values = dict(found.values)
+    covariance = None
+    if not found.at_bounds:
+        covariance = inverse_hessian(objective, values, customers)
     likelihood, _ = _likelihood(np.array(list(values.values())), scaled, occasions)
     # In the unit of the times that were given: each purchase has a density.
     total = float(cells.number @ (likelihood - cells.x * np.log(unit)))
     weight = values.pop("weight")
     values["alpha"] *= unit
     model = type(start)(**values)
-    fit = Fit(model, total, customers, found.iterations, found.at_bounds)
+    if covariance is not None:  # Of the model's parameters, whatever the weight is.
+        covariance = covariance[: len(values), : len(values)]
+    fit = Fit(model, total, customers, found.iterations, found.at_bounds, covariance)
     return fit, weight
 
 

@@ -306,15 +306,23 @@ def _weeks(days: int, expected: Floats, by_day: Floats) -> tuple[Week, ...]:
 def _log_scores(
     parameters: Parameters, ours: PurchaseModel, bought: Floats, t: float, of: Statistics
 ) -> tuple[LogScore, ...]:
-    """Fit every model to the same customers, and score those that can be fitted."""
+    """Fit every model to the same customers, and score those that can be fitted.
+
+    Ours a second time without complaints, if they count.
+    """
     cells, week = Cells.count(*of), WEEK / parameters.unit_days
     found = {parameters.model: ours}
-    for name, family in MODELS.items():
-        if name not in found:
-            try:
-                found[name] = family.fit(cells, prior=family.weak_prior(week)).parameters
-            except FitError:
-                continue
+    others = {name: family for name, family in MODELS.items() if name != parameters.model}
+    if parameters.complaint_weight != 1.0:
+        others[f"{parameters.model} without complaints"] = MODELS[parameters.model]
+    for name, family in others.items():
+        try:
+            fitted = family.fit(cells, prior=family.weak_prior(week)).parameters
+        except FitError:
+            continue
+        found[name] = fitted
+        if family is MODELS[parameters.model]:
+            found[name] = fitted.with_unsteadiness(ours.unsteadiness)
     nats = {
         name: float(log_probability(model, bought, t, of).sum()) for name, model in found.items()
     }

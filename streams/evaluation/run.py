@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from models import calendar
 from models.aggregate.record import customers
-from models.btyd import MODELS, Cells, Fit, FitError, PurchaseModel
+from models.btyd import MODELS, Fit, FitError, PurchaseModel
 from models.choosing import AUTO
 from models.contracts.parameters import Parameters
 from models.economics import Economics
@@ -32,11 +32,11 @@ from models.evaluation import (
     in_revenue,
     summarise,
 )
-from models.evaluation.predictions import WEEK, Statistics, statistics
+from models.evaluation.predictions import WEEK, statistics
 from models.evaluation.prequential import AHEAD
-from models.fitting import fit_columns
+from models.fitting import fit_columns, fit_purchases
 from models.population import Past
-from models.value import YEAR, Row
+from models.value import YEAR, Row, with_complaints
 from streams.batch import BatchResult
 from streams.evaluation import peer
 from streams.evaluation.snapshots import Snapshot, Snapshots
@@ -75,8 +75,9 @@ class _AtSplit(NamedTuple):
 class _AtWeek(NamedTuple):
     day: int
     keys: list[bytes]
-    of: Statistics
+    of: Row[Floats]
     fit: Fit[PurchaseModel]
+    weight: float
 
 
 def evaluate(
@@ -118,23 +119,18 @@ def evaluate(
             name = choice.model
             if day in splits:
                 notes.append(f"{date.fromordinal(day).isoformat()}: {choice.why}")
-        family = MODELS[name]
         if day in splits:
             fitted, more = _fit(known, snapshots.past(day), day, config, name)
             at_splits.append(_AtSplit(day, known.keys, known.of, fitted))
             notes += more
         if day in weekly:
-            of = statistics(known.of, 1.0)
+            begin = start if type(start) is MODELS[name] else None
             try:
-                weekly_fit = family.fit(
-                    Cells.count(*of),
-                    start if type(start) is family else None,
-                    family.weak_prior(WEEK),
-                )
+                fit, weight, _ = fit_purchases(known.of, name, 1, start=begin)
             except FitError:
                 continue
-            start = weekly_fit.parameters
-            at_weeks.append(_AtWeek(day, known.keys, of, weekly_fit))
+            start = fit.parameters
+            at_weeks.append(_AtWeek(day, known.keys, known.of, fit, weight))
     histories = Histories.of(
         ((key, record.aggregate) for key, record in customers(result.states)), config
     )
@@ -218,12 +214,12 @@ def _forecast(at: _AtWeek, histories: Histories, earlier: Sequence[Forecast]) ->
     there = numbers >= 0
     whom = numbers[there]
     before = histories.purchases(whom, at.day - AHEAD, at.day).sum()
-    frequency, recency, age = at.of
-    joined = np.count_nonzero(age[there] < AHEAD)
+    of = Row(*(column[there] for column in at.of))
+    joined = np.count_nonzero(of.T < AHEAD)
     return forecast(
         date.fromordinal(at.day).isoformat(),
-        at.fit.parameters,
-        (frequency[there], recency[there], age[there]),
+        with_complaints(of, at.fit.parameters, at.weight),
+        statistics(of, 1.0),
         actual=float(histories.purchases(whom, at.day, at.day + AHEAD).sum()),
         before=float(before - joined),
         covariance=at.fit.covariance,

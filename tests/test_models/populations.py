@@ -9,7 +9,7 @@ from models.economics import Economics
 from models.population import _MASKS, _WORD, MASK_DAYS, Population
 from models.value import MONEY_SCALE, Row
 
-from .events import START, placed
+from .events import START, opened, placed
 from .simulated import simulated
 
 CONFIG = Economics(remembered=2_000)
@@ -50,6 +50,34 @@ def histories(model, customers, days, seed=1, last_day=None):
         whole = sorted({int(day) for day in mine})
         found.append([day for day in whole if last_day is None or day <= last_day])
     return [each for each in found if each]
+
+
+def complaining(weight, customers, days, seed=11):
+    """States of customers over these days, of whom those who complain after a purchase leave as if
+    it had such a weight."""
+    rng = np.random.default_rng(seed)
+    states = []
+    for _ in range(customers):
+        day = rng.uniform(0, days - 60)
+        rate, stays = rng.gamma(2.0, 1 / 40), 1 - rng.beta(1.0, 4.0)
+        states.append(state := Aggregate())
+        while day <= days:
+            fold(state, placed(f"o{day}", int(day)), CONFIG)
+            complains = rng.random() < 0.4
+            if complains:
+                fold(state, opened(f"t{day}", int(day), complaint=True), CONFIG)
+            if rng.random() > stays ** (weight if complains else 1):
+                break
+            day += 1 + rng.exponential(1 / rate)
+    return states
+
+
+def of_states(states):
+    """A population of these states."""
+    found = Population(CONFIG)
+    for number, state in enumerate(states):
+        found.put(str(number).encode(), state)
+    return found
 
 
 def synthetic(model: PurchaseModel, customers: int, today: int, seed: int = 1) -> Population:

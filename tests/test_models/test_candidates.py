@@ -4,9 +4,12 @@ import math
 from datetime import UTC, date, datetime, time
 from time import process_time
 
+import msgspec
 import numpy as np
 import pytest
 
+from models.aggregate.past import known_before
+from models.aggregate.summary import Summary
 from models.btyd import FitError, GammaGamma, MbgNbd, SpendCells, fit_gamma_gamma
 from models.btyd.gamma_gamma import WEAK_PRIOR
 from models.candidates import (
@@ -21,8 +24,18 @@ from models.candidates import (
 )
 from models.fitting import MOST_SPEND_CELLS, SPEND_DIGITS, _to_digits
 from models.population import Population
+from models.value import columns, purchase_model, value_row
 
-from .populations import CONFIG, FIRST, histories, of_days, synthetic
+from .events import milliseconds
+from .populations import (
+    CONFIG,
+    FIRST,
+    complaining,
+    histories,
+    of_days,
+    of_states,
+    synthetic,
+)
 
 SHOP = MbgNbd(r=0.8, alpha=30.0, a=0.5, b=2.5)
 DAYS = 240
@@ -151,6 +164,44 @@ def test_a_young_shop_has_no_held_out_weeks():
     verdict = judge(fit(young, today=today), fit(young, today=today), young, today)
     assert verdict.passes
     assert "hardly anybody had bought" in verdict.notes[0]
+
+
+@pytest.fixture(scope="module")
+def complainers():
+    states = complaining(6.0, 1_500, DAYS)
+    shop = of_states(states)
+    return states, shop, fit(shop)
+
+
+def test_drift_expects_less_of_those_who_have_complained(complainers):
+    states, shop, fitted = complainers
+    assert fitted.complaint_weight > 2
+    rows = [
+        value_row(Summary(then, CONFIG), TODAY - HELD_OUT_DAYS, CONFIG)
+        for state in states
+        if (then := known_before(state, milliseconds(DAYS - HELD_OUT_DAYS + 0.5))).orders
+    ]
+    of = columns(rows)
+    each = purchase_model(of, fitted).expected_purchases(
+        HELD_OUT_DAYS, of.purchase_days - 1, of.recency, of.T
+    )
+    found = drift(shop, fitted, TODAY)
+    assert found.expected == pytest.approx(each.sum(), rel=1e-3)
+    deaf = fitted.model_copy(update={"complaint_weight": 1.0})
+    assert drift(shop, deaf, TODAY).expected > 1.05 * found.expected
+
+
+def test_the_verdict_counts_complaints_where_the_parameters_do(complainers):
+    states, shop, fitted = complainers
+    verdict = judge(fitted, fitted, shop, TODAY)
+    assert verdict.passes, verdict.reasons
+    deaf = fit(of_states([msgspec.structs.replace(state, tickets={}) for state in states]))
+    assert deaf.complaint_weight == 1.0
+    better, worse = (
+        float(judge(one, other, shop, TODAY).notes[0].split(": ")[1].split(" ±")[0])
+        for one, other in ((fitted, deaf), (deaf, fitted))
+    )
+    assert better > 0 > worse
 
 
 def test_no_drift_where_people_buy_as_expected(shop, fitted):

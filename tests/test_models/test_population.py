@@ -9,13 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.aggregate.fold import fold
+from models.aggregate.past import known_before
 from models.aggregate.state import Aggregate
 from models.aggregate.summary import Summary
 from models.economics import Economics
 from models.population import MASK_DAYS, Population
 from models.value import columns, value_row
 
-from .events import START, cancelled, opened, placed, refunded
+from .events import START, cancelled, milliseconds, opened, placed, refunded
 
 CONFIG = Economics(remembered=8)
 FIRST = START.date().toordinal()
@@ -66,6 +67,31 @@ def test_an_earlier_day_is_as_it_was_then(histories, back):
             after = len({day for day in days if day > cut})
             expected.append((len(then) - 1, then[-1] - then[0], cut - then[0], after))
     assert list(zip(*(column.tolist() for column in seen), strict=True)) == expected
+
+
+@given(
+    st.lists(
+        st.tuples(st.lists(st.integers(0, 40), max_size=8), st.lists(st.integers(0, 45))),
+        max_size=6,
+    ),
+    st.integers(0, 45),
+)
+def test_complaints_of_an_earlier_day_are_those_of_the_states_of_then(people, day):
+    config = Economics(remembered=2_000)
+    states = [
+        state_of(days, *(opened(f"t{n}", at, complaint=True) for n, at in enumerate(late)),
+                 config=config)
+        for days, late in people
+    ]  # fmt: skip
+    found = population_of(states, config)
+    then = [known_before(state, milliseconds(day + 0.5)) for state in states]
+    rows = [value_row(Summary(each, config), FIRST + day, config) for each in then if each.orders]
+    followed = found.followed(FIRST + day, found.at(FIRST + day))
+    for name in followed._fields:
+        assert getattr(followed, name).tolist() == [getattr(row, name) for row in rows]
+    for number in range(len(states)):
+        found.remove(str(number).encode())
+    assert not found.complained
 
 
 def test_many_come_and_go_and_leave_no_trace():

@@ -12,7 +12,7 @@ from xml.etree import ElementTree as ET
 import numpy as np
 import pytest
 
-from models.aggregate.record import customers
+from models.aggregate.record import CustomerRecord, customers, encode_record
 from models.context import Context
 from models.economics import Economics
 from models.evaluation import Histories
@@ -20,6 +20,8 @@ from streams.batch import fold_events, fold_in_steps
 from streams.datasets import DATASETS
 from streams.evaluation import Events, States, evaluate, peer
 from streams.files.outgoing import OutgoingEvent, cloud_event
+from tests.test_models.populations import FIRST as COMPLAINTS_FROM
+from tests.test_models.populations import complaining
 
 from .commands import clv, refused
 
@@ -344,6 +346,22 @@ def test_customers_of_whom_not_every_order_is_remembered_are_left_out(events):
     assert told.left_out == len(compacted)
     (result,) = told.steps(ECONOMICS, [_at(LAST)])
     assert result.states.keys() == folded.states.keys() - compacted
+
+
+@pytest.mark.heavy
+def test_complaints_that_count_are_held_against_the_model_without_them():
+    states = {
+        str(number).encode(): encode_record(CustomerRecord(state))
+        for number, state in enumerate(complaining(6.0, 1_500, 240))
+    }
+    days = COMPLAINTS_FROM + 190, COMPLAINTS_FROM + 240
+    found = evaluate(States(states), Economics(), [days[0]], days[1], "mbg-nbd")
+    assert any("complaints count" in note for note in found.notes)
+    (report,) = found.splits
+    scores = {each.model: each.nats for each in report.log_scores}
+    assert scores["mbg-nbd"] > scores["mbg-nbd without complaints"] + 5
+    week = found.prequential.forecasts[0]
+    assert week.low < week.actual < week.high
 
 
 def test_an_order_dated_in_the_future_does_not_lengthen_the_holdout(orders, tmp_path):
