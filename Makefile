@@ -113,6 +113,11 @@ $(VENV)/.dev-installed: pyproject.toml constraints.txt | $(VENV)/bin/python
 	@$(PIP_INSTALL) --editable '.[dev]' | $(PIP_PROGRESS)
 	@touch $@
 
+$(VENV)/.deploy-installed: $(VENV)/.dev-installed
+	@echo 'Installing the schemas of Kubernetes:'
+	@$(PIP_INSTALL) --editable '.[deploy]' | $(PIP_PROGRESS)
+	@touch $@
+
 $(VENV)/.bench-installed: $(VENV)/.dev-installed
 	@echo 'Installing what the benchmarks compare with:'
 	@$(PIP_INSTALL) --editable '.[bench]' | $(PIP_PROGRESS)
