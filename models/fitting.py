@@ -122,7 +122,9 @@ def fit_columns(
     FitError
         if the purchases cannot be fitted: nobody has bought, or, without a prior, not again.
     """
-    of = Row(*(column[everybody.purchase_days > 0] for column in everybody))
+    of, bought_any = everybody, everybody.purchase_days > 0
+    if not bought_any.all():
+        of = Row(*(column[bought_any] for column in everybody))
     unit_days = TIME_UNIT_DAYS[time_unit]
     frequency = of.purchase_days - 1
     recency, age = of.recency / unit_days, of.T / unit_days

@@ -74,7 +74,7 @@ class Population:
         self._economics = economics
         self._places: dict[bytes, int] = {}
         self._free: list[int] = []
-        self._table = np.zeros((_FIRST, len(_COLUMNS)), dtype=np.int64)
+        self._table = np.zeros((len(_COLUMNS), _FIRST), dtype=np.int64)
         self._complaints: dict[int, tuple[tuple[int, int], ...]] = {}
         """By place, of those few who complained: purchase days, and when a complaint followed."""
 
@@ -86,13 +86,13 @@ class Population:
         place = self._places.get(key)
         if place is None:
             place = self._free.pop() if self._free else len(self._places)
-            if place >= len(self._table):
-                self._table = np.concatenate((self._table, np.zeros_like(self._table)))
+            if place >= self._table.shape[1]:
+                self._table = np.concatenate((self._table, np.zeros_like(self._table)), axis=1)
             self._places[key] = place
         summary = Summary(state, self._economics)
         row = value_row(summary, summary.last_day, self._economics)
         days = _recent_days(state, summary.last_day, self._economics)
-        self._table[place] = (*row, summary.first_day, summary.last_day, *days)
+        self._table[:, place] = (*row, summary.first_day, summary.last_day, *days)
         self._complaints.pop(place, None)
         if any(summary.complained):
             void = cancelled_orders(state)
@@ -103,7 +103,7 @@ class Population:
         """Forget a customer, who may be unknown."""
         place = self._places.pop(key, None)
         if place is not None:
-            self._table[place] = 0
+            self._table[:, place] = 0
             self._complaints.pop(place, None)
             self._free.append(place)
 
@@ -118,10 +118,12 @@ class Population:
 
     def columns(self, today: int) -> Row[Floats]:
         """Return the customers as of a day's ordinal, without those who bought after it."""
-        table = self._rows()
-        table = table[:, self._column(table, "last_day") <= today]
-        of = columns_of(table[: len(Row._fields)])
-        first, last = (self._column(table, name) for name in ("first_day", "last_day"))
+        places = self._in_order()
+        there = self._all("last_day")[places] <= today
+        if not there.all():
+            places = np.arange(self._table.shape[1])[places][there]
+        of = columns_of(self._table[: len(Row._fields), places])
+        first, last = (self._all(name)[places] for name in ("first_day", "last_day"))
         bought = of.purchase_days > 0
         return of._replace(
             T=np.where(bought, today - first, 0.0).astype(np.float64),
@@ -160,7 +162,7 @@ class Population:
         there = self._bought() & (self._all("first_day") <= day)
         number = np.cumsum(there) - 1
         told = [
-            (number[place], bought, int(self._table[place, _COLUMNS.index("first_day")]))
+            (number[place], bought, int(self._all("first_day")[place]))
             for place, pairs in self._complaints.items()
             if there[place]
             for bought, complained_on in pairs
@@ -192,19 +194,17 @@ class Population:
 
     def _all(self, name: str) -> NDArray[np.int64]:
         """Return a column of all places; those that nobody has hold zeros."""
-        return self._table[:, _COLUMNS.index(name)]
+        column: NDArray[np.int64] = self._table[_COLUMNS.index(name)]
+        return column
 
     def _bought(self) -> NDArray[np.bool_]:
         return self._all("purchase_days") > 0
 
-    def _rows(self) -> NDArray[np.int64]:
-        places = np.fromiter(self._places.values(), dtype=np.intp, count=len(self._places))
-        return self._table[places].T
-
-    @staticmethod
-    def _column(table: NDArray[np.int64], name: str) -> NDArray[np.int64]:
-        column: NDArray[np.int64] = table[_COLUMNS.index(name)]
-        return column
+    def _in_order(self) -> slice | NDArray[np.intp]:
+        """Return the places in the order of `keys`; all of them one after another if they are."""
+        number = len(self._places)
+        places = np.fromiter(self._places.values(), dtype=np.intp, count=number)
+        return slice(number) if np.array_equal(places, np.arange(number)) else places
 
 
 def _recent_days(state: Aggregate, last: int, economics: Economics) -> tuple[int, ...]:
