@@ -160,7 +160,8 @@ class Output(NamedTuple):
 
     role: of the topic, as in the settings. records: returns the records of a batch. at_home: each
     record goes to the partition of its key, not to the batch's. cached: Redis holds these records.
-    topic: name and configuration, if the settings have no topic of this role.
+    topic: name and configuration, if the settings have no topic of this role. traced: its records
+    carry the trace of their batch, and not what publishers sent.
     """
 
     role: str
@@ -169,6 +170,7 @@ class Output(NamedTuple):
     at_home: bool = False
     cached: bool = False
     topic: NewTopic | None = None
+    traced: bool = False
 
     def topic_name(self, topics: Topics) -> str:
         """Return the name of the topic."""
@@ -178,8 +180,8 @@ class Output(NamedTuple):
 OUTPUTS: list[Output] = [
     Output("dead_letters", Stage.BEFORE, letter_records),
     Output("identity", Stage.BEFORE, message_records, at_home=True),
-    Output("updates", Stage.AFTER, value_records, cached=True),
-    Output("segment_changes", Stage.AFTER, change_records),
+    Output("updates", Stage.AFTER, value_records, cached=True, traced=True),
+    Output("segment_changes", Stage.AFTER, change_records, traced=True),
     Output("rerouted", Stage.AFTER, rerouted_records, at_home=True),
     Output("identity", Stage.AFTER, handover_records, at_home=True),
 ]

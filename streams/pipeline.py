@@ -49,6 +49,7 @@ from streams.poison import Poison, Suspected
 from streams.refusals import RefusalLog
 from streams.registry.records import rules_key
 from streams.settings import Settings
+from streams.tracing.traces import NO_TRACES, UNTRACED, BatchSpan, Traces
 from streams.transport import EventT
 from streams.transport.batches import RecordBatch, origin_parts
 from streams.transport.producer import Delivery, OutgoingRecord, StrictDelivery
@@ -95,7 +96,7 @@ class _Work(NamedTuple):
     first: deliveries that must arrive before the state is stored. progress, end: of the
     topic-partition, and its `delivered` afterwards; None if more outputs of the same record follow.
     event: the batch to acknowledge at the end, if these are its last outputs. began: when the
-    engine was called, by the monotonic clock; None if that is not measured.
+    engine was called, by the monotonic clock; None if that is not measured. span: of the batch.
     """
 
     batch: RecordBatch
@@ -105,6 +106,7 @@ class _Work(NamedTuple):
     end: int | None
     event: EventT | None
     began: float | None
+    span: BatchSpan
 
 
 class Pipeline:
@@ -136,6 +138,8 @@ class Pipeline:
         self.now = _now if now is None else now
         self.counts = Counts()
         self.meters = WorkerMeters()
+        self.traces: Traces = NO_TRACES
+        """Who traces batches; whoever runs the worker sets it."""
         self.refusals = RefusalLog()
         """What was refused; whoever runs the worker has it logged."""
         self.in_work = 0
@@ -199,10 +203,14 @@ class Pipeline:
                 outputs = await self._poison.instead(rest, work, error)
             part, rest = rest.cut(outputs.taken)
             if part:
-                engine.observe(time.monotonic() - began)
+                seconds = time.monotonic() - began
+                engine.observe(seconds)
+                span = self.traces.batch(part, outputs, seconds)
                 count(outputs, len(part))
                 end = part.last_offset + 1
-                self._hand_over(part, outputs, None if rest else event, end=end, began=began)
+                self._hand_over(
+                    part, outputs, None if rest else event, end=end, began=began, span=span
+                )
             else:
                 self._slots.release()
             if not rest:
@@ -376,6 +384,7 @@ class Pipeline:
         *,
         end: int | None = None,
         began: float | None = None,
+        span: BatchSpan = UNTRACED,
     ) -> asyncio.Task[None]:
         """Store the records in memory, and start delivering the outputs.
 
@@ -398,16 +407,23 @@ class Pipeline:
             progress.handed_over = end
         first = [each for _, sent in self._send(Stage.BEFORE, batch, outputs) for each in sent]
         self.in_work += 1
-        work = _Work(batch, outputs, first, progress, end, event, began)
+        work = _Work(batch, outputs, first, progress, end, event, began, span)
         task = self._lanes[partition].last = asyncio.create_task(self._deliver(work))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
 
     def _send(
-        self, stage: Stage, batch: RecordBatch, outputs: Outputs
+        self,
+        stage: Stage,
+        batch: RecordBatch,
+        outputs: Outputs,
+        header: tuple[str, bytes] | None = None,
     ) -> list[tuple[Output, list[asyncio.Future[Any]]]]:
-        """Send the outputs of a stage to their topics; return the deliveries of each."""
+        """Send the outputs of a stage to their topics; return the deliveries of each.
+
+        header: that traced outputs carry besides their own.
+        """
         producer: StrictDelivery = self.app.producer
         sent: list[tuple[Output, list[asyncio.Future[Any]]]] = []
         for output in OUTPUTS:
@@ -415,11 +431,14 @@ class Pipeline:
                 continue
             topic = output.topic_name(self.topics)
             by_partition: defaultdict[int, list[OutgoingRecord]] = defaultdict(list)
+            records = output.records(batch, outputs)
+            if header is not None and output.traced:
+                records = [(key, value, [*own, header]) for key, value, own in records]
             if output.at_home:
-                for record in output.records(batch, outputs):
+                for record in records:
                     by_partition[home_partition(record[0] or b"", self.partitions)].append(record)
             else:
-                by_partition[batch.tp.partition] += output.records(batch, outputs)
+                by_partition[batch.tp.partition] += records
             deliveries = [
                 delivery
                 for partition, records in by_partition.items()
@@ -440,7 +459,7 @@ class Pipeline:
         dead letters nor rerouted records again, which are delivered before later state is stored.
         """
         partition = work.batch.tp.partition
-        lane = self._lanes[partition]
+        lane, span = self._lanes[partition], work.span
         followed: asyncio.Future[None] | None = None
         try:
             async with lane.store:
@@ -453,9 +472,10 @@ class Pipeline:
                 stored = self.table.send_items(partition, work.outputs.records)
             async with lane.publish:
                 await self._acknowledged(stored)
+                span.reached("stored")
                 if work.outputs.erased:
                     self.table.erased(partition)
-                sent = self._send(Stage.AFTER, work.batch, work.outputs)
+                sent = self._send(Stage.AFTER, work.batch, work.outputs, span.header)
             async with lane.cache:
                 written = [
                     delivery
@@ -463,6 +483,7 @@ class Pipeline:
                     for delivery in await self._acknowledged(deliveries)
                     if output.cached
                 ]
+                span.reached("published")
                 if followed is not None:
                     followed.set_result(None)
                 self._update_cache(partition, work.outputs, written)
@@ -474,12 +495,15 @@ class Pipeline:
             self.last_done = time.monotonic()
             if work.began is not None:
                 self._measure(work.batch, self.last_done - work.began)
+            span.end()
         except asyncio.CancelledError as error:
             if _is_cancelled():
                 raise
             # Not this task but an awaited delivery was cancelled, which is a failure.
+            span.end(error)
             await self._stop_for(error)
         except Exception as error:  # noqa: BLE001 - whatever it is, nothing later may be committed
+            span.end(error)
             await self._stop_for(error)
         finally:
             if followed is not None and not followed.done():

@@ -169,6 +169,17 @@ class Serve(BaseModel):
         return tokens
 
 
+class Tracing(BaseModel):
+    """Traces of a worker's batches."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    endpoint: Annotated[str, Field(pattern=r"^https?://[^@\s]+$")] | None = None
+    """Where a collector takes OTLP over HTTP, without a login; None: no traces."""
+    share: Annotated[float, Field(ge=0, le=1)] = 1.0
+    """Of the batches that are recorded."""
+
+
 def _one_password(password: SecretStr | None, file: Path | None) -> bool:
     """Return whether there is a password; ValueError if it is given in two ways."""
     if password is not None and file is not None:
@@ -242,6 +253,7 @@ class Settings(BaseSettings):
     """Secret of the fingerprints of erased customers: any text of at least 32 bytes, the same in
     all workers, for ever."""
     serve: Serve = Serve()
+    tracing: Tracing = Tracing()
     economics: Economics = Economics()
     dimensions: tuple[Dimension, ...] | None = None
     """Rules of segments, which a first worker puts in force; None: those of this version."""

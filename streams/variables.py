@@ -34,6 +34,7 @@ EXAMPLES: Mapping[str, str] = {
     "erasure_key": """"$(python -c 'import secrets; print(secrets.token_hex(32))')\"""",
     "state_dir": "/var/lib/clv",
     "health_port": "8077",
+    "endpoint": "http://localhost:4318/v1/traces",
     "protocol": "SASL_SSL",
     "username": "clv-worker",
     "exchange_rates": '{"EUR": "1.08"}',

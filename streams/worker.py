@@ -31,6 +31,7 @@ from streams.refusals import RefusalLog
 from streams.rules import begin_rules
 from streams.settings import Settings
 from streams.topics import prepare_topics
+from streams.tracing.traces import configured_traces
 from streams.transport import BatchApp
 from streams.transport.lease import FENCED, LeaseLost
 
@@ -87,6 +88,7 @@ async def running_app(
         app, pipeline = build_app(
             settings, broker, partitions, feed, cache, logs=logs, has_basis=has_basis
         )
+        pipeline.traces = await stack.enter_async_context(configured_traces(settings))
         app.finalize()
         if observer is not None:
             observer.attach(app, pipeline)

@@ -99,7 +99,7 @@ def test_every_distribution_that_is_imported_is_declared():
     project = PROJECT["project"]
     extras = project["optional-dependencies"]
     texts = project["dependencies"] + extras["embedded"] + extras["parquet"]
-    texts += extras["serve"] + extras["testing"]
+    texts += extras["serve"] + extras["testing"] + extras["tracing"]
     declared = {canonicalize_name(Requirement(text).name) for text in texts}
     owners = packages_distributions()
     missing = {

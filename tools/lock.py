@@ -23,7 +23,7 @@ LOCK = ROOT / "docker" / "requirements.txt"
 PYTHON = (3, 11)
 """Of the image: markers of requirements are judged by the Python that runs this."""
 
-EXTRAS = ("parquet", "serve")
+EXTRAS = ("parquet", "serve", "tracing")
 """What the image has beside the service's own requirements."""
 
 PLATFORMS = [f"manylinux_2_{minor}_x86_64" for minor in (28, 27, 26, 24, 17)] + [

@@ -1,0 +1,1 @@
+"""Traces of batches, for OpenTelemetry; off unless an address is configured."""
