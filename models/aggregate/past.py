@@ -41,6 +41,38 @@ def known_before(state: Aggregate, time: int) -> Aggregate:
     )
 
 
+def known_since(state: Aggregate) -> int | None:
+    """Return the first moment as of which the past is known, in milliseconds since 1970.
+
+    None: from the customer's first event on. What was compacted cannot be split by time, so that
+    nothing is known before its newest entry.
+    """
+    compacted = state.compacted
+    if compacted is None:
+        return None
+    boundaries = (compacted.orders_until, compacted.refunds_until, compacted.tickets_until)
+    return max(
+        compacted.cancellations_until,
+        *(time for time, _ in boundaries),
+        *compacted.cancelled.values(),
+    )
+
+
+def state_at(state: Aggregate, moment: int) -> Aggregate:
+    """Return the state as of a moment: what happened until then, and what was compacted.
+
+    Of the surveys of one kind only the last is known. Raises ValueError for a moment before
+    `known_since`.
+    """
+    since = known_since(state)
+    if since is not None and moment < since:
+        raise ValueError(f"the past is known from {since} on, not as of {moment}")
+    surveys = {name: each for name, each in state.surveys.items() if each.time <= moment}
+    return msgspec.structs.replace(
+        known_before(state, moment + 1), surveys=surveys, compacted=state.compacted
+    )
+
+
 def times_of(state: Aggregate) -> Iterator[int]:
     """Yield the times at which what is known of a customer changes, in no order."""
     for key in state.orders:

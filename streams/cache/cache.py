@@ -223,6 +223,58 @@ class ScoreCache:
             return int(rank) + 1
         return int(above)
 
+    async def walk(
+        self,
+        start: int,
+        count: int,
+        within: Sequence[tuple[str, str]] = (),
+        *,
+        rising: bool = False,
+    ) -> tuple[int, list[tuple[int, RankedCustomer]]]:
+        """Look at `count` places of the ranking from place `start`.
+
+        within: pairs of dimension and segment; customers outside of any of them are left out.
+        rising: the lowest value is at place 0 instead of the highest. Returns how many places
+        there were, and the customers with their places.
+        """
+        found: Any = await self._redis.zrange(
+            self._keys.ranking, start, start + count - 1, desc=not rising, withscores=True
+        )
+        members = [member for member, _ in found]
+        fits = [True] * len(found)
+        if members and within:
+            async with self._redis.pipeline(transaction=False) as pipeline:
+                for dimension, segment in within:
+                    pipeline.smismember(self._keys.segment(dimension, segment), members)
+                fits = [all(each) for each in zip(*await pipeline.execute(), strict=True)]
+        customers = [
+            (start + number, _ranked(member, clv))
+            for number, (member, clv) in enumerate(found)
+            if fits[number]
+        ]
+        return len(found), customers
+
+    async def values_at(self, places: Sequence[int]) -> list[float | None]:
+        """Return the value at each of these places of the ranking, from 0 for the highest."""
+        async with self._redis.pipeline(transaction=False) as pipeline:
+            for place in places:
+                pipeline.zrange(self._keys.ranking, place, place, desc=True, withscores=True)
+            found: list[Any] = await pipeline.execute()
+        return [float(at[0][1]) if at else None for at in found]
+
+    async def counts_below(self, values: Sequence[float]) -> list[int]:
+        """Return how many customers are worth less than each of these values."""
+        async with self._redis.pipeline(transaction=False) as pipeline:
+            for value in values:
+                pipeline.zcount(self._keys.ranking, "-inf", f"({float(value)!r}")
+            found: list[int] = await pipeline.execute()
+        return found
+
+    async def count_above(self, value: float) -> int:
+        """Return how many customers are worth more than this."""
+        above: int = await self._redis.zcount(self._keys.ranking, f"({float(value)!r}", "+inf")
+        return above
+
     async def updates(self, customer_ids: Sequence[str]) -> list[bytes | None]:
         """Return the published update of each of these customers, None for who has none."""
         async with self._redis.pipeline(transaction=False) as pipeline:

@@ -17,6 +17,7 @@ from models.economics import Economics
 from streams.addresses import shown_url
 from streams.cli.configuration import load_settings
 from streams.cli.console import CommandError, fail, out, print_json, say
+from streams.cli.demo_pages import pages_beside
 from streams.cli.demo_report import Report, report_tables
 from streams.cli.demo_run import run_through
 from streams.cli.logs import configure_logging
@@ -66,6 +67,7 @@ def demo(
 async def _demo(source: Source, *, once: bool, as_json: bool) -> int:
     async with (
         _settings(source.economics) as settings,
+        pages_beside(settings, wanted=not once) as pages,
         run_through(settings, source) as (report, crashed),
     ):
         if as_json:
@@ -78,7 +80,7 @@ async def _demo(source: Source, *, once: bool, as_json: bool) -> int:
             fail(problem)
         if once or problems:
             return 1 if problems else 0
-        _say_where(settings, report)
+        _say_where(settings, report, pages)
         try:
             reason = await crashed
         except asyncio.CancelledError:
@@ -120,7 +122,7 @@ async def _settings(economics: Economics) -> AsyncIterator[Settings]:
         yield configured.model_copy(update=changes)
 
 
-def _say_where(settings: Settings, report: Report) -> None:
+def _say_where(settings: Settings, report: Report, pages: str) -> None:
     redis = shown_url(settings.redis or "")
     variables = [f"CLV_REDIS={redis}"]
     if "CLV_REDIS" in os.environ:
@@ -135,6 +137,7 @@ def _say_where(settings: Settings, report: Report) -> None:
         models.append(f"  CLV_BROKER={shown_url(settings.broker or '')} clv models list")
     say(
         "",
+        f"Pages: {pages}/",
         f"The service is running. Broker {shown_url(settings.broker or '')}, Redis {redis}.",
         f"Topics in: {', '.join(topics.inputs)}; "
         f"out: {topics.updates}, {topics.segment_changes}, {topics.dead_letters}.",

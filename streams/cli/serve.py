@@ -1,9 +1,10 @@
-"""`clv serve`: the read API."""
+"""`clv serve`: the read API and the pages."""
 
 from __future__ import annotations
 
 import asyncio
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Annotated
 
 import typer
@@ -26,7 +27,7 @@ def serve(
     ] = None,
     verbose: Verbose = False,
 ) -> None:
-    """Serve customers, ranking, segments and changes over HTTP until SIGINT or SIGTERM."""
+    """Serve pages for people and an API for programs until SIGINT or SIGTERM."""
     configure_logging(verbose=verbose)
     settings = load_settings()
     broker = need_broker(settings)
@@ -41,12 +42,20 @@ def serve(
 
 
 async def _serve(settings: Settings, broker: Broker) -> None:
+    async with served(settings, broker) as url:
+        say(f"serving {url}/ and {url}/openapi.json")
+        await asyncio.Event().wait()
+
+
+@asynccontextmanager
+async def served(settings: Settings, broker: Broker) -> AsyncIterator[str]:
+    """Serve API and pages in the context; yields their address. Errors: CommandError."""
     try:
         # Only who serves has to install them, and other commands need not wait for them.
         from streams.serving.api import create_app  # noqa: PLC0415
         from streams.serving.metrics import Metered  # noqa: PLC0415
-        from streams.serving.scores import Scores  # noqa: PLC0415
         from streams.serving.server import serving  # noqa: PLC0415
+        from streams.serving.sources import Sources  # noqa: PLC0415
         from streams.serving.tokens import is_loopback  # noqa: PLC0415
     except ModuleNotFoundError as error:
         raise CommandError(
@@ -60,23 +69,16 @@ async def _serve(settings: Settings, broker: Broker) -> None:
             'CLV_SERVE__READ_TOKENS=["…"], or listen on 127.0.0.1'
         )
     async with reading(settings) as cache, AsyncExitStack() as stack:
-        app = Metered(
-            create_app(
-                Scores(cache),
-                broker,
-                settings.topics,
-                currency=settings.economics.currency,
-                tokens=at.read_tokens,
-            )
-        )
+        sources = Sources.of(cache, broker, settings)
+        app = Metered(create_app(sources))
         if settings.health_port is not None:
             # Beside the API, whose address may be open to more than may see this.
             metrics = answering(None, settings.health_host, settings.health_port, app.samples)
             await stack.enter_async_context(metrics)
         try:
-            async with serving(app, at.host, at.port) as bound:
-                host = f"[{at.host}]" if ":" in at.host else at.host
-                say(f"serving http://{host}:{bound}/openapi.json")
-                await asyncio.Event().wait()
+            bound = await stack.enter_async_context(serving(app, at.host, at.port))
         except OSError as error:
             raise CommandError(f"{at.host}:{at.port} cannot be served: {error}") from error
+        await stack.enter_async_context(sources.running())
+        host = f"[{at.host}]" if ":" in at.host else at.host
+        yield f"http://{host}:{bound}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from http import HTTPStatus
 from importlib.metadata import version
 from typing import Annotated, Any
@@ -11,12 +11,11 @@ from typing import Annotated, Any
 import structlog
 from fastapi import APIRouter, Depends, FastAPI, Header, Query, Response
 from fastapi.responses import JSONResponse, StreamingResponse
-from pydantic import BaseModel, SecretStr
+from pydantic import BaseModel
 from redis.exceptions import RedisError
 
 from models.contracts.outputs import ValueUpdate
 from models.contracts.parameters import Parameters
-from streams.kafka.connection import Broker
 from streams.kafka.errors import KafkaError
 from streams.registry.reading import read_registry
 from streams.serving.changes import Wanted, changes
@@ -27,10 +26,13 @@ from streams.serving.cursors import (
     place_of,
     position_of,
 )
+from streams.serving.insight import absent
+from streams.serving.insight import add_routes as add_insight
+from streams.serving.pages.routes import add_pages
 from streams.serving.problems import Problem, ProblemDocument, documented, install
-from streams.serving.scores import Page, Scores
+from streams.serving.scores import Page
+from streams.serving.sources import Sources
 from streams.serving.tokens import reader_check
-from streams.settings import Topics
 
 log = structlog.get_logger(__name__)
 
@@ -75,18 +77,14 @@ class ServiceHealth(BaseModel):
     reasons: list[str]
 
 
-def create_app(
-    scores: Scores,
-    broker: Broker,
-    topics: Topics,
-    *,
-    currency: str,
-    tokens: Sequence[SecretStr] = (),
-) -> FastAPI:
-    """Return the application.
+def create_app(sources: Sources) -> FastAPI:
+    """Return the application: the API and the pages.
 
-    tokens: one of which each request to /v1 must bring; none: everybody may read.
+    Each request to /v1, and each page, needs one of the read tokens, if any are configured.
     """
+    scores, broker, settings = sources.scores, sources.broker, sources.settings
+    topics, currency = settings.topics, settings.economics.currency
+    tokens = settings.serve.read_tokens
     app = FastAPI(
         title="CLV Streams",
         version=version("clv-streams"),
@@ -116,11 +114,7 @@ def create_app(
         """Return a customer's value, its parts, levers and segments, as published last."""
         found = await scores.customer(customer_id)
         if found is None:
-            raise Problem(
-                HTTPStatus.NOT_FOUND,
-                f"there is no customer {customer_id!r}: check the id; `clv show` says whether "
-                "events of theirs were refused",
-            )
+            raise absent(customer_id)
         tag = f'"{found.version}"'
         headers = {"ETag": tag, "Cache-Control": "no-cache"}
         if tag in (if_none_match or "").replace("W/", "").split(", "):
@@ -202,13 +196,15 @@ def create_app(
     async def health() -> JSONResponse:
         """Return whether Redis can be read."""
         try:
-            await scores.size()
+            await sources.size()
         except RedisError as error:
             away = f"Redis cannot be read: {type(error).__name__}"
             return JSONResponse({"status": "degraded", "reasons": [away]}, 503, _NO_STORE)
         return JSONResponse({"status": "ok", "reasons": []}, headers=_NO_STORE)
 
+    add_insight(v1, sources)
     app.include_router(v1)
+    add_pages(app, sources)
     _describe_problems(app)
     return app
 

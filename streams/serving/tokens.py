@@ -12,22 +12,35 @@ from pydantic import SecretStr
 
 from streams.serving.problems import Problem
 
+COOKIE = "clv_token"
+"""The cookie of a browser in which somebody has given a token."""
+
+
+def token_check(tokens: Sequence[SecretStr]) -> Callable[[str], bool]:
+    """Return a function that says whether a text is one of the tokens."""
+    known = [token.get_secret_value().encode() for token in tokens]
+
+    def fits(sent: str) -> bool:
+        # Each is compared, in the same time, so that the answer's delay tells nothing.
+        compared = [hmac.compare_digest(sent.encode(), token) for token in known]
+        return any(compared)
+
+    return fits
+
 
 def reader_check(tokens: Sequence[SecretStr]) -> Callable[[Request], None]:
     """Return a check that raises Problem for a request without one of the tokens.
 
     tokens: none if everybody may read.
     """
-    known = [token.get_secret_value().encode() for token in tokens]
+    fits = token_check(tokens)
 
     def check(request: Request) -> None:
-        if not known:
+        if not tokens:
             return
         scheme, _, given = request.headers.get("authorization", "").partition(" ")
-        sent = given.strip().encode()
-        # Each is compared, in the same time, so that the answer's delay tells nothing.
-        fits = [hmac.compare_digest(sent, token) for token in known]
-        if scheme.lower() != "bearer" or not any(fits):
+        sent = given.strip() if scheme.lower() == "bearer" else request.cookies.get(COOKIE, "")
+        if not fits(sent):
             raise Problem(
                 HTTPStatus.UNAUTHORIZED,
                 "send the header `Authorization: Bearer TOKEN` with a token of "

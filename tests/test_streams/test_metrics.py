@@ -24,8 +24,8 @@ from streams.registry.records import STATE, Outcome, State
 from streams.registry.registry import Registry
 from streams.serving.api import create_app
 from streams.serving.metrics import Metered
-from streams.serving.scores import Scores
 from streams.serving.server import serving
+from streams.serving.sources import Sources
 from streams.settings import Settings
 from streams.testing import Topology
 from tests.test_models.parameters import PARAMETERS
@@ -221,11 +221,8 @@ async def test_metrics_are_served_beside_the_health():
 async def test_the_read_api_exposes_all_of_its_metrics():
     """Redis is away: its 503 counts as every other answer."""
     redis = connect("redis://127.0.0.1:1/0", timeout_seconds=0.2)
-    app = Metered(
-        create_app(
-            Scores(ScoreCache(redis)), Broker("127.0.0.1:1"), Settings().topics, currency="USD"
-        )
-    )
+    sources = Sources.of(ScoreCache(redis), Broker("127.0.0.1:1"), Settings())
+    app = Metered(create_app(sources))
     try:
         async with (
             serving(app, "127.0.0.1", 0) as port,

@@ -325,6 +325,13 @@ async def test_the_documented_redis_users_can_do_their_work_and_nothing_else(cer
                 assert [each.customer_id for each in await cache.members("tier", "gold")] == [
                     "anna"
                 ]
+            cache = ScoreCache(reader)
+            (first,) = await cache.ranked(1)
+            assert await cache.ranked(1, first) == []
+            assert await cache.walk(0, 10, [("tier", "gold")]) == (1, [(0, first)])
+            assert (await cache.counts_below([12.5]), await cache.count_above(12.0)) == ([0], 1)
+            assert await cache.values_at([0, 1]) == [12.5, None]
+            for client in (worker, reader):
                 for forbidden in (("GET", "other:secret"), ("FLUSHALL",), ("CONFIG", "GET", "*")):
                     with pytest.raises(redis.exceptions.NoPermissionError):
                         await client.execute_command(*forbidden)

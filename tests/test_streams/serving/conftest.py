@@ -10,8 +10,9 @@ from pydantic import SecretStr
 
 from streams.cache import ScoreCache, connect
 from streams.serving.api import create_app
-from streams.serving.scores import Scores
 from streams.serving.server import serving
+from streams.serving.sources import Sources
+from streams.settings import Serve
 from tests.test_streams.service.cluster import Cluster, cluster
 
 from .support import purchases
@@ -37,15 +38,15 @@ class Front:
 @asynccontextmanager
 async def front(service: Cluster, tokens: tuple[str, ...] = ()) -> AsyncIterator[Front]:
     redis = connect(service.redis_url, timeout_seconds=1.0)
-    app = create_app(
-        Scores(ScoreCache(redis)),
-        service.broker,
-        service.settings.topics,
-        currency=service.settings.economics.currency,
-        tokens=tuple(SecretStr(token) for token in tokens),
-    )
+    reading = Serve(read_tokens=tuple(SecretStr(token) for token in tokens))
+    settings = service.settings.model_copy(update={"serve": reading})
+    sources = Sources.of(ScoreCache(redis), service.broker, settings)
     try:
-        async with serving(app, "127.0.0.1", 0) as port, aiohttp.ClientSession() as client:
+        async with (
+            sources.running(),
+            serving(create_app(sources), "127.0.0.1", 0) as port,
+            aiohttp.ClientSession() as client,
+        ):
             yield Front(service, client, f"http://127.0.0.1:{port}")
     finally:
         await redis.aclose()

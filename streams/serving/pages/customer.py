@@ -1,0 +1,115 @@
+"""What the page of a customer shows."""
+
+from __future__ import annotations
+
+import asyncio
+from itertools import islice
+from typing import Any
+
+import msgspec
+
+from models.aggregate.cancellations import cancelled_orders
+from models.aggregate.past import known_since
+from models.aggregate.record import CustomerRecord
+from models.aggregate.state import Aggregate
+from models.context import Interpretation
+from models.errors import ClvError
+from models.outlook import Outlook, Worth, history, outlook, past_moments
+from models.value import LEVER
+from streams.kafka.errors import KafkaError
+from streams.serving.insight import absent
+from streams.serving.pages.charts import Curve, bars, curve, places, waterfall
+from streams.serving.pages.words import money, share
+from streams.serving.sources import Sources
+
+RECORD_SECONDS = 5.0
+"""How long the page waits for what Kafka holds of a customer; it shows the value without it."""
+
+CHANGES = 20
+
+
+async def customer(sources: Sources, customer_id: str) -> dict[str, Any]:
+    """Return what the template needs. Errors: RedisError, Problem."""
+    await sources.size()
+    score = await sources.cache.get(customer_id)
+    if score is None:
+        raise absent(customer_id)
+    data = msgspec.json.decode(score.update)["data"]
+    levers = [
+        (name, data["levers"][key])
+        for key, name in (
+            ("purchase_value", "order value"),
+            ("purchases", "number of orders"),
+            ("margin", "margin"),
+        )
+    ]
+    # What is spent already cannot be changed: this one is about others like them.
+    cost = data["realised"]["acquisition_cost"]
+    levers.append(("acquisition cost", -LEVER * cost))
+    context = {
+        "data": data,
+        "waterfall": _waterfall(data),
+        "levers": list(zip(levers, bars([each for _, each in levers]), strict=True)),
+        "changes": list(islice(sources.following.changes.of_customer(customer_id), CHANGES)),
+    }
+    try:
+        async with asyncio.timeout(RECORD_SECONDS):
+            record = await sources.stored.of(score)
+            by = await sources.following.interpretation(RECORD_SECONDS)
+    except (KafkaError, OSError, ClvError) as error:
+        return context | {"missing": type(error).__name__}
+    return context if record is None else context | _from_record(record, by)
+
+
+def _waterfall(data: dict[str, Any]) -> list[Any]:
+    realised, expected = data["realised"], data["expected"]
+    return waterfall(
+        [
+            ("Margin earned", realised["margin"], False),
+            ("Cost to serve", -realised["cost_to_serve"], False),
+            ("Acquisition cost", -realised["acquisition_cost"], False),
+            ("Realised so far", realised["total"], True),
+            ("Expected margin", expected["total"] + expected["cost_to_serve"], False),
+            ("Expected cost to serve", -expected["cost_to_serve"], False),
+            ("Value", data["clv"], True),
+        ]
+    )
+
+
+def _from_record(record: CustomerRecord, by: Interpretation) -> dict[str, Any]:
+    future = outlook(record, by)
+    past = list(history(record, past_moments(record, by.economics), by))
+    since = known_since(record.aggregate)
+    return {
+        "turns": {turn.dimension: turn for turn in future.turns},
+        "alive": _alive(future),
+        "coming": future.days,
+        "past": past,
+        "worth": _worth(past),
+        "known_since": None if since is None or since < 0 else since,
+        "line": _time_line(record.aggregate, past),
+    }
+
+
+def _alive(future: Outlook) -> Curve | None:
+    points = [(day.as_of, day.p_alive) for day in future.days if day.p_alive is not None]
+    marks = [turn.at for turn in future.turns if turn.at is not None]
+    return curve(points, share, bounds=(0.0, 1.0), marks=marks)
+
+
+def _worth(past: list[Worth]) -> Curve | None:
+    return curve([(day.as_of, day.clv) for day in past], money)
+
+
+def _time_line(state: Aggregate, past: list[Worth]) -> list[tuple[str, int, list[float]]]:
+    """Return rows of the time line: name, number of entries, and their places."""
+    if len(past) < 2:
+        return []
+    begin, end = past[0].as_of, past[-1].as_of
+    void = cancelled_orders(state)
+    found = {
+        "Orders": [order.time for key, order in state.orders.items() if key not in void],
+        "Refunds": [each.time for each in state.refunds.values() if each.order not in void],
+        "Contacts": [each.first.time for each in state.tickets.values()],
+    }
+    return [(name, len(times), places(times, begin, end)) for name, times in found.items()]

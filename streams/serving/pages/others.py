@@ -1,0 +1,112 @@
+"""What the pages of changes, flows, cohorts and the model show."""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import Any
+
+from starlette.datastructures import QueryParams
+
+from models.segments import DEFAULT_RULES
+from models.segments.words import in_words
+from streams.serving.pages.charts import bars
+from streams.serving.problems import Problem
+from streams.serving.recent_changes import ChangeData
+from streams.serving.sources import Sources
+
+CHANGES = 100
+
+COHORTS_SECONDS = 3.0
+
+_SHOWN_MONTHS = 12
+
+
+async def changes(sources: Sources, query: QueryParams) -> dict[str, Any]:
+    """Return the latest changes that fit, newest or greatest first."""
+    await sources.size()
+    dimension, segment = query.get("dimension", ""), query.get("segment", "")
+    order = query.get("order", "newest")
+    if order not in ("newest", "gain", "loss"):
+        raise Problem(422, f"order is {order!r}; it may be newest, gain or loss")
+
+    def fits(change: ChangeData) -> bool:
+        return dimension in ("", change.dimension) and segment in (
+            "", change.current, change.previous,
+        )  # fmt: skip
+
+    latest = list(sources.following.changes.latest)
+    found = [each for each in reversed(latest) if fits(each)]
+    if order != "newest":
+        found.sort(key=lambda each: each.gain, reverse=order == "gain")
+    names = sorted({each.dimension for each in latest})
+    return {
+        "changes": found[:CHANGES],
+        "kept": len(latest),
+        "matching": len(found),
+        "dimension": dimension,
+        "segment": segment,
+        "order": order,
+        "dimensions": names,
+        "segments": sorted({each.current for each in latest if each.current}),
+        "counted": sources.following.changes.progress,
+    }
+
+
+async def flows(sources: Sources, query: QueryParams) -> dict[str, Any]:
+    """Return who went from which segment to which in a period."""
+    changes = sources.following.changes
+    known = changes.days
+    first, last = _day(query, "first"), _day(query, "last")
+    begin = first or (date.fromordinal(max(known[0], known[1] - 29)) if known else None)
+    end = last or (date.fromordinal(known[1]) if known else None)
+    found = changes.flows(begin.toordinal(), end.toordinal()) if begin and end else {}
+    listed: dict[str, list[Any]] = {}
+    lengths = bars([flow.customers for flow in found.values()])
+    for (step, flow), length in zip(found.items(), lengths, strict=True):
+        listed.setdefault(step.dimension, []).append((step, flow, length))
+    return {
+        "dimensions": dict(sorted(listed.items())),
+        "first": begin,
+        "last": end,
+        "known": known and [date.fromordinal(day) for day in known],
+        "counted": changes.progress,
+    }
+
+
+async def cohorts(sources: Sources, _query: QueryParams) -> dict[str, Any]:
+    """Return customers by month of their first order."""
+    survey = await sources.surveys.get(COHORTS_SECONDS)
+    found = survey.cohorts if survey else []
+    return {
+        "survey": survey,
+        "why": sources.surveys.why,
+        "cohorts": [each for each in found if each.month],
+        "without": next((each for each in found if not each.month), None),
+        "months": min(max((len(each.by_month) for each in found), default=0), _SHOWN_MONTHS),
+    }
+
+
+async def model(sources: Sources, _query: QueryParams) -> dict[str, Any]:
+    """Return which parameters and rules hold from when."""
+    registry = sources.following.registry
+    published = [] if registry is None else list(reversed(registry.timeline.published))
+    rules = DEFAULT_RULES if registry is None else registry.rules.latest or DEFAULT_RULES
+    return {
+        "known": registry is not None,
+        "published": published,
+        "current": published[0] if published else None,
+        "purchases": published[0].purchases.document() if published else {},
+        "refused": [] if registry is None else list(registry.candidates.values()),
+        "rules": rules,
+        "in_words": in_words,
+    }
+
+
+def _day(query: QueryParams, name: str) -> date | None:
+    text = query.get(name, "").strip()
+    if not text:
+        return None
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise Problem(422, f"{name} is {text!r}; write a day such as 2026-07-01") from None

@@ -1,0 +1,63 @@
+"""What the overview shows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import islice
+from typing import Any
+
+from models.segments import DEFAULT_RULES
+from streams.cache import SegmentTotals
+from streams.serving.distribution import distribution
+from streams.serving.pages.charts import bars
+from streams.serving.sources import Sources
+
+FEED = 12
+"""Latest changes that are shown."""
+
+SURVEY_SECONDS = 0.5
+"""How long the page waits for sums; then it says that they are being made."""
+
+
+async def overview(sources: Sources) -> dict[str, Any]:
+    """Return what the template needs. Errors: RedisError."""
+    size = await sources.size()
+    dimensions = [await _dimension(sources, name) for name in await sources.scores.dimensions()]
+    bins = await distribution(sources.cache)
+    survey = await sources.surveys.get(SURVEY_SECONDS) if size else None
+    value = sum(each.value for each in dimensions[0]["totals"].values()) if dimensions else None
+    lengths = bars([each.customers for each in bins])
+    return {
+        "size": size,
+        "value": None if value is None else float(value),
+        "survey": survey,
+        "dimensions": dimensions,
+        "bins": list(zip(bins, lengths, strict=True)),
+        "feed": list(islice(reversed(sources.following.changes.latest), FEED)),
+        "counted": sources.following.changes.progress,
+    }
+
+
+async def _dimension(sources: Sources, name: str) -> dict[str, Any]:
+    totals = await sources.cache.totals(name)
+    ordered = {segment: totals[segment] for segment in in_order(sources, name, totals)}
+    everybody = sum(total.customers for total in ordered.values()) or 1
+    return {
+        "name": name,
+        "totals": ordered,
+        "shares": {segment: total.customers / everybody for segment, total in ordered.items()},
+        "bars": dict(
+            zip(ordered, bars([total.customers for total in ordered.values()]), strict=True)
+        ),
+    }
+
+
+def in_order(
+    sources: Sources, dimension: str, found: Mapping[str, SegmentTotals | int]
+) -> list[str]:
+    """Return segments in the order of the rules in force, and after them any others."""
+    registry = sources.following.registry
+    rules = (registry and registry.rules.latest) or DEFAULT_RULES
+    known = rules.by_name.get(dimension)
+    order = [] if known is None else list(dict.fromkeys(rule.segment for rule in known.rules))
+    return [name for name in order if name in found] + [name for name in found if name not in order]

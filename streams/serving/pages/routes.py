@@ -1,0 +1,178 @@
+"""The addresses of the pages, who may see them, and what they show while a server is away."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import UTC, datetime
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import parse_qs, quote, urlencode
+
+from fastapi import FastAPI
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from redis.exceptions import RedisError
+from starlette.datastructures import QueryParams
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, RedirectResponse, Response, StreamingResponse
+from starlette.staticfiles import StaticFiles
+
+from streams.kafka.errors import KafkaError
+from streams.serving.lists import exported
+from streams.serving.pages import others
+from streams.serving.pages.customer import customer
+from streams.serving.pages.lists import asked_for, customer_list
+from streams.serving.pages.overview import overview
+from streams.serving.pages.words import filters
+from streams.serving.problems import Problem
+from streams.serving.sources import Sources
+from streams.serving.tokens import COOKIE, token_check
+
+Build = Callable[[Request], Awaitable[Response]]
+
+_HEADERS: Final = {
+    "Cache-Control": "no-store",
+    "Content-Security-Policy": "default-src 'self'; frame-ancestors 'none'; base-uri 'none'",
+    "Referrer-Policy": "same-origin",
+    "X-Content-Type-Options": "nosniff",
+}
+
+_LARGEST_FORM: Final = 10_000
+
+
+def add_pages(app: FastAPI, sources: Sources) -> None:
+    """Add the pages to an application."""
+    _Pages(sources).add_to(app)
+    static = StaticFiles(directory=Path(__file__).parent / "static")
+    app.mount("/static", static, name="static")
+
+
+class _Pages:
+    def __init__(self, sources: Sources) -> None:
+        self._sources = sources
+        self._tokens = sources.settings.serve.read_tokens
+        self._fits = token_check(self._tokens)
+        economics = sources.settings.economics
+        self._templates = Environment(
+            loader=PackageLoader("streams.serving.pages"),
+            autoescape=True,
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+        self._templates.filters |= filters(economics.timezone)
+        self._templates.filters["path"] = lambda text: quote(text, safe="")
+        self._templates.filters["query"] = urlencode
+        self._templates.globals |= {"currency": economics.currency, "zone": economics.timezone}
+
+    def add_to(self, app: FastAPI) -> None:
+        """Add the routes."""
+        pages: dict[str, tuple[str, Callable[[Request], Awaitable[dict[str, Any]]]]] = {
+            "/": ("overview.html", lambda _request: overview(self._sources)),
+            "/customers": ("customers.html", self._query(customer_list)),
+            "/changes": ("changes.html", self._query(others.changes)),
+            "/flows": ("flows.html", self._query(others.flows)),
+            "/cohorts": ("cohorts.html", self._query(others.cohorts)),
+            "/model": ("model.html", self._query(others.model)),
+            "/customers/{customer_id:path}": (
+                "customer.html",
+                lambda request: customer(self._sources, request.path_params["customer_id"]),
+            ),
+        }
+        app.add_route("/customers.csv", self._guarded(self._export), include_in_schema=False)
+        for path, (template, build) in pages.items():
+            app.add_route(path, self._guarded(self._page(template, build)), include_in_schema=False)
+        app.add_route("/login", self._login, methods=["GET", "POST"], include_in_schema=False)
+
+    def _query(
+        self, build: Callable[[Sources, QueryParams], Awaitable[dict[str, Any]]]
+    ) -> Callable[[Request], Awaitable[dict[str, Any]]]:
+        return lambda request: build(self._sources, request.query_params)
+
+    def _page(self, template: str, build: Callable[[Request], Awaitable[dict[str, Any]]]) -> Build:
+        async def page(request: Request) -> Response:
+            return self._rendered(template, request, await build(request))
+
+        return page
+
+    def _guarded(self, page: Build) -> Build:
+        """Return a page for those who may see it, and that says what is away."""
+
+        async def answer(request: Request) -> Response:
+            if self._tokens and not self._fits(request.cookies.get(COOKIE, "")):
+                back = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+                return RedirectResponse(f"/login?{urlencode({'next': back})}", 303, _HEADERS)
+            try:
+                return await page(request)
+            except Problem as problem:
+                title = HTTPStatus(problem.status).phrase
+                return self._error(request, problem.status, title, problem.detail)
+            except RedisError as error:
+                self._sources.redis.failed(error)
+                since = self._sources.redis.since
+                return self._error(request, 503, "Redis is away", "", since=since)
+            except KafkaError as error:
+                self._sources.following.kafka.failed(error)
+                since = self._sources.following.kafka.since
+                return self._error(request, 503, "Kafka is away", "", since=since)
+
+        return answer
+
+    async def _export(self, request: Request) -> Response:
+        cache, scores = self._sources.cache, self._sources.scores
+        asked = asked_for(request.query_params, await scores.dimensions())
+
+        async def parts() -> AsyncIterator[str]:
+            # Excel takes a file for UTF-8 only if it begins so.
+            yield "\ufeff"
+            async for part in exported(cache, asked):
+                yield part
+
+        named = {"Content-Disposition": 'attachment; filename="customers.csv"'}
+        return StreamingResponse(parts(), media_type="text/csv", headers=_HEADERS | named)
+
+    async def _login(self, request: Request) -> Response:
+        """Take a token, and keep it as a cookie that scripts cannot read."""
+        target = _own_path(request.query_params.get("next", "/"))
+        if request.method == "GET":
+            return self._rendered("login.html", request, {"wrong": False, "next": target})
+        body = b""
+        async for part in request.stream():
+            body += part
+            if len(body) > _LARGEST_FORM:
+                break
+        token = parse_qs(body.decode(errors="replace")).get("token", [""])[0].strip()
+        if not self._tokens or self._fits(token):
+            response = RedirectResponse(target, 303, _HEADERS)
+            secure = request.url.scheme == "https"
+            response.set_cookie(COOKIE, token, httponly=True, samesite="strict", secure=secure)
+            return response
+        return self._rendered("login.html", request, {"wrong": True, "next": target}, 401)
+
+    def _error(
+        self,
+        request: Request,
+        status: int,
+        title: str,
+        detail: str,
+        *,
+        since: datetime | None = None,
+    ) -> Response:
+        context = {"title": title, "detail": detail, "since": since, "status": status}
+        return self._rendered("error.html", request, context, status)
+
+    def _rendered(
+        self, template: str, request: Request, context: dict[str, Any], status: int = 200
+    ) -> Response:
+        html = self._templates.get_template(template).render(
+            path=request.url.path,
+            now=datetime.now(UTC),
+            kafka=self._sources.following.kafka,
+            **context,
+        )
+        return HTMLResponse(html, status, _HEADERS)
+
+
+def _own_path(text: str) -> str:
+    """Return an address of this server; the overview for any other."""
+    return text if text.startswith("/") and not text.startswith(("//", "/\\")) else "/"

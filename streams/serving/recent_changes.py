@@ -1,0 +1,155 @@
+"""All segment changes of the topic, counted by day, and the latest of them.
+
+They are read from the beginning of the topic, and on as it grows. A change that was sent twice
+after a crash has the same id both times, and counts once.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator
+from datetime import datetime
+from typing import Any, Final, NamedTuple
+
+import msgspec
+
+from models.calendar import milliseconds
+from models.economics import Economics
+from streams.kafka.connection import Broker
+from streams.kafka.errors import KafkaTimeoutError
+from streams.kafka.partitions import LogRecord, partitions_of
+from streams.kafka.reading import log_client
+
+MOST_LATEST: Final = 2_000
+"""So many of the latest changes are kept in full."""
+
+_AT_ONCE: Final = 500
+"""Records that are taken in before other tasks get their turn: about 5 ms."""
+
+_FETCH_MILLISECONDS: Final = 500
+
+
+class ChangeData(msgspec.Struct, gc=False):
+    """What is shown of a change: the fields of its contract with these names."""
+
+    customer_id: str
+    dimension: str
+    previous: str | None
+    current: str | None
+    cause: str
+    reason: dict[str, Any]
+    clv_before: float | None
+    clv_after: float
+    as_of: datetime
+
+    @property
+    def gain(self) -> float:
+        """By how much the customer's value rose."""
+        return 0.0 if self.clv_before is None else self.clv_after - self.clv_before
+
+
+class _Changed(msgspec.Struct, tag_field="type", tag="clv.segment-changed"):
+    id: str
+    data: ChangeData
+
+
+_decode = msgspec.json.Decoder(_Changed).decode
+
+
+class Step(NamedTuple):
+    """A way from one segment to another; None: the customer is new, or the dimension is gone."""
+
+    dimension: str
+    previous: str | None
+    current: str | None
+
+
+class Flow(NamedTuple):
+    """So many customers went this way, and were worth so much together afterwards, in cents."""
+
+    customers: int
+    value_cents: int
+
+
+class RecentChanges:
+    """Counts and latest changes. oldest: as-of day of the earliest one, an ordinal."""
+
+    def __init__(self, economics: Economics) -> None:
+        self.whole = False
+        self._economics = economics
+        self._forget()
+
+    def _forget(self) -> None:
+        self.latest: deque[ChangeData] = deque(maxlen=MOST_LATEST)
+        self._seen: set[int] = set()
+        self._customers: Counter[tuple[int, Step]] = Counter()
+        self._cents: Counter[tuple[int, Step]] = Counter()
+        self._done = self._total = 0
+
+    @property
+    def progress(self) -> float:
+        """The share of the topic that was read."""
+        return 1.0 if self.whole else self._done / max(self._total, 1)
+
+    @property
+    def days(self) -> tuple[int, int] | None:
+        """The first and the last day with a change, as ordinals; None without changes."""
+        days = [day for day, _ in self._customers]
+        return (min(days), max(days)) if days else None
+
+    def flows(self, first: int, last: int) -> dict[Step, Flow]:
+        """Return how many went which way from one day to another, both included, as ordinals."""
+        customers: Counter[Step] = Counter()
+        cents: Counter[Step] = Counter()
+        for (day, step), number in self._customers.items():
+            if first <= day <= last:
+                customers[step] += number
+                cents[step] += self._cents[day, step]
+        return {step: Flow(number, cents[step]) for step, number in customers.most_common()}
+
+    def of_customer(self, customer_id: str) -> Iterator[ChangeData]:
+        """Yield a customer's changes among the latest, newest first."""
+        return (each for each in reversed(self.latest) if each.customer_id == customer_id)
+
+    def take(self, values: Iterable[bytes | None]) -> None:
+        """Count published documents; what is no segment change is left out."""
+        for value in values:
+            if value is None:
+                continue
+            try:
+                change = _decode(value)
+            except (msgspec.MsgspecError, UnicodeDecodeError):
+                continue
+            if (known := hash(change.id)) in self._seen:
+                continue
+            self._seen.add(known)
+            data = change.data
+            day = self._economics.day(milliseconds(data.as_of))
+            which = day, Step(data.dimension, data.previous, data.current)
+            self._customers[which] += 1
+            self._cents[which] += round(100 * data.clv_after)
+            self.latest.append(data)
+
+    async def follow(self, broker: Broker, topic: str) -> None:
+        """Read the topic, for ever. Errors: KafkaError, OSError."""
+        self._forget()
+        self.whole = False
+        async with log_client(broker) as client:
+            tps = partitions_of({topic: await client.partitions(topic)})
+            if not tps:
+                raise KafkaTimeoutError(f"{topic} is not there yet")
+            bounds = await client.bounds(tps)
+            self._total = sum(log.length for log in bounds.values())
+            position = {tp: log.begin for tp, log in bounds.items()}
+            client.seek(position)
+            while True:
+                self.whole = all(position[tp] >= log.end for tp, log in bounds.items())
+                fetched = await client.fetch(most=_AT_ONCE, milliseconds=_FETCH_MILLISECONDS)
+                for tp, records in fetched.items():
+                    self._read(records)
+                    position[tp] = records[-1].offset + 1
+
+    def _read(self, records: Iterable[LogRecord]) -> None:
+        values = [record.value for record in records]
+        self._done += len(values)
+        self.take(values)

@@ -1,0 +1,71 @@
+"""Where the API and the pages read from: Redis, and Kafka in the background."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Self
+
+from redis.exceptions import RedisError
+
+from streams.cache import ScoreCache
+from streams.kafka.connection import Broker
+from streams.serving.following import Following
+from streams.serving.outages import Outage
+from streams.serving.scores import Scores
+from streams.serving.stored import StoredRecords
+from streams.serving.survey import Surveys
+from streams.settings import Settings
+from streams.topics import changelog_topic
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Everything that is read."""
+
+    cache: ScoreCache
+    scores: Scores
+    broker: Broker
+    settings: Settings
+    redis: Outage
+    following: Following
+    stored: StoredRecords
+    surveys: Surveys
+
+    @classmethod
+    def of(cls, cache: ScoreCache, broker: Broker, settings: Settings) -> Self:
+        """Return the sources of a service; nothing is read yet."""
+        following = Following(broker, settings)
+        return cls(
+            cache,
+            Scores(cache),
+            broker,
+            settings,
+            Outage("Redis"),
+            following,
+            StoredRecords(broker, changelog_topic(settings), settings.topics.updates),
+            Surveys(broker, settings, following),
+        )
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Read in the background while in the context."""
+        try:
+            async with self.following.running():
+                yield
+        finally:
+            await self.surveys.close()
+
+    async def size(self) -> int:
+        """Return how many customers there are, and note whether Redis answers.
+
+        Errors: RedisError.
+        """
+        try:
+            size = await self.scores.size()
+        except RedisError as error:
+            self.redis.failed(error)
+            raise
+        self.redis.well()
+        return size

@@ -1,0 +1,209 @@
+"""The pages as HTML, before any script runs."""
+
+import csv
+import io
+import os
+import re
+import signal
+from html.parser import HTMLParser
+from urllib.parse import quote
+
+import pytest
+
+from streams.cache import connect
+from streams.serving.distribution import edges
+from streams.serving.pages.charts import curve, waterfall
+from tests.test_streams.service.cluster import cluster
+
+from .conftest import front
+from .support import NAMES, order
+
+TOKEN = "a token that nobody guesses"
+PAGES = ("/", "/customers", "/changes", "/flows", "/cohorts", "/model")
+
+
+class _Text(HTMLParser):
+    """The text that is shown, and the addresses of links and of what is loaded."""
+
+    def __init__(self):
+        super().__init__()
+        self.text, self.links, self.loaded = "", [], []
+
+    def handle_starttag(self, tag, attrs):
+        named = dict(attrs)
+        if tag == "a":
+            self.links.append(named["href"])
+        self.loaded += [named[name] for name in ("src",) if name in named]
+        if tag == "link":
+            self.loaded.append(named["href"])
+
+    def handle_data(self, data):
+        self.text += f" {data.strip()}" if data.strip() else ""
+
+
+async def page(running, path, status=200, **given):
+    async with running.client.get(running.url + path, allow_redirects=False, **given) as response:
+        assert response.status == status, await response.text()
+        assert response.content_type == "text/html"
+        read = _Text()
+        read.feed(await response.text())
+        return read, response
+
+
+async def test_every_page_is_complete_without_scripts_and_loads_nothing_from_elsewhere(shop):
+    for path in (*PAGES, "/customers/c03"):
+        read, response = await page(shop, path)
+        assert all(address.startswith(("/", "#")) for address in (*read.links, *read.loaded))
+        assert "default-src 'self'" in response.headers["Content-Security-Policy"]
+        for address in {*read.loaded, *read.links} - {"#main"}:
+            if not address.startswith("#"):
+                async with shop.client.get(shop.url + address) as found:
+                    assert found.status == 200, (path, address)
+
+
+async def test_the_overview_shows_what_the_api_says(shop):
+    read, _ = await page(shop, "/")
+    totals, _ = await shop.get("/v1/segments")
+    assert f"Customers {totals['customers']} " in read.text
+    for dimension, segments in totals["dimensions"].items():
+        assert dimension.capitalize() in read.text
+        for segment, total in segments.items():
+            assert re.search(rf"{re.escape(segment)} {total['customers']} ", read.text)
+
+
+async def test_a_list_is_filtered_by_segments_and_value_in_both_orders(shop):
+    updates = await shop.service.updates()
+    by_value = sorted(updates.values(), key=lambda each: -each["clv"])
+    bound = by_value[5]["clv"]
+    for query, wanted in (
+        ("", by_value),
+        ("?order=lowest", by_value[::-1]),
+        (f"?least={bound!r}", by_value[:6]),
+        (f"?most={bound!r}", [each for each in by_value if each["clv"] <= bound]),
+        (f"?most={bound!r}&order=lowest", [e for e in by_value[::-1] if e["clv"] <= bound]),
+        ("?lifecycle=new", [each for each in by_value if each["segments"]["lifecycle"] == "new"]),
+        ("?lifecycle=lost", []),
+    ):
+        read, _ = await page(shop, f"/customers{query}")
+        shown = [each for each in read.links if each.startswith("/customers/")]
+        values = [updates[_id(each)]["clv"] for each in shown]
+        assert sorted(shown) == sorted(
+            f"/customers/{quote(each['customer_id'], safe='')}" for each in wanted
+        )
+        assert values == [each["clv"] for each in wanted]
+        async with shop.client.get(f"{shop.url}/customers.csv{query}") as response:
+            assert response.content_type == "text/csv"
+            rows = list(csv.DictReader(io.StringIO((await response.text()).removeprefix("\ufeff"))))
+        assert [row["value"] for row in rows] == [f"{value:.2f}" for value in values]
+        assert {row["customer_id"] for row in rows} == {each["customer_id"] for each in wanted}
+    for query, words in (("least=x", "write a number"), ("order=up", "highest or lowest")):
+        read, _ = await page(shop, f"/customers?{query}", 422)
+        assert words in read.text
+
+
+def _id(address):
+    return {quote(name, safe=""): name for name in (*NAMES, "a/b ü")}[address.split("/")[-1]]
+
+
+async def test_what_comes_from_outside_is_text_and_a_file_has_no_formulas(shop):
+    wild = "=1+<script>alert(1)</script>"
+    await shop.service.publish([order(wild, "1")])
+    await shop.service.settled()
+    for path in ("/", "/customers", "/changes", "/customers/" + quote(wild, safe="")):
+        async with shop.client.get(shop.url + path) as response:
+            html = await response.text()
+        assert wild not in html
+        assert "&lt;script&gt;" in html
+    async with shop.client.get(f"{shop.url}/customers.csv") as response:
+        assert f"\n'{wild}," in (await response.text()).replace("\r", "")
+
+
+async def test_a_customer_is_explained(shop):
+    read, _ = await page(shop, "/customers/c03")
+    data, _ = await shop.get("/v1/customers/c03")
+    assert f"Value {data['clv']:.2f}" in read.text
+    for words in ("Margin earned", "order value", "lifecycle new", "Probability of still being"):
+        assert words in read.text
+    read, _ = await page(shop, "/customers/nobody", 404)
+    assert "no customer 'nobody'" in read.text
+
+
+async def test_without_customers_it_says_what_to_do(tmp_path):
+    async with cluster(tmp_path) as service:
+        await service.start_worker()
+        async with front(service) as running:
+            for path, words in (
+                ("/", "No customers yet"),
+                ("/customers", "There are no customers yet"),
+                ("/changes", "No change fits"),
+                ("/flows", "Nobody changed segment"),
+            ):
+                read, _ = await page(running, path)
+                assert words in read.text
+
+
+async def test_while_redis_is_away_a_page_says_since_when_and_recovers(shop):
+    redis = connect(shop.service.redis_url)
+    pid = (await redis.info("server"))["process_id"]
+    await redis.aclose()
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        first, _ = await page(shop, "/", 503)
+        again, _ = await page(shop, "/customers/c03", 503)
+        since = re.search(r"Redis is away since (\S+ \S+)\.", first.text)[1]
+        assert f"Redis is away since {since}." in again.text
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    read, _ = await page(shop, "/")
+    assert "Redis is away" not in read.text
+
+
+async def test_with_tokens_a_browser_gives_one_once(shop):
+    async with front(shop.service, (TOKEN,)) as guarded:
+        for path in (*PAGES, "/customers.csv"):
+            _, response = await _redirected(guarded, path)
+            assert response.headers["Location"].startswith("/login?next=%2F")
+        read, _ = await page(guarded, "/login?next=%2Fflows")
+        assert "Token" in read.text
+        async with guarded.client.post(guarded.url + "/login", data={"token": "x"}) as response:
+            assert response.status == 401
+        for target, location in (("/flows", "/flows"), ("//evil.example/", "/")):
+            async with guarded.client.post(
+                f"{guarded.url}/login?next={quote(target, safe='')}",
+                data={"token": TOKEN},
+                allow_redirects=False,
+            ) as response:
+                assert (response.status, response.headers["Location"]) == (303, location)
+                assert "HttpOnly" in response.headers["Set-Cookie"]
+                cookie = {"clv_token": response.cookies["clv_token"].value}
+        await page(guarded, "/flows", cookies=cookie)
+        async with guarded.client.get(guarded.url + "/v1/ranking", cookies=cookie) as response:
+            assert response.status == 200
+
+
+async def _redirected(running, path):
+    async with running.client.get(running.url + path, allow_redirects=False) as response:
+        assert response.status == 303
+        return None, response
+
+
+def test_a_waterfall_ends_where_its_parts_lead():
+    steps = waterfall([("a", 30.0, False), ("b", -40.0, False), ("c", -10.0, True)])
+    assert [step.kind for step in steps] == ["gain", "loss", "total"]
+    # From -10 to 30: zero lies at a quarter.
+    assert [step.bar for step in steps] == [(25.0, 75.0), (0.0, 100.0), (0.0, 25.0)]
+
+
+def test_a_curve_needs_two_points_in_time():
+    assert curve([(5, 1.0)], str) is None
+    drawn = curve([(0, 1.0), (10, 0.5)], str, bounds=(0.0, 1.0), marks=[5])
+    assert (drawn.line, drawn.marks) == ("M0.0 0.0L600.0 80.0", [300.0])
+
+
+@pytest.mark.parametrize("low", [-7.3, 0.0, 0.004, 120.0])
+@pytest.mark.parametrize("width", [0.0, 0.5, 37.0, 90_000.0])
+def test_ranges_of_value_contain_both_ends(low, width):
+    found = edges(low, low + width)
+    assert found[0] <= low
+    assert found[-1] > low + width
+    assert 2 <= len(found) <= 16
