@@ -148,7 +148,8 @@ def measured(customers: int, rounds: int) -> dict[str, dict[str, Seconds]]:
                 seconds.setdefault((library, task), []).append(took)
     result: dict[str, dict[str, Seconds]] = {}
     for (library, task), times in seconds.items():
-        result.setdefault(library, {})[task] = Seconds(*map(statistics.median, zip(*times, strict=True)))
+        medians = map(statistics.median, zip(*times, strict=True))
+        result.setdefault(library, {})[task] = Seconds(*medians)
     return result
 
 

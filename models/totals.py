@@ -1,4 +1,4 @@
-"""What many customers together will buy, with an interval.
+"""What many customers together will buy, and be worth, with an interval.
 
 A customer's own number is uncertain because people are; the sum of many is as uncertain because
 the parameters are, which are the same for all, and more so because the demand of all together rises
@@ -19,6 +19,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from models.btyd import Cells, PurchaseModel
 from models.btyd.complaints import Complaining
+from models.contracts.parameters import Parameters
+from models.economics import Economics
+from models.value import Row, purchase_model, valued
 
 Floats = NDArray[np.float64]
 
@@ -47,6 +50,19 @@ class Total:
     process: float
     parameters: float | None
     demand: float
+
+
+@dataclass(frozen=True, slots=True)
+class TotalValue:
+    """The expected value of many customers, and its 10th and 90th percentile, in currency.
+
+    purchases: of all of them within the horizon, not discounted.
+    """
+
+    purchases: Total
+    expected: float
+    low: float
+    high: float
 
 
 def demand_deviation(errors: Sequence[float]) -> float:
@@ -93,6 +109,38 @@ def total_purchases(
         None if fitted is None else math.sqrt(fitted),
         moved,
     )
+
+
+def total_value(
+    of: Row[Floats], parameters: Parameters, economics: Economics, demand: float = USUAL_DEMAND
+) -> TotalValue:
+    """Return what these customers are expected to buy and to be worth within the horizon, together.
+
+    How the value of a purchase differs among customers counts, but not how well its model is known;
+    the parameters of purchases and the demand move the value by the same share as the purchases.
+    """
+    bought = of.purchase_days > 0
+    if not bought.all():
+        of = Row(*(column[bought] for column in of))
+    unit, model = parameters.unit_days, purchase_model(of, parameters)
+    seen = of.purchase_days - 1, of.recency / unit, of.T / unit
+    horizon = economics.horizon_days / unit
+    purchases = total_purchases(
+        model, horizon, *seen, covariance=parameters.covariance, demand=demand
+    )
+    each = valued(of, parameters, economics, spread=False).expected
+    ahead = model.purchase_counts(horizon, *seen)
+    if parameters.order_value is None:
+        square = ahead.square / np.maximum(ahead.mean, 1e-300) ** 2
+    else:
+        kept_value = of.kept_gross / np.maximum(of.kept_days, 1)
+        square = parameters.order_value.relative_square(ahead, of.kept_days, kept_value)
+    process = math.fsum(each**2 * np.maximum(square - 1.0, 0.0))
+    expected = math.fsum(each)
+    moved = math.hypot(purchases.parameters or 0.0, purchases.demand)
+    together = expected * moved / purchases.purchases if purchases.purchases > 0 else 0.0
+    spread = _NORMAL_90 * math.hypot(math.sqrt(process), together)
+    return TotalValue(purchases, expected, expected - spread, expected + spread)
 
 
 def _expected(model: PurchaseModel, t: float, cells: Cells) -> float:

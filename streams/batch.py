@@ -12,7 +12,7 @@ from typing import NamedTuple, TypeVar
 from zoneinfo import ZoneInfo
 
 from models import calendar
-from models.aggregate.record import customers
+from models.aggregate.record import CustomerRecord, customers
 from models.aggregate.summary import Summary
 from models.choosing import AUTO, choose
 from models.context import Context
@@ -23,6 +23,8 @@ from models.outputs import CurrentValue, Outputs
 from models.population import Population
 from models.routing import route_header, without_route
 from models.segments import NO_RULES
+from models.totals import TotalValue, total_value
+from models.value import columns, value_row
 from streams.files.outgoing import OutgoingEvent
 
 CHUNK = 5_000
@@ -243,6 +245,17 @@ def score_states(
     for keys in _chunks(states, SWEEP):
         updates += advance(states, keys, CLOCK, NEVER_APPLIED, context, as_of=now).updates
     return updates
+
+
+def total_of(records: Iterable[CustomerRecord], context: Context, as_of: datetime) -> TotalValue:
+    """Return what customers are expected to buy and to be worth together.
+
+    records: of customers, without merged ones.
+    """
+    economics, now = context.economics, _milliseconds(as_of)
+    today = economics.day(now)
+    rows = [value_row(Summary(record.aggregate, economics), today, economics) for record in records]
+    return total_value(columns(rows), context.model_at(now), economics)
 
 
 def fit_states(

@@ -69,6 +69,19 @@ class GammaGamma:
         )
         return expected
 
+    def relative_square(self, ahead: Counts, x: npt.ArrayLike, m: npt.ArrayLike) -> FloatArray:
+        """Return the mean square of what is spent, as a multiple of the square of its mean.
+
+        The arguments are those of `relative_quantiles`.
+        """
+        frequency, _ = _spend(x, m)
+        q = np.maximum(self.q + self.p * frequency, _LEAST_Q)
+        mean = np.maximum(ahead.mean, 1e-300)
+        square: FloatArray = (
+            (self.p * ahead.square + mean) * (q - 1.0) / (self.p * mean**2 * (q - 2.0))
+        )
+        return square
+
     def relative_quantiles(
         self, ahead: Counts, x: npt.ArrayLike, m: npt.ArrayLike
     ) -> tuple[FloatArray, FloatArray]:
@@ -78,13 +91,9 @@ class GammaGamma:
         sum is taken as a gamma variable of the right mean and variance. On Online Retail
         7.6 to 10.3 % lie below the first, and 90.2 to 91.5 % below the second.
         """
-        frequency, _ = _spend(x, m)
-        q = np.maximum(self.q + self.p * frequency, _LEAST_Q)
         likely = np.maximum(ahead.any, 1e-300)
-        mean = np.maximum(ahead.mean, 1e-300)
         # The squared coefficient of variation of the sum, given that it is not zero.
-        square = (self.p * ahead.square + mean) * (q - 1.0) / (self.p * mean**2 * (q - 2.0))
-        spread = np.maximum(square * likely - 1.0, 1e-12)
+        spread = np.maximum(self.relative_square(ahead, x, m) * likely - 1.0, 1e-12)
         shape = 1.0 / spread
 
         def quantile(share: float) -> FloatArray:

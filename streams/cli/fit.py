@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import asdict
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -175,6 +176,19 @@ async def _publish(settings: Settings, parameters: Parameters, as_of: datetime) 
     return parameters
 
 
+def standard_errors(parameters: Parameters) -> dict[str, float]:
+    """The standard error of each parameter of purchases, from their covariance; {} without one."""
+    if parameters.covariance is None:
+        return {}
+    values = parameters.purchases.as_dict().items()
+    return {
+        name: value * math.sqrt(row[number])  # The covariance is that of logarithms.
+        for number, ((name, value), row) in enumerate(
+            zip(values, parameters.covariance, strict=True)
+        )
+    }
+
+
 def parameters_table(parameters: Parameters) -> Table:
     """The parameters for people."""
     table = Table(title=f"{parameters.model} {parameters.version}", show_header=False)
@@ -186,8 +200,11 @@ def parameters_table(parameters: Parameters) -> Table:
         ("log-likelihood of the orders", f"{parameters.log_likelihood:.3f}"),
     ]
     spend, contacts = parameters.order_value, parameters.contacts
+    errors = standard_errors(parameters)
+    for name, value in parameters.purchases.document().items():
+        known = f" ± {errors[name]:.2g}" if name in errors else ""
+        rows.append((f"{parameters.purchases.title} {name}", f"{value:.7f}{known}"))
     for title, fitted in (
-        (parameters.purchases.title, parameters.purchases.document()),
         ("Gamma-Gamma", {} if spend is None else asdict(spend)),
         ("contacts", {} if contacts is None else asdict(contacts)),
     ):

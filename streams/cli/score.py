@@ -12,14 +12,17 @@ from typing import Annotated, Any, Literal, TextIO
 import msgspec
 import typer
 
+from models.aggregate.record import customers
 from models.btyd import MODELS, FitError
 from models.calendar import milliseconds
 from models.choosing import AUTO
 from models.context import Context
 from models.contracts.parameters import Parameters
+from models.economics import Economics
 from models.fitting import DEFAULT_MODEL
 from models.outputs import CurrentValue
-from streams.batch import BatchResult, fit_states, fold_events, score_states
+from models.totals import TotalValue
+from streams.batch import BatchResult, fit_states, fold_events, score_states, total_of
 from streams.cli import options
 from streams.cli.configuration import load_settings
 from streams.cli.console import CommandError, on_terminal, progress_bars, results_to, say, warn
@@ -123,6 +126,8 @@ def score(
         f"{len(updates)} customers valued as of {moment.isoformat()} in "
         f"{opened.economics.currency}, with {used.model} ({used.version})"
     )
+    everybody = (record for _, record in customers(result.states))
+    say(total_words(total_of(everybody, context, moment), opened.economics))
     if opened.simulated:
         say(SIMULATED_NOTE)
     with results_to(output) as file:
@@ -133,6 +138,17 @@ def score(
             write_csv(file, updates, lambda text: shown(safe(text)))
         else:
             write_json(file, updates)
+
+
+def total_words(total: TotalValue, economics: Economics) -> str:
+    """What is expected of all together, with the 10th and the 90th percentile."""
+    purchases = total.purchases
+    return (
+        f"together they are expected to buy {purchases.purchases:,.0f} times within "
+        f"{economics.horizon_days:,} days (10 to 90 %: {purchases.low:,.0f} to "
+        f"{purchases.high:,.0f}), which is worth {total.expected:,.2f} {economics.currency} "
+        f"({total.low:,.2f} to {total.high:,.2f})"
+    )
 
 
 def _fit(

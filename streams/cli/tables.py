@@ -8,9 +8,11 @@ from typing import Any
 from rich.table import Table
 
 from models.segments import DEFAULT_DIMENSIONS
+from models.totals import TotalValue
 from streams.cache import SegmentTotals
 
 Totals = Mapping[str, Mapping[str, SegmentTotals]]
+Expected = Mapping[str, Mapping[str, TotalValue]]
 Data = Mapping[str, Any]
 """`data` of a published value update."""
 
@@ -65,13 +67,46 @@ def segments_table(totals: Totals, currency: str, note: str = "") -> Table:
     return table
 
 
-def segments_document(totals: Totals) -> dict[str, dict[str, dict[str, float]]]:
-    """The same as a document."""
+def _expected_document(total: TotalValue | None) -> dict[str, float]:
+    if total is None:
+        return {}
+    return {
+        "expected_purchases": total.purchases.purchases,
+        "purchases_low": total.purchases.low,
+        "purchases_high": total.purchases.high,
+        "expected": total.expected,
+        "expected_low": total.low,
+        "expected_high": total.high,
+    }
+
+
+def expected_table(expected: Expected, currency: str, days: int) -> Table:
+    """What each segment is expected to buy and to be worth, with 10th and 90th percentile."""
+    table = Table("dimension", "segment", title=f"Expected within {days:,} days")
+    for name in ("purchases", "10 %", "90 %", f"value {currency}", "10 %", "90 %"):
+        table.add_column(name, justify="right")
+    for dimension, found in expected.items():
+        for segment in segment_names(dimension, found):
+            total = found[segment]
+            bought = total.purchases
+            counts = (f"{each:,.0f}" for each in (bought.purchases, bought.low, bought.high))
+            amounts = (money(each) for each in (total.expected, total.low, total.high))
+            table.add_row(dimension, segment, *counts, *amounts)
+        table.add_section()
+    return table
+
+
+def segments_document(
+    totals: Totals, expected: Expected | None = None
+) -> dict[str, dict[str, dict[str, float]]]:
+    """The same as a document; expected: within the horizon, where it is known."""
+    more = expected or {}
     return {
         dimension: {
             segment: {
                 "customers": found[segment].customers,
                 "value": float(found[segment].value),
+                **_expected_document(more.get(dimension, {}).get(segment)),
             }
             for segment in segment_names(dimension, found)
         }

@@ -1,11 +1,18 @@
 """The total of a population: its interval covers what comes, refits and all."""
 
+import msgspec
 import numpy as np
 import pytest
 
-from models.btyd import MODELS, Cells, MbgNbd
-from models.totals import USUAL_DEMAND, demand_deviation, total_purchases
+from models.aggregate.state import Aggregate
+from models.aggregate.summary import Summary
+from models.btyd import MODELS, Cells, GammaGamma, MbgNbd
+from models.economics import Economics
+from models.totals import USUAL_DEMAND, demand_deviation, total_purchases, total_value
+from models.value import columns, value_row
 
+from .parameters import PARAMETERS
+from .populations import FIRST, complaining
 from .simulated import simulated
 from .test_models_of_purchases import EXAMPLES
 
@@ -33,6 +40,52 @@ def test_without_a_covariance_only_the_process_is_uncertain():
     ahead = model.purchase_counts(52.0, X, T_X, T)
     assert total.parameters is None
     assert total.process == pytest.approx(np.sqrt((ahead.square - ahead.mean**2).sum()))
+
+
+def test_a_total_value_is_as_uncertain_as_what_is_spent():
+    """Simulated ahead of fixed histories: rates, deaths and order values are drawn from what is
+    known of each customer."""
+    rng = np.random.default_rng(3)
+    states = complaining(1.0, 40, 240)
+    states = [msgspec.structs.replace(state, tickets={}) for state in states]
+    config = Economics(margin=1.0, discount_rate=0.0)
+    of = columns([value_row(Summary(state, config), FIRST + 250, config) for state in states])
+    parameters = PARAMETERS.model_copy(
+        update={
+            "model": "mbg-nbd",
+            "time_unit": "day",
+            "purchases": MbgNbd(r=1.0, alpha=40.0, a=1.0, b=4.0),
+            "order_value": GammaGamma(p=6.0, q=8.0, v=40.0),
+            "margin_share": None,
+            "refund_rate": 0.0,
+            "contacts": None,
+            "covariance": None,
+        }
+    )
+    found = total_value(of, parameters, config, demand=0.0)
+    model, spend = parameters.purchases, parameters.order_value
+    x = of.purchase_days - 1
+    alive = model.p_alive(x, of.recency, of.T)
+    sums = []
+    for _ in range(4_000):
+        rate = rng.gamma(model.r + x, 1 / (model.alpha + of.T))
+        dropout = rng.beta(model.a, model.b + x + 1)
+        number = rng.poisson(rate * config.horizon_days)
+        number = np.minimum(number, rng.geometric(dropout))
+        number = np.where(rng.random(x.size) < alive, number, 0)
+        worth = rng.gamma(spend.q + spend.p * of.kept_days, 1 / (spend.v + of.kept_gross))
+        sums.append((rng.gamma(spend.p * np.maximum(number, 1e-9)) / worth * (number > 0)).sum())
+    assert found.expected == pytest.approx(np.mean(sums), rel=0.02)
+    assert (found.high - found.low) / 2.5631 == pytest.approx(np.std(sums), rel=0.05)
+    moved = total_value(of, parameters, config, demand=0.2)
+    both = np.hypot(np.std(sums), 0.2 * found.expected)
+    assert (moved.high - moved.low) / 2.5631 == pytest.approx(both, rel=0.05)
+
+
+def test_a_prospect_adds_nothing_to_a_total():
+    of = columns([value_row(Summary(Aggregate(), Economics()), FIRST, Economics())])
+    found = total_value(of, PARAMETERS, Economics())
+    assert (found.purchases.purchases, found.expected, found.low, found.high) == (0, 0, 0, 0)
 
 
 def test_demand_adds_its_share_of_the_total():

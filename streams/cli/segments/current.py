@@ -7,7 +7,9 @@ from datetime import UTC, datetime
 from math import fsum
 
 from models.calendar import milliseconds
-from streams.batch import score_states
+from models.outputs import CurrentValue
+from models.totals import TotalValue
+from streams.batch import score_states, total_of
 from streams.cache import SegmentTotals
 from streams.cli.configuration import load_settings
 from streams.cli.console import CommandError, out, print_json
@@ -15,7 +17,7 @@ from streams.cli.running import command
 from streams.cli.segments.service import open_service
 from streams.cli.show import all_totals, reading
 from streams.cli.sources import parse_moment
-from streams.cli.tables import Totals, segments_document, segments_table
+from streams.cli.tables import Totals, expected_table, segments_document, segments_table
 
 
 @command
@@ -38,24 +40,41 @@ async def show_later(as_of: str, *, as_json: bool) -> None:
             "file or a recording by `clv score --as-of`"
         )
     service = await open_service(settings)
-    updates = score_states(service.states, service.context(), moment)
-    found: defaultdict[str, defaultdict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+    context = service.context()
+    updates = score_states(service.states, context, moment)
+    found: defaultdict[str, defaultdict[str, list[CurrentValue]]] = defaultdict(
+        lambda: defaultdict(list)
+    )
     for update in updates:
         for dimension, segment in update.segments:
-            found[dimension][segment].append(update.clv)
+            found[dimension][segment].append(update)
     totals = {
         dimension: {
-            segment: SegmentTotals(len(worth), round(100 * fsum(worth)))
-            for segment, worth in by_segment.items()
+            segment: SegmentTotals(len(members), round(100 * fsum(each.clv for each in members)))
+            for segment, members in by_segment.items()
         }
         for dimension, by_segment in found.items()
     }
+    records = {key.decode(): record for key, record in service.customers()}
+
+    def together(members: list[CurrentValue]) -> TotalValue:
+        return total_of((records[each.customer_id] for each in members), context, moment)
+
+    expected = {
+        dimension: {segment: together(members) for segment, members in by_segment.items()}
+        for dimension, by_segment in found.items()
+    }
     note = f"as of {moment.isoformat()}, if nothing happens until then"
-    _print(totals, settings.economics.currency, as_json=as_json, note=note)
+    economics = settings.economics
+    if as_json:
+        print_json(segments_document(totals, expected))
+        return
+    out().print(segments_table(totals, economics.currency, note))
+    out().print(expected_table(expected, economics.currency, economics.horizon_days))
 
 
-def _print(totals: Totals, currency: str, *, as_json: bool, note: str = "") -> None:
+def _print(totals: Totals, currency: str, *, as_json: bool) -> None:
     if as_json:
         print_json(segments_document(totals))
     else:
-        out().print(segments_table(totals, currency, note))
+        out().print(segments_table(totals, currency))

@@ -298,6 +298,9 @@ async def test_of_two_workers_that_begin_a_service_with_other_rules_one_decides(
         assert held["version"] == changes[0]["rules"]
         later = (datetime.now(UTC) + timedelta(days=30)).isoformat()
         shown = json.loads(await run(service, "segments", "--as-of", later, "--json"))
+        for each in (each for found in shown.values() for each in found.values()):
+            assert each["purchases_low"] <= each["expected_purchases"] <= each["purchases_high"]
+            assert each["expected_low"] <= each["expected"] <= each["expected_high"]
         assert shown.keys() == {"loyalty"}
         [(segment, total)] = shown["loyalty"].items()
         assert (segment, total["customers"]) == (changes[0]["current"], 50)
