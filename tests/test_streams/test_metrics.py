@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import shutil
+import subprocess
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -130,6 +132,16 @@ def test_what_is_not_in_the_catalogue_is_not_exposed():
         exposition.exposed({"clv_lag_records": one(1)})
     with pytest.raises(ValueError, match="histogram"):
         exposition.exposed({"clv_refit_seconds": one(1)})
+
+
+@pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed")
+def test_promtool_finds_no_fault_with_the_exposition():
+    samples = worker_samples(GOOD, Measured()) | fitter_samples(fitter(Registry("USD")))
+    text, _ = exposition.exposed(samples)
+    done = subprocess.run(
+        ["promtool", "check", "metrics"], input=text, check=False, capture_output=True
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
 
 
 def test_a_worker_that_starts_exposes_all_of_its_metrics():
