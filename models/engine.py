@@ -11,6 +11,7 @@ published as a value update.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from models.acceptance import check_acceptable, too_old
@@ -106,6 +107,7 @@ def process(
     """
     outputs = Outputs()
     batch = Batch(states, origin, context, outputs, delivery_of, recent=recent)
+    accepted: list[str] = []
     for number, record in enumerate(records):
         at = Position(origin, record.offset, record.offset, backfill=role == BACKFILL)
         try:
@@ -124,12 +126,16 @@ def process(
             if batch.is_full(customer):
                 outputs.taken = number
                 break
+            before = outputs.accepted
             _apply(batch, customer, event, record, at, now=now)
+            if outputs.accepted != before:
+                accepted.append(event.type)
         except Refused as refused:
             if not _is_replay(batch, record, at):
                 outputs.dead_letters.append(RefusedRecord(record, refused, at.route))
     else:
         outputs.taken = len(records)
+    outputs.accepted_types = Counter(accepted)
     finish(batch)
     return outputs
 

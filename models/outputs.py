@@ -89,7 +89,8 @@ class Outputs:
     records: to store by key; None deletes the key. segment_changes: documents in order, by
     customer's key; removals are among them. messages, handovers: for customers in other partitions,
     by customer's key. forgotten: events dated before an erasure. erased: accepted erasures.
-    notices: about records that are among `accepted` or `duplicates`.
+    notices: about records that are among `accepted` or `duplicates`. accepted_types: of events that
+    `process` accepted, by type.
 
     Messages, dead letters and notices must be sent before the records are stored, because a
     replayed record does not produce them again. The other outputs are sent after the records. A
@@ -107,6 +108,7 @@ class Outputs:
     notices: list[RefusedRecord] = field(default_factory=list)
     taken: int = 0
     accepted: int = 0
+    accepted_types: Counter[str] = field(default_factory=Counter)
     duplicates: int = 0
     replayed: int = 0
     forgotten: int = 0

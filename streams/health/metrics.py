@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import get_args
 
-from models.contracts import Reason
+from models.contracts import EVENT_TYPES, Reason
 from models.contracts.decode import NOTICES
 from models.events.kinds import TYPES_OF_TOPIC
 from streams.counts import Counts
@@ -45,6 +45,7 @@ def worker_samples(seen: Observation, measured: Measured) -> Samples:
             for role in (*TYPES_OF_TOPIC, "rerouted")
             for outcome in OUTCOMES
         ],
+        "clv_events_total": [((each,), float(meters.events[each])) for each in EVENT_TYPES],
         # From 0 on, so that the first letter of a reason is an increase.
         "clv_dead_letters_total": _by_reason(counts.dead_letters, set(Reason) - NOTICES),
         "clv_notices_total": _by_reason(counts.notices, NOTICES),

@@ -41,6 +41,7 @@ def _metrics() -> tuple[Metric, ...]:
             WORKER,
             "records processed, by input and by what became of them",
         ),
+        Metric("clv_events_total", "counter", ("type",), WORKER, "events accepted, by their type"),
         Metric(
             "clv_dead_letters_total", "counter", ("reason",), WORKER, "records refused, by reason"
         ),

@@ -62,12 +62,14 @@ def _histograms(bounds: Sequence[float]) -> defaultdict[str, Histogram]:
 class WorkerMeters:
     """What a worker has done since it started, by the role of the topic that it read.
 
-    records: by role and outcome. engine: seconds of one call of the engine. batches: seconds from
-    that call until all outputs were acknowledged. latency: seconds from when the oldest record of a
-    batch was published until then. The last three have one observation per batch.
+    records: by role and outcome. events: accepted ones, by type. engine: seconds of one call of the
+    engine. batches: seconds from that call until all outputs were acknowledged. latency: seconds
+    from when the oldest record of a batch was published until then. The last three have one
+    observation per batch.
     """
 
     records: Counter[tuple[str, str]] = field(default_factory=Counter)
+    events: Counter[str] = field(default_factory=Counter)
     engine: defaultdict[str, Histogram] = field(default_factory=partial(_histograms, SECONDS))
     batches: defaultdict[str, Histogram] = field(default_factory=partial(_histograms, WAITS))
     latency: defaultdict[str, Histogram] = field(default_factory=partial(_histograms, WAITS))
@@ -81,6 +83,7 @@ class WorkerMeters:
         counted[role, "forgotten"] += outputs.forgotten
         counted[role, "rerouted"] += len(outputs.rerouted)
         counted[role, "refused"] += len(outputs.dead_letters)
+        self.events.update(outputs.accepted_types)
 
 
 @dataclass(slots=True)

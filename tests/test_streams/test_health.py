@@ -378,6 +378,17 @@ class World:
 
     async def worker(self, fault: str = "", **variables: str) -> Worker:
         """A `clv worker`, after these lines of Python have broken something."""
+        program = (
+            "import asyncio, sys, time\nimport streams.worker\nfrom streams.cli import main\n"
+            f"from streams.pipeline import Pipeline\n{fault}\nsys.argv = ['clv', 'worker']\nmain()"
+        )
+        return await self._start(["-c", program], variables)
+
+    async def command(self, *arguments: str, **variables: str) -> Worker:
+        """Another command that serves its health."""
+        return await self._start(["-m", "streams.cli", *arguments], variables)
+
+    async def _start(self, arguments: list[str], variables: dict[str, str]) -> Worker:
         log = self.directory / f"worker-{len(self.workers)}.log"
         environment = {
             k: v
@@ -392,13 +403,9 @@ class World:
             "CLV_HEALTH_PORT": "0",
             **variables,
         }
-        program = (
-            "import asyncio, sys, time\nimport streams.worker\nfrom streams.cli import main\n"
-            f"from streams.pipeline import Pipeline\n{fault}\nsys.argv = ['clv', 'worker']\nmain()"
-        )
         with log.open("wb") as output:
             process = await forks.start(
-                sys.executable, "-c", program, cwd=ROOT, stdout=output, stderr=output,
+                sys.executable, *arguments, cwd=ROOT, stdout=output, stderr=output,
                 env=environment,
             )  # fmt: skip
         self.workers.append(Worker(process, log))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import shutil
 import subprocess
@@ -11,9 +12,11 @@ from typing import Any
 
 import aiohttp
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from models.contracts import EVENT_TYPES
 from streams.cache import ScoreCache, connect
 from streams.fitter.fitter import Fitter, Kind
 from streams.fitter.metrics import fitter_samples
@@ -38,6 +41,7 @@ parser = pytest.importorskip("prometheus_client.parser", reason="run `make test`
 exposition = pytest.importorskip("streams.metrics.exposition")
 
 ROOT = Path(__file__).parents[2]
+DOCUMENT = (ROOT / "docs/metrics.md").read_text()
 NOW = datetime(2026, 11, 1, 12, tzinfo=UTC)
 ROW = re.compile(
     r"^\| `(clv_\w+)` \| (\w+) \|((?: `\w+`,?)*) \| (\w+(?:, \w+)*) \| (.+) \|$", re.MULTILINE
@@ -48,9 +52,7 @@ def documented() -> list[Metric]:
     """The table of docs/metrics.md."""
     return [
         Metric(name, kind, tuple(re.findall(r"\w+", labels)), tuple(processes.split(", ")), meaning)  # type: ignore[arg-type]
-        for name, kind, labels, processes, meaning in ROW.findall(
-            (ROOT / "docs/metrics.md").read_text()
-        )
+        for name, kind, labels, processes, meaning in ROW.findall(DOCUMENT)
     ]
 
 
@@ -271,6 +273,10 @@ async def test_a_worker_counts_what_became_of_each_record(topology: Topology):
         )
     await topology.orders.placed("c1", total="40.00 EUR", at="2026-01-03", order_id="o1")
     await topology.publish("shop.orders", key="c1", value=b"no JSON")
+    await topology.support.opened("c1", at="2026-01-04")
+    await topology.support.opened("c2", at="2026-01-04")
+    await topology.customers.acquired("c1", "5.00 EUR", at="2026-01-03")
+    await topology.customers.erased("c4", at="2026-01-05")
     await topology.advance(days=200)
     await topology.settled()
     [worker] = topology.workers
@@ -289,10 +295,17 @@ async def test_a_worker_counts_what_became_of_each_record(topology: Topology):
     assert orders == {
         "accepted": 5, "duplicate": 1, "refused": 1, "replayed": 0, "forgotten": 0, "rerouted": 0,
     }  # fmt: skip
+    events = {each.labels["type"]: each.value for each in scraped["clv_events_total"].samples}
+    assert events.keys() == EVENT_TYPES.keys()
+    assert {name: count for name, count in events.items() if count} == {
+        "order.placed": 5, "ticket.opened": 2, "customer.acquired": 1, "customer.erased": 1,
+    }  # fmt: skip
     assert value(scraped, "clv_dead_letters_total", reason="not-json") == 1
     assert value(scraped, "clv_new_customers_total") == 5
     changes = await topology.segment_changes.all()
-    assert value(scraped, "clv_segment_changes_total") == len(changes)
+    removals = await topology.removals.all()
+    assert value(scraped, "clv_segment_changes_total") == len(changes) + len(removals)
+    assert value(scraped, "clv_removed_customers_total") == len(removals) == 1
     assert value(scraped, "clv_ticks_total") > 0
     for name in ("clv_engine_seconds", "clv_batch_seconds", "clv_end_to_end_seconds"):
         assert value(scraped, name, f"{name}_count", input="orders") > 0
@@ -323,3 +336,29 @@ async def test_a_worker_process_serves_them(tmp_path: Path):
     assert lags == {(topic, partition): 0 for topic in topics for partition in ("0", "1")}
     assert value(scraped, "clv_partitions") == len(lags)
     assert "c1" not in text.split()
+
+
+@pytest.mark.slow
+async def test_fitter_and_read_api_serve_theirs_as_commands(tmp_path: Path):
+    async with world(tmp_path, partitions=1) as around:
+        for command, process in ((["fitter"], "fitter"), (["serve", "--port", "0"], "serve")):
+            running = await around.command(*command)
+            await running.alive()
+            async with asyncio.timeout(60):
+                while True:
+                    status, text = await running.get("/metrics")
+                    assert status == 200
+                    scraped = by_name(text)
+                    # A fitter has read nothing yet when it begins to answer.
+                    if process == "serve" or value(scraped, "clv_ready") == 1:
+                        break
+                    await asyncio.sleep(0.1)
+            check(scraped, process)
+
+
+def test_the_documented_alerts_are_those_that_there_are():
+    rules = yaml.safe_load((ROOT / "deploy/prometheus/alerts.yml").read_text())["groups"][0][
+        "rules"
+    ]
+    listed = re.findall(r"^\| `(Clv\w+)` \| (\w+) \|", DOCUMENT, re.MULTILINE)
+    assert listed == [(rule["alert"], rule["labels"]["severity"]) for rule in rules]
