@@ -307,6 +307,8 @@ def test_workers_have_a_volume_each_and_time_to_stop_and_go_one_at_a_time():
 
 def test_workers_scale_by_lag_within_the_partitions_and_never_to_none():
     scaler = one("HorizontalPodAutoscaler", "clv-worker")["spec"]
+    # Applying the manifests again must not undo it.
+    assert "replicas" not in one("StatefulSet", "clv-worker")["spec"]
     assert scaler["scaleTargetRef"]["kind"] == "StatefulSet"
     assert scaler["minReplicas"] >= 1
     assert scaler["maxReplicas"] <= int(SETTINGS["CLV_PARTITIONS"])
