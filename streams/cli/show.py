@@ -14,6 +14,7 @@ from streams.cache import CachedScore, ScoreCache, connect
 from streams.cli.absent import refusals_of
 from streams.cli.configuration import load_settings, need_redis
 from streams.cli.console import CommandError, out, print_json
+from streams.cli.history import show_history
 from streams.cli.options import AsJson
 from streams.cli.running import command
 from streams.cli.tables import Totals, customer_tables, top_table
@@ -22,7 +23,11 @@ from streams.settings import Settings
 
 @command
 async def show(
-    customer: Annotated[str, typer.Argument(help="Customer id.")], as_json: AsJson = False
+    customer: Annotated[str, typer.Argument(help="Customer id.")],
+    history: Annotated[
+        bool, typer.Option("--history", help="What they were worth on past days.")
+    ] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Show why a customer is worth what they are."""
     settings = load_settings()
@@ -34,6 +39,9 @@ async def show(
                 "check the id, CLV_REDIS and CLV_REDIS_PREFIX",
                 *await refusals_of(settings, customer),
             )
+    if history:
+        await show_history(settings, score, as_json=as_json)
+        return
     data = data_of(score)
     if as_json:
         print_json(data)

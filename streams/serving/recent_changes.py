@@ -6,9 +6,10 @@ after a crash has the same id both times, and counts once.
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from datetime import datetime
+from heapq import heappush, heappushpop
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -80,7 +81,8 @@ class RecentChanges:
         self._forget()
 
     def _forget(self) -> None:
-        self.latest: deque[ChangeData] = deque(maxlen=MOST_LATEST)
+        self._heap: list[tuple[int, int, ChangeData]] = []
+        self._latest: list[ChangeData] | None = None
         self._seen: set[int] = set()
         self._customers: Counter[tuple[int, Step]] = Counter()
         self._cents: Counter[tuple[int, Step]] = Counter()
@@ -90,6 +92,14 @@ class RecentChanges:
     def progress(self) -> float:
         """The share of the topic that was read."""
         return 1.0 if self.whole else self._done / max(self._total, 1)
+
+    @property
+    def latest(self) -> list[ChangeData]:
+        """The latest changes, newest first by when they were published."""
+        if self._latest is None:
+            ordered = sorted(self._heap, key=lambda each: each[:2], reverse=True)
+            self._latest = [data for _, _, data in ordered]
+        return self._latest
 
     @property
     def days(self) -> tuple[int, int] | None:
@@ -109,11 +119,14 @@ class RecentChanges:
 
     def of_customer(self, customer_id: str) -> Iterator[ChangeData]:
         """Yield a customer's changes among the latest, newest first."""
-        return (each for each in reversed(self.latest) if each.customer_id == customer_id)
+        return (each for each in self.latest if each.customer_id == customer_id)
 
-    def take(self, values: Iterable[bytes | None]) -> None:
-        """Count published documents; what is no segment change is left out."""
-        for value in values:
+    def take(self, published: Iterable[tuple[int, bytes | None]]) -> None:
+        """Count published documents; what is no segment change is left out.
+
+        published: pairs of time, in milliseconds since 1970, and document.
+        """
+        for time, value in published:
             if value is None:
                 continue
             try:
@@ -128,7 +141,12 @@ class RecentChanges:
             which = day, Step(data.dimension, data.previous, data.current)
             self._customers[which] += 1
             self._cents[which] += round(100 * data.clv_after)
-            self.latest.append(data)
+            entry = time, len(self._seen), data
+            if len(self._heap) < MOST_LATEST:
+                heappush(self._heap, entry)
+            else:
+                heappushpop(self._heap, entry)
+            self._latest = None
 
     async def follow(self, broker: Broker, topic: str) -> None:
         """Read the topic, for ever. Errors: KafkaError, OSError."""
@@ -150,6 +168,6 @@ class RecentChanges:
                     position[tp] = records[-1].offset + 1
 
     def _read(self, records: Iterable[LogRecord]) -> None:
-        values = [record.value for record in records]
-        self._done += len(values)
-        self.take(values)
+        published = [(record.timestamp, record.value) for record in records]
+        self._done += len(published)
+        self.take(published)
