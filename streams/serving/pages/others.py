@@ -34,8 +34,8 @@ async def changes(sources: Sources, query: QueryParams) -> dict[str, Any]:
             "", change.current, change.previous,
         )  # fmt: skip
 
-    latest = list(sources.following.changes.latest)
-    found = [each for each in reversed(latest) if fits(each)]
+    latest = sources.following.changes.latest
+    found = [each for each in latest if fits(each)]
     if order != "newest":
         found.sort(key=lambda each: each.gain, reverse=order == "gain")
     names = sorted({each.dimension for each in latest})

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from itertools import islice
 from typing import Any
 
 from models.segments import DEFAULT_RULES
@@ -33,7 +32,7 @@ async def overview(sources: Sources) -> dict[str, Any]:
         "survey": survey,
         "dimensions": dimensions,
         "bins": list(zip(bins, lengths, strict=True)),
-        "feed": list(islice(reversed(sources.following.changes.latest), FEED)),
+        "feed": sources.following.changes.latest[:FEED],
         "counted": sources.following.changes.progress,
     }
 
