@@ -134,9 +134,10 @@ class Cluster:
             ends: dict[TopicPartition, int] = {}
             # Workers send records to each other: a commit may come with new ones to wait for.
             while ends != (ends := await self.log.ends(partitions)):
-                await self._committed({tp: end for tp, end in ends.items() if end})
+                await self.committed({tp: end for tp, end in ends.items() if end})
 
-    async def _committed(self, ends: dict[TopicPartition, int]) -> None:
+    async def committed(self, ends: dict[TopicPartition, int]) -> None:
+        """Wait until workers have committed to these ends."""
         while True:
             for worker in self.workers:
                 if worker.process.returncode not in (None, 0, -signal.SIGKILL):
