@@ -88,10 +88,9 @@ def changes_entry(
     for decisions in decided.dimensions:
         name = decisions.name
         previous = segments.get(name)
-        if decisions.remembers:
-            index = decisions.decide(row, previous, since.get(name), step.as_of, day)
-        else:
-            index = decisions.first[row]
+        if decisions.suggested[row] == previous:
+            continue
+        index = decisions.decide(row, previous, since.get(name), step.as_of, day)
         current = decisions.segments[index]
         if current != previous:
             dimension = decisions.dimension

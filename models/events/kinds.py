@@ -42,10 +42,10 @@ class Effect(Enum):
     @property
     def changed(self) -> bool:
         """Whether the state has changed."""
-        return self in _CHANGED
+        return self is _APPENDED or self is _APPLIED or self is _CONTESTED
 
 
-_CHANGED: Final = frozenset({Effect.APPLIED, Effect.APPENDED, Effect.CONTESTED})
+_APPLIED, _APPENDED, _CONTESTED = Effect.APPLIED, Effect.APPENDED, Effect.CONTESTED
 
 
 def won(known: Register | None, incoming: Register) -> Effect:

@@ -284,17 +284,18 @@ def _place(state: Aggregate, event: Envelope, time: int, config: Economics) -> E
     insert(state.orders, key, incoming, ORDERS.time_of)
     last = key == next(reversed(state.orders))
     plain = key not in state.cancelled and not (state.refunds and refers_to(state, key))
-    appended = last and plain and _compacts_exactly(state, config)
-    ORDERS.compact(state, config)
+    appended = last and plain
+    if (excess := len(state.orders) - config.remembered) > 0:
+        appended = appended and _compacts_exactly(state, excess, config)
+        ORDERS.compact(state, config)
     return Effect.APPENDED if appended else Effect.APPLIED
 
 
-def _compacts_exactly(state: Aggregate, config: Economics) -> bool:
-    """Return whether the sums of all orders are the same after `compact`.
+def _compacts_exactly(state: Aggregate, excess: int, config: Economics) -> bool:
+    """Return whether the sums of all orders are the same after the oldest have been compacted.
 
     They are not where amounts are converted: together they are rounded once, not one by one.
     """
-    excess = max(len(state.orders) - config.remembered, 0)
     home = HOME, config.home
     return all(order.currency in home for order in islice(state.orders.values(), excess))
 

@@ -18,10 +18,11 @@ class Decisions:
     """The decisions of one dimension for all rows of a batch.
 
     first: the index of the first rule that holds for each row, whatever the customer was before.
-    With hysteresis and minimum stays the rest is decided one by one, by `decide`.
+    With hysteresis and minimum stays the rest is decided one by one, by `decide`. suggested: the
+    segment of that rule; who is in it stays there, so that nothing has to be decided.
     """
 
-    __slots__ = ("dimension", "first", "kept", "name", "remembers", "segments", "stays")
+    __slots__ = ("dimension", "first", "kept", "name", "segments", "stays", "suggested")
 
     def __init__(
         self,
@@ -46,7 +47,8 @@ class Decisions:
         self.first: list[int] = first.tolist()
         self.kept: dict[str, list[int]] = {name: each.tolist() for name, each in kept.items()}
         self.stays = dimension.stays
-        self.remembers = bool(self.kept or self.stays)
+        segments = self.segments
+        self.suggested = [segments[index] for index in self.first]
 
     def decide(
         self, row: int, previous: str | None, since: int | None, as_of: int, day: Day

@@ -115,7 +115,7 @@ def decide(dimension, values, previous=None, since=None, as_of=0, quantiles=None
     bounds = {each: np.array([number]) for each, number in (quantiles or {}).items()}
     decisions = Decisions(dimension, columns, bounds, 1)
     index = decisions.decide(0, previous, since, as_of, lambda time: time // 1_000)
-    assert decisions.remembers or index == decisions.first[0]
+    assert decisions.kept or decisions.stays or index == decisions.first[0]
     return decisions.segments[index]
 
 
