@@ -12,7 +12,7 @@ import typer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from rich.console import Console
 
-from benchmarks import recovery, replay, report, scaling, workload
+from benchmarks import recovery, replay, report, scaling, serving, workload
 from benchmarks.measure import CONTENDERS, ContenderError, Run, Workload, run
 from benchmarks.settings import Settings
 from streams.embedded import embedded_servers
@@ -150,7 +150,12 @@ def main(
 
 
 if __name__ == "__main__":
-    others = {"recovery": recovery.main, "replay": replay.main, "scaling": scaling.main}
+    others = {
+        "recovery": recovery.main,
+        "replay": replay.main,
+        "scaling": scaling.main,
+        "serving": serving.main,
+    }
     if other := others.get("".join(sys.argv[1:2])):
         del sys.argv[1]
         typer.run(other)

@@ -139,7 +139,11 @@ def create_app(sources: Sources) -> FastAPI:
         }
         return JSONResponse(body, headers=_NO_STORE)
 
-    @v1.get("/segments/{dimension}/{segment:path}", response_model=CustomerPage)
+    @v1.get(
+        "/segments/{dimension}/{segment:path}",
+        response_model=CustomerPage,
+        responses=documented(HTTPStatus.NOT_FOUND),
+    )
     async def members(
         dimension: str,
         segment: str,

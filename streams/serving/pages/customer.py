@@ -50,6 +50,7 @@ async def customer(sources: Sources, customer_id: str) -> dict[str, Any]:
         "data": data,
         "waterfall": _waterfall(data),
         "levers": list(zip(levers, bars([each for _, each in levers]), strict=True)),
+        "kept": len(sources.following.changes.latest),
         "changes": list(islice(sources.following.changes.of_customer(customer_id), CHANGES)),
     }
     try:

@@ -14,7 +14,7 @@ from streams.serving.problems import Problem
 from streams.serving.recent_changes import ChangeData
 from streams.serving.sources import Sources
 
-CHANGES = 100
+CHANGES = 50
 
 COHORTS_SECONDS = 3.0
 

@@ -1,0 +1,31 @@
+"""Requests of all kinds, made from the OpenAPI document, get the answers that it describes."""
+
+import asyncio
+import importlib.util
+import subprocess
+import sys
+
+import pytest
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        importlib.util.find_spec("schemathesis") is None, reason="schemathesis is not installed"
+    ),
+]
+
+
+async def test_no_request_gets_an_answer_that_is_not_described(shop, tmp_path):
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "schemathesis.cli", "run", f"{shop.url}/openapi.json",
+        "--checks", "not_a_server_error,status_code_conformance,content_type_conformance,"
+        "response_schema_conformance,unsupported_method",
+        # Streams never end.
+        "--exclude-path", "/v1/changes",
+        "--max-examples", "20", "--seed", "1", "--generation-database", "none", "--no-color",
+        cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    )  # fmt: skip
+    async with asyncio.timeout(180):
+        said, _ = await process.communicate()
+    assert process.returncode == 0, said.decode()
+    assert "Tested: 10" in said.decode()

@@ -1,0 +1,52 @@
+"""Pictures of every page in both themes, for docs/: `python -m tools.screenshots URL CUSTOMER`.
+
+The service behind the address runs already: `make demo`.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from pathlib import Path
+
+from playwright.sync_api import sync_playwright
+
+FOLDER = Path(__file__).parents[1] / "docs" / "pages"
+WIDTH, MOST_HEIGHT = 1200, 1250
+SETTLE_MILLISECONDS = 3_000
+"""Within which the page has looked again, and shows what was being summed."""
+
+
+def main(url: str, customer: str) -> None:
+    """Take the pictures."""
+    pages = {
+        "overview": "/",
+        "customers": "/customers",
+        "customer": f"/customers/{customer}",
+        "changes": "/changes",
+        "flows": "/flows",
+        "cohorts": "/cohorts",
+        "model": "/model",
+    }
+    FOLDER.mkdir(exist_ok=True)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=shutil.which("chromium"), args=["--no-sandbox"]
+        )
+        for theme in ("light", "dark"):
+            size = {"width": WIDTH, "height": 800}
+            page = browser.new_page(color_scheme=theme, viewport=size)
+            for name, path in pages.items():
+                page.goto(url.rstrip("/") + path)
+                page.wait_for_timeout(SETTLE_MILLISECONDS)
+                height = page.evaluate("document.documentElement.scrollHeight")
+                page.screenshot(
+                    path=FOLDER / f"{name}-{theme}.png",
+                    full_page=True,
+                    clip={"x": 0, "y": 0, "width": WIDTH, "height": min(height, MOST_HEIGHT)},
+                )
+        browser.close()
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
