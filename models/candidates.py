@@ -127,6 +127,7 @@ def fit_candidate(
         model=model,
         start=start,
         past=population.past(today),
+        halves=population.halves(today),
     )
     return Fitted(rounded(fitted.parameters), (*chosen, *fitted.notes))
 

@@ -33,9 +33,9 @@ from models.calendar import milliseconds
 from models.contracts.parameters import TIME_UNIT_DAYS, Parameters, TierThresholds
 from models.economics import Economics
 from models.features import FEATURES
-from models.population import Past
+from models.population import Halves, Past
 from models.quantiles import quantiles_of
-from models.steadiness import measured
+from models.steadiness import measured, measured_value
 from models.value import Row, Values, columns, complaints_of, value_row, valued
 
 Floats = NDArray[np.float64]
@@ -74,6 +74,7 @@ def fit_population(
     prior: bool = True,
     version: str | None = None,
     past: Past | None = None,
+    halves: Halves | None = None,
 ) -> Fitted:
     """Fit all parameters on these customers; see `fit_columns`.
 
@@ -92,6 +93,7 @@ def fit_population(
         prior=prior,
         version=version,
         past=past,
+        halves=halves,
     )
 
 
@@ -106,6 +108,7 @@ def fit_columns(
     start: PurchaseModel | None = None,
     version: str | None = None,
     past: Past | None = None,
+    halves: Halves | None = None,
 ) -> Fitted:
     """Fit purchases, Gamma-Gamma, Gamma-Poisson, margin, refund rate and tiers.
 
@@ -115,7 +118,7 @@ def fit_columns(
     so that a few customers suffice; else the estimates are those of maximum likelihood. start: a
     model of purchases to search from. version: by default the model, the day and a hash of the
     content, the same for the same population in any order. past: of the same customers, to measure
-    how steady they are; without it that is assumed.
+    how steady they are, and halves, how steady the values are; without them that is assumed.
 
     Raises
     ------
@@ -133,6 +136,7 @@ def fit_columns(
     bought = bought.with_unsteadiness(measured(bought, past, unit_days, prior=prior))
     alive = bought.expected_time_alive(frequency, recency, age)
     contacts, contacts_per = _contacts(of, alive, notes)
+    spend = _order_value(of, notes, prior=prior)
     unnamed = Parameters(
         version="unnamed",
         model=model,
@@ -144,7 +148,7 @@ def fit_columns(
         purchases=bought,
         covariance=_rounded(purchases.covariance),
         complaint_weight=weight,
-        order_value=_order_value(of, notes, prior=prior),
+        order_value=spend and spend.with_unsteadiness(measured_value(spend, halves, prior=prior)),
         margin_share=_ratio(of.costed_margin, of.costed_gross),
         contacts=contacts,
         contacts_per=contacts_per,

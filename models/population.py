@@ -1,6 +1,6 @@
 """All customers of a shop in few bytes each, as a fit needs them, at any time and as they were.
 
-A customer takes a row of whole numbers, 192 bytes; a million take 192 MB, and their keys as much.
+A customer takes a row of whole numbers, 208 bytes; a million take 208 MB, and their keys as much.
 Those who have complained take about 200 more.
 """
 
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from models.aggregate.cancellations import cancelled_orders
 from models.aggregate.state import Aggregate
 from models.aggregate.summary import Summary, complaints_after
-from models.economics import Economics
+from models.economics import MONEY_SCALE, Economics
 from models.value import Row, columns_of, value_row
 
 Floats = NDArray[np.float64]
@@ -28,15 +28,19 @@ _MASKS: Final = ("mask_0", "mask_1", "mask_2")
 MASK_DAYS: Final = _WORD * len(_MASKS) - 1
 """Days before the last purchase day of which each is known; earlier ones are counted only."""
 
+HEAVY: Final = 4
+"""Repeat purchases from which on a customer buys often."""
+
 LONGEST_PAST: Final = 182
 """Days of the past at most, so that some may have bought since."""
 
 _SHORTEST_PAST: Final = 28
 
 _FIRST = 64
-_EXTRA = ("first_day", "last_day", "before", *_MASKS)
-"""Beside the fields of a row. before: the last purchase day before those of the masks, 0 for none.
-mask_w: bit i is set if there was a purchase 62 w + i days before the last."""
+_EXTRA = ("first_day", "last_day", "early_days", "early_gross", "before", *_MASKS)
+"""Beside the fields of a row. early: the first half of the purchase days, and what was paid on
+them; 0 where that is not known, or of few. before: the last purchase day before those of the
+masks, 0 for none. mask_w: bit i is set if there was a purchase 62 w + i days before the last."""
 
 _COLUMNS = (*Row._fields, *_EXTRA)
 
@@ -58,6 +62,15 @@ class Followed(NamedTuple):
     complained: Floats
     complained_first: Floats
     complained_last: Floats
+
+
+class Halves(NamedTuple):
+    """What customers paid on the first half of their purchase days, and on the others."""
+
+    days: Floats
+    gross: Floats
+    later_days: Floats
+    later_gross: Floats
 
 
 class Past(NamedTuple):
@@ -92,7 +105,8 @@ class Population:
         summary = Summary(state, self._economics)
         row = value_row(summary, summary.last_day, self._economics)
         days = _recent_days(state, summary.last_day, self._economics)
-        self._table[:, place] = (*row, summary.first_day, summary.last_day, *days)
+        early = _first_half(state, summary, self._economics)
+        self._table[:, place] = (*row, summary.first_day, summary.last_day, *early, *days)
         self._complaints.pop(place, None)
         if any(summary.complained):
             void = cancelled_orders(state)
@@ -183,6 +197,16 @@ class Population:
         """Whether a complaint followed anybody's purchase."""
         return bool(self._complaints)
 
+    def halves(self, today: int) -> Halves:
+        """Return the purchases of those who have bought often, in two halves, as of a day."""
+        there = (self._all("early_days") > 0) & (self._all("last_day") <= today)
+        days, gross, kept, kept_gross = (
+            self._all(name)[there].astype(np.float64)
+            for name in ("early_days", "early_gross", "kept_days", "kept_gross")
+        )
+        later = (kept_gross - gross) / MONEY_SCALE
+        return Halves(days, gross / MONEY_SCALE, kept - days, later)
+
     def past(self, today: int) -> Past | None:
         """Return what was known half of the shop's time ago, at most half a year; None if too new.
 
@@ -205,6 +229,23 @@ class Population:
         number = len(self._places)
         places = np.fromiter(self._places.values(), dtype=np.intp, count=number)
         return slice(number) if np.array_equal(places, np.arange(number)) else places
+
+
+def _first_half(state: Aggregate, summary: Summary, economics: Economics) -> tuple[int, int]:
+    """Return the first half of the purchase days and what was paid on them, by who buys often.
+
+    (0, 0) also for those with returned orders, and where the oldest orders are only summed up.
+    """
+    if summary.purchase_days <= HEAVY or state.compacted is not None or summary.returned.gross:
+        return 0, 0
+    void = cancelled_orders(state)
+    paid: dict[int, int] = {}
+    for key, order in state.orders.items():
+        if key not in void:
+            day = economics.day(order.time)
+            paid[day] = paid.get(day, 0) + economics.convert(order.gross, order.currency, day)
+    early = sorted(paid)[: (len(paid) + 1) // 2]
+    return len(early), sum(paid[day] for day in early)
 
 
 def _recent_days(state: Aggregate, last: int, economics: Economics) -> tuple[int, ...]:

@@ -294,6 +294,7 @@ def fit_states(
         model=model,
         prior=prior,
         past=population.past(last),
+        halves=population.halves(last),
     )
     return Fitted(fitted.parameters, (*notes, *fitted.notes))
 

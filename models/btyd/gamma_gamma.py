@@ -5,7 +5,8 @@ of how often they buy. Fader and Hardie (2013), The Gamma-Gamma Model of Monetar
 numbers below are theirs.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
@@ -33,14 +34,23 @@ class GammaGamma:
     Statistics are scalars or arrays that broadcast together: x, the number of repeat purchases; m,
     their mean value. Raises ValueError for parameters that are not finite and > 0, and for q <= 1,
     where the mean over customers does not exist.
+
+    unsteadiness: how much the values change after they were seen. How far what is to come strays, x
+    purchases tell as little as x / (1 + unsteadiness x) would if they did not; what is expected
+    stays.
     """
 
     p: float
     q: float
     v: float
+    unsteadiness: float = field(default=0.0, kw_only=True)
 
     def __post_init__(self) -> None:
         require_positive("Gamma-Gamma", p=self.p, q=self.q, v=self.v)
+        if not (np.isfinite(self.unsteadiness) and self.unsteadiness >= 0):
+            raise ValueError(
+                f"Gamma-Gamma: unsteadiness is {self.unsteadiness!r}; it must be finite and >= 0"
+            )
         if self.q <= 1:
             raise ValueError(
                 f"Gamma-Gamma: q is {self.q!r}, and the mean order value over customers exists "
@@ -69,13 +79,21 @@ class GammaGamma:
         )
         return expected
 
+    def with_unsteadiness(self, unsteadiness: float) -> Self:
+        """Return this model with another unsteadiness; ValueError unless it is finite and >= 0."""
+        return replace(self, unsteadiness=unsteadiness)
+
+    def shape_to_come(self, x: FloatArray) -> FloatArray:
+        """Return the shape of the gamma distribution of ν after x purchases."""
+        return self.q + self.p * x / (1.0 + self.unsteadiness * x)
+
     def relative_square(self, ahead: Counts, x: npt.ArrayLike, m: npt.ArrayLike) -> FloatArray:
         """Return the mean square of what is spent, as a multiple of the square of its mean.
 
         The arguments are those of `relative_quantiles`.
         """
         frequency, _ = _spend(x, m)
-        q = np.maximum(self.q + self.p * frequency, _LEAST_Q)
+        q = np.maximum(self.shape_to_come(frequency), _LEAST_Q)
         mean = np.maximum(ahead.mean, 1e-300)
         square: FloatArray = (
             (self.p * ahead.square + mean) * (q - 1.0) / (self.p * mean**2 * (q - 2.0))

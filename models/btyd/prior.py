@@ -23,6 +23,10 @@ UNSTEADINESS: Final = LogNormal(0.1, 1.0)
 .2."""
 
 
+VALUE_UNSTEADINESS: Final = LogNormal(0.3, 1.0)
+"""The same of the values of purchases: real shops had .2 to 6."""
+
+
 def log_density(prior: Prior, values: FloatArray) -> tuple[float, FloatArray]:
     """Return the log-density of the logarithms, up to a constant, and its gradient by parameter.
 

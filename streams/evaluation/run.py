@@ -35,7 +35,6 @@ from models.evaluation import (
 from models.evaluation.predictions import WEEK, statistics
 from models.evaluation.prequential import AHEAD
 from models.fitting import fit_columns, fit_purchases
-from models.population import Past
 from models.value import YEAR, Row, with_complaints
 from streams.batch import BatchResult
 from streams.evaluation import peer
@@ -120,7 +119,7 @@ def evaluate(
             if day in splits:
                 notes.append(f"{date.fromordinal(day).isoformat()}: {choice.why}")
         if day in splits:
-            fitted, more = _fit(known, snapshots.past(day), day, config, name)
+            fitted, more = _fit(known, snapshots, day, config, name)
             at_splits.append(_AtSplit(day, known.keys, known.of, fitted))
             notes += more
         if day in weekly:
@@ -152,7 +151,7 @@ def end_of(day: int, economics: Economics) -> datetime:
 
 
 def _fit(
-    known: Snapshot, past: Past | None, day: int, config: Economics, model: str
+    known: Snapshot, snapshots: Snapshots, day: int, config: Economics, model: str
 ) -> tuple[Parameters, list[str]]:
     name = date.fromordinal(day).isoformat()
     try:
@@ -162,7 +161,8 @@ def _fit(
             time_unit="day",
             economics=config,
             model=model,
-            past=past,
+            past=snapshots.past(day),
+            halves=snapshots.halves(day),
         )
     except FitError as error:
         raise NoForecast(f"nothing can be expected as of {name}: {error}") from error

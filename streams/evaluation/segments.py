@@ -27,7 +27,7 @@ from models.evaluation import Histories
 from models.evaluation.segments import Course, Watch
 from models.features import Columns, Feature, Floats, Measured, Silence
 from models.fitting import fit_columns
-from models.population import Past, Population
+from models.population import Halves, Past, Population
 from models.prior import prior
 from models.segments import Decisions, Dimension, Quantile, Rules
 from models.value import Row, valued
@@ -98,6 +98,10 @@ class _Everybody:
     def past(self, today: int) -> Past | None:
         """Return what the fit measures the customers' steadiness with."""
         return self._population.past(today)
+
+    def halves(self, today: int) -> Halves:
+        """Return what it measures that of the values of purchases with."""
+        return self._population.halves(today)
 
     def _take(self, states: Mapping[bytes, bytes], today: int) -> None:
         for key, data in states.items():
@@ -194,7 +198,7 @@ def evaluate_segments(
     for day, result in zip(weeks, steps, strict=True):
         known = everybody.as_of(result.states, day)
         if day >= due:
-            fitted = _fitted(known.of, everybody.past(day), day, economics)
+            fitted = _fitted(known.of, everybody, day, economics)
             parameters, due = fitted or parameters, day + REFIT
         features = _features(rules, known, parameters, economics)
         quantiles = {
@@ -219,11 +223,18 @@ def month_ends(first: int, until: int) -> list[int]:
 
 
 def _fitted(
-    of: Row[Floats], past: Past | None, day: int, economics: Economics
+    of: Row[Floats], everybody: _Everybody, day: int, economics: Economics
 ) -> Parameters | None:
     until = calendar.last_millisecond(end_of(day, economics))
     try:
-        fitted = fit_columns(of, until=until, time_unit="day", economics=economics, past=past)
+        fitted = fit_columns(
+            of,
+            until=until,
+            time_unit="day",
+            economics=economics,
+            past=everybody.past(day),
+            halves=everybody.halves(day),
+        )
     except FitError:
         return None
     return fitted.parameters

@@ -12,7 +12,7 @@ from models.aggregate.record import decode_record, is_customer
 from models.choosing import Choice, choose
 from models.economics import Economics
 from models.fitting import DEFAULT_MODEL
-from models.population import Past, Population
+from models.population import Halves, Past, Population
 from models.value import Row
 
 Floats = NDArray[np.float64]
@@ -57,6 +57,10 @@ class Snapshots:
     def past(self, today: int) -> Past | None:
         """Return the past of the snapshot that was taken last, on this day."""
         return self._population.past(today)
+
+    def halves(self, today: int) -> Halves:
+        """Return the halves of what was paid until this day, that of the snapshot."""
+        return self._population.halves(today)
 
     def choose(self, today: int) -> Choice:
         """Return which model of purchases predicted best until this day, that of the snapshot."""

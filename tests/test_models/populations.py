@@ -110,6 +110,8 @@ def synthetic(model: PurchaseModel, customers: int, today: int, seed: int = 1) -
         masks[day // _WORD] |= more.astype(np.int64) << (day % _WORD)
         left -= more
     before = np.where(t_x > MASK_DAYS, first, 0)
-    found._table = np.stack([*row, first, first + t_x, before, *masks]).astype(np.int64)
+    nobody = np.zeros(customers)
+    columns = [*row, first, first + t_x, nobody, nobody, before, *masks]
+    found._table = np.stack(columns).astype(np.int64)
     found._places = {str(n).encode(): n for n in range(customers)}
     return found

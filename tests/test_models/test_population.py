@@ -94,6 +94,23 @@ def test_complaints_of_an_earlier_day_are_those_of_the_states_of_then(people, da
     assert not found.complained
 
 
+def test_the_halves_of_what_was_paid_by_hand():
+    days = [0, 1, 1, 5, 9, 30]  # Five of them: three early ones with four orders.
+    config = Economics(remembered=2_000)
+    found = population_of(
+        [
+            state_of(days, config=config),
+            state_of([0, 1, 2, 3], config=config),
+            state_of(days, cancelled("o0", 40), config=config),
+            state_of(days, refunded("r", 31, "40.00", order_id="o5"), config=config),
+        ],
+        config,
+    )
+    halves = found.halves(FIRST + 40)
+    assert [column.tolist() for column in halves] == [[3], [160], [2], [80]]
+    assert found.halves(FIRST + 29).days.size == 0
+
+
 def test_many_come_and_go_and_leave_no_trace():
     dice = random.Random(3)
     states = [state_of([number % 50]) for number in range(300)]

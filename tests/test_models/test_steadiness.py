@@ -2,12 +2,14 @@
 
 import numpy as np
 import pytest
+from scipy.stats import betaprime
 
-from models.btyd import BgNbd, MbgNbd, ParetoNbd
-from models.btyd.prior import UNSTEADINESS
+from models.btyd import BgNbd, GammaGamma, MbgNbd, ParetoNbd
+from models.btyd._counts import Counts
+from models.btyd.prior import UNSTEADINESS, VALUE_UNSTEADINESS
 from models.evaluation.counting import pit_shares, placed
-from models.population import Past, Seen
-from models.steadiness import HEAVY, measured
+from models.population import Halves, Past, Seen
+from models.steadiness import HEAVY, measured, measured_value
 
 SHOP = MbgNbd(r=1.5, alpha=20.0, a=0.4, b=6.0)
 DAYS = 180
@@ -103,6 +105,67 @@ def test_one_customer_does_not_decide():
         measured(SHOP, each, 1, prior=True) for each in (past, Past(DAYS, Seen(*giant)))
     )
     assert shaken < 2 * found
+
+
+SPEND = GammaGamma(p=6.0, q=4.0, v=20.0)
+
+
+def paid(customers, change, seed=4):
+    """The halves of ten purchases each; between them everybody's mean value changes."""
+    rng = np.random.default_rng(seed)
+    rate = rng.gamma(SPEND.q, 1 / SPEND.v, customers)
+    early, later = rng.integers(3, 12, customers), rng.integers(3, 12, customers)
+    factor = 1 / rng.gamma(1 / change + 1, change, customers) if change else np.ones(customers)
+    return Halves(
+        early.astype(float),
+        rng.gamma(SPEND.p * early) / rate,
+        later.astype(float),
+        rng.gamma(SPEND.p * later) / rate * factor,
+    )
+
+
+def inside(spend, halves, *, exact):
+    """Of the second halves, whose numbers are known; exact: with what is published as a gamma
+    variable of the same mean and variance."""
+    days, later = halves.days, halves.later_days
+    mean = halves.gross / days
+    expected = later * spend.expected_order_value(days, mean)
+    if exact:
+        shape = spend.shape_to_come(days)
+        scale = expected / (spend.p * later) * (shape - 1)
+        low, high = (betaprime.ppf(each, spend.p * later, shape) * scale for each in (0.1, 0.9))
+    else:
+        certain = Counts(np.ones_like(days), later, later, later, later**2)
+        low, high = (each * expected for each in spend.relative_quantiles(certain, days, mean))
+    return np.mean((halves.later_gross >= low) & (halves.later_gross <= high))
+
+
+@pytest.mark.parametrize("change", [0.05, 0.15])
+def test_values_that_change_are_found_and_make_intervals_of_money_right(change):
+    halves = paid(4_000, change)
+    found = SPEND.with_unsteadiness(measured_value(SPEND, halves, prior=True))
+    assert inside(SPEND, halves, exact=True) < 0.76
+    assert inside(found, halves, exact=True) == pytest.approx(0.8, abs=0.025)
+    # The tail is longer than that of a gamma variable, so that this is rather wide.
+    assert 0.8 < inside(found, halves, exact=False) < 0.9
+
+
+def test_values_that_stay_are_found_steady():
+    halves = paid(4_000, 0.0)
+    assert measured_value(SPEND, halves, prior=False) < 0.03
+    assert inside(SPEND, halves, exact=True) == pytest.approx(0.8, abs=0.02)
+    giant = 5, 1, 5, 1e9
+    more = Halves(*(np.append(*each) for each in zip(halves, giant, strict=True)))
+    assert measured_value(SPEND, more, prior=True) < 0.05
+
+
+def test_values_that_cannot_be_measured_are_assumed():
+    nobody = Halves(*np.zeros((4, 0)))
+    for halves in (None, nobody):
+        assert measured_value(SPEND, halves, prior=True) == VALUE_UNSTEADINESS.median
+        assert measured_value(SPEND, halves, prior=False) == 0
+    with pytest.raises(ValueError, match="unsteadiness is -1"):
+        SPEND.with_unsteadiness(-1.0)
 
 
 @pytest.mark.parametrize(
