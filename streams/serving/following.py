@@ -26,11 +26,11 @@ _RETRY_SECONDS: Final = 2.0
 class Following:
     """Follows `clv.segment-changes` and `clv.models`; while Kafka is away, it tries again.
 
-    registry: None until it was read once.
+    registry: None until it was read once. removed: called with the id of a customer who is removed.
     """
 
-    def __init__(self, broker: Broker, settings: Settings) -> None:
-        self.changes = RecentChanges(settings.economics)
+    def __init__(self, broker: Broker, settings: Settings, removed: Callable[[str], None]) -> None:
+        self.changes = RecentChanges(settings.economics, removed)
         self.kafka = Outage("Kafka")
         self.registry: Registry | None = None
         self._broker = broker

@@ -1,15 +1,15 @@
 """All segment changes of the topic, counted by day, and the latest of them.
 
 They are read from the beginning of the topic, and on as it grows. A change that was sent twice
-after a crash has the same id both times, and counts once.
+after a crash has the same id both times, and counts once. Of a removed customer only counts stay.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
-from heapq import heappush, heappushpop
+from heapq import heapify, heappush, heappushpop
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -54,7 +54,15 @@ class _Changed(msgspec.Struct, tag_field="type", tag="clv.segment-changed"):
     data: ChangeData
 
 
-_decode = msgspec.json.Decoder(_Changed).decode
+class _Gone(msgspec.Struct):
+    customer_id: str
+
+
+class _Removed(msgspec.Struct, tag_field="type", tag="clv.customer-removed"):
+    data: _Gone
+
+
+_decode = msgspec.json.Decoder(_Changed | _Removed).decode
 
 
 class Step(NamedTuple):
@@ -73,11 +81,14 @@ class Flow(NamedTuple):
 
 
 class RecentChanges:
-    """Counts and latest changes. oldest: as-of day of the earliest one, an ordinal."""
+    """Counts and latest changes. removed: called with the id of a customer who is removed."""
 
-    def __init__(self, economics: Economics) -> None:
+    def __init__(
+        self, economics: Economics, removed: Callable[[str], None] = lambda _customer_id: None
+    ) -> None:
         self.whole = False
         self._economics = economics
+        self._removed = removed
         self._forget()
 
     def _forget(self) -> None:
@@ -133,6 +144,9 @@ class RecentChanges:
                 change = _decode(value)
             except (msgspec.MsgspecError, UnicodeDecodeError):
                 continue
+            if isinstance(change, _Removed):
+                self._forget_customer(change.data.customer_id)
+                continue
             if (known := hash(change.id)) in self._seen:
                 continue
             self._seen.add(known)
@@ -146,6 +160,14 @@ class RecentChanges:
                 heappush(self._heap, entry)
             else:
                 heappushpop(self._heap, entry)
+            self._latest = None
+
+    def _forget_customer(self, customer_id: str) -> None:
+        """Show nothing of a customer any more who was erased, or merged into another."""
+        self._removed(customer_id)
+        if any(data.customer_id == customer_id for _, _, data in self._heap):
+            self._heap = [each for each in self._heap if each[2].customer_id != customer_id]
+            heapify(self._heap)
             self._latest = None
 
     async def follow(self, broker: Broker, topic: str) -> None:

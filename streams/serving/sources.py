@@ -36,7 +36,8 @@ class Sources:
     @classmethod
     def of(cls, cache: ScoreCache, broker: Broker, settings: Settings) -> Self:
         """Return the sources of a service; nothing is read yet."""
-        following = Following(broker, settings)
+        stored = StoredRecords(broker, changelog_topic(settings), settings.topics.updates)
+        following = Following(broker, settings, stored.forget)
         return cls(
             cache,
             Scores(cache),
@@ -44,7 +45,7 @@ class Sources:
             settings,
             Outage("Redis"),
             following,
-            StoredRecords(broker, changelog_topic(settings), settings.topics.updates),
+            stored,
             Surveys(broker, settings, following),
         )
 

@@ -32,6 +32,10 @@ class StoredRecords:
         self._updates = updates
         self._kept: OrderedDict[str, tuple[int, bytes]] = OrderedDict()
 
+    def forget(self, customer_id: str) -> None:
+        """Keep nothing of a customer who was removed."""
+        self._kept.pop(customer_id, None)
+
     async def of(self, score: CachedScore) -> CustomerRecord | None:
         """Return the record of the cached version or a later one; None if there is none.
 

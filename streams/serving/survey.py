@@ -35,7 +35,7 @@ LEAST_AGE: Final = 15.0
 SHARE: Final = 0.05
 """Of the time is spent on surveys at most: one that took 6 s is good for 2 minutes."""
 
-_AT_ONCE: Final = 500
+_AT_ONCE: Final = 100
 """Customers that are summed before the API gets its turn: some milliseconds."""
 
 

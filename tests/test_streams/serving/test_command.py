@@ -2,7 +2,12 @@
 
 import socket
 
+import aiohttp
+
+from streams.cli.demo_pages import pages_beside
+from streams.settings import Serve
 from tests.test_streams.commands import clv
+from tests.test_streams.service.cluster import cluster
 
 SERVERS = {"CLV_BROKER": "127.0.0.1:1", "CLV_REDIS": "redis://127.0.0.1:1/0"}
 
@@ -24,3 +29,19 @@ def test_a_port_that_is_taken_is_named():
     assert (done.returncode, done.stdout) == (1, "")
     assert f"127.0.0.1:{port} cannot be served" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+async def test_the_demo_has_pages_beside_it_on_another_port_if_the_usual_one_is_taken(tmp_path):
+    async with cluster(tmp_path) as service:
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            port = taken.getsockname()[1]
+            settings = service.settings.model_copy(update={"serve": Serve(port=port)})
+            async with (
+                pages_beside(settings, wanted=True) as url,
+                aiohttp.ClientSession() as client,
+            ):
+                assert not url.endswith(f":{port}")
+                async with client.get(url) as response:
+                    assert "No customers yet" in await response.text()
+        async with pages_beside(settings, wanted=False) as url:
+            assert url == ""

@@ -1,7 +1,9 @@
 """Flows between segments equal an independent count, also where changes were sent twice."""
 
+import asyncio
 import json
 import random
+import signal
 from collections import Counter
 from datetime import UTC, date, datetime, timedelta
 
@@ -83,16 +85,34 @@ def test_the_latest_changes_are_those_published_last_in_whatever_order_they_are_
     ]
 
 
-async def test_the_api_counts_what_a_worker_published(shop):
-    await shop.service.publish([order(f"c{number:02d}", "2", 300) for number in range(5)])
-    await shop.service.settled()
+def test_of_a_removed_customer_only_counts_stay():
+    rng = random.Random(7)
+    changes = [published(number, rng) for number in range(200)]
+    removal = b'{"id":"c/x","type":"clv.customer-removed","data":{"customer_id":"c7"}}'
+    gone = []
+    read = RecentChanges(Economics(), gone.append)
+    read.take([(number, json.dumps(each).encode()) for number, each in enumerate(changes)])
+    assert len(list(read.of_customer("c7"))) == 4
+    read.take([(200, removal)])
+    assert gone == ["c7"]
+    assert list(read.of_customer("c7")) == []
+    assert len(read.latest) == 196
+    flows = read.flows(date.min.toordinal(), date.max.toordinal())
+    assert sum(flow.customers for flow in flows.values()) == 200
+    # Who comes again is shown again.
+    read.take([(201, json.dumps(changes[7] | {"id": "c/new"}).encode())])
+    assert [each.customer_id for each in read.latest[:1]] == ["c7"]
+
+
+async def flows_equal_the_topic(shop):
+    """Compare the flows with the changes of the topic, each id once; return the records of it."""
     topic = shop.service.settings.topics.segment_changes
     records = [json.loads(each.value) for each in await shop.service.records(topic)]
     wanted = Counter(
         (data["dimension"], data["previous"], data["current"])
         for data in {each["id"]: each["data"] for each in records}.values()
     )
-    found = {}
+    found, answer = {}, {}
     for _ in range(100):
         answer, _ = await shop.get("/v1/flows")
         found = {
@@ -101,9 +121,48 @@ async def test_the_api_counts_what_a_worker_published(shop):
         }
         if found == wanted:
             break
+        await asyncio.sleep(0.05)
     assert found == wanted
     assert answer["counted"] == 1.0
+    return records
+
+
+async def test_the_api_counts_what_a_worker_published(shop):
+    await shop.service.publish([order(f"c{number:02d}", "2", 300) for number in range(5)])
+    await shop.service.settled()
+    records = await flows_equal_the_topic(shop)
     day, _ = await shop.get("/v1/flows?first=2026-01-03&last=2026-01-03")
     assert sum(each["customers"] for each in day["flows"]) == sum(
         datetime.fromisoformat(each["data"]["as_of"]).date() == date(2026, 1, 3) for each in records
+    )
+
+
+async def test_flows_add_up_to_the_segments_also_after_crashes(shop):
+    """Who came into a segment and has not left it is in it: whatever was sent twice."""
+    for turn in range(4):
+        orders = [
+            order(f"k{number % 300}", f"{turn}/{number}", 30 * turn, f"{1 + number % 90}.00")
+            for number in range(600)
+        ]
+        publishing = asyncio.create_task(shop.service.publish(orders))
+        await asyncio.sleep(0.3)
+        await shop.service.workers[-1].stop(signal.SIGKILL)
+        await publishing
+        await shop.service.start_worker()
+    await shop.service.settled()
+    records = await flows_equal_the_topic(shop)
+    assert len(records) > 1_000
+    answer, _ = await shop.get("/v1/flows")
+    net = Counter()
+    for each in answer["flows"]:
+        net[each["dimension"], each["current"]] += each["customers"]
+        if each["previous"] is not None:
+            net[each["dimension"], each["previous"]] -= each["customers"]
+    segments, _ = await shop.get("/v1/segments")
+    assert +net == Counter(
+        {
+            (dimension, name): total["customers"]
+            for dimension, found in segments["dimensions"].items()
+            for name, total in found.items()
+        }
     )
