@@ -44,6 +44,10 @@ TimeUnit = Literal["day", "week"]
 DEFAULT_MODEL = "mbg-nbd"
 """The model of purchases, if none is named."""
 
+FEW = 500
+"""Customers below which what is assumed of any shop decides with them; docs/models.md has how good
+fits to fewer are."""
+
 MOST_SPEND_CELLS = 50_000
 SPEND_DIGITS = 3
 """With more distinct means of a customer's order values, means are rounded to so many significant
@@ -181,6 +185,12 @@ def fit_purchases(
         family.weak_prior(week=7 / unit_days) if prior else None,
     )
     _note_bounds(found.parameters.title, found.at_bounds, notes)
+    if found.customers < FEW:
+        notes.append(
+            f"{found.parameters.title}: {found.customers} customers are few: "
+            + ("what is assumed of any shop decides with them" if prior else "start from a prior")
+            + f" until there are about {FEW}"
+        )
     weight = 1.0
     if isinstance(found.parameters, BetaGeometric) and (of.complained + of.complained_last).any():
         found, weight = _complaints(found, of, unit_days, notes, prior=prior)

@@ -35,6 +35,8 @@ def test_every_shop_gets_parameters_and_values(name):
     shop, today = of_days(SHOPS[name]), FIRST + DAYS
     fitted = fit_candidate(shop, until=end_of(today), economics=CONFIG)
     parameters = fitted.parameters
+    few = f"{parameters.customers} customers are few: what is assumed of any shop decides with them"
+    assert any(few in note for note in fitted.notes)
     assert judge(parameters, None, shop, today).passes
     worth = valued(shop.columns(today), parameters, CONFIG)
     for column in (worth.clv, worth.expected, worth.p_alive, worth.expected_purchases):
