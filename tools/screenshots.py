@@ -27,6 +27,7 @@ def main(url: str, customer: str) -> None:
         "flows": "/flows",
         "cohorts": "/cohorts",
         "model": "/model",
+        "operations": "/operations",
     }
     FOLDER.mkdir(exist_ok=True)
     with sync_playwright() as playwright:

@@ -1,7 +1,8 @@
-"""What the pages of changes, flows, cohorts and the model show."""
+"""What the pages of changes, flows, cohorts, the model and operations show."""
 
 from __future__ import annotations
 
+import asyncio
 from datetime import date
 from typing import Any
 
@@ -9,6 +10,7 @@ from starlette.datastructures import QueryParams
 
 from models.segments import DEFAULT_RULES
 from models.segments.words import in_words
+from streams.serving.operations import RECORDS
 from streams.serving.pages.charts import bars
 from streams.serving.problems import Problem
 from streams.serving.recent_changes import ChangeData
@@ -17,6 +19,8 @@ from streams.serving.sources import Sources
 CHANGES = 50
 
 COHORTS_SECONDS = 3.0
+
+OPERATIONS_SECONDS = 15.0
 
 _SHOWN_MONTHS = 12
 
@@ -99,6 +103,19 @@ async def model(sources: Sources, _query: QueryParams) -> dict[str, Any]:
         "refused": [] if registry is None else list(registry.candidates.values()),
         "rules": rules,
         "in_words": in_words,
+    }
+
+
+async def operations(sources: Sources, _query: QueryParams) -> dict[str, Any]:
+    """Return how far the workers are, and what was refused. Errors: KafkaError."""
+    async with asyncio.timeout(OPERATIONS_SECONDS):
+        found = await sources.looks.get()
+    lengths = bars([each.behind for each in found.partitions])
+    return {
+        "found": found,
+        "looked": RECORDS,
+        "refused": sum(number for _, number in found.reasons),
+        "partitions": list(zip(found.partitions, lengths, strict=True)),
     }
 
 

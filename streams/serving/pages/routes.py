@@ -74,6 +74,7 @@ class _Pages:
             "/flows": ("flows.html", self._query(others.flows)),
             "/cohorts": ("cohorts.html", self._query(others.cohorts)),
             "/model": ("model.html", self._query(others.model)),
+            "/operations": ("operations.html", self._query(others.operations)),
             "/customers/{customer_id:path}": (
                 "customer.html",
                 lambda request: customer(self._sources, request.path_params["customer_id"]),
@@ -111,7 +112,7 @@ class _Pages:
                 self._sources.redis.failed(error)
                 since = self._sources.redis.since
                 return self._error(request, 503, "Redis is away", "", since=since)
-            except KafkaError as error:
+            except (KafkaError, OSError) as error:
                 self._sources.following.kafka.failed(error)
                 since = self._sources.following.kafka.since
                 return self._error(request, 503, "Kafka is away", "", since=since)

@@ -22,7 +22,17 @@ browsers = pytest.importorskip("playwright.async_api", reason="Playwright is not
 axe = pytest.importorskip("axe_playwright_python.async_playwright", reason="axe is not installed")
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-PAGES = ("/", "/customers", "/customers/c03", "/changes", "/flows", "/cohorts", "/model", "/login")
+PAGES = (
+    "/",
+    "/customers",
+    "/customers/c03",
+    "/changes",
+    "/flows",
+    "/cohorts",
+    "/model",
+    "/operations",
+    "/login",
+)
 
 pytestmark = [
     pytest.mark.heavy,

@@ -20,7 +20,7 @@ from .conftest import front
 from .support import NAMES, order
 
 TOKEN = "a token that nobody guesses"
-PAGES = ("/", "/customers", "/changes", "/flows", "/cohorts", "/model")
+PAGES = ("/", "/customers", "/changes", "/flows", "/cohorts", "/model", "/operations")
 
 
 class _Text(HTMLParser):
@@ -29,6 +29,12 @@ class _Text(HTMLParser):
     def __init__(self):
         super().__init__()
         self.text, self.links, self.loaded = "", [], []
+
+    @classmethod
+    def of(cls, html):
+        read = cls()
+        read.feed(html)
+        return read.text
 
     def handle_starttag(self, tag, attrs):
         named = dict(attrs)
@@ -136,6 +142,21 @@ async def test_a_customer_is_explained(shop):
         assert words in read.text
     read, _ = await page(shop, "/customers/nobody", 404)
     assert "no customer 'nobody'" in read.text
+
+
+async def test_operations_show_workers_lag_and_what_was_refused(shop):
+    await shop.service.publish([order("c01", "2", total="1.00"), order("c01", "3", total="-1.00")])
+    await shop.service.settled()
+    html = await shown(shop, "/operations", "total")
+    read, _ = await page(shop, "/operations")
+    assert re.search(r"Workers 1 .* Behind \d+ .* Dead letters 1 ", read.text)
+    assert "data.total" in html
+    assert "clv dead-letters retry" in read.text
+    (worker,) = shop.service.workers
+    await worker.stop()
+    await shop.service.publish([order(f"c{number:02d}", "9", 3) for number in range(7)])
+    left = await shown(shop, "/operations", '<p class="number">7</p>')
+    assert " Behind 7 " in _Text.of(left)
 
 
 async def test_without_customers_it_says_what_to_do(tmp_path):
