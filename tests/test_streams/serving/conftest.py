@@ -37,7 +37,7 @@ class Front:
 
 @asynccontextmanager
 async def front(service: Cluster, tokens: tuple[str, ...] = ()) -> AsyncIterator[Front]:
-    redis = connect(service.redis_url, timeout_seconds=1.0)
+    redis = connect(service.redis_url, timeout_seconds=3.0)
     reading = Serve(read_tokens=tuple(SecretStr(token) for token in tokens))
     settings = service.settings.model_copy(update={"serve": reading})
     sources = Sources.of(ScoreCache(redis), service.broker, settings)
