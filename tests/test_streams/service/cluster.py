@@ -124,10 +124,9 @@ class Cluster:
 
     async def settled(self) -> None:
         """Wait until all that was published, by workers too, is processed and committed."""
-        topics = self.settings.topics
         partitions = [
             TopicPartition(topic, number)
-            for topic in (*topics.inputs, topics.identity, topics.clock)
+            for topic in self.settings.topics.sources
             for number in range(self.partitions)
         ]
         async with asyncio.timeout(PATIENCE):
