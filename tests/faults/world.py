@@ -196,7 +196,8 @@ class World:
     async def grow(self, partitions: int, seconds: float | None = None) -> int | None:
         """Run `clv partitions grow`, while no worker runs; returns its exit status.
 
-        seconds: after which it is killed, and returns none.
+        seconds: after which it is killed, and returns none. If it was done before it was killed, it
+        refuses to do it again, and that counts as done.
         """
         log = self.directory / "grow.log"
         command = [sys.executable, "-m", "streams.cli", "partitions", "grow", str(partitions)]
@@ -210,6 +211,9 @@ class World:
                     f"it grows for {GROW_SECONDS:g} s:\n{process.tail()}"
                 ) from None
             return None
+        said = " ".join(process.tail().split())
+        if status != 0 and f"there are {partitions} partitions already" in said:
+            status = 0
         if status == 0:
             self.settings = self.settings.model_copy(update={"partitions": partitions})
             self.logs.grow(partitions)
