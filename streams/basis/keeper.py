@@ -16,6 +16,7 @@ from streams.basis.examine import examine_logs, look
 from streams.basis.findings import BasisLost, Finding, Kind, distinct, place
 from streams.basis.interpretation import judge_interpretation
 from streams.basis.judge import (
+    Log,
     Shop,
     adopt,
     judge_changelog,
@@ -35,7 +36,7 @@ from streams.kafka.metadata import Described
 from streams.kafka.partitions import TopicPartition
 from streams.settings import Settings
 from streams.topics import changelog_topic
-from streams.transport.batches import RecordBatch, origin_parts
+from streams.transport.batches import RecordBatch, origin_of, origin_parts
 from streams.transport.guard import OutOfRange
 from streams.transport.table import PartitionedTable
 
@@ -155,6 +156,20 @@ class Keeper:
         for each in logs:
             if each.tp.topic == self._clock and (each.committed or 0) < each.begin:
                 await self._app.consumer.go_on_from(each.tp, each.begin)
+        self._app.consumer.read_first(self._first(logs))
+
+    def _first(self, logs: Iterable[Log]) -> dict[TopicPartition, int]:
+        """Return up to where some of these logs are processed before others of their partitions.
+
+        No further than they go: if the rest is lost, that was accepted.
+        """
+        first: dict[TopicPartition, int] = {}
+        for each in logs:
+            origin = origin_of(each.tp, self._app.generations.get(each.tp, 0))
+            end = min(self._bases[each.tp.partition].first.get(origin, 0), each.end)
+            if end > (each.committed or 0):
+                first[each.tp] = end
+        return first
 
     async def _take_key(self, numbers: Iterable[int]) -> None:
         """Key the fingerprints that an earlier version wrote without the erasure key."""

@@ -60,7 +60,8 @@ class Basis(msgspec.Struct):
     were summed up; earlier versions did not note the topics.
     first_version: new customers start above it. marks: by "topic/partition". committed: by the
     origin of a replaced log, the offset up to which it was committed. accepted: accepted losses,
-    oldest first.
+    oldest first. first: by origin, the offset up to which a log of this partition is processed
+    before any other of it.
     """
 
     partitions: int
@@ -73,6 +74,7 @@ class Basis(msgspec.Struct):
     committed: dict[str, int] = msgspec.field(default_factory=dict, name="told")
     accepted: list[Accepted] = msgspec.field(default_factory=list)
     complaint_topics: list[str] | None = None
+    first: dict[str, int] = msgspec.field(default_factory=dict)
 
 
 _encode = msgspec.msgpack.Encoder().encode

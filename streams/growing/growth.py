@@ -12,7 +12,9 @@ Safe to be killed at any moment and to be run again. The order of the steps is w
 5. Customers are written to their new partition; when that is acknowledged, they are deleted in the
    old one. The same with their published values.
 6. The cache is made anew: its positions are offsets in the old partitions.
-7. Every basis gets the new count. When one has it, everything before is done.
+7. Every basis gets the new count. When one has it, everything before is done. It also says up to
+   where the misrouted records of its partition come first. Their customers may be at home, now,
+   where they were published: newer ones are no longer sent on, and would overtake them.
 
 A step that is done again writes the same once more, as nobody else writes meanwhile.
 """
@@ -23,10 +25,12 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
+from types import MappingProxyType
 
 import msgspec
 
 from models.aggregate.record import BASIS_KEY, ERASURE_KEY
+from streams.basis.judge import origin_key
 from streams.basis.record import Basis, encode_basis
 from streams.cache import KafkaUpdates, ScoreCache, rebuild
 from streams.growing.group import Held
@@ -37,13 +41,14 @@ from streams.growing.survey import Findings
 from streams.kafka.clients import Admin, admin_client
 from streams.kafka.connection import Broker
 from streams.kafka.groups import committed_offsets, once_there
-from streams.kafka.partitions import Bounds, Headers, TopicPartition
+from streams.kafka.partitions import Bounds, Headers, TopicPartition, partitions_of
 from streams.kafka.reading import log_bounds, read_logs
 from streams.kafka.topics import enlarge
 from streams.kafka.writing import Outgoing, RecordWriter, record_writer
 from streams.outgoing import VERSION_HEADER
 from streams.settings import Settings
 from streams.topics import changelog_topic
+from streams.transport.batches import origin_of
 
 MOVED_VERSION = 0
 """Version in the tombstone of a value that was moved: lower than any that was published."""
@@ -142,14 +147,8 @@ class _Growing:
 
         Those of one lane stay in their order. One that is sent twice is recognised by its lane.
         """
-        topic, group = self._settings.topics.rerouted, self._settings.app_id
-        old = [TopicPartition(topic, number) for number in range(self._growth.old)]
-        committed = await once_there(lambda: committed_offsets(self._admin, group, old))
-        unread: dict[TopicPartition, Bounds] = {}
-        for tp, log in (await log_bounds(self._broker, old)).items():
-            begin = max(committed.get(tp, 0), log.begin)
-            if begin < log.end:
-                unread[tp] = Bounds(begin, log.end)
+        topic = self._settings.topics.rerouted
+        unread = await self._misrouted(self._growth.old)
         if not unread:
             return
         self._step("send misrouted records that were not read to their new partitions")
@@ -164,6 +163,18 @@ class _Growing:
             await self._write(topic, by_partition)
             self.done.rerouted += len(records)
         await self._held.commit({tp: part.end for tp, part in unread.items()})
+
+    async def _misrouted(self, partitions: int) -> dict[TopicPartition, Bounds]:
+        """Where the misrouted records are that no worker has read, in the first partitions."""
+        topic, group = self._settings.topics.rerouted, self._settings.app_id
+        tps = partitions_of({topic: partitions})
+        committed = await once_there(lambda: committed_offsets(self._admin, group, tps))
+        unread: dict[TopicPartition, Bounds] = {}
+        for tp, log in (await log_bounds(self._broker, tps)).items():
+            begin = max(committed.get(tp, 0), log.begin)
+            if begin < log.end:
+                unread[tp] = Bounds(begin, log.end)
+        return unread
 
     async def erased(self) -> None:
         """Copy what is remembered of erased customers to where they may be at home."""
@@ -230,10 +241,19 @@ class _Growing:
 
     async def basis(self) -> None:
         """Say the new count everywhere; from the first of these on, all else is done."""
+        first: dict[int, int] = {}
+        async for tp, records in read_logs(self._broker, await self._misrouted(self._growth.new)):
+            first[tp.partition] = records[-1].offset + 1
         self._step("say in every partition that it is in use")
-        await self._write_bases(self._growth.new, only_missing=False)
+        await self._write_bases(self._growth.new, only_missing=False, first=first)
 
-    async def _write_bases(self, count: int, *, only_missing: bool) -> None:
+    async def _write_bases(
+        self, count: int, *, only_missing: bool, first: Mapping[int, int] = MappingProxyType({})
+    ) -> None:
+        """Say in every partition for how many it is stored.
+
+        first: by partition, up to which offset its misrouted records are processed before others.
+        """
         if self._heirs is None:
             return
         by_partition: dict[int, list[Outgoing]] = {}
@@ -241,7 +261,12 @@ class _Growing:
             if only_missing and partition in self._bases:
                 continue
             own = self._bases.get(partition, self._heirs)
-            basis = self._bases[partition] = msgspec.structs.replace(own, partitions=count)
+            basis = msgspec.structs.replace(own, partitions=count, first={})
+            if partition in first:
+                tp = TopicPartition(self._settings.topics.rerouted, partition)
+                generation = own.generations.get(origin_key(tp), 0)
+                basis.first[origin_of(tp, generation)] = first[partition]
+            self._bases[partition] = basis
             by_partition[partition] = [Outgoing(BASIS_KEY, encode_basis(basis))]
         await self._write(self._changelog, by_partition)
 

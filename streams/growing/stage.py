@@ -92,4 +92,5 @@ def heirs_basis(bases: Mapping[int, Basis], partitions: int) -> Basis | None:
         marks={},
         committed={},
         accepted=[],
+        first={},
     )

@@ -44,7 +44,8 @@ class BatchDelivery(Consumer):  # type: ignore[misc]
     - a batch is delivered only if it starts where the last one ended; otherwise the consumer seeks
       back, so that records dropped while the flow was stopped are fetched again;
     - the offset to commit is the end of the finished batches at the head of the queue;
-    - partitions are given up only after the batches in work are finished and committed.
+    - partitions are given up only after the batches in work are finished and committed;
+    - a topic-partition can be processed up to an offset before others of its partition.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -52,6 +53,7 @@ class BatchDelivery(Consumer):  # type: ignore[misc]
         self._in_work: defaultdict[TP, deque[BatchMessage]] = defaultdict(deque)
         self._expected: dict[TP, int] = {}
         self._gaps: dict[TP, tuple[int, int]] = {}
+        self._first: dict[TP, int] = {}
 
     async def getmany(
         self,
@@ -90,6 +92,45 @@ class BatchDelivery(Consumer):  # type: ignore[misc]
             yield tp, message
             if more:
                 await self._fetch_again(tp)
+
+    async def _getmany(
+        self,
+        active_partitions: set[TP] | None,
+        timeout: float,  # noqa: ASYNC109 - Faust's signature
+    ) -> Any:
+        waiting = self._waiting()
+        if waiting and active_partitions is not None:
+            active_partitions = active_partitions - waiting
+            if not active_partitions:
+                await asyncio.sleep(_LOOK_SECONDS)
+                return {}
+            timeout = min(timeout, _LOOK_SECONDS)
+        return await super()._getmany(active_partitions, timeout)
+
+    def read_first(self, ends: Mapping[TP, int]) -> None:
+        """Deliver nothing else of their partitions until these logs are finished up to an offset.
+
+        It replaces what was said before.
+        """
+        self._first = {ensure_TP(tp): end for tp, end in ends.items()}
+
+    def _waiting(self) -> set[TP]:
+        """Return what is not delivered yet, because another log of the partition comes first."""
+        for tp in [tp for tp, end in self._first.items() if self._is_finished(tp, end)]:
+            del self._first[tp]
+        partitions = {tp.partition for tp in self._first}
+        return {
+            tp
+            for tp in (self.assignment() if partitions else ())
+            if tp.partition in partitions and tp not in self._first
+        }
+
+    def _is_finished(self, tp: TP, end: int) -> bool:
+        """Return whether everything before an offset is processed, and its outputs delivered."""
+        return self._expected.get(tp, 0) >= end and not any(
+            not message.acked and _first_offset(message.value.records[0]) < end
+            for message in self._in_work[tp]
+        )
 
     async def _out_of_range(self, error: OffsetOutOfRangeError) -> Exception:
         positions = {TP(*tp): offset for tp, offset in error.args[0].items()}

@@ -18,7 +18,7 @@ from .support import (
     orders_of,
     snapshot,
 )
-from .test_service import busy
+from .test_service import assert_none_was_overtaken, busy, leave_unread
 
 pytestmark = pytest.mark.kafka
 
@@ -49,11 +49,13 @@ def die_at_write(monkeypatch, number):
 
 
 async def killed(service, partitions, kill, monkeypatch):
-    """Grow, and be killed in the n-th write, or before the step of this name."""
+    """Grow, and be killed in the n-th write, or before the step of this name, or halfway in it."""
 
     def step(now):
         if now == kill:
             raise KilledError
+        if kill == f"half: {now}":
+            die_at_write(patched, 1)
 
     with monkeypatch.context() as patched:
         if isinstance(kill, int):
@@ -91,6 +93,24 @@ async def test_killed_at_any_moment_and_repeated_it_ends_the_same(
         after = await snapshot(service)
     assert_same_customers(before, after)
     assert [basis.partitions for basis in after.bases] == [partitions] * partitions
+
+
+async def test_killed_at_any_moment_and_repeated_no_misrouted_record_is_overtaken(
+    tmp_path, monkeypatch
+):
+    resending = "send misrouted records that were not read to their new partitions"
+    last = "say in every partition that it is in use"
+    async with cluster(tmp_path, "kafka") as service:
+        left = await leave_unread(service, 6, published_at_home=True)
+        for kill in [
+            "create partitions of the other topics", f"half: {resending}", 4,
+            "copy what is remembered of erased customers", "fill the cache", last, f"half: {last}",
+        ]:  # fmt: skip
+            await killed(service, 6, kill, monkeypatch)
+        found = await found_for(service, 6)
+        assert found.standing.stage is Stage.MOVED
+        await grown(service, 6)
+        await assert_none_was_overtaken(service, left)
 
 
 async def test_a_worker_refuses_to_start_while_a_growth_is_not_finished(tmp_path, monkeypatch):

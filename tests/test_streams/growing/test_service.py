@@ -1,5 +1,8 @@
 """A service on Apache Kafka whose partitions become more."""
 
+import random
+from typing import NamedTuple
+
 import pytest
 
 from models.aggregate.fold import milliseconds
@@ -30,6 +33,8 @@ from .support import (
 )
 
 pytestmark = pytest.mark.kafka
+
+ENCODED = [name.encode() for name in NAMES]
 
 
 async def busy(service):
@@ -113,40 +118,66 @@ async def published_to_old_partitions(service, events):
         await publisher.publish(events)
 
 
-async def test_misrouted_records_are_not_overtaken_by_newer_ones(tmp_path):
-    """More orders than are remembered: one that is overtaken by them would be refused."""
-    name, end = NAMES[0].encode(), 800
+@pytest.mark.parametrize("published_at_home", [False, True])
+async def test_misrouted_records_are_not_overtaken_by_newer_ones(published_at_home, tmp_path):
     async with cluster(tmp_path, "kafka") as service:
-        topics = service.settings.topics
-        home = home_partition(name, 4)
-        assert home_partition(name, 6) != home
-        origin = TopicPartition(topics.orders, (home + 1) % 4)
-        events = [order(name.decode(), f"o{number}", number / 10) for number in range(end)]
-        await published(service, origin, [Outgoing(e.key, e.value, e.headers) for e in events[:50]])
-        worker = await service.start_worker()
-        await service.settled()
-        assert await worker.stop() == 0
-        # Fifty more were sent on before the worker stopped, and nobody has read them.
-        await published(service, origin, [Outgoing(e.key, e.value, e.headers) for e in events[50:]])
-        routes = [Route(f"{origin.topic}/{origin.partition}", n, name) for n in range(50, 100)]
-        sent = [
-            Outgoing(name, event.value, [*event.headers, route_header(route)])
-            for event, route in zip(events[50:100], routes, strict=True)
-        ]
-        await published(service, TopicPartition(topics.rerouted, home), sent)
-        async with group_client(service.broker, service.settings.app_id) as group:
-            await group.commit({origin: 100})
-
+        left = await leave_unread(service, 6, published_at_home=published_at_home)
         done = await grown(service, 6)
-        assert done.rerouted == 50
-        there = (await service.read(topics.rerouted))[
-            TopicPartition(topics.rerouted, home_partition(name, 6))
-        ]
-        assert [route_of(record.headers) for record in there] == routes
-        await service.start_worker()
-        await service.settled()
-        assert orders_of(await service.updates())[name.decode()] == end
-        assert await service.records(topics.dead_letters) == []
+        assert done.rerouted == len(left.routes)
+        there = await service.read(service.settings.topics.rerouted)
+        assert [route_of(record.headers) for record in there[left.now_in]] == left.routes
+        await assert_none_was_overtaken(service, left)
+
+
+class Left(NamedTuple):
+    """Orders of one customer in turn: all that there are, and those that were sent on.
+
+    routes: of misrouted records that nobody has read; now_in: where they belong when it has grown.
+    """
+
+    name: str
+    orders: int
+    routes: list[Route]
+    now_in: TopicPartition
+
+
+async def leave_unread(service, more, *, published_at_home):
+    """Leave more orders of a customer than are remembered: one that is overtaken is refused.
+
+    published_at_home: whether the partition that all are published to is the customer's home when
+    there are more.
+    """
+    topics, orders = service.settings.topics, 800
+    homes = ((name, home_partition(name, 4), home_partition(name, more)) for name in ENCODED)
+    name, home, new_home = next(each for each in homes if each[2] < 4 and each[1] != each[2])
+    elsewhere = next(number for number in range(4) if number not in (home, new_home))
+    origin = TopicPartition(topics.orders, new_home if published_at_home else elsewhere)
+    events = [order(name.decode(), f"o{number}", number / 10) for number in range(orders)]
+    await published(service, origin, [Outgoing(e.key, e.value, e.headers) for e in events[:50]])
+    worker = await service.start_worker()
+    await service.settled()
+    assert await worker.stop() == 0
+    service.workers.clear()
+    # Fifty more were sent on before the worker stopped, and nobody has read them.
+    await published(service, origin, [Outgoing(e.key, e.value, e.headers) for e in events[50:]])
+    routes = [Route(f"{origin.topic}/{origin.partition}", n, name) for n in range(50, 100)]
+    # So large that it takes several fetches to read them; one brings all that came after them.
+    padding = "padding", random.Random(1).randbytes(200_000)
+    sent = [
+        Outgoing(name, event.value, [*event.headers, padding, route_header(route)])
+        for event, route in zip(events[50:100], routes, strict=True)
+    ]
+    await published(service, TopicPartition(topics.rerouted, home), sent)
+    async with group_client(service.broker, service.settings.app_id) as group:
+        await group.commit({origin: 100})
+    return Left(name.decode(), orders, routes, TopicPartition(topics.rerouted, new_home))
+
+
+async def assert_none_was_overtaken(service, left):
+    await service.start_worker()
+    await service.settled()
+    assert await service.records(service.settings.topics.dead_letters) == []
+    assert orders_of(await service.updates())[left.name] == left.orders
 
 
 async def published(service, tp, records):

@@ -33,7 +33,7 @@ class Reader:
         self.app: faust.App = Ours().app(
             broker, **{"broker_commit_interval": 0.02, "topic_disable_leader": True, **settings}
         )
-        table = self.app.Table("counts", partitions=1)
+        table = self.app.Table("counts", partitions=settings.get("topic_partitions", 1))
 
         async def run(stream: Any) -> None:
             async for event in stream.noack().events():
@@ -43,7 +43,11 @@ class Reader:
                     put(table, SOURCE.partition, b"k", b"v")
                     event.ack()
 
-        self.app.agent(self.app.topic(SOURCE.topic), name="run")(run)
+        self._run = run
+        self.read(SOURCE.topic)
+
+    def read(self, topic: str) -> None:
+        self.app.agent(self.app.topic(topic), name=f"run {topic}")(self._run)
 
     @property
     def consumer(self) -> BatchMemoryConsumer:
@@ -495,3 +499,47 @@ async def test_records_that_are_much_work_come_one_by_one(source: MemoryBroker) 
     async with reader.running():
         await until(lambda: source.committed.get(SOURCE) == 4)
     assert reader.offsets == [[0], [1], [2], [3]]
+
+
+class Before:
+    """A guard that says what comes first."""
+
+    def __init__(self, reader: Reader, first: dict[TP, int]) -> None:
+        self.reader = reader
+        self.first = first
+
+    async def before_flow(self) -> None:
+        self.reader.consumer.read_first(self.first)
+
+    async def out_of_range(self, positions: object) -> Exception:
+        raise AssertionError(positions)
+
+    def at_rest(self) -> None:
+        """Nothing."""
+
+
+async def test_what_comes_first_is_finished_before_others_of_its_partition_are_delivered(
+    broker: MemoryBroker,
+) -> None:
+    first, other = TP("rerouted", 0), TP("rerouted", 1)
+    for topic in (SOURCE.topic, first.topic):
+        broker.create_topic(topic, 2)
+    for tp in (first, SOURCE, TP(SOURCE.topic, 1)):
+        for _ in range(4):
+            broker.append(tp, b"v", b"k")
+    reader = Reader(broker, acknowledging=False, broker_max_poll_records=2, topic_partitions=2)
+    reader.read(first.topic)
+    # Of a log that is empty, and of an offset that is reached, nothing is awaited.
+    reader.app.guard = Before(reader, {first: 3, other: 0})
+
+    def delivered(tp: TP) -> int:
+        return sum(len(event.value) for event in reader.events if event.value.tp == tp)
+
+    async with reader.running():
+        await until(lambda: delivered(first) == delivered(TP(SOURCE.topic, 1)) == 4)
+        one, two = [event for event in reader.events if event.value.tp == first]
+        two.ack()
+        await asyncio.sleep(SOME_FETCHES)
+        assert delivered(SOURCE) == 0
+        one.ack()
+        await until(lambda: delivered(SOURCE) == 4)
