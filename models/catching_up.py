@@ -18,16 +18,16 @@ QUIET: Final = (6, 20, 60, 90, 240)
 """Days for which it is asked after an event, whether a customer surely stays what they are."""
 
 
-def catch_up(batch: Batch, customers: Sequence[Customer]) -> Scores:
+def catch_up(batch: Batch) -> Scores:
     """Look into the silences of customers, and return the scores of the looks."""
-    restless = _restless(batch)
+    restless, owners = _restless(batch)
     rows = batch.context.rows()
-    by_customer = []
-    for each in customers if restless or batch.silent else ():
-        if len(each.steps) > 1 and restless:
-            each.steps = list(_with_silences(batch, each.steps, restless))
-        if silences := [step for step in each.steps if isinstance(step, Silence)]:
-            by_customer.append((each, silences))
+    for each in owners:
+        each.steps = list(_with_silences(batch, each.steps, restless))
+    by_customer = [
+        (each, [step for step in each.steps if isinstance(step, Silence)])
+        for each in {id(each): each for each in (*batch.silent, *owners)}.values()
+    ]
     if not by_customer:
         return rows.scores()
     if not batch.context.stay_days:
@@ -43,19 +43,20 @@ def catch_up(batch: Batch, customers: Sequence[Customer]) -> Scores:
     return rows.scores()
 
 
-def _restless(batch: Batch) -> dict[int, int]:
-    """Return the rows before which there is a silence in which a segment may change.
+def _restless(batch: Batch) -> tuple[dict[int, int], Iterable[Customer]]:
+    """Return the rows before which there is a silence in which a segment may change, and whose.
 
     With each, for how many days nothing surely changes.
     """
-    first, second, days = batch.rows.apart(batch.pairs)
+    first, second, days, pair = batch.rows.apart(batch.pairs)
     if not first.size:
-        return {}
+        return {}, ()
     moves = ~batch.rows.steady(first, days)
     if not moves.any():
-        return {}
+        return {}, ()
     steady = _steady_days(batch, first[moves], steps=False)
-    return dict(zip(second[moves].tolist(), steady, strict=True))
+    owners = {id(owner): owner for owner in map(batch.owners.__getitem__, pair[moves].tolist())}
+    return dict(zip(second[moves].tolist(), steady, strict=True)), owners.values()
 
 
 def _steady_days(batch: Batch, rows: NDArray[np.intp], *, steps: bool) -> list[int]:

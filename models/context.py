@@ -271,12 +271,15 @@ class Rows:
 
     def apart(
         self, pairs: Sequence[tuple[int, int]]
-    ) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.intp]]:
-        """Return those pairs of rows of which the second is of a later day, and by how many."""
+    ) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.intp], NDArray[np.intp]]:
+        """Return those pairs of rows of which the second is of a later day.
+
+        As their first and their second rows, how many days are between, and their numbers.
+        """
         days, of = np.array(self._days, np.intp), np.array(pairs, np.intp).reshape(-1, 2)
         between = days[of[:, 1]] - days[of[:, 0]]
-        later = between > 0
-        return of[later, 0], of[later, 1], between[later]
+        later = np.flatnonzero(between > 0)
+        return of[later, 0], of[later, 1], between[later], later
 
     def steady(
         self, rows: NDArray[np.intp], ahead: NDArray[np.intp], *, steps: bool = False
@@ -304,14 +307,15 @@ class Rows:
         self, rows: NDArray[np.intp]
     ) -> Iterable[tuple[NDArray[np.intp] | slice, Rules, Parameters]]:
         """Return which of these rows the same rules and parameters apply to."""
-        kinds = {(id(a), id(b)): (a, b) for a, b in zip(self._rules, self._models, strict=True)}
-        if len(kinds) == 1:
+        if len(set(map(id, self._rules))) == 1 and len(set(map(id, self._models))) == 1:
             yield slice(None), self._rules[0], self._models[0]
             return
-        of = [(id(self._rules[row]), id(self._models[row])) for row in rows.tolist()]
-        for kind, (rules, model) in kinds.items():
-            if which := [number for number, each in enumerate(of) if each == kind]:
-                yield np.array(which, np.intp), rules, model
+        kinds: dict[tuple[int, int], list[int]] = {}
+        for number, row in enumerate(rows.tolist()):
+            kinds.setdefault((id(self._rules[row]), id(self._models[row])), []).append(number)
+        for which in kinds.values():
+            row = int(rows[which[0]])
+            yield np.array(which, np.intp), self._rules[row], self._models[row]
 
 
 class _Scored(NamedTuple):

@@ -109,10 +109,12 @@ class Batch:
         self.delivery_of = delivery_of
         self.customers: dict[bytes, Customer] = {}
         self.rows = context.rows()
-        self.silent = False
-        """Whether there is a silence among the steps."""
+        self.silent: list[Customer] = []
+        """Those with a silence among their steps."""
         self.pairs: list[tuple[int, int]] = []
         """Rows of a customer that follow each other, with nothing but days between them."""
+        self.owners: list[Customer] = []
+        """Whose they are."""
         self._alike = 0, 0
         """When only days pass between two times; see `Context.alike_until`."""
         self.most_in_flight = most_in_flight(context.entry_bytes)
@@ -183,7 +185,7 @@ class Batch:
         elif record.due:
             known = max(known, NO_DAY if record.due >= NEVER else day(record.due) - 1)
             at = record.due - 1
-        self.silent = True
+        self.silent.append(customer)
         return Silence(
             begins,
             standing,
@@ -280,11 +282,12 @@ class Batch:
             customer.present = True
         record.as_of = max(record.as_of, as_of)
         record.applied[at.lane] = at.offset
-        row = self._add_row(customer)
+        row = self.rows.add(record.aggregate, customer.summary, record.as_of)
         if after is not None:
             customer.steps.append(after)
         elif customer.row is not None and not at.backfill and not record.backfill:
             self.pairs.append((customer.row, row))
+            self.owners.append(customer)
         customer.row = row
         customer.steps.append(Evaluation(row, record.as_of, at.here, at.backfill, cause))
         customer.in_flight += 1
@@ -351,10 +354,6 @@ class Batch:
         """Store the customer's record without publishing anything."""
         customer.record.applied[at.lane] = at.offset
         customer.kept = True
-
-    def _add_row(self, customer: Customer) -> int:
-        record = customer.record
-        return self.rows.add(record.aggregate, customer.summary, record.as_of)
 
     def _add_stored_row(self, customer: Customer) -> int:
         """Score the customer as stored, with what decided then if a change may be sent again."""

@@ -33,7 +33,7 @@ def finish(batch: Batch) -> None:
             batch.store(customer)
     if touched:
         scores = batch.rows.scores()
-        looked = catch_up(batch, touched)
+        looked = catch_up(batch)
         known = bounds(batch, touched)
         for customer in touched:
             _publish(batch, customer, scores, looked, known)
