@@ -89,8 +89,9 @@ def changes_entry(
     A look that finds no change leaves the record as it is. day: returns the shop's calendar day of
     a time.
     """
-    silent = isinstance(step, Look)
-    if not silent:
+    silent = True
+    if isinstance(step, Evaluation):
+        silent = False
         record.version += 1
         record.silent = False
         if step.backfill:
