@@ -65,7 +65,7 @@ async def test_each_customer_changes_once_however_often_the_history_is_loaded(tm
         await service.settled()
         everything = await changes(service)
         net = [change for name, change in everything.items() if name not in before]
-        # One without a history is told step by step what time has brought until the tick at the end.
+        # Who has no history is told step by step what time has brought until the tick at the end.
         once = [(c["customer_id"], c["dimension"]) for c in net if c["customer_id"] != "new"]
         assert set(Counter(once).values()) == {1}
         for change in net:
