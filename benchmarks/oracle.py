@@ -63,7 +63,7 @@ class Customer:
         rate -= r * np.log1p(Long(self.t_x) / alpha)
         i = np.arange(self._k, dtype=Long)
         stayed = -np.log1p(a / (b + i)).sum()
-        return rate + stayed - self._silence() + np.log1p(self._odds())
+        return rate + stayed - self._silence() + np.logaddexp(Long(0), self._log_odds())
 
     def p_alive(self) -> Long:
         """By Bayes."""
@@ -79,9 +79,14 @@ class Customer:
         )
 
     def _odds(self) -> Long:
+        """That they have gone; beyond what a number can hold, nobody is alive."""
+        with np.errstate(over="ignore"):
+            return np.exp(self._log_odds())
+
+    def _log_odds(self) -> Long:
         if not self._k:
-            return Long(0)
-        return Long(self.a) / (Long(self.b) + (self._k - 1)) * np.exp(self._silence())
+            return Long(-np.inf)
+        return np.log(Long(self.a) / (Long(self.b) + (self._k - 1))) + self._silence()
 
     def purchases(self, t: float) -> Long:
         """E over p of [1 - (1 + p t / (α + T))^-(r+x)] / p, by the chance of being alive."""

@@ -163,7 +163,11 @@ async def totals(service: Cluster) -> dict[str, tuple[int, float]]:
 
 
 def critical(said: str) -> str:
-    """The last line of a worker's log, which must be a critical one."""
-    last = json.loads(said.splitlines()[-1])
+    """The last line of a worker's log, which must be a critical one.
+
+    After it comes only how many repeated lines were left out, if there were any.
+    """
+    lines = [json.loads(line) for line in said.splitlines()]
+    last = [line for line in lines if "lines of this kind were left out" not in line["event"]][-1]
     assert last["level"] == "critical", said[-2_000:]
     return str(last["found"])
