@@ -1,4 +1,7 @@
-"""What a process counts and times as it works: cheap, per batch or per request, never per event."""
+"""What a process counts and times as it works, per batch or per request.
+
+Only the types of accepted events are noted one by one, by the engine: `Outputs.accepted_types`.
+"""
 
 from __future__ import annotations
 
