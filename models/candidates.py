@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,7 @@ from models.btyd._beta_geometric import BetaGeometric
 from models.btyd.cells import counted
 from models.btyd.complaints import WEAK_PRIOR, Complaining, ComplaintCells, fit_complaints
 from models.calendar import milliseconds
+from models.calibration import Calibration, calibration
 from models.contracts.parameters import Parameters
 from models.economics import Economics
 from models.fitting import DEFAULT_MODEL, Fitted, TimeUnit, fit_columns, version_of
@@ -58,10 +59,14 @@ _RAREST: Final = 1e-9
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """Whether a candidate passes; reasons: why not, in words; notes: what it was judged by."""
+    """Whether a candidate passes; reasons: why not, in words; notes: what it was judged by.
+
+    calibration: None where it is implausible, or hardly anybody had bought 28 days ago.
+    """
 
     reasons: tuple[str, ...]
     notes: tuple[str, ...] = ()
+    calibration: Calibration | None = None
 
     @property
     def passes(self) -> bool:
@@ -152,17 +157,23 @@ def judge(
     in_force: Parameters | None,
     population: Population,
     today: int,
+    *,
+    passed: float = 1.0,
 ) -> Verdict:
     """Judge a candidate that was fitted on this population on a day.
 
     in_force: None before the first; then the candidate only has to be plausible by itself.
+    passed: the share of the day that was over; purchases are expected for no more than that.
     """
     reasons = _implausible(candidate, population.columns(today))
-    if reasons or in_force is None:
+    if reasons:
         return Verdict(tuple(reasons))
-    reasons += _far_from(candidate, in_force)
-    worse, note = _held_out(candidate, in_force, population, today)
-    return Verdict((*reasons, *worse), (note,) if note else ())
+    held_out = _HeldOut.of(candidate, in_force, population, today - HELD_OUT_DAYS)
+    if in_force is None:
+        return Verdict((), (), held_out.calibration(passed))
+    worse, note = held_out.compared(in_force)
+    reasons += [*_far_from(candidate, in_force), *worse]
+    return Verdict(tuple(reasons), (note,) if note else (), held_out.calibration(passed))
 
 
 def drift(population: Population, in_force: Parameters, today: int) -> Drift:
@@ -285,48 +296,72 @@ def _far_from(candidate: Parameters, in_force: Parameters) -> list[str]:
     return reasons
 
 
-def _held_out(
-    candidate: Parameters,
-    in_force: Parameters,
-    population: Population,
-    today: int,
-) -> tuple[list[str], str]:
-    """Return what speaks against the candidate's kind of fit on the last 28 days, and a note."""
-    cut = today - HELD_OUT_DAYS
-    seen = population.at(cut)
-    if len(seen.x) < 2:
-        return [], f"nothing is held out: hardly anybody had bought {HELD_OUT_DAYS} days ago"
-    unit, weights = candidate.unit_days, (candidate.complaint_weight, in_force.complaint_weight)
-    alike, complained, number = _alike_customers(
-        seen, population, cut, complaints=any(weight != 1.0 for weight in weights)
-    )
-    try:
-        trial, weight = _trial(candidate, alike, complained, number)
-    except FitError as failed:
-        return [f"the trial fit on what was known {HELD_OUT_DAYS} days ago: {failed}"], ""
-    trial = trial.with_unsteadiness(candidate.purchases.unsteadiness)
-    mine, theirs = (
-        log_scores(_with_complaints(model, each, alike.x, complained), days, alike)
-        for model, each, days in (
-            (trial, weight, unit),
-            (in_force.purchases, in_force.complaint_weight, in_force.unit_days),
+@dataclass(frozen=True, slots=True)
+class _HeldOut:
+    """The last 28 days, and what a candidate of the same kind expects that has not seen them."""
+
+    seen: Seen
+    complained: Followed | None
+    number: Floats
+    cut: int
+    unit: int
+    trial: PurchaseModel | None
+    """None where the fit on what was known before failed, or hardly anybody had bought."""
+    failure: str = ""
+
+    @classmethod
+    def of(
+        cls, candidate: Parameters, in_force: Parameters | None, population: Population, cut: int
+    ) -> Self:
+        seen, unit = population.at(cut), candidate.unit_days
+        weights = [each.complaint_weight for each in (candidate, in_force) if each is not None]
+        alike, complained, number = _alike_customers(
+            seen, population, cut, complaints=any(weight != 1.0 for weight in weights)
         )
-    )
-    better = mine - theirs
-    customers = len(seen.x)
-    total = float(number @ better)
-    variance = float(number @ (better - total / customers) ** 2) / (customers - 1)
-    error = math.sqrt(variance * customers)
-    note = (
-        f"log score of the last {HELD_OUT_DAYS} days, in comparison to {in_force.version}: "
-        f"{total:+.3g} ± {error:.2g} over {customers:,} customers"
-    )
-    # What is in force may have seen these days: to the log score that is worth about one for each
-    # of its parameters (Akaike 1974), also where all customers do the same and the error is small.
-    seen_already = len(in_force.purchases.as_dict())
-    if total < -MOST_ERRORS_WORSE * error - seen_already:
-        return [f"{note}: worse by more than {MOST_ERRORS_WORSE:g} standard errors"], note
-    return [], note
+        if len(seen.x) < 2:
+            return cls(alike, complained, number, cut, unit, None)
+        try:
+            trial, weight = _trial(candidate, alike, complained, number)
+        except FitError as failed:
+            return cls(alike, complained, number, cut, unit, None, str(failed))
+        trial = trial.with_unsteadiness(candidate.purchases.unsteadiness)
+        trial = _with_complaints(trial, weight, alike.x, complained)
+        return cls(alike, complained, number, cut, unit, trial)
+
+    def calibration(self, passed: float) -> Calibration | None:
+        """Return what was expected of these days, and what came."""
+        if self.trial is None:
+            return None
+        ahead = HELD_OUT_DAYS - 1 + passed
+        return calibration(self.trial, self.unit, self.seen, self.number, day=self.cut, ahead=ahead)
+
+    def compared(self, in_force: Parameters) -> tuple[list[str], str]:
+        """Return what speaks against the candidate's kind of fit on these days, and a note."""
+        if self.failure:
+            return [f"the trial fit on what was known {HELD_OUT_DAYS} days ago: {self.failure}"], ""
+        if self.trial is None:
+            return [], f"nothing is held out: hardly anybody had bought {HELD_OUT_DAYS} days ago"
+        theirs = _with_complaints(
+            in_force.purchases, in_force.complaint_weight, self.seen.x, self.complained
+        )
+        better = log_scores(self.trial, self.unit, self.seen) - log_scores(
+            theirs, in_force.unit_days, self.seen
+        )
+        customers = float(self.number.sum())
+        total = float(self.number @ better)
+        variance = float(self.number @ (better - total / customers) ** 2) / (customers - 1)
+        error = math.sqrt(variance * customers)
+        note = (
+            f"log score of the last {HELD_OUT_DAYS} days, in comparison to {in_force.version}: "
+            f"{total:+.3g} ± {error:.2g} over {customers:,.0f} customers"
+        )
+        # What is in force may have seen these days: to the log score that is worth about one for
+        # each of its parameters (Akaike 1974), also where all customers do the same and the error
+        # is small.
+        seen_already = len(in_force.purchases.as_dict())
+        if total < -MOST_ERRORS_WORSE * error - seen_already:
+            return [f"{note}: worse by more than {MOST_ERRORS_WORSE:g} standard errors"], note
+        return [], note
 
 
 def _trial(

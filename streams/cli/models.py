@@ -10,6 +10,7 @@ from typing import Annotated, Any, NamedTuple
 import typer
 from rich.table import Table
 
+from models.calibration import Calibration
 from models.contracts.parameters import Parameters
 from streams.cli.configuration import load_settings, need_broker
 from streams.cli.console import CommandError, out, print_json, say
@@ -43,6 +44,7 @@ class Entry(NamedTuple):
     parameters: Parameters
     reasons: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    calibration: Calibration | None = None
 
     def document(self) -> dict[str, Any]:
         """Return it as JSON has it."""
@@ -51,6 +53,7 @@ class Entry(NamedTuple):
             "status": self.status,
             "reasons": list(self.reasons),
             "notes": list(self.notes),
+            "calibration": self.calibration and self.calibration.model_dump(mode="json"),
             "parameters": self.parameters.model_dump(mode="json"),
         }
 
@@ -66,9 +69,10 @@ def entries(registry: Registry, now: datetime) -> Iterator[Entry]:
         else:
             later = each.holds_from is not None and each.holds_from > now
             status = "later" if later else "earlier"
-        yield Entry(status, each)
+        yield Entry(status, each, calibration=registry.calibrations.get(each.version))
     for candidate in registry.candidates.values():
-        yield Entry("refused", candidate.parameters, candidate.reasons, candidate.notes)
+        known = registry.calibrations.get(candidate.parameters.version)
+        yield Entry("refused", candidate.parameters, candidate.reasons, candidate.notes, known)
 
 
 @models.command("list")
@@ -116,6 +120,20 @@ async def show(version: Version, as_json: AsJson = False) -> None:
         return
     say(f"{version}: {found.status}", *(f"  {each}" for each in (*found.reasons, *found.notes)))
     out().print(parameters_table(found.parameters))
+    if found.calibration is not None:
+        out().print(calibration_table(found.calibration))
+
+
+def calibration_table(found: Calibration) -> Table:
+    """Return what was expected of held-out days, and what came, by group of customers."""
+    table = Table("customers", "expected", "observed", title=f"{found.first} to {found.last}")
+    for each in found.groups:
+        table.add_row(
+            f"{each.customers:,}",
+            f"{each.expected:,.0f} ± {each.deviation:,.0f}",
+            f"{each.observed:,.0f}",
+        )
+    return table
 
 
 @models.command()

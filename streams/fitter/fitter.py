@@ -15,6 +15,7 @@ from time import monotonic
 from zoneinfo import ZoneInfo
 
 import structlog
+from pydantic import BaseModel
 
 from models import calendar
 from models.btyd import FitError
@@ -29,7 +30,14 @@ from streams.kafka.connection import Broker
 from streams.metrics.meters import FitterMeters
 from streams.parameters import ParametersPublished
 from streams.registry.reading import RegistryReader, registry_reader, write_document
-from streams.registry.records import STATE, Candidate, Outcome, State, candidate_key
+from streams.registry.records import (
+    STATE,
+    Candidate,
+    Outcome,
+    State,
+    calibration_key,
+    candidate_key,
+)
 from streams.registry.registry import Registry
 from streams.settings import Settings
 from streams.topics import changelog_topic
@@ -145,6 +153,8 @@ class Fitter:
             return await done("unchanged", current.version)
         candidate = candidate.model_copy(update={"version": _free(candidate.version, registry)})
         verdict = await asyncio.to_thread(self._judge, candidate, current, now)
+        if verdict.calibration is not None:
+            await self._write(calibration_key(candidate.version), verdict.calibration)
         if not verdict.passes:
             await self._write(
                 candidate_key(candidate.version),
@@ -191,7 +201,15 @@ class Fitter:
         )
 
     def _judge(self, candidate: Parameters, current: Parameters | None, now: datetime) -> Verdict:
-        return judge(candidate, current, self.customers.population, self._today(now))
+        zone = ZoneInfo(self._settings.economics.timezone)
+        begun = now.astimezone(zone).replace(hour=0, minute=0, second=0, microsecond=0)
+        return judge(
+            candidate,
+            current,
+            self.customers.population,
+            self._today(now),
+            passed=min((now - begun) / timedelta(days=1), 1.0),
+        )
 
     def _today(self, now: datetime) -> int:
         return self._settings.economics.day(milliseconds(now))
@@ -199,7 +217,7 @@ class Fitter:
     async def _note(self, state: State) -> None:
         await self._write(STATE, state)
 
-    async def _write(self, key: bytes, document: Candidate | State) -> None:
+    async def _write(self, key: bytes, document: BaseModel) -> None:
         offset = await write_document(self._broker, self._settings.topics.models, key, document)
         await self._reader.read(offset)
 

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 from contextlib import asynccontextmanager
 from time import monotonic
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import aiokafka
 
@@ -28,15 +28,34 @@ async def member_clients(admin: Admin, group: str) -> list[str]:
     return [member[1] for response in responses for each in response.groups for member in each[5]]
 
 
-async def member_count(admin: Admin, group: str) -> int | None:
-    """How many members a group has; None where this user may not know."""
+class GroupState(NamedTuple):
+    """A group's members, and whether each knows its partitions.
+
+    members: on the embedded broker also those that were killed, until another one joins.
+    """
+
+    members: int
+    stable: bool
+
+
+async def group_state(admin: Admin, group: str) -> GroupState | None:
+    """Return the state of a group; None where this user may not know."""
     try:
         responses: list[Any] = await admin.describe_consumer_groups([group])
     except KafkaError:
         # Without the right to describe the group, its offsets may still be read.
         return None
     described = [each for response in responses for each in response.groups if not each[0]]
-    return len(described[0][5]) if described else None
+    if not described:
+        return None
+    _, _, state, _, _, members, *_ = described[0]
+    return GroupState(len(members), state in ("Stable", "Empty", "Dead"))
+
+
+async def member_count(admin: Admin, group: str) -> int | None:
+    """Return how many members a group has; None where this user may not know."""
+    state = await group_state(admin, group)
+    return None if state is None else state.members
 
 
 async def committed_offsets(

@@ -1,6 +1,7 @@
 """The records of `clv.models`: parameters by version; and under keys with a slash everything else.
 
 `rules/VERSION`: rules of segments. `candidate/VERSION`: parameters that were refused, and why.
+`calibration/VERSION`: how well parameters of this kind predicted days they had not seen.
 `refit/request`: somebody asks for a refit. `refit/state`: how far the fitter is.
 """
 
@@ -14,6 +15,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict
 from models.contracts.parameters import Parameters
 
 CANDIDATE: Final = b"candidate/"
+CALIBRATION: Final = b"calibration/"
 REQUEST: Final = b"refit/request"
 STATE: Final = b"refit/state"
 RULES: Final = b"rules/"
@@ -56,6 +58,11 @@ class State(_Document):
 def candidate_key(version: str) -> bytes:
     """Return the key of a refused candidate's record."""
     return CANDIDATE + version.encode()
+
+
+def calibration_key(version: str) -> bytes:
+    """Return the key of the record of a version's calibration."""
+    return CALIBRATION + version.encode()
 
 
 def rules_key(version: str) -> bytes:

@@ -6,10 +6,12 @@ from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from models.calibration import Calibration
 from models.contracts.parameters import Parameters
 from models.segments import Rules
 from models.timeline import Timeline
 from streams.registry.records import (
+    CALIBRATION,
     CANDIDATE,
     REQUEST,
     STATE,
@@ -35,6 +37,8 @@ class Registry:
         self.timeline: Timeline[Parameters] = Timeline()
         self.rules: Timeline[Rules] = Timeline()
         """Of several from the same time the first: two workers may begin a service at once."""
+        self.calibrations: dict[str, Calibration] = {}
+        """By the version of the parameters, in force or refused, of those that a fitter judged."""
         self.state: State | None = None
         self.request: Request | None = None
         self._currency = currency
@@ -67,6 +71,11 @@ class Registry:
                 self._candidates.pop(version, None)
             else:
                 self._candidates[version] = candidate
+        elif key is not None and key.startswith(CALIBRATION):
+            calibration = _read(Calibration, value)
+            if calibration is not None:
+                version = key.removeprefix(CALIBRATION).decode(errors="replace")
+                self.calibrations[version] = calibration
         elif key == REQUEST:
             self.request = _read(Request, value)
         elif key == STATE:

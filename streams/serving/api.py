@@ -15,9 +15,7 @@ from pydantic import BaseModel
 from redis.exceptions import RedisError
 
 from models.contracts.outputs import ValueUpdate
-from models.contracts.parameters import Parameters
 from streams.kafka.errors import KafkaError
-from streams.registry.reading import read_registry
 from streams.serving.changes import Wanted, changes
 from streams.serving.cursors import (
     after_customer,
@@ -28,6 +26,8 @@ from streams.serving.cursors import (
 )
 from streams.serving.insight import absent
 from streams.serving.insight import add_routes as add_insight
+from streams.serving.model import add_routes as add_model
+from streams.serving.operating import add_routes as add_operating
 from streams.serving.pages.routes import add_pages
 from streams.serving.problems import Problem, ProblemDocument, documented, install
 from streams.serving.scores import Page
@@ -160,18 +160,6 @@ def create_app(sources: Sources) -> FastAPI:
         page = await scores.members(dimension, segment, limit, start)
         return _page(page, None if page.last is None else after_place(start + limit))
 
-    @v1.get("/model", response_model=Parameters, responses=documented(HTTPStatus.NOT_FOUND))
-    async def model() -> Response:
-        """Return the fitted parameters that hold last."""
-        latest = (await read_registry(broker, topics.models, currency)).timeline.latest
-        if latest is None:
-            raise Problem(
-                HTTPStatus.NOT_FOUND,
-                "no parameters are published yet: values come from weak prior ones; run "
-                "`clv fitter`, or `clv fit --topics --publish`",
-            )
-        return Response(latest.model_dump_json(), media_type=_JSON, headers=_NO_STORE)
-
     @v1.get("/changes", response_class=StreamingResponse, responses=_EVENTS)
     async def segment_changes(
         dimension: str | None = None,
@@ -207,6 +195,8 @@ def create_app(sources: Sources) -> FastAPI:
         return JSONResponse({"status": "ok", "reasons": []}, headers=_NO_STORE)
 
     add_insight(v1, sources)
+    add_model(v1, sources)
+    add_operating(v1, sources)
     app.include_router(v1)
     add_pages(app, sources)
     _describe_problems(app)

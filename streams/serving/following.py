@@ -14,6 +14,7 @@ from streams.kafka.connection import Broker
 from streams.kafka.errors import KafkaError
 from streams.registry.reading import registry_reader
 from streams.registry.registry import Registry
+from streams.serving.operations import Looks
 from streams.serving.outages import Outage
 from streams.serving.recent_changes import RecentChanges
 from streams.settings import Settings
@@ -24,14 +25,16 @@ _RETRY_SECONDS: Final = 2.0
 
 
 class Following:
-    """Follows `clv.segment-changes` and `clv.models`; while Kafka is away, it tries again.
+    """Follows `clv.segment-changes` and `clv.models`, and looks at how far the workers are.
 
-    registry: None until it was read once. removed: called with the id of a customer who is removed.
+    While Kafka is away, it tries again. registry: None until it was read once. removed: called
+    with the id of a customer who is removed.
     """
 
     def __init__(self, broker: Broker, settings: Settings, removed: Callable[[str], None]) -> None:
         self.changes = RecentChanges(settings.economics, removed)
         self.kafka = Outage("Kafka")
+        self.looks = Looks(broker, settings)
         self.registry: Registry | None = None
         self._broker = broker
         self._settings = settings
@@ -52,8 +55,13 @@ class Following:
     async def running(self) -> AsyncIterator[None]:
         """Follow in the context."""
         tasks = [
-            asyncio.create_task(self._always(self._follow_changes), name="following changes"),
-            asyncio.create_task(self._always(self._follow_models), name="following models"),
+            asyncio.create_task(_always(follow, outage), name=f"following {name}")
+            for name, follow, outage in (
+                ("changes", self._follow_changes, self.kafka),
+                ("models", self._follow_models, self.kafka),
+                # On its own: who may not see the group may see all else.
+                ("workers", self.looks.follow, self.looks.outage),
+            )
         ]
         try:
             yield
@@ -73,12 +81,13 @@ class Following:
                 self.kafka.well()
                 self._known.set()
 
-    async def _always(self, follow: Callable[[], Awaitable[None]]) -> None:
-        while True:
-            try:
-                await follow()
-            except (KafkaError, OSError) as error:
-                if self.kafka.since is None:
-                    log.warning("Kafka cannot be read; trying again", error=repr(error))
-                self.kafka.failed(error)
-            await asyncio.sleep(_RETRY_SECONDS)
+
+async def _always(follow: Callable[[], Awaitable[None]], outage: Outage) -> None:
+    while True:
+        try:
+            await follow()
+        except (KafkaError, OSError) as error:
+            if outage.since is None:
+                log.warning("Kafka cannot be read; trying again", error=repr(error))
+            outage.failed(error)
+        await asyncio.sleep(_RETRY_SECONDS)

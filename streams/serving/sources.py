@@ -12,7 +12,6 @@ from redis.exceptions import RedisError
 from streams.cache import ScoreCache
 from streams.kafka.connection import Broker
 from streams.serving.following import Following
-from streams.serving.operations import Looks
 from streams.serving.outages import Outage
 from streams.serving.scores import Scores
 from streams.serving.stored import StoredRecords
@@ -33,7 +32,6 @@ class Sources:
     following: Following
     stored: StoredRecords
     surveys: Surveys
-    looks: Looks
 
     @classmethod
     def of(cls, cache: ScoreCache, broker: Broker, settings: Settings) -> Self:
@@ -49,7 +47,6 @@ class Sources:
             following,
             stored,
             Surveys(broker, settings, following),
-            Looks(broker, settings),
         )
 
     @asynccontextmanager

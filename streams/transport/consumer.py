@@ -20,6 +20,7 @@ from models.oversized import OversizedBatch
 from streams.transport.batches import BatchMessage, RecordBatch
 from streams.transport.guard import OutOfRange
 from streams.transport.lease import renew_by_answers
+from streams.transport.leaving import leave_in_every_generation
 from streams.transport.portions import IN_WORK_BYTES, POLL_BYTES, portion, weight
 from streams.transport.producer import DeliveryFailed
 
@@ -305,6 +306,7 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
         consumer._fetcher._default_reset_strategy = OffsetResetStrategy.NONE  # noqa: SLF001
         if not self.app.client_only:
             renew_by_answers(self.app.lease, consumer)
+            leave_in_every_generation(consumer)
 
     async def seek_in_thread(self, partition: TP, offset: int) -> None:
         """Seek in the consumer's thread, unless the partition is gone.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
+import math
 from datetime import date
 from typing import Any
 
@@ -10,8 +10,9 @@ from starlette.datastructures import QueryParams
 
 from models.segments import DEFAULT_RULES
 from models.segments.words import in_words
-from streams.serving.operations import RECORDS
+from streams.registry.registry import Registry
 from streams.serving.pages.charts import bars
+from streams.serving.pages.service import service
 from streams.serving.problems import Problem
 from streams.serving.recent_changes import ChangeData
 from streams.serving.sources import Sources
@@ -19,8 +20,6 @@ from streams.serving.sources import Sources
 CHANGES = 50
 
 COHORTS_SECONDS = 3.0
-
-OPERATIONS_SECONDS = 15.0
 
 _SHOWN_MONTHS = 12
 
@@ -100,23 +99,37 @@ async def model(sources: Sources, _query: QueryParams) -> dict[str, Any]:
         "published": published,
         "current": published[0] if published else None,
         "purchases": published[0].purchases.document() if published else {},
+        "calibration": registry and published and _calibration(registry, published[0].version),
         "refused": [] if registry is None else list(registry.candidates.values()),
         "rules": rules,
         "in_words": in_words,
     }
 
 
-async def operations(sources: Sources, _query: QueryParams) -> dict[str, Any]:
-    """Return how far the workers are, and what was refused. Errors: KafkaError."""
-    async with asyncio.timeout(OPERATIONS_SECONDS):
-        found = await sources.looks.get()
-    lengths = bars([each.behind for each in found.partitions])
+def _calibration(registry: Registry, version: str) -> dict[str, Any] | None:
+    """Return the groups of a version's calibration with their bars, and their sums."""
+    found = registry.calibrations.get(version)
+    if found is None:
+        return None
+    groups = found.groups
+    lengths = bars([*(each.expected for each in groups), *(each.observed for each in groups)])
+    expected, observed = lengths[: len(groups)], lengths[len(groups) :]
     return {
-        "found": found,
-        "looked": RECORDS,
-        "refused": sum(number for _, number in found.reasons),
-        "partitions": list(zip(found.partitions, lengths, strict=True)),
+        "first": found.first,
+        "last": found.last,
+        "groups": list(zip(groups, expected, observed, strict=True)),
+        "expected": sum(each.expected for each in groups),
+        "deviation": math.hypot(*(each.deviation for each in groups)),
+        "observed": sum(each.observed for each in groups),
     }
+
+
+async def operations(sources: Sources, _query: QueryParams) -> dict[str, Any]:
+    """Return how far the workers are, and what was refused."""
+    context = await service(sources)
+    partitions = context["found"].partitions if context["found"] else []
+    lengths = bars([each.behind for each in partitions])
+    return context | {"partitions": list(zip(partitions, lengths, strict=True))}
 
 
 def _day(query: QueryParams, name: str) -> date | None:

@@ -9,6 +9,7 @@ from models.segments import DEFAULT_RULES
 from streams.cache import SegmentTotals
 from streams.serving.distribution import distribution
 from streams.serving.pages.charts import bars
+from streams.serving.pages.service import service
 from streams.serving.sources import Sources
 
 FEED = 12
@@ -26,7 +27,7 @@ async def overview(sources: Sources) -> dict[str, Any]:
     survey = await sources.surveys.get(SURVEY_SECONDS) if size else None
     value = sum(each.value for each in dimensions[0]["totals"].values()) if dimensions else None
     lengths = bars([each.customers for each in bins])
-    return {
+    return await service(sources) | {
         "size": size,
         "value": None if value is None else float(value),
         "survey": survey,

@@ -35,6 +35,13 @@ def count(number: float) -> str:
     return f"{number:,.0f}"
 
 
+def rate(number: float | None) -> str:
+    """Return how many a second: a tenth where there are few; a dash for none."""
+    if number is None:
+        return NONE
+    return f"{number:.1f}" if 0 < number < 10 else count(number)
+
+
 def share(probability: float | None) -> str:
     """Return a probability in percent; a dash for none."""
     return NONE if probability is None else f"{100 * probability:.1f} %"
@@ -66,6 +73,7 @@ def filters(zone: str) -> dict[str, Any]:
     """Return these functions by their names in templates."""
     times = Times(zone)
     return {
-        "money": money, "rounded": rounded, "signed": signed, "count": count, "share": share,
+        "money": money, "rounded": rounded, "signed": signed, "count": count, "rate": rate,
+        "share": share,
         "day": times.day, "time": times.time,
     }  # fmt: skip

@@ -137,13 +137,17 @@ def test_candidates_are_listed_until_somebody_puts_them_in_force():
 
 def test_what_is_none_of_ours_is_ignored():
     found = registry()
-    for key in (b"claim/a/b", b"refit/state", b"refit/request", b"candidate/x", b"other/x", b"x"):
+    for key in (
+        b"claim/a/b", b"refit/state", b"refit/request", b"candidate/x", b"calibration/x",
+        b"other/x", b"x",
+    ):  # fmt: skip
         found.take(key, b"{not json")
         found.take(key, b"{}")
         found.take(key, None)
     found.take(None, None)
     take(found, b"euros", parameters("euros", None, currency="EUR"))
     assert (found.published, found.state, found.request) == ({}, None, None)
+    assert found.calibrations == {}
     assert is_parameters(None)
     assert is_parameters(b"mbg-nbd-2026-01-01-12345678")
     assert not is_parameters(candidate_key("mbg-nbd"))

@@ -86,6 +86,8 @@ async def test_refits_are_published_refused_and_rolled_back(tmp_path: Path) -> N
         first = await said(service, "fitter", "--once")
         assert first["outcome"] == "published"
         assert await versions_of_all(service) == {first["version"]}
+        calibration = (await said(service, "models", "show", first["version"]))["calibration"]
+        assert 0 < sum(group["customers"] for group in calibration["groups"]) <= 250
         again = await said(service, "fitter", "--once")
         assert (again["outcome"], again["version"]) == ("unchanged", first["version"])
         assert len((await registry(service)).published) == 1
@@ -120,6 +122,7 @@ async def test_refits_are_published_refused_and_rolled_back(tmp_path: Path) -> N
         assert "more than a factor of 4" in bad["reasons"][0]
         shown = await said(service, "models", "show", bad["version"])
         assert (shown["status"], shown["reasons"]) == ("refused", bad["reasons"])
+        assert shown["calibration"]["groups"]
         await said(service, "models", "publish", bad["version"])
         assert await versions_of_all(service) == {bad["version"]}
         assert (await said(service, "models", "show", bad["version"]))["status"] == "in force"

@@ -6,14 +6,20 @@ import io
 import os
 import re
 import signal
+from datetime import date
 from html.parser import HTMLParser
 from urllib.parse import quote
 
 import pytest
 
+from models.calibration import Calibration, Group
 from streams.cache import connect
+from streams.registry.reading import write_document
+from streams.registry.records import calibration_key
 from streams.serving.distribution import edges
+from streams.serving.pace import Pace, Pacer
 from streams.serving.pages.charts import curve, waterfall
+from tests.test_models.parameters import PARAMETERS
 from tests.test_streams.service.cluster import cluster
 
 from .conftest import front
@@ -147,16 +153,58 @@ async def test_a_customer_is_explained(shop):
 async def test_operations_show_workers_lag_and_what_was_refused(shop):
     await shop.service.publish([order("c01", "2", total="1.00"), order("c01", "3", total="-1.00")])
     await shop.service.settled()
-    html = await shown(shop, "/operations", "total")
-    read, _ = await page(shop, "/operations")
-    assert re.search(r"Workers 1 .* Behind \d+ .* Dead letters 1 ", read.text)
-    assert "data.total" in html
-    assert "clv dead-letters retry" in read.text
+    html = await shown(shop, "/operations", "data.total")
+    assert re.search(r"Waiting \d+ .* Dead letters 1 .* Workers 1 ", _Text.of(html))
+    assert "clv dead-letters retry" in html
     (worker,) = shop.service.workers
     await worker.stop()
     await shop.service.publish([order(f"c{number:02d}", "9", 3) for number in range(7)])
     left = await shown(shop, "/operations", '<p class="number">7</p>')
-    assert " Behind 7 " in _Text.of(left)
+    assert " Waiting 7 " in _Text.of(left)
+    # It has left the group, and not only fallen silent.
+    assert "No worker is running" in await shown(shop, "/operations", "No worker is running")
+    assert "No worker is running" in await shown(shop, "/", "No worker is running")
+    said, _ = await shop.get("/v1/operations")
+    assert (said["workers"], said["behind"], said["dead_letters"]) == (0, 7, {"invalid-field": 1})
+    assert [each["reason"] for each in said["newest"]] == ["invalid-field"]
+    assert sum(each["behind"] for each in said["partitions"]) == 7
+
+
+async def test_the_overview_says_how_many_events_a_second_are_processed(shop):
+    await shown(shop, "/", "processed in")
+    began = (await shop.get("/v1/operations"))[0]
+    number = 300
+    await shop.service.publish([order(f"c{n % 20:02d}", f"r{n}", 3) for n in range(number)])
+    await shop.service.settled()
+    async with asyncio.timeout(30):
+        while True:
+            ended, _ = await shop.get("/v1/operations")
+            if ended["behind"] == 0 and ended["events_per_second"] > began["events_per_second"]:
+                break
+            await asyncio.sleep(0.2)
+    published = sum(each["end"] for each in ended["partitions"])
+    assert published - sum(each["end"] for each in began["partitions"]) == number
+    assert ended["standing_still_seconds"] == 0
+
+
+async def test_the_model_is_shown_with_what_it_expected_and_what_came(shop):
+    await shop.service.publish_parameters(PARAMETERS)
+    assert "None is published with" in await shown(shop, "/model", PARAMETERS.version)
+    problem, _ = await shop.get("/v1/model/calibration", 404)
+    assert "clv fitter" in problem["detail"]
+    groups = (
+        Group(customers=900, expected=40.0, deviation=6.0, observed=35.0),
+        Group(customers=20, expected=40.0, deviation=8.0, observed=62.0),
+    )
+    judged = Calibration(first=date(2026, 1, 1), last=date(2026, 1, 28), groups=groups)
+    topic, key = shop.service.settings.topics.models, calibration_key(PARAMETERS.version)
+    await write_document(shop.service.broker, topic, key, judged)
+    read = _Text.of(await shown(shop, "/model", "2026-01-28"))
+    # The deviations of both together: the root of 36 + 64.
+    assert "expected 80 ± 10 purchases of those who were customers before; 97 came" in read
+    assert re.search(r" 1 900 0.044 40 ± 6 35 .*2 20 2 40 ± 8 62 ", read)
+    said, _ = await shop.get("/v1/model/calibration")
+    assert said == {"version": PARAMETERS.version, **judged.model_dump(mode="json")}
 
 
 async def test_without_customers_it_says_what_to_do(tmp_path):
@@ -216,6 +264,20 @@ async def _redirected(running, path):
     async with running.client.get(running.url + path, allow_redirects=False) as response:
         assert response.status == 303
         return None, response
+
+
+def test_a_pace_is_measured_over_the_window_and_begins_anew_with_the_offsets():
+    pacer = Pacer()
+    assert pacer.at(100.0, published=50, behind=10) == Pace(None, None, 0.0)
+    assert pacer.at(110.0, published=150, behind=0) == Pace(11.0, 10.0, 0.0)
+    # Events wait, and none is processed.
+    assert pacer.at(120.0, published=170, behind=20).still == 10.0
+    assert pacer.at(130.0, published=170, behind=20) == Pace(110 / 30, 4.0, 20.0)
+    # The first look is older than the window now, and the second one is not.
+    assert pacer.at(145.0, published=205, behind=0) == Pace(55 / 35, 55 / 35, 0.0)
+    # Topics that were made anew begin with no offsets.
+    assert pacer.at(150.0, published=3, behind=0) == Pace(None, None, 0.0)
+    assert pacer.at(160.0, published=13, behind=0) == Pace(1.0, 1.0, 0.0)
 
 
 def test_a_waterfall_ends_where_its_parts_lead():
