@@ -1,98 +1,84 @@
-"""One contender, run as a whole process and measured from the outside."""
+"""One contender, run as whole processes and measured from the outside."""
 
 import asyncio
-import contextlib
-import os
-import signal
-import subprocess
-import sys
 import tempfile
 import time
-from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 import redis.asyncio
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import KafkaError
 
-from benchmarks.settings import Settings
+from benchmarks.answers import Published, published, totals
+from benchmarks.contenders import Contender
+from benchmarks.contenders.settings import BrokerKind, Settings
+from benchmarks.processes import Process
+from benchmarks.publishing import Totals, Workload
 
-ROOT = Path(__file__).resolve().parents[1]
 POLL_SECONDS = 0.05
-STOP_SECONDS = 20
-LOG_TAIL = 40
-
-
-@dataclass(frozen=True)
-class Contender:
-    """A program that reads orders and writes updates."""
-
-    name: str
-    arguments: tuple[str, ...]
-    title: str
-
-
-CONTENDERS = {
-    contender.name: contender
-    for contender in (
-        Contender("ours", ("-m", "benchmarks.ours"), "our worker"),
-        Contender(
-            "faust",
-            # At quieter levels Faust's spinner costs several log records per event.
-            ("-m", "benchmarks.idiomatic_faust", "worker", "--without-web", "--loglevel=info"),
-            "idiomatic Faust app",
-        ),
-        Contender("quix", ("-m", "benchmarks.quix_streams"), "Quix Streams app"),
-    )
-}
-
-
-@dataclass(frozen=True)
-class Workload:
-    """A topic, how many records each of its partitions has, and of how many customers."""
-
-    shape: str
-    topic: str
-    counts: dict[int, int]
-    customers: int
-
-    @property
-    def events(self) -> int:
-        """Records in the topic."""
-        return sum(self.counts.values())
+VISIBLE_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
 class Run:
-    """What one run showed; seconds, bytes, records."""
+    """What one run showed; seconds, bytes, records.
+
+    Of the measured events: `events_timed`, `seconds_timed`, `cpu_timed`. `cpu_total` begins with
+    the process. `sent` is by topic; `sent_redis` is what Redis received.
+    """
 
     contender: str
-    shape: str
+    workload: str
+    broker: BrokerKind
     round: int
     events: int
-    events_per_second: float
     events_timed: int
     seconds_timed: float
+    cpu_timed: float
+    cpu_total: float
     seconds_wall: float
-    seconds_cpu: float
-    peak_rss_bytes: int
-    exit_code: int | None
+    memory: int
+    memory_peak: int
+    customers: int
     updates: int
-    redis_keys: int
+    sent: dict[str, int]
+    sent_redis: int
+    exit_codes: list[int | None]
+
+    @property
+    def rate(self) -> float:
+        """Events a second."""
+        return self.events_timed / self.seconds_timed
+
+    @property
+    def cpu_us(self) -> float:
+        """Processor microseconds a measured event, of all the contender's processes."""
+        return self.cpu_timed / self.events_timed * 1e6
+
+    @property
+    def cpu_us_with_start(self) -> float:
+        """The same over all events, start included."""
+        return self.cpu_total / self.events * 1e6
+
+    @property
+    def sent_bytes(self) -> float:
+        """Bytes sent an event, to the broker and to Redis."""
+        return (sum(self.sent.values()) + self.sent_redis) / self.events
 
 
 class Committed(NamedTuple):
-    """How many records the group had committed, and when (monotonic seconds)."""
+    """How many records the group had committed, when (monotonic seconds), and for how much CPU."""
 
     at: float
     total: int
+    cpu: float
 
 
 class ContenderError(Exception):
-    """A contender stopped early, took too long, or left customers out; shows its log's tail."""
+    """A contender ended early, took too long, or came to other totals; shows its log's tail."""
 
 
 async def run(
@@ -102,55 +88,70 @@ async def run(
     *,
     round_number: int,
     limit_seconds: float,
+    from_start: bool = False,
 ) -> Run:
     """Run a contender over a workload with fresh topics and group, and an empty Redis.
 
+    from_start: measure from the start of the process, not from when it was warm.
+
     Raises:
-        ContenderError: it did not commit every record within `limit_seconds`, or its updates
-            do not cover every customer.
+        ContenderError: it did not commit every record within `limit_seconds`, or its outputs do
+            not add up to the workload.
 
     """
     cache = redis.asyncio.from_url(settings.redis)
     admin = AIOKafkaAdminClient(bootstrap_servers=settings.broker)
+    processes: list[Process] = []
     try:
         await admin.start()
         await cache.flushall()
         await _create_topics(admin, settings)
+        received = (await cache.info("stats"))["total_net_input_bytes"]
         with tempfile.TemporaryDirectory(prefix="clv-bench-") as directory:
-            process = _Process(contender, settings, Path(directory))
+            for number in range(contender.processes):
+                environment = {**settings.environ(), **contender.environment}
+                processes.append(
+                    Process(
+                        contender.name,
+                        contender.command,
+                        environment,
+                        Path(directory) / str(number),
+                    )
+                )
             try:
                 async with asyncio.timeout(limit_seconds):
-                    first, last = await _watch(admin, process, settings, workload)
+                    first, last = await _watch(
+                        admin, processes, settings, workload, from_start=from_start
+                    )
+                memory = [process.memory() for process in processes]
             except TimeoutError:
                 raise ContenderError(
                     f"{contender.name} did not finish {workload.events} events of "
-                    f"{workload.topic} in {limit_seconds:g} s\n{process.log_tail()}"
+                    f"{workload.name} in {limit_seconds:g} s\n{processes[0].log_tail()}"
                 ) from None
             finally:
-                process.stop()
+                await asyncio.gather(*(asyncio.to_thread(each.stop) for each in processes))
+            received = (await cache.info("stats"))["total_net_input_bytes"] - received
             async with asyncio.timeout(limit_seconds):
-                outputs = await _records_by_key(settings.broker, settings.topics_updates)
-                refused = await _records_by_key(settings.broker, settings.topics_dead_letters)
-            if len(outputs) != workload.customers or refused:
-                raise ContenderError(
-                    f"{contender.name} published updates of {len(outputs)} customers where "
-                    f"{workload.topic} has {workload.customers}, and {refused.total()} dead "
-                    f"letters\n{process.log_tail()}"
-                )
+                found, came = await _answer(contender, workload, settings, processes[0])
         return Run(
             contender=contender.name,
-            shape=workload.shape,
+            workload=workload.name,
+            broker=settings.broker_kind,
             round=round_number,
             events=workload.events,
-            events_per_second=(last.total - first.total) / (last.at - first.at),
             events_timed=last.total - first.total,
             seconds_timed=last.at - first.at,
-            seconds_wall=last.at - process.started,
-            seconds_cpu=process.cpu_seconds,
-            peak_rss_bytes=process.peak_rss_bytes,
-            exit_code=process.exit_code,
-            updates=outputs.total(),
-            redis_keys=await cache.dbsize(),
+            cpu_timed=last.cpu - first.cpu,
+            cpu_total=last.cpu,
+            seconds_wall=last.at - processes[0].started,
+            memory=sum(each["VmRSS"] for each in memory),
+            memory_peak=sum(each["VmHWM"] for each in memory),
+            customers=came.customers,
+            updates=found.updates,
+            sent=dict(found.bytes),
+            sent_redis=received,
+            exit_codes=[process.exit_code for process in processes],
         )
     finally:
         await _delete_topics(admin, settings.app_id)
@@ -158,97 +159,83 @@ async def run(
         await cache.aclose()
 
 
-class _Process:
-    """A child in a process group of its own, with its log in a file."""
-
-    def __init__(self, contender: Contender, settings: Settings, directory: Path) -> None:
-        self.name = contender.name
-        self._log_path = directory / "bench.log"
-        self.exit_code: int | None = None
-        self.cpu_seconds = 0.0
-        self.peak_rss_bytes = 0
-        self.started = time.monotonic()
-        with self._log_path.open("wb") as log:
-            self._child = subprocess.Popen(
-                [sys.executable, *contender.arguments],
-                cwd=directory,
-                env={**os.environ, **settings.environ(), "PYTHONPATH": str(ROOT)},
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
+async def _answer(
+    contender: Contender,
+    workload: Workload,
+    settings: Settings,
+    process: Process,
+) -> tuple[Published, Totals]:
+    """Read what a contender published, and check it; raises ContenderError."""
+    deadline = time.monotonic() + VISIBLE_SECONDS
+    while True:
+        found = await published(settings.broker, settings.app_id)
+        came = totals(contender.answers, found.last, process.last_line())
+        count = workload.events if contender.per_event else found.updates
+        if came == workload.totals and not found.dead_letters and found.updates == count:
+            return found, came
+        # A transaction's records can be read a moment after its offsets.
+        if time.monotonic() > deadline:
+            raise ContenderError(
+                f"{contender.name} came to {came} in {found.updates} updates and "
+                f"{found.dead_letters} dead letters where {workload.name} has "
+                f"{workload.totals} in {workload.events} events\n{process.log_tail()}"
             )
-
-    def log_tail(self) -> str:
-        """Return the end of what the contender wrote."""
-        lines = self._log_path.read_text(errors="replace").splitlines()[-LOG_TAIL:]
-        return "\n".join([f"--- last lines of {self.name} ---", *lines, "---"])
-
-    def reap(self, flags: int = os.WNOHANG) -> bool:
-        """Take the child's exit code and resource usage if it has ended."""
-        if self.exit_code is None:
-            pid, status, usage = os.wait4(self._child.pid, flags)
-            if pid:
-                self.exit_code = os.waitstatus_to_exitcode(status)
-                self._child.returncode = self.exit_code
-                self.cpu_seconds = usage.ru_utime + usage.ru_stime
-                # Linux counts in KiB, macOS in bytes.
-                unit = 1 if sys.platform == "darwin" else 1024
-                self.peak_rss_bytes = usage.ru_maxrss * unit
-        return self.exit_code is not None
-
-    def stop(self) -> None:
-        """Ask the contender to end, then end it and whatever it left."""
-        if not self.reap():
-            self._child.send_signal(signal.SIGTERM)
-            deadline = time.monotonic() + STOP_SECONDS
-            while not self.reap() and time.monotonic() < deadline:
-                time.sleep(0.05)
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self._child.pid, signal.SIGKILL)
-        self.reap(flags=0)
+        await asyncio.sleep(POLL_SECONDS)
 
 
 async def _watch(
-    admin: AIOKafkaAdminClient, process: _Process, settings: Settings, workload: Workload
+    admin: AIOKafkaAdminClient,
+    processes: list[Process],
+    settings: Settings,
+    workload: Workload,
+    *,
+    from_start: bool,
 ) -> tuple[Committed, Committed]:
-    """Poll the group's committed offsets; return the first that are not 0, and the last."""
-    partitions = [TopicPartition(workload.topic, partition) for partition in workload.counts]
-    first = None
+    """Poll the group's committed offsets; return when all were warm, and when all were done."""
+    partitions = [TopicPartition(*place) for place, count in workload.counts.items() if count]
+    first = Committed(processes[0].started, 0, 0.0) if from_start else None
     while True:
-        if process.reap():
-            raise ContenderError(
-                f"{process.name} ended by itself with exit code {process.exit_code}\n"
-                f"{process.log_tail()}"
-            )
+        for process in processes:
+            if process.ended():
+                raise ContenderError(
+                    f"{process.name} ended by itself with exit code {process.exit_code}\n"
+                    f"{process.log_tail()}"
+                )
         offsets = await _committed(admin, settings.app_id, partitions)
-        now = Committed(time.monotonic(), sum(offsets.values()))
-        if first is None and now.total:
+        now = Committed(
+            time.monotonic(),
+            sum(offsets.values()),
+            sum(process.cpu_seconds() for process in processes),
+        )
+        if first is None and now.total and _reached(offsets, workload.warm):
             first = now
-        if first is not None and offsets == workload.counts:
+        if first is not None and _reached(offsets, workload.counts):
             if first.total == now.total:
                 raise ContenderError(
-                    f"{process.name} committed all {now.total} events at once, so there is no "
-                    "interval to measure: give it more events"
+                    f"{processes[0].name} committed all that was to be measured at once, so there "
+                    "is no interval: give it more events, or --from-start"
                 )
             return first, now
         await asyncio.sleep(POLL_SECONDS)
 
 
+def _reached(offsets: dict[TopicPartition, int], counts: dict[TopicPartition, int]) -> bool:
+    return all(offsets.get(place, 0) >= count for place, count in counts.items())
+
+
 async def _committed(
     admin: AIOKafkaAdminClient, group: str, partitions: list[TopicPartition]
-) -> dict[int, int]:
+) -> dict[TopicPartition, int]:
     try:
         offsets = await admin.list_consumer_group_offsets(group, partitions=partitions)
     except KafkaError:
         # The group does not exist before its first member joins.
         offsets = {}
-    return {tp.partition: max(offsets[tp].offset, 0) if tp in offsets else 0 for tp in partitions}
+    return {tp: max(offsets[tp].offset, 0) if tp in offsets else 0 for tp in partitions}
 
 
 async def _create_topics(admin: AIOKafkaAdminClient, settings: Settings) -> None:
     names = (
-        settings.topics_support,
         settings.topics_customers,
         settings.topics_updates,
         settings.topics_segment_changes,
@@ -261,28 +248,3 @@ async def _delete_topics(admin: AIOKafkaAdminClient, app_id: str) -> None:
     """Free the memory of a run's outputs and changelogs before the next one starts."""
     names = [name for name in await admin.list_topics() if app_id in name]
     await admin.delete_topics(names)
-
-
-async def _records_by_key(broker: str, topic: str) -> Counter[bytes | None]:
-    """Count a topic's records by key."""
-    counts: Counter[bytes | None] = Counter()
-    consumer = AIOKafkaConsumer(
-        topic, bootstrap_servers=broker, auto_offset_reset="earliest", enable_auto_commit=False
-    )
-    try:
-        await consumer.start()
-        # The end comes from fetch responses: Tansu's ListOffsets is short for batched records.
-        while not await _at_end(consumer):
-            for records in (await consumer.getmany(timeout_ms=200)).values():
-                counts.update(record.key for record in records)
-    finally:
-        await consumer.stop()
-    return counts
-
-
-async def _at_end(consumer: AIOKafkaConsumer) -> bool:
-    for partition in consumer.assignment():
-        end = consumer.highwater(partition)
-        if end is None or await consumer.position(partition) < end:
-            return False
-    return True

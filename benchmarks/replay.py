@@ -40,7 +40,7 @@ from streams.settings import Settings
 from streams.testing import shop_settings
 
 ROOT = Path(__file__).resolve().parents[1]
-KNOWN = (*DATASETS, *workload.SHAPES)
+KNOWN = tuple(workload.WORKLOADS)
 MADE_EVENTS = 100_000
 CONTENDERS = {"engine": "the bare engine", "replay": "clv replay, in memory"}
 
@@ -60,7 +60,7 @@ class Run:
 
 
 def _events(name: str, count: int) -> tuple[Source, Settings]:
-    """The first events of a data set or a shape, all of them for 0, in memory; and its shop."""
+    """The first events of a workload, all of them for 0, in memory; and its shop."""
     if name in DATASETS:
         settings = shop_settings(economics={"currency": DATASETS[name].currency})
         source = open_source(name, settings.economics)
@@ -71,11 +71,11 @@ def _events(name: str, count: int) -> tuple[Source, Settings]:
     return replace(source, events=lambda: iter(events), expected=len(events)), settings
 
 
-def _made(name: workload.Shape, count: int, settings: Settings) -> Source:
+def _made(name: str, count: int, settings: Settings) -> Source:
     def events() -> Iterator[OutgoingEvent]:
-        for key, value, milliseconds in workload.events(name, count):
-            time = datetime.fromtimestamp(milliseconds / 1000, UTC)
-            yield OutgoingEvent("orders", key, value, workload.HEADERS, time)
+        for event in workload.events(name, count):
+            time = datetime.fromtimestamp(event.timestamp / 1000, UTC)
+            yield OutgoingEvent(event.role, event.key, event.value, workload.HEADERS, time)
 
     end = datetime.fromtimestamp(workload.START + workload.SPAN_SECONDS, UTC)
     return Source(name, settings.economics, events, end)

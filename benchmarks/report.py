@@ -3,7 +3,7 @@
 import json
 import os
 import platform
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from statistics import median
@@ -12,32 +12,33 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.measure import CONTENDERS, Run
+from benchmarks.contenders import CONTENDERS
+from benchmarks.measure import Run
+from benchmarks.workload import WORKLOADS
 
-PEERS = ("faust", "quix")
+REFERENCE = "ours"
 HEADINGS = (
     "events",
     "events/s",
-    "× Faust",
-    "× Quix",
-    "wall s",
-    "CPU s",
+    "× ours",
+    "CPU µs an event",
+    "× ours",
+    "with start",
+    "bytes sent an event",
     "peak MB",
-    "updates",
+    "updates an event",
 )
 
 
-def _of(runs: Sequence[Run], shape: str, contender: str) -> list[Run]:
-    return [run for run in runs if run.shape == shape and run.contender == contender]
-
-
-def ratios(runs: Sequence[Run], shape: str, contender: str, peer: str) -> list[float]:
-    """Return the contender's rate over the peer's, round by round."""
-    rate_of_peer = {run.round: run.events_per_second for run in _of(runs, shape, peer)}
+def ratios(
+    runs: Sequence[Run], contender: str, value: Callable[[Run], float], reference: str = REFERENCE
+) -> list[float]:
+    """Return a contender's values over those of the reference, round by round."""
+    by_round = {run.round: value(run) for run in runs if run.contender == reference}
     return [
-        run.events_per_second / rate_of_peer[run.round]
-        for run in _of(runs, shape, contender)
-        if run.round in rate_of_peer
+        value(run) / by_round[run.round]
+        for run in runs
+        if run.contender == contender and run.round in by_round
     ]
 
 
@@ -48,10 +49,12 @@ def machine() -> dict[str, object]:
         "architecture": platform.machine(),
         "cores": os.cpu_count(),
         "python": platform.python_version(),
+        "load": round(os.getloadavg()[0], 1),
     }
 
 
-def _range(values: Sequence[float], form: str = ",.0f") -> str:
+def spread(values: Sequence[float], form: str = ",.0f") -> str:
+    """Return the median, with least and greatest in parentheses."""
     if len(values) == 1:
         return format(values[0], form)
     middle, low, high = (format(v, form) for v in (median(values), min(values), max(values)))
@@ -59,45 +62,52 @@ def _range(values: Sequence[float], form: str = ",.0f") -> str:
 
 
 def show(runs: Sequence[Run], console: Console) -> None:
-    """Print one Markdown table per shape: medians, with least and greatest in brackets."""
-    for shape in dict.fromkeys(run.shape for run in runs):
+    """Print one Markdown table for each broker and workload."""
+    for broker, workload in dict.fromkeys((run.broker, run.workload) for run in runs):
+        chosen = [run for run in runs if (run.broker, run.workload) == (broker, workload)]
         table = Table("contender", box=box.MARKDOWN)
         for heading in HEADINGS:
             table.add_column(heading, justify="right", no_wrap=True)
-        for name in dict.fromkeys(run.contender for run in runs if run.shape == shape):
-            of_name = _of(runs, shape, name)
-            against = [ratios(runs, shape, name, peer) for peer in PEERS]
+        for name in dict.fromkeys(run.contender for run in chosen):
+            of_name = [run for run in chosen if run.contender == name]
+            rate, cpu = (
+                ratios(chosen, name, value) for value in (lambda r: r.rate, lambda r: r.cpu_us)
+            )
             table.add_row(
                 CONTENDERS[name].title,
                 f"{of_name[0].events:,}",
-                _range([run.events_per_second for run in of_name]),
-                *(_range(values, ".2f") if values else "–" for values in against),
-                f"{median(run.seconds_wall for run in of_name):.1f}",
-                f"{median(run.seconds_cpu for run in of_name):.1f}",
-                f"{median(run.peak_rss_bytes for run in of_name) / 1e6:,.0f}",
-                f"{median(run.updates for run in of_name):,.0f}",
+                spread([run.rate for run in of_name]),
+                f"{median(rate):.2f}" if rate else "",
+                spread([run.cpu_us for run in of_name]),
+                f"{median(cpu):.2f}" if cpu else "",
+                f"{median(run.cpu_us_with_start for run in of_name):,.0f}",
+                f"{median(run.sent_bytes for run in of_name):,.0f}",
+                f"{median(run.memory_peak for run in of_name) / 1e6:,.0f}",
+                f"{median(run.updates / run.events for run in of_name):.2f}",
             )
-        console.print(f"\n{shape}: medians (least–greatest)")
+        console.print(f"\n{WORKLOADS[workload].title} ({workload}), broker: {broker}")
         console.print(table)
 
 
 def write_json(runs: Sequence[Run], path: Path) -> None:
-    """Write every run, and the ratios, to a file."""
+    """Write every run, and the ratios to our worker, to a file."""
     document = {
         "machine": machine(),
-        "runs": [asdict(run) for run in runs],
-        "ratios": [
+        "runs": [
+            asdict(run) | {"rate": run.rate, "cpu_us": run.cpu_us, "sent_bytes": run.sent_bytes}
+            for run in runs
+        ],
+        "of_ours": [
             {
-                "shape": shape,
+                "broker": broker,
+                "workload": workload,
                 "contender": name,
-                "to": peer,
-                "rounds": values,
-                "median": median(values),
+                "rate": ratios(chosen, name, lambda run: run.rate),
+                "cpu": ratios(chosen, name, lambda run: run.cpu_us),
             }
-            for shape in dict.fromkeys(run.shape for run in runs)
-            for name in dict.fromkeys(run.contender for run in runs)
-            for peer in PEERS
-            if name != peer and (values := ratios(runs, shape, name, peer))
+            for broker, workload in dict.fromkeys((run.broker, run.workload) for run in runs)
+            for chosen in [[r for r in runs if (r.broker, r.workload) == (broker, workload)]]
+            for name in dict.fromkeys(run.contender for run in chosen)
         ],
     }
     path.write_text(json.dumps(document, indent=2) + "\n")

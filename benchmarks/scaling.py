@@ -28,7 +28,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.ours import PARAMETERS
+from benchmarks.contenders.ours import PARAMETERS
 from benchmarks.report import machine
 from benchmarks.workload import HEADERS
 from models.aggregate.record import is_customer

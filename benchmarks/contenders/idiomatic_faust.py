@@ -5,8 +5,8 @@ import json
 import faust
 import redis.asyncio
 
-from benchmarks.customer import fold, order_of, update
-from benchmarks.settings import Settings
+from benchmarks.contenders.customer import event_of, fold, update
+from benchmarks.contenders.settings import Settings
 
 settings = Settings.from_environ()
 
@@ -19,18 +19,24 @@ app = faust.App(
     broker_heartbeat_interval=settings.broker_heartbeat_interval,
     broker_commit_interval=settings.commit_interval,
 )
-orders = app.topic(settings.topics_orders, key_type=bytes, value_type=bytes, value_serializer="raw")
+events = app.topic(
+    settings.topics_orders,
+    settings.topics_support,
+    key_type=bytes,
+    value_type=bytes,
+    value_serializer="raw",
+)
 updates = app.topic(settings.topics_updates, key_type=str, value_serializer="json")
 customers = app.Table("customers", default=dict, key_type=str)
 cache = redis.asyncio.from_url(settings.redis)
 
 
-@app.agent(orders)
+@app.agent(events)
 async def score(stream: faust.Stream) -> None:
-    async for event in stream.events():
-        order = order_of(event.key, event.value, list(event.headers.items()))
-        key = order.data.customer_id
-        customers[key] = fold(customers[key], order)
+    async for record in stream.events():
+        event = event_of(record.key, record.value, list(record.headers.items()))
+        key = event.data.customer_id
+        customers[key] = fold(customers[key], event)
         value = update(key, customers[key])
         await updates.send(key=key, value=value)
         await cache.set(f"customer:{key}", json.dumps(value))

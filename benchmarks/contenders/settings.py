@@ -2,9 +2,12 @@
 
 import os
 from dataclasses import asdict, dataclass
+from typing import Literal
 
 PREFIX = "BENCH_"
 """Not CLV_: what begins so and is no setting is refused by the service."""
+
+BrokerKind = Literal["embedded", "kafka"]
 
 
 @dataclass(frozen=True)
@@ -12,6 +15,7 @@ class Settings:
     """Addresses and topic names of one run; `app_id` is also the consumer group."""
 
     broker: str
+    broker_kind: BrokerKind
     redis: str
     app_id: str
     topics_orders: str
@@ -27,32 +31,42 @@ class Settings:
     topics_identity: str
     topics_rerouted: str
     partitions: int
+    has_support: bool
+    """Whether the workload has support events; the topic is there in any case."""
+    currency: str
     commit_interval: float = 0.5
     broker_session_timeout: float = 2.0
     broker_heartbeat_interval: float = 0.5
 
     @classmethod
     def for_run(
-        cls, *, broker: str, redis: str, app_id: str, orders: str, partitions: int
+        cls,
+        *,
+        broker: str,
+        broker_kind: BrokerKind,
+        redis: str,
+        app_id: str,
+        orders: str,
+        support: str,
+        has_support: bool,
+        currency: str,
+        partitions: int,
     ) -> "Settings":
-        """Return the settings of a run that reads `orders`; every other topic is its own."""
+        """Return the settings of a run that reads two topics; every other topic is its own."""
+        own = {
+            name: f"{app_id}.{name.removeprefix('topics_').replace('_', '-')}"
+            for name in cls.__dataclass_fields__
+            if name.startswith("topics_")
+        }
         return cls(
             broker=broker,
+            broker_kind=broker_kind,
             redis=redis,
             app_id=app_id,
-            topics_orders=orders,
-            topics_support=f"{app_id}.support",
-            topics_customers=f"{app_id}.customers",
-            topics_identities=f"{app_id}.identities",
-            topics_backfill=f"{app_id}.backfill",
-            topics_updates=f"{app_id}.updates",
-            topics_segment_changes=f"{app_id}.segment-changes",
-            topics_dead_letters=f"{app_id}.dead-letters",
-            topics_models=f"{app_id}.models",
-            topics_clock=f"{app_id}.clock",
-            topics_identity=f"{app_id}.identity",
-            topics_rerouted=f"{app_id}.rerouted",
             partitions=partitions,
+            has_support=has_support,
+            currency=currency,
+            **{**own, "topics_orders": orders, "topics_support": support},
         )
 
     def environ(self) -> dict[str, str]:
@@ -62,9 +76,12 @@ class Settings:
     @classmethod
     def from_environ(cls) -> "Settings":
         """Read what `environ` wrote."""
-        texts = {name: os.environ[f"{PREFIX}{name.upper()}"] for name in cls.__dataclass_fields__}
-        numbers = {
-            name: float(texts.pop(name))
-            for name in ("commit_interval", "broker_session_timeout", "broker_heartbeat_interval")
-        }
-        return cls(partitions=int(texts.pop("partitions")), **texts, **numbers)
+        kinds = {"int": int, "float": float, "bool": "True".__eq__}
+        return cls(
+            **{
+                name: kinds.get(getattr(field.type, "__name__", ""), str)(
+                    os.environ[f"{PREFIX}{name.upper()}"]
+                )
+                for name, field in cls.__dataclass_fields__.items()
+            }
+        )

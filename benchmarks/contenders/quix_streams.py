@@ -4,15 +4,15 @@ from typing import Any
 
 from quixstreams import Application, State
 
-from benchmarks.customer import Headers, fold, order_of, update
-from benchmarks.settings import Settings
+from benchmarks.contenders.customer import Headers, event_of, fold, update
+from benchmarks.contenders.settings import Settings
 
 
 def score(value: bytes, key: bytes, _timestamp: int, headers: Headers, state: State) -> Any:
-    order = order_of(key, value, headers)
-    customer = fold(state.get("customer", {}), order)
+    event = event_of(key, value, headers)
+    customer = fold(state.get("customer", {}), event)
     state.set("customer", customer)
-    return update(order.data.customer_id, customer)
+    return update(event.data.customer_id, customer)
 
 
 def main() -> None:
@@ -28,9 +28,12 @@ def main() -> None:
         },
         loglevel="WARNING",
     )
-    orders = app.topic(settings.topics_orders, key_deserializer="bytes", value_deserializer="bytes")
+    orders, support = (
+        app.dataframe(app.topic(name, key_deserializer="bytes", value_deserializer="bytes"))
+        for name in (settings.topics_orders, settings.topics_support)
+    )
     updates = app.topic(settings.topics_updates, value_serializer="json")
-    stream = app.dataframe(orders)
+    stream = orders.concat(support) if settings.has_support else orders
     stream = stream.apply(score, stateful=True, metadata=True)
     stream.to_topic(updates)
     app.run()

@@ -5,7 +5,7 @@ import os
 import sys
 from datetime import UTC, datetime
 
-from benchmarks.settings import Settings as Run
+from benchmarks.contenders.settings import Settings as Run
 from models.btyd import BgNbd, GammaGamma
 from models.contracts.parameters import (
     Parameters,
@@ -41,7 +41,7 @@ def environment(run: Run) -> dict[str, str]:
         "CLV_COMMIT_INTERVAL": str(run.commit_interval),
         "CLV_SESSION_TIMEOUT": str(run.broker_session_timeout),
         "CLV_HEARTBEAT_INTERVAL": str(run.broker_heartbeat_interval),
-        "CLV_ECONOMICS__CURRENCY": PARAMETERS.currency,
+        "CLV_ECONOMICS__CURRENCY": run.currency,
         "CLV_ERASURE_KEY": TESTING_ERASURE_KEY.get_secret_value(),
     }
     for name in Topics.model_fields:
@@ -53,7 +53,11 @@ async def publish_model(run: Run) -> None:
     """Put the parameters where the worker finds them."""
     settings = Settings()
     await prepare_topics(settings, Broker(run.broker))
-    await publish_parameters(Broker(run.broker), settings.topics.models, PARAMETERS)
+    await publish_parameters(
+        Broker(run.broker),
+        settings.topics.models,
+        PARAMETERS.model_copy(update={"currency": run.currency}),
+    )
 
 
 def main() -> None:

@@ -1,0 +1,3 @@
+from benchmarks.contenders.kafka_streams import main
+
+main()
