@@ -9,7 +9,7 @@ from typing import Annotated, cast, get_args
 import typer
 from rich.console import Console
 
-from benchmarks import recovery, replay, report, scaling, serving
+from benchmarks import latency, recovery, replay, report, scaling, serving
 from benchmarks.contenders import CONTENDERS
 from benchmarks.contenders.settings import BrokerKind
 from benchmarks.measure import ContenderError, Run
@@ -103,6 +103,7 @@ def main(
 
 if __name__ == "__main__":
     others = {
+        "latency": latency.main,
         "recovery": recovery.main,
         "replay": replay.main,
         "scaling": scaling.main,

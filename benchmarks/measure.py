@@ -105,7 +105,7 @@ async def run(
     try:
         await admin.start()
         await cache.flushall()
-        await _create_topics(admin, settings)
+        await create_topics(admin, settings)
         received = (await cache.info("stats"))["total_net_input_bytes"]
         with tempfile.TemporaryDirectory(prefix="clv-bench-") as directory:
             for number in range(contender.processes):
@@ -201,7 +201,7 @@ async def _watch(
                     f"{process.name} ended by itself with exit code {process.exit_code}\n"
                     f"{process.log_tail()}"
                 )
-        offsets = await _committed(admin, settings.app_id, partitions)
+        offsets = await committed(admin, settings.app_id, partitions)
         now = Committed(
             time.monotonic(),
             sum(offsets.values()),
@@ -223,9 +223,10 @@ def _reached(offsets: dict[TopicPartition, int], counts: dict[TopicPartition, in
     return all(offsets.get(place, 0) >= count for place, count in counts.items())
 
 
-async def _committed(
+async def committed(
     admin: AIOKafkaAdminClient, group: str, partitions: list[TopicPartition]
 ) -> dict[TopicPartition, int]:
+    """Return a group's committed offsets; 0 where there is none yet."""
     try:
         offsets = await admin.list_consumer_group_offsets(group, partitions=partitions)
     except KafkaError:
@@ -234,7 +235,8 @@ async def _committed(
     return {tp: max(offsets[tp].offset, 0) if tp in offsets else 0 for tp in partitions}
 
 
-async def _create_topics(admin: AIOKafkaAdminClient, settings: Settings) -> None:
+async def create_topics(admin: AIOKafkaAdminClient, settings: Settings) -> None:
+    """Create the topics of a run that contenders do not create."""
     names = (
         settings.topics_customers,
         settings.topics_updates,
