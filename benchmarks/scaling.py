@@ -8,6 +8,7 @@ which restores them and processes orders of some of them; it is asked for its ow
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import random
 import subprocess
@@ -16,19 +17,22 @@ import tempfile
 import time
 import urllib.request
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from prometheus_client.parser import text_string_to_metric_families
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
 from benchmarks.contenders.ours import PARAMETERS
+from benchmarks.heavy import Heavy, Record
+from benchmarks.heavy import measure as measure_heavy
 from benchmarks.report import machine
 from benchmarks.workload import HEADERS
 from models.aggregate.record import is_customer
@@ -60,17 +64,6 @@ ECONOMICS = Economics(currency="EUR")
 console = Console(width=120)
 
 
-@dataclass(frozen=True)
-class Record:
-    """A Kafka record, as the engine reads it."""
-
-    offset: int
-    timestamp: int
-    key: bytes
-    value: bytes
-    headers: list[tuple[str, bytes]]
-
-
 def order(customer: bytes, number: int, seconds: float, rng: random.Random) -> tuple[int, bytes]:
     """Return the time in milliseconds and the event of an order."""
     at = datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
@@ -98,16 +91,21 @@ def history(customers: int) -> Iterator[Record]:
         yield Record(number, milliseconds, key, value, HEADERS)
 
 
+def context() -> Context:
+    """Return what the engine scores with."""
+    return Context(ECONOMICS, Timeline().with_(PARAMETERS), erasure_key=b"k" * 32)
+
+
 def engine(customers: int) -> dict[bytes, bytes]:
     """Fold their orders and let time pass once; show the costs, and return the stored records."""
-    context = Context(ECONOMICS, Timeline().with_(PARAMETERS), erasure_key=b"k" * 32)
+    shop = context()
     records = list(history(customers))
     states: dict[bytes, bytes] = {}
     written = published = changed = 0
     began = time.process_time()
     for start in range(0, len(records), BATCH):
         batch = records[start : start + BATCH]
-        outputs = process(states, "shop.orders/0", batch, context, now=batch[-1].timestamp)
+        outputs = process(states, "shop.orders/0", batch, shop, now=batch[-1].timestamp)
         states.update((key, value) for key, value in outputs.records.items() if value is not None)
         written += sum(len(key) + len(value or b"") for key, value in outputs.records.items())
         published += sum(len(each.key) + len(each.document) for each in outputs.updates)
@@ -119,7 +117,7 @@ def engine(customers: int) -> dict[bytes, bytes]:
     told = stored = 0
     for first in range(0, len(keys), BATCH):
         chunk = keys[first : first + BATCH]
-        outputs = advance(states, chunk, "clv.clock/0", 0, context, as_of=end)
+        outputs = advance(states, chunk, "clv.clock/0", 0, shop, as_of=end)
         told += sum(len(each.key) + len(each.document) for each in outputs.updates)
         stored += sum(len(key) + len(value or b"") for key, value in outputs.records.items())
     passing = time.process_time() - began
@@ -147,10 +145,8 @@ def copies(made: Mapping[bytes, bytes], customers: int) -> Iterator[tuple[bytes,
         yield b"c%09d" % number, values[number % len(values)]
 
 
-async def seed(
-    broker: Broker, settings: Settings, made: Mapping[bytes, bytes], customers: int
-) -> None:
-    """Create the topics, and write the changelog."""
+async def seed(broker: Broker, settings: Settings, records: Iterable[tuple[bytes, bytes]]) -> None:
+    """Create the topics, and write the changelog: keys and values."""
     await prepare_topics(settings, broker)
     await publish_parameters(broker, settings.topics.models, PARAMETERS)
     topic = changelog_topic(settings)
@@ -162,7 +158,7 @@ async def seed(
             await writer.write(TopicPartition(topic, number), by_partition[number])
             by_partition[number].clear()
 
-        for key, value in copies(made, customers):
+        for key, value in records:
             number = home_partition(key, settings.partitions)
             by_partition[number].append((key, value, []))
             if len(by_partition[number]) == AT_ONCE:
@@ -198,11 +194,13 @@ def scrape(port: int) -> dict[str, float]:
 
 
 @contextmanager
-def running(environment: Mapping[str, str], log: Path) -> Iterator[int]:
-    """Run a worker in the context; yield the port of its metrics."""
+def running(
+    environment: Mapping[str, str], log: Path, command: Sequence[str] = ("streams.cli", "worker")
+) -> Iterator[int]:
+    """Run a worker in the context; yield the port of its metrics. command: module, arguments."""
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [sys.executable, "-m", "streams.cli", "worker"],
+            [sys.executable, "-m", *command],
             cwd=ROOT, stdout=output, stderr=output,
             env={**os.environ, **environment, "CLV_HEALTH_PORT": "0"},
         )  # fmt: skip
@@ -234,8 +232,26 @@ async def until(port: int, condition: str, limit: float) -> dict[str, float]:
         await asyncio.sleep(0.2)
 
 
-async def worker(made: Mapping[bytes, bytes], customers: int, events: int, limit: float) -> None:
-    """Show what a worker with so many customers takes."""
+@dataclass(frozen=True)
+class WorkerCost:
+    """A worker with so many customers: bytes of memory, seconds, processor µs an event.
+
+    ready: from the start of the process until it processes events. microseconds: of each round of
+    events.
+    """
+
+    customers: int
+    records: int
+    ready: float
+    memory: int
+    memory_after: int
+    microseconds: list[float]
+
+
+async def worker(
+    made: Mapping[bytes, bytes], customers: int, events: int, limit: float
+) -> WorkerCost:
+    """Measure what a worker with so many customers takes."""
     async with embedded_servers() as servers:
         broker = Broker(servers.broker.address)
         name = f"scaling-{uuid.uuid4().hex[:6]}"
@@ -249,12 +265,14 @@ async def worker(made: Mapping[bytes, bytes], customers: int, events: int, limit
             "CLV_HEARTBEAT_INTERVAL": "1",
         }
         settings = Settings(app_id=name, economics=ECONOMICS, erasure_key=TESTING_ERASURE_KEY)
-        await seed(broker, settings, made, customers)
+        await seed(broker, settings, copies(made, customers))
+        began = time.monotonic()
         with (
             tempfile.TemporaryDirectory(prefix="clv-scaling-") as directory,
             running(environment, Path(directory) / "worker.log") as port,
         ):
             restored = await until(port, "recovered", limit)
+            ready = time.monotonic() - began
             done, rounds = 0, []
             before = restored
             for day in (1, 2):
@@ -266,16 +284,47 @@ async def worker(made: Mapping[bytes, bytes], customers: int, events: int, limit
                     / events
                 )
                 before = seen
-    shown = Table("a worker", "", title=f"{customers:,} customers, one worker")
-    memory = restored["process_resident_memory_bytes"]
-    for what, value in (
-        ("records restored", f"{restored['clv_state_records']:,.0f}"),
-        ("memory once they are", f"{memory / 1e6:,.0f} MB"),
-        ("memory after the events", f"{seen['process_resident_memory_bytes'] / 1e6:,.0f} MB"),
-        (f"an event, first {events:,}: processor", f"{rounds[0] * 1e6:,.0f} µs"),
-        (f"an event, next {events:,}: processor", f"{rounds[1] * 1e6:,.0f} µs"),
-    ):
-        shown.add_row(what, value)
+    return WorkerCost(
+        customers,
+        int(restored["clv_state_records"]),
+        ready,
+        int(restored["process_resident_memory_bytes"]),
+        int(seen["process_resident_memory_bytes"]),
+        [seconds * 1e6 for seconds in rounds],
+    )
+
+
+def show_workers(found: Sequence[WorkerCost]) -> None:
+    """Print what workers took; a customer's memory is what it adds to the smallest of them."""
+    shown = Table(box=box.MARKDOWN)
+    for heading in ("customers", "ready s", "memory MB", "bytes a customer", "after events MB"):
+        shown.add_column(heading, justify="right")
+    shown.add_column("processor µs an event, by round", justify="right")
+    for each in found:
+        more = each.customers - found[0].customers
+        shown.add_row(
+            f"{each.customers:,}",
+            f"{each.ready:.1f}",
+            f"{each.memory / 1e6:,.0f}",
+            f"{(each.memory - found[0].memory) / more:,.0f}" if more else "",
+            f"{each.memory_after / 1e6:,.0f}",
+            ", ".join(f"{microseconds:,.0f}" for microseconds in each.microseconds),
+        )
+    console.print(shown)
+
+
+def show_heavy(found: Sequence[Heavy]) -> None:
+    """Print what customers with few and many orders take."""
+    shown = Table(box=box.MARKDOWN)
+    for heading in ("orders of a customer", "record bytes", "memory bytes", "µs a further order"):
+        shown.add_column(heading, justify="right")
+    for each in found:
+        shown.add_row(
+            f"{each.orders:,}",
+            f"{each.record:,}",
+            f"{each.memory:,}",
+            f"{each.microseconds:,.0f}",
+        )
     console.print(shown)
 
 
@@ -283,13 +332,28 @@ def main(
     *,
     customers: Annotated[
         str, typer.Option(help="Customers of the worker: N,N,…")
-    ] = "100000,1000000",
+    ] = "10000,100000,1000000",
+    orders: Annotated[
+        str, typer.Option(help="Orders of one customer: N,N,…")
+    ] = "1,10,100,1000,10000",
     made: Annotated[int, typer.Option(min=100, help="Customers that the engine makes.")] = 50_000,
     events: Annotated[int, typer.Option(min=100, help="Orders a round of the worker.")] = 20_000,
     limit: Annotated[float, typer.Option(help="Seconds allowed to one step.")] = 300,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write it to this file.")] = None,
 ) -> None:
     """Measure what customers and events cost."""
     console.print(" ".join(f"{key}={value}" for key, value in machine().items()))
+    heavy = [measure_heavy(number, context()) for number in map(int, orders.split(","))]
+    show_heavy(heavy)
     records = engine(made)
+    workers = []
     for number in map(int, customers.split(",")):
-        asyncio.run(worker(records, number, events, limit))
+        workers.append(asyncio.run(worker(records, number, events, limit)))
+        show_workers(workers)
+    if json_file:
+        document = {
+            "machine": machine(),
+            "orders of a customer": [asdict(each) for each in heavy],
+            "workers": [asdict(each) for each in workers],
+        }
+        json_file.write_text(json.dumps(document, indent=2) + "\n")
