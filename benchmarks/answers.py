@@ -48,7 +48,8 @@ async def published(broker: str, app_id: str) -> Published:
 def _count(found: Published, record: LogRecord, name: str) -> None:
     size = len(record.key or b"") + len(record.value or b"")
     found.bytes[name] += size + sum(len(key) + len(value or b"") for key, value in record.headers)
-    if name == "updates":
+    # Pathway publishes the former row again, as withdrawn.
+    if name == "updates" and (b"-1" not in [v for k, v in record.headers if k == "pathway_diff"]):
         found.last[record.key] = record.value or b"null"
         found.updates += 1
     elif name == "dead-letters":

@@ -46,7 +46,7 @@ class Process:
             self._child = subprocess.Popen(
                 command,
                 cwd=directory,
-                env={**os.environ, **environment, "PYTHONPATH": str(ROOT)},
+                env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,

@@ -5,19 +5,25 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Literal
 
 from benchmarks.contenders import kafka_streams
 from benchmarks.contenders.settings import BrokerKind
+
+ROOT = Path(__file__).resolve().parents[2]
+COMPILED = ROOT / "build" / "compiled"
+"""A copy of `models` compiled by mypyc, as `make compiled` makes it."""
 
 
 @dataclass(frozen=True)
 class Contender:
     """A program that reads events.
 
-    answers: where its totals are: the last update of each customer, or its last line. per_event:
-    whether it publishes an update for each event, not the last of several. processes: how many
-    share the partitions. brokers: those it runs on. events: what it gets if nobody says.
+    answers: where its totals are: in the last update of each customer, or in its last line.
+    per_event: whether it publishes an update for each event, not the last of several.
+    commits_early: whether it commits before it publishes; its outputs tell when it is done.
+    processes: how many share the partitions. brokers: those it runs on. events: how many it gets.
     """
 
     name: str
@@ -26,6 +32,7 @@ class Contender:
     events: int
     answers: Literal["updates", "documents", "log"] = "updates"
     per_event: bool = False
+    commits_early: bool = False
     needs: tuple[str, ...] = ()
     is_java: bool = False
     processes: int = 1
@@ -37,6 +44,8 @@ class Contender:
         """Return why it cannot run here, in words; None if it can."""
         if broker not in self.brokers:
             return f"{self.name} does not run on the broker '{broker}'"
+        if str(COMPILED) in self.environment.get("PYTHONPATH", "") and not COMPILED.is_dir():
+            return f"{self.name} needs the compiled core: make compiled"
         if self.is_java:
             return kafka_streams.missing_reason()
         if self.interpreter == sys.executable:
@@ -70,6 +79,14 @@ CONTENDERS = {
     contender.name: contender
     for contender in (
         Contender("ours", "our worker", _OURS, 100_000, "documents"),
+        Contender(
+            "ours-compiled",
+            "our worker, compiled",
+            _OURS,
+            100_000,
+            "documents",
+            environment={"PYTHONPATH": f"{COMPILED}{os.pathsep}{ROOT}"},
+        ),
         Contender("ours-2", "our worker, two of them", _OURS, 100_000, "documents", processes=2),
         Contender(
             "faust",
@@ -119,6 +136,7 @@ CONTENDERS = {
             "Pathway",
             ("-m", "benchmarks.contenders.pathway_app"),
             100_000,
+            commits_early=True,
             needs=("pathway",),
             interpreter=os.environ.get("BENCH_PATHWAY_PYTHON", sys.executable),
         ),
