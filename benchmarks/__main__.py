@@ -73,6 +73,10 @@ def main(
     from_start: Annotated[
         bool, typer.Option(help="Measure from the start of the process: for few events.")
     ] = False,
+    flames: Annotated[
+        Path | None,
+        typer.Option(help="Write flame graphs to this directory; needs py-spy.", file_okay=False),
+    ] = None,
     json: Annotated[Path | None, typer.Option(help="Write every run to this file.")] = None,
 ) -> None:
     """Measure contenders on the same broker, one after the other, in interleaved rounds."""
@@ -87,6 +91,7 @@ def main(
         partitions,
         limit,
         from_start,
+        flames,
     )
     try:
         runs = asyncio.run(_bench(plan))

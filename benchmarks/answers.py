@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from collections.abc import Set
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -31,12 +32,14 @@ class Published:
     bytes: Counter[str] = field(default_factory=Counter)
 
 
-async def published(broker: str, app_id: str) -> Published:
-    """Read what is committed in a run's topics, to their ends."""
+async def published(broker: str, app_id: str, inputs: Set[str]) -> Published:
+    """Read what is committed in a run's topics, without its inputs, to their ends."""
     found = Published()
     where = Broker(broker)
     counts = await partition_counts(where)
-    parts = partitions_of({name: count for name, count in counts.items() if app_id in name})
+    parts = partitions_of(
+        {name: n for name, n in counts.items() if app_id in name and name not in inputs}
+    )
     bounds = await log_bounds(where, parts)
     async for place, records in read_logs(where, bounds, max_partition_fetch_bytes=FETCH_BYTES):
         name = place.topic.replace(app_id, "").strip(".-_")

@@ -25,7 +25,7 @@ from typing import Annotated, cast
 
 import redis
 import typer
-from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
 from rich import box
 from rich.console import Console
@@ -35,12 +35,12 @@ from benchmarks.contenders import CONTENDERS
 from benchmarks.contenders.settings import BrokerKind, Settings
 from benchmarks.measure import committed, create_topics
 from benchmarks.processes import Process
-from benchmarks.publishing import Workload, publish
+from benchmarks.publishing import BATCH_BYTES, Batches, Workload
 from benchmarks.report import machine
 from benchmarks.rounds import settings_of
 from benchmarks.servers import running_servers
-from benchmarks.workload import HEADERS, SPAN_SECONDS, START, order
-from streams.kafka.partitions import home_partition
+from benchmarks.workload import SPAN_SECONDS, START, order
+from streams.kafka.partitions import TopicPartition
 
 IDLE_RATE = 50.0
 TICK_SECONDS = 0.005
@@ -144,39 +144,24 @@ class _Publisher:
         self._producer = producer
         self._settings = settings
         self._rng = random.Random(2)
-        keys = [b"c%07d" % number for number in range(known.events)]
-        self._customers = [(key, home_partition(key, settings.partitions)) for key in keys]
-        self.number = known.events
-        self.counts = {place: count for place, count in known.counts.items() if count}
+        self._customers = [
+            (event.key, number)
+            for event, number in zip(known.events, known.partitions, strict=True)
+        ]
+        self._sent = len(self._customers)
+        self.counts = known.counts(settings.inputs)
 
     async def send(self, count: int) -> list[bytes]:
         """Publish so many orders at once; return their customers."""
-        batches = {}
-        customers = []
-        for _ in range(count):
-            key, partition = self._customers[self.number % len(self._customers)]
-            event = order(self.number, key, START + SPAN_SECONDS + self.number, self._rng)
-            self.number += 1
-            customers.append(key)
-            record = {
-                "key": key,
-                "value": event.value,
-                "timestamp": event.timestamp,
-                "headers": HEADERS,
-            }
-            if partition not in batches:
-                batches[partition] = self._producer.create_batch()
-            if batches[partition].append(**record) is None:
-                await self._send(partition, batches[partition])
-                batches[partition] = self._producer.create_batch()
-                batches[partition].append(**record)
+        parts = []
+        for number in range(self._sent, self._sent + count):
+            key, partition = self._customers[number % len(self._customers)]
+            event = order(number, key, START + SPAN_SECONDS + number, self._rng)
+            parts.append((event, partition))
             self.counts[TopicPartition(self._settings.topics_orders, partition)] += 1
-        for partition, batch in batches.items():
-            await self._send(partition, batch)
-        return customers
-
-    async def _send(self, partition: int, batch: object) -> None:
-        await self._producer.send_batch(batch, self._settings.topics_orders, partition=partition)
+        self._sent += count
+        await Batches(self._producer, self._settings.inputs, parts).publish()
+        return [event.key for event, _ in parts]
 
     async def steadily(self, rate: float, seconds: float) -> list[tuple[bytes, float]]:
         """Publish at a rate; return each event's customer, and when it was due."""
@@ -230,15 +215,19 @@ async def measure(name: str, plan: Plan) -> list[Latency]:
         raise RuntimeError(reason)
     async with AsyncExitStack() as stack:
         servers = await stack.enter_async_context(running_servers(plan.broker))
-        known = await publish(servers.broker, "new", plan.customers, plan.partitions)
+        known = Workload.of("new", plan.customers, plan.partitions)
         settings = settings_of(servers, known, name, plan.partitions)
         admin = AIOKafkaAdminClient(bootstrap_servers=servers.broker)
         await admin.start()
         stack.push_async_callback(admin.close)
         await create_topics(admin, settings)
         producer = await stack.enter_async_context(
-            AIOKafkaProducer(bootstrap_servers=servers.broker, linger_ms=0)
+            AIOKafkaProducer(
+                bootstrap_servers=servers.broker, linger_ms=0, max_batch_size=BATCH_BYTES
+            )
         )
+        parts = zip(known.events, known.partitions, strict=True)
+        await Batches(producer, settings.inputs, parts).publish()
         directory = stack.enter_context(tempfile.TemporaryDirectory(prefix="clv-bench-"))
         process = Process(name, contender.command, settings.environ(), Path(directory) / "0")
         stack.callback(process.stop)

@@ -1,14 +1,17 @@
 """One contender, run as whole processes and measured from the outside."""
 
 import asyncio
+import subprocess
+import sys
 import tempfile
 import time
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 import redis.asyncio
-from aiokafka import TopicPartition
+from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import KafkaError
 
@@ -16,7 +19,8 @@ from benchmarks.answers import Published, published, totals
 from benchmarks.contenders import Contender
 from benchmarks.contenders.settings import BrokerKind, Settings
 from benchmarks.processes import Process
-from benchmarks.publishing import Totals, Workload
+from benchmarks.publishing import BATCH_BYTES, Batches, Workload
+from streams.kafka.partitions import TopicPartition
 
 POLL_SECONDS = 0.05
 VISIBLE_SECONDS = 5.0
@@ -69,12 +73,16 @@ class Run:
         return (sum(self.sent.values()) + self.sent_redis) / self.events
 
 
-class Committed(NamedTuple):
-    """How many records the group had committed, when (monotonic seconds), and for how much CPU."""
+class Moment(NamedTuple):
+    """A time in monotonic seconds, and the processor seconds of a contender until then."""
 
     at: float
-    total: int
     cpu: float
+
+    @classmethod
+    def now(cls, processes: list[Process]) -> "Moment":
+        """Return this moment."""
+        return cls(time.monotonic(), sum(process.cpu_seconds() for process in processes))
 
 
 class ContenderError(Exception):
@@ -89,78 +97,95 @@ async def run(
     round_number: int,
     limit_seconds: float,
     from_start: bool = False,
+    flame: Path | None = None,
 ) -> Run:
     """Run a contender over a workload with fresh topics and group, and an empty Redis.
 
-    from_start: measure from the start of the process, not from when it was warm.
+    from_start: measure all events from the start of the process, not the others once it has
+    committed the first ones. flame: a file for a flame graph of what is measured, by py-spy, which
+    takes time of its own.
 
     Raises:
         ContenderError: it did not commit every record within `limit_seconds`, or its outputs do
             not add up to the workload.
 
     """
-    cache = redis.asyncio.from_url(settings.redis)
-    admin = AIOKafkaAdminClient(bootstrap_servers=settings.broker)
-    processes: list[Process] = []
-    try:
+    async with AsyncExitStack() as stack:
+        cache = redis.asyncio.from_url(settings.redis)
+        stack.push_async_callback(cache.aclose)
+        admin = AIOKafkaAdminClient(bootstrap_servers=settings.broker)
         await admin.start()
+        stack.push_async_callback(admin.close)
         await cache.flushall()
         await create_topics(admin, settings)
+        stack.push_async_callback(_delete_topics, admin, settings.app_id)
+        producer = await stack.enter_async_context(
+            AIOKafkaProducer(bootstrap_servers=settings.broker, max_batch_size=BATCH_BYTES)
+        )
+        topics = settings.inputs
+        warm = len(workload.events) if from_start else workload.warm
+        parts = list(zip(workload.events, workload.partitions, strict=True))
+        await Batches(producer, topics, parts[:warm]).publish()
+        measured = Batches(producer, topics, parts[warm:])
         received = (await cache.info("stats"))["total_net_input_bytes"]
-        with tempfile.TemporaryDirectory(prefix="clv-bench-") as directory:
-            for number in range(contender.processes):
-                environment = {**settings.environ(), **contender.environment}
-                processes.append(
-                    Process(
-                        contender.name,
-                        contender.command,
-                        environment,
-                        Path(directory) / str(number),
-                    )
-                )
-            try:
-                async with asyncio.timeout(limit_seconds):
-                    first, last = await _watch(
-                        admin, processes, settings, workload, from_start=from_start
-                    )
-                    if contender.commits_early:
-                        await _answer(contender, workload, settings, processes[0], limit_seconds)
-                        cpu = sum(process.cpu_seconds() for process in processes)
-                        last = Committed(time.monotonic(), last.total, cpu)
-                memory = [process.memory() for process in processes]
-            except TimeoutError:
-                raise ContenderError(
-                    f"{contender.name} did not finish {workload.events} events of "
-                    f"{workload.name} in {limit_seconds:g} s\n{processes[0].log_tail()}"
-                ) from None
-            finally:
-                await asyncio.gather(*(asyncio.to_thread(each.stop) for each in processes))
-            received = (await cache.info("stats"))["total_net_input_bytes"] - received
+        directory = stack.enter_context(tempfile.TemporaryDirectory(prefix="clv-bench-"))
+        processes = _start(contender, settings, Path(directory))
+
+        async def until(count: int) -> Moment:
+            counts = workload.counts(topics, count)
+            await _until_committed(admin, processes, settings.app_id, counts)
+            if contender.commits_early and count == len(workload.events):
+                await _answer(contender, workload, settings, processes[0], limit_seconds)
+            return Moment.now(processes)
+
+        try:
             async with asyncio.timeout(limit_seconds):
-                found, came = await _answer(contender, workload, settings, processes[0])
+                first = Moment(processes[0].started, 0.0)
+                if not from_start:
+                    await until(warm)
+                    first = Moment.now(processes)
+                if flame:
+                    sampler = _sample(processes[0].pid, flame)
+                    stack.push_async_callback(asyncio.to_thread, sampler.wait)
+                await measured.publish()
+                last = await until(len(workload.events))
+            memory = [process.memory() for process in processes]
+        except TimeoutError:
+            raise ContenderError(
+                f"{contender.name} did not finish {len(workload.events)} events of "
+                f"{workload.name} in {limit_seconds:g} s\n{processes[0].log_tail()}"
+            ) from None
+        finally:
+            await asyncio.gather(*(asyncio.to_thread(each.stop) for each in processes))
+        received = (await cache.info("stats"))["total_net_input_bytes"] - received
+        found = await _answer(contender, workload, settings, processes[0])
         return Run(
             contender=contender.name,
             workload=workload.name,
             broker=settings.broker_kind,
             round=round_number,
-            events=workload.events,
-            events_timed=last.total - first.total,
+            events=len(workload.events),
+            events_timed=len(workload.events) - (0 if from_start else warm),
             seconds_timed=last.at - first.at,
             cpu_timed=last.cpu - first.cpu,
             cpu_total=last.cpu,
             seconds_wall=last.at - processes[0].started,
             memory=sum(each["VmRSS"] for each in memory),
             memory_peak=sum(each["VmHWM"] for each in memory),
-            customers=came.customers,
+            customers=workload.totals.customers,
             updates=found.updates,
             sent=dict(found.bytes),
             sent_redis=received,
             exit_codes=[process.exit_code for process in processes],
         )
-    finally:
-        await _delete_topics(admin, settings.app_id)
-        await admin.close()
-        await cache.aclose()
+
+
+def _start(contender: Contender, settings: Settings, directory: Path) -> list[Process]:
+    environment = {**settings.environ(), **contender.environment}
+    return [
+        Process(contender.name, contender.command, environment, directory / str(number))
+        for number in range(contender.processes)
+    ]
 
 
 async def _answer(
@@ -169,36 +194,39 @@ async def _answer(
     settings: Settings,
     process: Process,
     seconds: float = VISIBLE_SECONDS,
-) -> tuple[Published, Totals]:
+) -> Published:
     """Read what a contender published until it is right; ContenderError if that takes longer."""
     deadline = time.monotonic() + seconds
     while True:
-        found = await published(settings.broker, settings.app_id)
+        found = await published(settings.broker, settings.app_id, set(settings.inputs.values()))
         came = totals(contender.answers, found.last, process.last_line())
-        count = workload.events if contender.per_event else found.updates
+        count = len(workload.events) if contender.per_event else found.updates
         if came == workload.totals and not found.dead_letters and found.updates == count:
-            return found, came
+            return found
         # A transaction's records can be read a moment after its offsets.
         if time.monotonic() > deadline:
             raise ContenderError(
                 f"{contender.name} came to {came} in {found.updates} updates and "
                 f"{found.dead_letters} dead letters where {workload.name} has "
-                f"{workload.totals} in {workload.events} events\n{process.log_tail()}"
+                f"{workload.totals} in {len(workload.events)} events\n{process.log_tail()}"
             )
         await asyncio.sleep(POLL_SECONDS)
 
 
-async def _watch(
+def _sample(pid: int, file: Path) -> subprocess.Popen[bytes]:
+    """Sample a process until it ends."""
+    program = Path(sys.executable).with_name("py-spy")
+    command = [program, "record", "--pid", str(pid), "--output", file, "--duration", "3600"]
+    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
+async def _until_committed(
     admin: AIOKafkaAdminClient,
     processes: list[Process],
-    settings: Settings,
-    workload: Workload,
-    *,
-    from_start: bool,
-) -> tuple[Committed, Committed]:
-    """Poll the group's committed offsets; return when all were warm, and when all were done."""
-    partitions = [TopicPartition(*place) for place, count in workload.counts.items() if count]
-    first = Committed(processes[0].started, 0, 0.0) if from_start else None
+    group: str,
+    counts: dict[TopicPartition, int],
+) -> None:
+    """Poll a group's committed offsets until it has so many; ContenderError if a process ends."""
     while True:
         for process in processes:
             if process.ended():
@@ -206,26 +234,10 @@ async def _watch(
                     f"{process.name} ended by itself with exit code {process.exit_code}\n"
                     f"{process.log_tail()}"
                 )
-        offsets = await committed(admin, settings.app_id, partitions)
-        now = Committed(
-            time.monotonic(),
-            sum(offsets.values()),
-            sum(process.cpu_seconds() for process in processes),
-        )
-        if first is None and now.total and _reached(offsets, workload.warm):
-            first = now
-        if first is not None and _reached(offsets, workload.counts):
-            if first.total == now.total:
-                raise ContenderError(
-                    f"{processes[0].name} committed all that was to be measured at once, so there "
-                    "is no interval: give it more events, or --from-start"
-                )
-            return first, now
+        offsets = await committed(admin, group, list(counts))
+        if all(offsets[place] >= count for place, count in counts.items()):
+            return
         await asyncio.sleep(POLL_SECONDS)
-
-
-def _reached(offsets: dict[TopicPartition, int], counts: dict[TopicPartition, int]) -> bool:
-    return all(offsets.get(place, 0) >= count for place, count in counts.items())
 
 
 async def committed(
@@ -241,14 +253,19 @@ async def committed(
 
 
 async def create_topics(admin: AIOKafkaAdminClient, settings: Settings) -> None:
-    """Create the topics of a run that contenders do not create."""
+    """Create the topics of a run that not all contenders create."""
+    # Quix Streams copies the retention to its changelog and needs it to be set.
+    kept = {"retention.ms": "-1"}
     names = (
+        *settings.inputs.values(),
         settings.topics_customers,
         settings.topics_updates,
         settings.topics_segment_changes,
         settings.topics_dead_letters,
     )
-    await admin.create_topics([NewTopic(name, settings.partitions, 1) for name in names])
+    await admin.create_topics(
+        [NewTopic(name, settings.partitions, 1, topic_configs=kept) for name in names]
+    )
 
 
 async def _delete_topics(admin: AIOKafkaAdminClient, app_id: str) -> None:

@@ -1,14 +1,13 @@
-"""Publish a workload before anybody reads it."""
+"""A workload in the form of batches, and what it comes to."""
 
 import asyncio
 import json
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from aiokafka import AIOKafkaProducer
-from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from benchmarks.workload import HEADERS, WORKLOADS, Event, Role
 from benchmarks.workload import events as events_of
@@ -16,7 +15,6 @@ from models.contracts import money_units
 from streams.kafka.partitions import TopicPartition, home_partition
 
 BATCH_BYTES = 512 * 1024
-ROLES: tuple[Role, ...] = ("orders", "support")
 
 
 class Totals(NamedTuple):
@@ -31,26 +29,36 @@ class Totals(NamedTuple):
 
 @dataclass(frozen=True)
 class Workload:
-    """Topics as they were published.
-
-    counts: records of each partition. warm: how many of them come first and are not measured.
-    """
+    """Events to publish, each to a partition of its role's topic; the first `warm` come first."""
 
     name: str
-    topics: dict[Role, str]
-    counts: dict[TopicPartition, int]
-    warm: dict[TopicPartition, int]
+    events: list[Event]
+    partitions: list[int]
+    warm: int
     totals: Totals
+
+    @classmethod
+    def of(cls, name: str, count: int, partitions: int) -> "Workload":
+        """Return so many events of a kind, or all there are; raises DatasetMissingError."""
+        events = list(events_of(name, count))
+        homes = {key: home_partition(key, partitions) for key in {event.key for event in events}}
+        return cls(
+            name,
+            events,
+            [homes[event.key] for event in events],
+            int(len(events) * WORKLOADS[name].warm),
+            totals_of(events),
+        )
 
     @property
     def currency(self) -> str:
         """What the orders are in."""
         return WORKLOADS[self.name].currency
 
-    @property
-    def events(self) -> int:
-        """Records in all topics."""
-        return sum(self.counts.values())
+    def counts(self, topics: dict[Role, str], end: int | None = None) -> dict[TopicPartition, int]:
+        """Return how many of the first events go to each partition, where any do."""
+        parts = zip(self.events[:end], self.partitions, strict=False)
+        return Counter(TopicPartition(topics[event.role], number) for event, number in parts)
 
 
 def totals_of(events: Iterable[Event]) -> Totals:
@@ -71,64 +79,36 @@ def totals_of(events: Iterable[Event]) -> Totals:
     return Totals(len(customers), orders, revenue, refunded, contacts)
 
 
-async def publish(broker: str, name: str, count: int, partitions: int) -> Workload:
-    """Create a workload's topics and fill them; raises DatasetMissingError.
+class Batches:
+    """Events packed for a producer, so that publishing them takes it no time."""
 
-    count: events; a data set has no more than it has.
-    """
-    events = list(events_of(name, count))
-    topics: dict[Role, str] = {role: f"bench.{name}.{count}.{role}" for role in ROLES}
-    admin = AIOKafkaAdminClient(bootstrap_servers=broker)
-    await admin.start()
-    try:
-        # Quix Streams copies the retention to its changelog and needs it to be set.
-        kept = {"retention.ms": "-1"}
-        await admin.create_topics(
-            [NewTopic(topic, partitions, 1, topic_configs=kept) for topic in topics.values()]
-        )
-    finally:
-        await admin.close()
-    homes = {key: home_partition(key, partitions) for key in {event.key for event in events}}
-    places = [TopicPartition(topics[event.role], homes[event.key]) for event in events]
-    await _send(broker, events, places)
-    warm = int(len(events) * WORKLOADS[name].warm)
-    empty = dict.fromkeys(
-        (TopicPartition(topic, n) for topic in topics.values() for n in range(partitions)), 0
-    )
-    return Workload(
-        name,
-        topics,
-        {**empty, **Counter(places)},
-        {**empty, **Counter(places[:warm])},
-        totals_of(events),
-    )
-
-
-async def _send(broker: str, events: list[Event], places: list[TopicPartition]) -> None:
-    producer = AIOKafkaProducer(bootstrap_servers=broker, max_batch_size=BATCH_BYTES)
-    await producer.start()
-    try:
-        batches = {place: producer.create_batch() for place in set(places)}
-        sent: list[asyncio.Future[object]] = []
-
-        async def send(place: TopicPartition) -> None:
-            sent.append(
-                await producer.send_batch(batches[place], place.topic, partition=place.partition)
-            )
-
-        for event, place in zip(events, places, strict=True):
+    def __init__(
+        self,
+        producer: AIOKafkaProducer,
+        topics: dict[Role, str],
+        parts: Iterable[tuple[Event, int]],
+    ) -> None:
+        self._producer = producer
+        self._full: list[tuple[TopicPartition, Any]] = []
+        open_batches: dict[TopicPartition, Any] = {}
+        for event, number in parts:
+            place = TopicPartition(topics[event.role], number)
             record = {
                 "key": event.key,
                 "value": event.value,
                 "timestamp": event.timestamp,
                 "headers": HEADERS,
             }
-            if batches[place].append(**record) is None:
-                await send(place)
-                batches[place] = producer.create_batch()
-                batches[place].append(**record)
-        for place in batches:
-            await send(place)
+            batch = open_batches.get(place)
+            if batch is None or batch.append(**record) is None:
+                open_batches[place] = batch = producer.create_batch()
+                self._full.append((place, batch))
+                batch.append(**record)
+
+    async def publish(self) -> None:
+        """Publish them, and wait for the broker."""
+        sent = [
+            await self._producer.send_batch(batch, place.topic, partition=place.partition)
+            for place, batch in self._full
+        ]
         await asyncio.gather(*sent)
-    finally:
-        await producer.stop()

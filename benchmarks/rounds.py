@@ -1,14 +1,14 @@
 """Contenders in turn over the same workloads: A B C, A B C, …"""
 
-import asyncio
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from benchmarks.contenders import CONTENDERS, Contender
 from benchmarks.contenders.settings import BrokerKind, Settings
 from benchmarks.measure import Run, run
-from benchmarks.publishing import Workload, publish
+from benchmarks.publishing import Workload
 from benchmarks.servers import Servers, running_servers
 from benchmarks.workload import WORKLOADS
 from streams.datasets.dataset import DatasetMissingError
@@ -28,6 +28,7 @@ class Plan:
     partitions: int = 4
     limit_seconds: float = 300
     from_start: bool = False
+    flames: Path | None = None
 
     def count(self, workload: str, contender: str) -> int:
         """Return how many events a contender gets."""
@@ -56,11 +57,10 @@ async def bench(plan: Plan, say: Say) -> list[Run]:
 async def _of_workload(
     plan: Plan, servers: Servers, name: str, contenders: list[Contender], say: Say
 ) -> list[Run]:
-    async with asyncio.timeout(plan.limit_seconds):
-        loads = {
-            count: await publish(servers.broker, name, count, plan.partitions)
-            for count in {plan.count(name, contender.name) for contender in contenders}
-        }
+    loads = {
+        count: Workload.of(name, count, plan.partitions)
+        for count in {plan.count(name, contender.name) for contender in contenders}
+    }
     runs: list[Run] = []
     for number in range(1, plan.rounds + 1):
         for contender in contenders:
@@ -72,6 +72,7 @@ async def _of_workload(
                 round_number=number,
                 limit_seconds=plan.limit_seconds,
                 from_start=plan.from_start,
+                flame=plan.flames and plan.flames / f"{name}-{contender.name}.svg",
             )
             runs.append(done)
             say(
@@ -89,8 +90,6 @@ def settings_of(servers: Servers, workload: Workload, name: str, partitions: int
         broker_kind=servers.kind,
         redis=servers.redis,
         app_id=f"bench-{workload.name}-{name}-{uuid.uuid4().hex[:6]}",
-        orders=workload.topics["orders"],
-        support=workload.topics["support"],
         has_support=workload.totals.contacts > 0,
         currency=workload.currency,
         partitions=partitions,

@@ -46,18 +46,11 @@ class Settings:
         broker_kind: BrokerKind,
         redis: str,
         app_id: str,
-        orders: str,
-        support: str,
         has_support: bool,
         currency: str,
         partitions: int,
     ) -> "Settings":
-        """Return the settings of a run that reads two topics; every other topic is its own."""
-        own = {
-            name: f"{app_id}.{name.removeprefix('topics_').replace('_', '-')}"
-            for name in cls.__dataclass_fields__
-            if name.startswith("topics_")
-        }
+        """Return the settings of a run, with topics of its own."""
         return cls(
             broker=broker,
             broker_kind=broker_kind,
@@ -66,8 +59,17 @@ class Settings:
             partitions=partitions,
             has_support=has_support,
             currency=currency,
-            **{**own, "topics_orders": orders, "topics_support": support},
+            **{
+                name: f"{app_id}.{name.removeprefix('topics_').replace('_', '-')}"
+                for name in cls.__dataclass_fields__
+                if name.startswith("topics_")
+            },
         )
+
+    @property
+    def inputs(self) -> dict[Literal["orders", "support"], str]:
+        """The topics that contenders read, by role."""
+        return {"orders": self.topics_orders, "support": self.topics_support}
 
     def environ(self) -> dict[str, str]:
         """Return the settings as environment variables."""
