@@ -22,6 +22,9 @@ PARALLEL_ALL ?= --numprocesses 2 --dist worksteal
 SHORT := -m "not slow and not kafka" --hypothesis-profile short
 QUICK := -m "not slow and not kafka and not heavy" --hypothesis-profile quick
 
+# Tests that look at how the core runs, and those of the core itself.
+COMPILED := tests/test_compiled.py tests/test_models
+
 BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --progress-bar off \
 	--constraint constraints.txt
@@ -29,7 +32,7 @@ PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --progre
 PIP_PROGRESS := awk '/^Collecting/ { print "  " $$2; fflush() } \
 	/^(Building|Installing)/ { print "  " $$1 " ..."; fflush() }'
 
-.PHONY: help demo check test test-all docs lint bench faults soak chaos lock audit sbom clean
+.PHONY: help demo check test test-all compiled test-compiled docs lint bench faults soak chaos lock audit sbom clean
 
 help:
 	@echo 'make demo   the whole service on this machine, with nothing to install first'
@@ -37,6 +40,8 @@ help:
 	@echo 'make test-all  every test, the long ones and those on Apache Kafka (Java 17, Maven) too'
 	@echo 'make check  style, types and the quick tests, in seconds: while you edit'
 	@echo 'make lint   style, types and the direction of imports'
+	@echo 'make compiled  the core as machine code, in build/compiled   PYTHONPATH=build/compiled clv worker'
+	@echo 'make test-compiled  the tests of the core, compiled'
 	@echo 'make docs   the documentation site, in build/docs'
 	@echo 'make bench  the benchmarks'
 	@echo 'make faults break everything, many times   make faults ARGS="--kinds kill --runs 5"'
@@ -57,6 +62,13 @@ test: $(VENV)/.dev-installed
 test-all: $(VENV)/.dev-installed
 	@$(BIN)/python -m tests.servers.prepare
 	@$(BIN)/python -m pytest $(PARALLEL_ALL) $(ARGS)
+
+compiled: $(VENV)/.dev-installed
+	@$(BIN)/python -m tools.compiled
+
+test-compiled: compiled
+	@PYTHONSAFEPATH=1 PYTHONPATH=$(CURDIR)/build/compiled:$(CURDIR) $(BIN)/python -m pytest $(PARALLEL) \
+		$(QUICK) --override-ini 'pythonpath=build/compiled .' $(COMPILED) $(ARGS)
 
 check: lint
 	@$(BIN)/python -m pytest --numprocesses 2 --quiet $(QUICK) tests/test_models $(ARGS)

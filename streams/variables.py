@@ -17,6 +17,7 @@ BETWEEN = "__"
 
 OTHER_VARIABLES: Mapping[str, str] = {
     "CLV_CI": "tests/conftest.py",
+    "CLV_COMPILE": "tools/backend.py",
     "CLV_CONFIG": "streams/settings.py",
     "CLV_DATA_DIR": "streams/datasets/dataset.py",
     "CLV_FITTER_MEMORY_LIMIT": "docker-compose.yml",

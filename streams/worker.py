@@ -34,6 +34,7 @@ from streams.topics import prepare_topics
 from streams.tracing.traces import configured_traces
 from streams.transport import BatchApp
 from streams.transport.lease import FENCED, LeaseLost
+from streams.versions import core
 
 log = structlog.get_logger(__name__)
 
@@ -218,7 +219,7 @@ async def _work(
             running_app(settings, broker, redis_url, observer)
         )
         refusals = pipeline.refusals
-        log.info("worker started", broker=str(broker), group=settings.app_id)
+        log.info("worker started", broker=str(broker), group=settings.app_id, core=core())
         watching = asyncio.create_task(_watch(observer, refusals), name="watchdog")
         ends = [watching, *map(asyncio.create_task, (app.wait_until_stopped(), leaving.wait()))]
         await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)

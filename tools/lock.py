@@ -42,6 +42,7 @@ def wanted(project: Mapping[str, Any]) -> list[str]:
     """What is asked for: to build the project, to run it, and the image's extras."""
     found: list[str] = [
         *project["build-system"]["requires"],
+        *project["tool"]["clv"]["compile-with"],
         *project["project"]["dependencies"],
         *(need for name in EXTRAS for need in project["project"]["optional-dependencies"][name]),
     ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Collection
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from models.aggregate.cancellations import cancelled_orders
 from models.aggregate.compacted import Compacted
@@ -51,6 +51,30 @@ class Complained(NamedTuple):
 _NONE_RETURNED, _NONE_COMPLAINED = Returned(), Complained()
 
 
+SUMS: Final = (
+    "acquisition_cost",
+    "complained",
+    "complaints",
+    "contacts",
+    "cost",
+    "first_day",
+    "first_day_gross",
+    "gross",
+    "last_complaint",
+    "last_day",
+    "months",
+    "orders",
+    "purchase_days",
+    "recovered",
+    "refunded",
+    "refunds",
+    "returned",
+    "support_cost",
+    "uncosted",
+)
+"""What a summary has; compiled, a class does not say it."""
+
+
 class Summary:
     """Sums over one aggregate; money in units, days as ordinals.
 
@@ -60,27 +84,7 @@ class Summary:
     reading all registers again.
     """
 
-    __slots__ = (
-        "acquisition_cost",
-        "complained",
-        "complaints",
-        "contacts",
-        "cost",
-        "first_day",
-        "first_day_gross",
-        "gross",
-        "last_complaint",
-        "last_day",
-        "months",
-        "orders",
-        "purchase_days",
-        "recovered",
-        "refunded",
-        "refunds",
-        "returned",
-        "support_cost",
-        "uncosted",
-    )
+    __slots__ = SUMS
 
     def __init__(self, state: Aggregate, config: Economics) -> None:
         self.acquisition_cost = 0

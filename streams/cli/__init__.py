@@ -47,6 +47,7 @@ from streams.cli.topics import topics
 from streams.cli.worker import REFUSALS, describe, worker
 from streams.kafka.errors import KafkaError
 from streams.text import lines_of, traceback_lines, visible
+from streams.versions import core
 
 app = typer.Typer(
     name="clv",
@@ -91,7 +92,7 @@ app.add_typer(topics, name="topics")
 
 def _print_version(asked: bool) -> None:
     if asked:
-        out().print(f"clv {version('clv-streams')}")
+        out().print(f"clv {version('clv-streams')}, core {core()}")
         raise typer.Exit
 
 

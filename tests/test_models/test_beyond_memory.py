@@ -13,7 +13,7 @@ from models.aggregate.absorb import absorb
 from models.aggregate.compacted import Compacted
 from models.aggregate.fold import Effect, fold, merge
 from models.aggregate.state import Aggregate
-from models.aggregate.summary import Summary
+from models.aggregate.summary import SUMS, Summary
 from models.aggregate.windows import rolling_windows
 from models.contracts import Reason
 from models.economics import Economics
@@ -36,7 +36,7 @@ def said(state, config=FEW):
     """Everything that value and segments are computed from."""
     summary = Summary(state, config)
     # Which orders were returned, and what a complaint followed, is known of what is remembered.
-    names = set(Summary.__slots__) - {"returned", "complained"}
+    names = set(SUMS) - {"returned", "complained"}
     numbers = {name: getattr(summary, name) for name in names}
     return numbers, rolling_windows(state, TODAY, config)
 

@@ -17,7 +17,7 @@ from models.aggregate.record import (
     encode_record,
 )
 from models.aggregate.state import Aggregate
-from models.aggregate.summary import Summary
+from models.aggregate.summary import SUMS, Summary
 from models.aggregate.windows import WINDOWS, rolling_windows
 from models.economics import Economics
 
@@ -39,7 +39,7 @@ def as_bytes(state):
 
 
 def as_dict(summary):
-    return {name: getattr(summary, name) for name in Summary.__slots__}
+    return {name: getattr(summary, name) for name in SUMS}
 
 
 @given(st.lists(events(), max_size=25), st.randoms(use_true_random=False))

@@ -22,6 +22,7 @@ from streams.datasets import DATASETS
 from streams.datasets.dataset import DatasetMissingError
 from streams.embedded import embedded_servers
 from streams.settings import Settings
+from streams.versions import core
 
 from .commands import CLV, ROOT, clv, environment, refused, started
 
@@ -38,9 +39,9 @@ carl,2026-02-05,10.00,5,
 """
 
 
-def test_the_version_is_the_installed_packages():
+def test_the_version_is_the_installed_packages_and_says_how_the_core_runs():
     done = clv("--version")
-    assert (done.returncode, done.stdout) == (0, f"clv {version('clv-streams')}\n")
+    assert (done.returncode, done.stdout) == (0, f"clv {version('clv-streams')}, core {core()}\n")
 
 
 def rows_of(text: str) -> dict[str, dict[str, str]]:

@@ -13,6 +13,7 @@ from streams.cli.checks.check import Check
 from streams.embedded import ProgramAlteredError, ServerNotInstalledError
 from streams.embedded.broker import broker_program
 from streams.embedded.redis import redis_program
+from streams.versions import core
 
 DISTRIBUTION = "clv-streams"
 
@@ -23,6 +24,7 @@ def installation() -> Iterator[Check]:
     advice = "" if new_enough else "install Python 3.11 or newer"
     yield Check("Python", "ok" if new_enough else "fail", python_version(), advice)
     yield _packages()
+    yield Check("core", "ok", core())
     try:
         broker_program()
         redis_program()
