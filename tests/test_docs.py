@@ -17,6 +17,7 @@ from typer.core import TyperGroup
 from models.contracts import Reason
 from models.contracts.outputs import OUTPUTS, output_schemas
 from streams.cli import app
+from streams.cli.listed import COMMANDS, Commands
 from streams.cli.record_options import ROLES
 from streams.settings import Settings
 from streams.variables import OTHER_VARIABLES
@@ -90,7 +91,9 @@ def slugs(path: Path) -> set[str]:
 def commands() -> TyperGroup:
     """The command line."""
     found = typer.main.get_command(app)
-    assert isinstance(found, TyperGroup)
+    assert isinstance(found, Commands)
+    for name in COMMANDS:
+        found.load(name)
     return found
 
 

@@ -25,9 +25,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
+from streams.cli.listed import COMMANDS, module_of
+
 ROOT = Path(__file__).parents[2]
 PRELOADED = (
-    "streams.cli", "streams.worker", "streams.app", "streams.testing.topology", "pytest",
+    *map(module_of, COMMANDS), "streams.cli.failures",
+    "streams.worker", "streams.app", "streams.testing.topology", "pytest",
     "pytest_asyncio",
 )  # fmt: skip
 """Imported once: what the tests' processes import."""

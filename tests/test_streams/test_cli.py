@@ -13,10 +13,13 @@ from importlib.metadata import version
 from pathlib import Path
 
 import pytest
+import typer
 
 from models.contracts.parameters import Parameters
 from models.prior import prior
+from streams.cli import app
 from streams.cli.console import CommandError
+from streams.cli.listed import COMMANDS, Commands
 from streams.cli.sources import open_source, parse_columns, parse_moment
 from streams.datasets import DATASETS
 from streams.datasets.dataset import DatasetMissingError
@@ -42,6 +45,36 @@ carl,2026-02-05,10.00,5,
 def test_the_version_is_the_installed_packages_and_says_how_the_core_runs():
     done = clv("--version")
     assert (done.returncode, done.stdout) == (0, f"clv {version('clv-streams')}, core {core()}\n")
+
+
+def test_the_list_of_commands_imports_none_of_them():
+    source = (
+        "import sys\nfrom streams.cli import main\ntry:\n    main()\nexcept SystemExit:\n    pass\n"
+        "print(*sys.modules, file=sys.stderr)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", source, "--help"],
+        cwd=ROOT, capture_output=True, check=True, text=True, env=environment(),
+    )  # fmt: skip
+    imported = done.stderr.split()
+    ours = {name for name in imported if name.split(".")[0] in {"streams", "models"}}
+    assert ours == {"streams", "streams.cli", "streams.cli.listed"}
+    packages = {name.split(".")[0] for name in imported}
+    assert not packages & {
+        "aiohttp", "aiokafka", "asyncio", "faust", "logging", "numpy", "pydantic", "redis", "rich",
+        "scipy", "structlog",
+    }  # fmt: skip
+    assert all(name in done.stdout for name in COMMANDS)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_list_says_of_a_command_what_the_command_says_of_itself(name: str):
+    group = typer.main.get_command(app)
+    assert isinstance(group, Commands)
+    group.load(name)
+    said = " ".join((group.commands[name].help or "").partition("\n\n")[0].split())
+    assert said.startswith(COMMANDS[name])
+    assert COMMANDS[name].endswith(".")
 
 
 def rows_of(text: str) -> dict[str, dict[str, str]]:
