@@ -37,6 +37,12 @@ def month_of(day: int) -> int:
     return date_.year * 12 + date_.month - 1
 
 
+def next_month_begins(day: int) -> int:
+    """Return the ordinal of the first day of the month after that of a day."""
+    date_ = date.fromordinal(day)
+    return (date_.replace(day=28) + timedelta(days=4)).replace(day=1).toordinal()
+
+
 def beginning_of_day(day: date, zone: tzinfo) -> datetime:
     """Return the first moment of a day in a time zone, also if clocks are set at midnight."""
     return datetime.combine(day, time(), zone)

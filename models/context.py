@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from itertools import chain
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from models.aggregate.state import Aggregate
 from models.aggregate.summary import Summary
+from models.calendar import next_month_begins
 from models.contracts.parameters import Parameters
+from models.due import moment_of
 from models.economics import Economics
 from models.features import Floats, Measured
+from models.features.reach import Reach
 from models.prior import prior
 from models.scores import Decided, Scores
 from models.segments import DEFAULT_RULES, Quantile, Rules
-from models.timeline import Timeline, timeline_of
+from models.segments.steady import surely_steady
+from models.standing import NO_DAY, Standing
+from models.timeline import NEVER, Timeline, timeline_of
 from models.value import Row, Values, value_row, values
 
 
@@ -53,6 +60,110 @@ class Interpretation:
         named = self.rules_timeline.by_version.get(version) if version else None
         return named or self.rules_timeline.at(as_of) or DEFAULT_RULES
 
+    def next_start(self, moment: int) -> int:
+        """Return when other parameters or rules come into force after a time; or NEVER."""
+        return min(self.timeline.next_start(moment), self.rules_timeline.next_start(moment))
+
+    def standing(
+        self,
+        state: Aggregate,
+        summary: Summary,
+        as_of: int,
+        *,
+        model: str = "",
+        rules: str = "",
+    ) -> Standing:
+        """Return what a customer is scored from as of a time in milliseconds since 1970.
+
+        summary: of the state. model, rules: versions to use; empty: those in force then.
+        """
+        economics = self.economics
+        today = economics.day(as_of)
+        chosen = self.rules_at(as_of, rules)
+        read: tuple[float | str, ...] = ()
+        if chosen.read:
+            measured = Measured(state, summary, today, economics)
+            read = tuple([each(measured) for each in chosen.readers])
+        step = self.next_step(chosen, read, state, summary, today)
+        row = value_row(summary, today, economics)
+        day = max(today, summary.last_day) if summary.orders else today
+        return Standing(row, day, self.model_at(as_of, model), chosen, read, step)
+
+    def next_step(
+        self,
+        rules: Rules,
+        read: tuple[float | str, ...],
+        state: Aggregate,
+        summary: Summary,
+        today: int,
+    ) -> int:
+        """Return the day after a day on which a feature may move in a step that matters, or NO_DAY.
+
+        read: the features that are read from the state.
+        """
+        if not rules.watched.steps or not rules.heeds_steps(read):
+            return NO_DAY
+        measured = Measured(state, summary, today, self.economics)
+        steps = (each.steps(measured) for each in rules.watched.steps if each.steps is not None)
+        return min(chain.from_iterable(steps), default=NO_DAY)
+
+    def pivots(
+        self, state: Aggregate, summary: Summary, begins: int, first: Standing, until: int
+    ) -> tuple[list[tuple[int, Standing]], int]:
+        """Return each moment in (begins, until] from which something else scores a customer.
+
+        Other parameters or rules come into force then, or a feature has moved in a step. first:
+        what they are scored from when the time begins. The second result is when a feature may move
+        in a step after that time, or NEVER.
+        """
+        found: list[tuple[int, Standing]] = []
+        last, standing, known = begins, first, first
+        while True:
+            step = NEVER
+            if known.step != NO_DAY:
+                step = moment_of(known.step, last, self.economics)
+            last = min(self.next_start(last), step)
+            if last > until:
+                return found, step
+            known = self.standing(state, summary, last)
+            if known.otherwise_than(standing):
+                standing = known
+                found.append((last, standing))
+
+    @cached_property
+    def last_start(self) -> int:
+        """When parameters or rules come into force for the last time."""
+        return max(self.timeline.last_start, self.rules_timeline.last_start)
+
+    def alike_until(self, moment: int, day: int) -> int:
+        """Return until when only days pass after a score, in milliseconds since 1970, at least.
+
+        Then other parameters or rules may come into force, or a feature move in a step. day: of the
+        score, or a later one.
+        """
+        until = self._step_after.get(day)
+        if until is None:
+            until = self._step_after[day] = self._may_step(day)
+        return until if moment >= self.last_start else min(until, self.next_start(moment))
+
+    @cached_property
+    def _step_after(self) -> dict[int, int]:
+        return {}
+
+    def _may_step(self, day: int) -> int:
+        rules = (DEFAULT_RULES, *self.rules_timeline.published)
+        steps = [feature for each in rules for feature in each.watched.steps]
+        if not steps:
+            return NEVER
+        monthly = all(each.monthly for each in steps)
+        return self.economics.day_begins(next_month_begins(day) if monthly else day + 1)
+
+    @cached_property
+    def stay_days(self) -> tuple[int, ...]:
+        """The minimum stays of all rules, each once."""
+        rules = (DEFAULT_RULES, *self.rules_timeline.published)
+        return tuple(sorted({days for each in rules for days in each.stay_days}))
+
     @cached_property
     def entry_bytes(self) -> int:
         """The largest size in bytes of the stored changes of one evaluation."""
@@ -84,6 +195,8 @@ class Rows:
         self._models: list[Parameters] = []
         self._rules: list[Rules] = []
         self._read: list[tuple[float | str, ...]] = []
+        self._days: list[int] = []
+        self._scored: _Scored | None = None
 
     def add(
         self,
@@ -105,6 +218,7 @@ class Rows:
         self._models.append(by.model_at(as_of, model))
         chosen = by.rules_at(as_of, rules)
         self._rules.append(chosen)
+        self._days.append(max(today, summary.last_day) if summary.orders else today)
         if chosen.read:
             measured = Measured(state, summary, today, economics)
             self._read.append(tuple([read(measured) for read in chosen.readers]))
@@ -112,10 +226,29 @@ class Rows:
             self._read.append(())
         return len(self._rows) - 1
 
+    def add_standing(self, standing: Standing) -> int:
+        """Add a customer as they stand on a day; return the number of the row."""
+        self._rows.append(standing.row)
+        self._models.append(standing.model)
+        self._rules.append(standing.rules)
+        self._days.append(standing.day)
+        self._read.append(standing.read)
+        return len(self._rows) - 1
+
+    def day(self, row: int) -> int:
+        """Return the ordinal of the day as of which a row is scored."""
+        return self._days[row]
+
+    def standing(self, row: int) -> Standing:
+        """Return how a customer stands, without the next step of a feature."""
+        of = self._models[row], self._rules[row], self._read[row]
+        return Standing(self._rows[row], self._days[row], *of, NO_DAY)
+
     def scores(self) -> Scores:
         """Return values and segments of all rows."""
         scored = values(self._rows, self._models, self._by.economics)
         decided = {id(each): self._decided(each, scored) for each in _distinct(self._rules)}
+        self._scored = _Scored(scored, decided)
         return Scores(scored, self._rules, self._models, decided)
 
     def _decided(self, rules: Rules, scored: Values) -> Decided:
@@ -127,6 +260,69 @@ class Rows:
         for feature, column in zip(rules.read, read, strict=True):
             columns[feature.name] = np.array(column, dtype=feature.dtype)
         return Decided(rules, columns, _quantiles(rules, self._models), len(self._rows))
+
+    def rules(self, row: int) -> Rules:
+        """Return the rules that apply to a row."""
+        return self._rules[row]
+
+    def read(self, row: int) -> tuple[float | str, ...]:
+        """Return the features of a row that are read from the state."""
+        return self._read[row]
+
+    def apart(
+        self, pairs: Sequence[tuple[int, int]]
+    ) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.intp], NDArray[np.intp]]:
+        """Return those pairs of rows of which the second is of a later day.
+
+        As their first and their second rows, how many days are between, and their numbers.
+        """
+        days, of = np.array(self._days, np.intp), np.array(pairs, np.intp).reshape(-1, 2)
+        between = days[of[:, 1]] - days[of[:, 0]]
+        later = np.flatnonzero(between > 0)
+        return of[later, 0], of[later, 1], between[later], later
+
+    def steady(
+        self, rows: NDArray[np.intp], ahead: NDArray[np.intp], *, steps: bool = False
+    ) -> NDArray[np.bool_]:
+        """Return which rows, scored before, surely keep their segments in so much silence.
+
+        ahead: days, of each. steps: whether features may move in steps meanwhile.
+        """
+        assert self._scored is not None  # noqa: S101 - the caller has scored them.
+        scored, decided = self._scored
+        steady = np.zeros(len(rows), np.bool_)
+        days = ahead.astype(np.float64)
+        for which, rules, model in self._groups(rows):
+            mine = rows[which]
+            of = decided[id(rules)]
+            reach = Reach(of.columns, scored, mine, days[which], model, steps=steps)
+            quantiles = {
+                each: np.array([model.quantile(each.feature, each.name)])
+                for each in rules.quantiles
+            }
+            steady[which] = surely_steady(of.dimensions, quantiles, mine, reach)
+        return steady
+
+    def _groups(
+        self, rows: NDArray[np.intp]
+    ) -> Iterable[tuple[NDArray[np.intp] | slice, Rules, Parameters]]:
+        """Return which of these rows the same rules and parameters apply to."""
+        if len(set(map(id, self._rules))) == 1 and len(set(map(id, self._models))) == 1:
+            yield slice(None), self._rules[0], self._models[0]
+            return
+        kinds: dict[tuple[int, int], list[int]] = {}
+        for number, row in enumerate(rows.tolist()):
+            kinds.setdefault((id(self._rules[row]), id(self._models[row])), []).append(number)
+        for which in kinds.values():
+            row = int(rows[which[0]])
+            yield np.array(which, np.intp), self._rules[row], self._models[row]
+
+
+class _Scored(NamedTuple):
+    """Values of all rows, and the decisions of each version of rules, by their identity."""
+
+    values: Values
+    decided: Mapping[int, Decided]
 
 
 def _distinct(rules: Sequence[Rules]) -> Iterable[Rules]:

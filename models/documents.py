@@ -207,7 +207,12 @@ def value_update(
     )
     if record.backfill:
         data.backfill = True
-    return _document("clv.updated", f"{customer_id}/{record.version}", as_of, data)
+    return _document("clv.updated", f"{customer_id}/{_number(record)}", as_of, data)
+
+
+def _number(of: CustomerRecord | OutboxEntry) -> str:
+    """Return what tells the scores of a customer apart: in silence the version does not grow."""
+    return f"{of.version}.{of.as_of}" if of.silent else str(of.version)
 
 
 def entry_documents(
@@ -216,14 +221,14 @@ def entry_documents(
     """Return the events of an outbox entry: its segment changes, or the customer's removal."""
     if entry.removal:
         return [_customer_removed(customer_id, entry)]
-    as_of, version = moment(entry.as_of), entry.version
+    as_of, version, number = moment(entry.as_of), entry.version, _number(entry)
     rules = context.rules_at(entry.as_of, entry.rules)
     parameters = context.model_at(entry.as_of, entry.model)
     model = _Model(parameters.model, entry.model or parameters.version)
     return [
         _document(
             "clv.segment-changed",
-            f"{customer_id}/{change.dimension}/{version}",
+            f"{customer_id}/{change.dimension}/{number}",
             as_of,
             _Change(
                 customer_id,

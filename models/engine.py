@@ -50,7 +50,7 @@ from models.identity import (
     encode_message,
 )
 from models.notices import notice_of
-from models.outbox import DeliveryLookup, all_delivered
+from models.outbox import DeliveryLookup, Overfull, all_delivered
 from models.outputs import Outputs, Record, RefusedRecord, Rerouted
 from models.oversized import check_unpacked
 from models.publishing import finish
@@ -105,8 +105,33 @@ def process(
     UnreadableRecord
         if a stored record was written by a newer version, or is damaged.
     """
-    outputs = Outputs()
-    batch = Batch(states, origin, context, outputs, delivery_of, recent=recent)
+
+    def take(those: Sequence[Record]) -> Outputs:
+        batch = Batch(states, origin, context, Outputs(), delivery_of, recent=recent, in_parts=True)
+        return _process(batch, those, now=now, role=role, at_home=at_home)
+
+    return _in_parts(take, records)
+
+
+def _in_parts(take: Callable[[Sequence[Record]], Outputs], records: Sequence[Record]) -> Outputs:
+    """Take as many of the records as outboxes have room for what they bring; perhaps none yet."""
+    while records:
+        try:
+            return take(records)
+        except Overfull:
+            records = records[: len(records) // 2]
+    return Outputs()
+
+
+def _process(
+    batch: Batch,
+    records: Sequence[Record],
+    *,
+    now: int,
+    role: str | None,
+    at_home: Callable[[bytes], bool],
+) -> Outputs:
+    outputs, origin = batch.outputs, batch.origin
     accepted: list[str] = []
     for number, record in enumerate(records):
         at = Position(origin, record.offset, record.offset, backfill=role == BACKFILL)
@@ -169,6 +194,9 @@ def _apply(
     if event.type == "customer.merged":
         ask_for(batch, customer, event.data, occurred)
         return
+    silence = None
+    if occurred >= customer.quiet_until and not at.backfill:
+        silence = batch.silence(customer, occurred, at.here)
     effect = customer.apply(event, occurred, config)
     if effect is Effect.TOO_OLD:
         raise too_old(event, config)
@@ -180,7 +208,7 @@ def _apply(
         outputs.duplicates += 1
         return
     outputs.accepted += 1
-    batch.evaluate(customer, occurred, at)
+    batch.evaluate(customer, occurred, at, after=silence)
 
 
 def _ignore_erased(batch: Batch, customer: Customer, event: Envelope) -> None:
@@ -246,12 +274,13 @@ def advance(
     *,
     as_of: int,
     cause: Cause = "time",
+    due_only: bool = False,
     delivery_of: DeliveryLookup = all_delivered,
 ) -> Outputs:
     """Score these customers as of a time, and publish their values and segment changes.
 
     as_of: milliseconds since 1970; a customer's own as-of time never goes back. cause: of their
-    changes.
+    changes. due_only: only what was due by then is told, as of when it was due.
     offset: of the tick in `origin`. A customer that has applied it is only sent again.
     delivery_of: as in `process`.
     """
@@ -265,8 +294,13 @@ def advance(
             continue
         if offset <= customer.record.applied.get(origin, -1):
             batch.replay(customer)
+            continue
+        at = Position(origin, offset, offset)
+        if due_only:
+            batch.look(customer, as_of, at)
         else:
-            batch.evaluate(customer, as_of, Position(origin, offset, offset), cause)
+            silence = batch.silence(customer, as_of, offset)
+            batch.evaluate(customer, as_of, at, cause, after=silence)
     finish(batch)
     return outputs
 
@@ -284,8 +318,18 @@ def exchange(
 
     The other parameters are those of `process`.
     """
-    outputs = Outputs()
-    batch = Batch(states, origin, context, outputs, delivery_of)
+
+    def take(those: Sequence[Record]) -> Outputs:
+        batch = Batch(states, origin, context, Outputs(), delivery_of, in_parts=True)
+        return _exchange(batch, those, at_home=at_home)
+
+    return _in_parts(take, records)
+
+
+def _exchange(
+    batch: Batch, records: Sequence[Record], *, at_home: Callable[[bytes], bool]
+) -> Outputs:
+    outputs, origin = batch.outputs, batch.origin
     for number, record in enumerate(records):
         try:
             check_unpacked(record.value, origin)

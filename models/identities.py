@@ -190,17 +190,23 @@ def hand_over(batch: Batch, customer: Customer, message: Release, at: Position) 
 
 def _close(batch: Batch, customer: Customer, into: str, merged_at: int, at: Position) -> None:
     record = customer.record
+    silence = batch.silence(customer, merged_at, at.here)
     record.as_of = record.as_of or merged_at
     record.into, record.merged_at = into, merged_at
-    batch.remove(customer, "merged", into, record.as_of, at)
-    send_state(batch, customer)
+    state = encode_message(_state(customer))
+    batch.remove(customer, "merged", into, record.as_of, at, after=silence, handover=state)
 
 
 def send_state(batch: Batch, customer: Customer) -> None:
     """Send the state of a closed record to the customer who stays."""
+    state = encode_message(_state(customer))
+    batch.outputs.handovers.append((customer.record.into.encode(), state))
+
+
+def _state(customer: Customer) -> Absorb:
     record = customer.record
     merged = MergedCustomer(record.version, record.merged_at)
-    state = Absorb(
+    return Absorb(
         customer.customer_id,
         record.aggregate,
         record.as_of,
@@ -208,7 +214,6 @@ def send_state(batch: Batch, customer: Customer) -> None:
         dict(record.absorbed),
         erased_at=record.erased_at,
     )
-    batch.outputs.handovers.append((record.into.encode(), encode_message(state)))
 
 
 def take_over(batch: Batch, customer: Customer, message: Absorb, at: Position) -> None:
@@ -255,6 +260,7 @@ def take_over(batch: Batch, customer: Customer, message: Absorb, at: Position) -
     ):
         outputs.duplicates += 1
         return
+    silence = batch.silence(customer, message.as_of, at.here)
     record.absorbed = dict(sorted(absorbed.items()))
     record.as_of = max(record.as_of, message.as_of)
     customer.take(state, config)
@@ -262,7 +268,7 @@ def take_over(batch: Batch, customer: Customer, message: Absorb, at: Position) -
         erase(batch, customer, message.erased_at, at)
         return
     outputs.accepted += 1
-    batch.evaluate(customer, message.as_of, at, "merge")
+    batch.evaluate(customer, message.as_of, at, "merge", after=silence)
 
 
 def take_back(batch: Batch, customer: Customer, message: Return, at: Position) -> None:

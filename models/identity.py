@@ -86,6 +86,14 @@ def encode_message(message: Message) -> bytes:
     return _PREFIX + _encoder.encode(message)
 
 
+def with_version(message: bytes, version: int, as_of: int) -> bytes:
+    """Return an encoded `Absorb` with the last version of the merged customer, and their time."""
+    absorb = decode_message(message)
+    assert isinstance(absorb, Absorb)  # noqa: S101 - the caller has encoded it.
+    merged = MergedCustomer(version, absorb.merged.at)
+    return encode_message(msgspec.structs.replace(absorb, merged=merged, as_of=as_of))
+
+
 class DamagedMessage(ClvError):
     """The bytes are not a message."""
 

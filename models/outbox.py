@@ -13,7 +13,8 @@ from typing import Final
 import msgspec
 
 from models.aggregate.record import Change, CustomerRecord, Evidence, OutboxEntry
-from models.scores import Decided, Evaluation, RemovalStep, Scores
+from models.errors import ClvError
+from models.scores import Decided, Evaluation, Look, RemovalStep, Scores
 from models.segments.deciding import Day
 
 OUTBOX_BYTES: Final = 200 * 1024
@@ -29,6 +30,10 @@ of rules and parameters, of up to 100 bytes each."""
 
 WithEvidence = tuple[OutboxEntry, tuple[Evidence, ...]]
 """An outbox entry with the evidence of each of its changes."""
+
+
+class Overfull(ClvError):
+    """What silence brings to a customer exceeds what may be in flight of their outbox."""
 
 
 class DeliveryState(Enum):
@@ -56,11 +61,14 @@ def most_in_flight(entry_bytes: int) -> int:
     return max(OUTBOX_BYTES // (_ENTRY_BYTES + entry_bytes), 1)
 
 
-def removal_entry(record: CustomerRecord, origin: str, step: RemovalStep) -> WithEvidence:
-    """Return the entry of a removal, and clear the record's segments and value."""
+def removal_entry(
+    record: CustomerRecord, origin: str, step: RemovalStep, as_of: int
+) -> WithEvidence:
+    """Return the entry of a removal as of a time, and clear the record's segments and value."""
+    record.version += 1
     entry = OutboxEntry(
-        step.version,
-        step.as_of,
+        record.version,
+        as_of,
         origin,
         step.offset,
         record.clv,
@@ -74,14 +82,22 @@ def removal_entry(record: CustomerRecord, origin: str, step: RemovalStep) -> Wit
 
 
 def changes_entry(
-    record: CustomerRecord, origin: str, step: Evaluation, scores: Scores, day: Day
+    record: CustomerRecord, origin: str, step: Evaluation | Look, scores: Scores, day: Day
 ) -> WithEvidence | None:
     """Return the entry of an evaluation's segment changes, or None; update the record.
 
-    day: returns the shop's calendar day of a time.
+    A look that finds no change leaves the record as it is. day: returns the shop's calendar day of
+    a time.
     """
+    silent = True
+    if isinstance(step, Evaluation):
+        silent = False
+        record.version += 1
+        record.silent = False
+        if step.backfill:
+            return None
     row, segments, since, before = step.row, record.segments, record.since, record.clv
-    after = record.clv = scores.clv[row]
+    after = scores.clv[row]
     decided = scores.decided(row)
     changes: list[Change] = []
     evidence: list[Evidence] = []
@@ -104,10 +120,15 @@ def changes_entry(
             changes.append(Change(name, segments.pop(name), None))
             evidence.append({})
             since.pop(name, None)
+    if changes or not silent:
+        record.clv = after
     if not changes:
         return None
+    if silent:
+        record.silent = True
+        record.as_of = max(record.as_of, step.as_of)
     entry = OutboxEntry(
-        step.version,
+        record.version,
         step.as_of,
         origin,
         step.offset,
@@ -117,11 +138,12 @@ def changes_entry(
         cause=step.cause,
         rules=decided.rules.version,
         model=scores.models[row].version,
+        silent=silent,
     )
     return entry, tuple(evidence)
 
 
-def outbox(entries: Iterable[WithEvidence], version: int) -> tuple[OutboxEntry, ...]:
+def outbox(entries: Iterable[WithEvidence], version: int, as_of: int) -> tuple[OutboxEntry, ...]:
     """Return the entries to store, without evidence that can be computed from the record itself.
 
     An erasure drops all earlier entries.
@@ -130,7 +152,7 @@ def outbox(entries: Iterable[WithEvidence], version: int) -> tuple[OutboxEntry, 
     for entry, evidence in entries:
         if entry.removal == "erased":
             kept.clear()
-        own = entry.version == version or entry.removal
+        own = (entry.version == version and entry.as_of == as_of) or entry.removal
         kept.append(entry if own else msgspec.structs.replace(entry, evidence=evidence))
     return tuple(kept)
 

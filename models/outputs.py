@@ -90,7 +90,8 @@ class Outputs:
     customer's key; removals are among them. messages, handovers: for customers in other partitions,
     by customer's key. forgotten: events dated before an erasure. erased: accepted erasures.
     notices: about records that are among `accepted` or `duplicates`. accepted_types: of events that
-    `process` accepted, by type.
+    `process` accepted, by type. dues: when to look again at customers who were scored, by key, in
+    milliseconds since 1970; NEVER where nobody is to look.
 
     Messages, dead letters and notices must be sent before the records are stored, because a
     replayed record does not produce them again. The other outputs are sent after the records. A
@@ -106,6 +107,7 @@ class Outputs:
     rerouted: list[Rerouted] = field(default_factory=list)
     dead_letters: list[RefusedRecord] = field(default_factory=list)
     notices: list[RefusedRecord] = field(default_factory=list)
+    dues: dict[bytes, int] = field(default_factory=dict)
     taken: int = 0
     accepted: int = 0
     accepted_types: Counter[str] = field(default_factory=Counter)

@@ -5,11 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from models.aggregate.record import Forgotten, encode_record, forgotten_key
+from models.catching_up import bounds, catch_up, due_after
 from models.customers import Batch, Customer
 from models.documents import entry_documents, value_update
-from models.outbox import WithEvidence, changes_entry, outbox, removal_entry, with_evidence
+from models.identity import with_version
+from models.outbox import (
+    Overfull,
+    WithEvidence,
+    changes_entry,
+    outbox,
+    removal_entry,
+    with_evidence,
+)
 from models.outputs import CurrentValue, Removed
-from models.scores import Evaluation, RemovalStep, Resend, Scores
+from models.scores import Evaluation, Look, RemovalStep, Resend, Scores
+from models.silence import Silence
+from models.timeline import NEVER
 
 
 def finish(batch: Batch) -> None:
@@ -22,35 +33,109 @@ def finish(batch: Batch) -> None:
             batch.store(customer)
     if touched:
         scores = batch.rows.scores()
+        looked = catch_up(batch)
+        known = bounds(batch, touched)
         for customer in touched:
-            _publish(batch, customer, scores)
+            _publish(batch, customer, scores, looked, known)
 
 
-def _publish(batch: Batch, customer: Customer, scores: Scores) -> None:
+def _publish(
+    batch: Batch, customer: Customer, scores: Scores, looked: Scores, known: dict[int, int]
+) -> None:
+    """Publish what a customer's steps come to.
+
+    looked: the scores of looks into silences. known: see `bounds`.
+    """
     record, outputs, day = customer.record, batch.outputs, batch.context.economics.day
     pending = list(with_evidence(customer.pending, customer.stored_row, scores))
     fresh: list[WithEvidence] = []
-    row = 0
+    told, row, as_of, last = False, 0, 0, scores
     for step in customer.steps:
         if isinstance(step, Evaluation):
-            row, record.backfill = step.row, step.backfill
-            if not step.backfill:
-                noted = changes_entry(record, batch.origin, step, scores, day)
-                if noted is not None:
-                    fresh.append(noted)
-        elif isinstance(step, RemovalStep):
-            fresh.append(removal_entry(record, batch.origin, step))
-        else:
-            row = step.row or 0
+            noted = changes_entry(record, batch.origin, step, scores, day)
+            if noted is not None:
+                fresh.append(noted)
+            told, row, as_of, last = True, step.row, step.as_of, scores
+        elif isinstance(step, Silence):
+            look = _look_back(batch, customer, step, looked, fresh)
+            if look is not None:
+                told, row, as_of, last = True, look.row, look.as_of, looked
+        elif isinstance(step, Resend):
+            told, row, last = True, step.row or 0, scores
             _publish_entries(batch, customer, pending)
+        else:
+            told = True
+            fresh.append(_remove(batch, customer, step, as_of))
+    if len(fresh) > batch.most_in_flight - customer.flying:
+        _check_room(batch, customer)
     _publish_entries(batch, customer, fresh)
     if customer.kept or not all(isinstance(step, Resend) for step in customer.steps):
-        record.outbox = outbox([*pending, *fresh], record.version)
+        record.outbox = outbox([*pending, *fresh], record.version, record.as_of)
+        if customer.present:
+            _set_due(batch, customer, known)
         _store(batch, customer)
-    if customer.present:
-        outputs.updates.append(_update(batch, customer, scores, row))
-    else:
+    if told and customer.present:
+        outputs.updates.append(_update(batch, customer, last, row))
+    elif told:
         outputs.removed.append(Removed(customer.customer_id, customer.key, record.version))
+
+
+def _look_back(
+    batch: Batch,
+    customer: Customer,
+    silence: Silence,
+    looked: Scores,
+    entries: list[WithEvidence],
+) -> Look | None:
+    """Add the entries of what a silence has changed; return the last look that found a change.
+
+    Of one silence no more changes are told than an outbox has room for, but for those that the
+    event after it brings.
+    """
+    last, day = None, batch.context.economics.day
+    for look in silence.looks:
+        if len(entries) >= batch.most_in_flight - customer.flying - 1:
+            _check_room(batch, customer)
+            break
+        noted = changes_entry(customer.record, batch.origin, look, looked, day)
+        if noted is not None:
+            entries.append(noted)
+            last = look
+    return last
+
+
+def _check_room(batch: Batch, customer: Customer) -> None:
+    """Raise Overfull if the outbox has room for all when less is taken at once, or later."""
+    events = sum(isinstance(step, Evaluation) for step in customer.steps)
+    if batch.in_parts and (customer.flying or events > 1):
+        raise Overfull
+
+
+def _remove(batch: Batch, customer: Customer, step: RemovalStep, told: int) -> WithEvidence:
+    """Return the entry of a removal; told: as of when the customer was told of before."""
+    record = customer.record
+    as_of = step.as_of if step.reason == "erased" else max(told, step.as_of)
+    entry = removal_entry(record, batch.origin, step, as_of)
+    if step.handover:
+        handover = with_version(step.handover, record.version, as_of)
+        batch.outputs.handovers.append((step.into.encode(), handover))
+    return entry
+
+
+def _set_due(batch: Batch, customer: Customer, known: dict[int, int]) -> None:
+    """Note when to look at the customer again."""
+    record, last = customer.record, customer.steps[-1]
+    if isinstance(last, Resend):
+        return
+    due = record.due = due_after(batch, customer, known)
+    if isinstance(last, Silence):
+        record.base = last.base if last.base != record.as_of else 0
+    if record.backfill:
+        due = NEVER
+    elif not due:
+        economics = batch.context.economics
+        due = economics.day_begins(economics.day(record.base or record.as_of) + 1)
+    batch.outputs.dues[customer.key] = due
 
 
 def _publish_entries(batch: Batch, customer: Customer, entries: Iterable[WithEvidence]) -> None:

@@ -42,6 +42,19 @@ _MISSING = frozenset({"p_alive", "p_purchase"})
 """Those that nobody has before the first order."""
 
 
+class Look(NamedTuple):
+    """Look at a silent customer at a moment; it is told only if a segment has changed.
+
+    row: index among all rows of the batch.
+    """
+
+    row: int
+    as_of: int
+    offset: int
+    """Of the record that led to it."""
+    cause: Cause
+
+
 class Evaluation(NamedTuple):
     """Score a customer; row: index among all rows of the batch.
 
@@ -49,7 +62,6 @@ class Evaluation(NamedTuple):
     """
 
     row: int
-    version: int
     as_of: int
     offset: int
     """Of the record that led to it."""
@@ -61,14 +73,17 @@ RemovalReason = Literal["erased", "merged"]
 
 
 class RemovalStep(NamedTuple):
-    """Remove a customer; into: the customer who stays, or empty."""
+    """Remove a customer; into: the customer who stays, or empty.
 
-    version: int
+    handover: what is sent to that customer, without the version, which is not known yet.
+    """
+
     as_of: int
     offset: int
     """Of the record that led to it."""
     reason: RemovalReason
     into: str
+    handover: bytes = b""
 
 
 class Resend(NamedTuple):
@@ -95,6 +110,7 @@ class Decided:
         size: int,
     ) -> None:
         self.rules = rules
+        self.columns = columns
         self.dimensions = [
             Decisions(dimension, columns, quantiles, size) for dimension in rules.dimensions
         ]

@@ -12,6 +12,9 @@ from models.calendar import milliseconds
 
 _EVER: Final = -(2**63)
 
+NEVER: Final = 2**62
+"""A time that does not come, in milliseconds since 1970."""
+
 
 class Versioned(Protocol):
     """Something published under a version, that holds from a time."""
@@ -65,6 +68,16 @@ class Timeline(Generic[Published]):
         """Return those in force at a time, in milliseconds since 1970; None before the first."""
         before = bisect_right(self._starts, moment)
         return self.published[before - 1] if before else None
+
+    def next_start(self, moment: int) -> int:
+        """Return when others come into force after a time, in milliseconds since 1970; or NEVER."""
+        after = bisect_right(self._starts, moment)
+        return self._starts[after] if after < len(self._starts) else NEVER
+
+    @property
+    def last_start(self) -> int:
+        """When any come into force for the last time, in milliseconds since 1970."""
+        return self._starts[-1] if self._starts else _EVER
 
     @property
     def latest(self) -> Published | None:

@@ -17,6 +17,7 @@ batches of a partition are in work at once, but they take each step in order.
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -29,6 +30,7 @@ from pydantic import ValidationError
 from models.acceptance import FUTURE_TOLERANCE
 from models.aggregate.fold import milliseconds
 from models.aggregate.record import BASIS_KEY, ERASURE_KEY, Cause, erasure_fingerprint
+from models.calendar import MILLISECONDS_A_DAY
 from models.context import Context
 from models.contracts import Reason, Refused
 from models.contracts.clock import Tick
@@ -37,10 +39,12 @@ from models.outbox import DeliveryState
 from models.outputs import Outputs, Record, RefusedRecord
 from models.oversized import check_unpacked
 from models.recent import Recent
+from models.timeline import NEVER
 from streams.basis.keeper import Keeper
 from streams.basis.key import check_key
 from streams.cache.writer import CacheWriter
 from streams.counts import Counts
+from streams.dues import Dues
 from streams.kafka.partitions import home_partition
 from streams.metrics.meters import WorkerMeters
 from streams.outgoing import OUTPUTS, Output, Stage, cached, positions, published_at
@@ -59,6 +63,9 @@ log = structlog.get_logger(__name__)
 
 IN_WORK = 8
 """Batches that may await deliveries at once: enough to keep the processor busy."""
+
+SWEEP_DUE = 100
+"""Customers that are looked at at once when they are due. It takes longer than scoring them."""
 
 SWEEP = 500
 """Customers that a tick scores at once. The next ones wait for the delivery of these: live events
@@ -146,6 +153,11 @@ class Pipeline:
         """Calls of the engine whose deliveries are awaited."""
         self.last_done = time.monotonic()
         """When outputs were last delivered, by the monotonic clock."""
+        self.dues = Dues()
+        self.swept: dict[int, int] = {}
+        """As of when a partition's customers were last looked at who were due."""
+        self.history_at = -math.inf
+        """When events were last folded that are more than a day old, by the monotonic clock."""
         self._contexts: dict[int, Context] = {}
         self._recent = Recent()
         self._erasure_key = settings.erasure_secret
@@ -167,6 +179,7 @@ class Pipeline:
     def assigned(self) -> None:
         """Forget the progress: other workers may have had the assigned partitions meanwhile."""
         self._progress.clear()
+        self.dues.forget()
 
     async def fold(self, event: EventT) -> None:
         """Fold a batch of input records into the customers' records."""
@@ -202,6 +215,8 @@ class Pipeline:
             except Exception as error:  # noqa: BLE001 - `instead` raises it again if no record is at fault
                 outputs = await self._poison.instead(rest, work, error)
             part, rest = rest.cut(outputs.taken)
+            if min(outputs.dues.values(), default=NEVER) < self.now() - MILLISECONDS_A_DAY:
+                self.history_at = time.monotonic()
             if part:
                 seconds = time.monotonic() - began
                 engine.observe(seconds)
@@ -224,7 +239,7 @@ class Pipeline:
             self._states(batch.tp.partition),
             batch.origin,
             batch.records,
-            self._context(batch),
+            self._context(batch.tp.partition),
             now=self.now(),
             role=self.topics.role(batch.tp.topic),
             at_home=lambda key: self._is_home(key, batch.tp.partition),
@@ -237,7 +252,7 @@ class Pipeline:
             self._states(batch.tp.partition),
             batch.origin,
             batch.records,
-            self._context(batch),
+            self._context(batch.tp.partition),
             at_home=lambda key: self._is_home(key, batch.tp.partition),
             delivery_of=self._delivery_state,
         )
@@ -295,6 +310,9 @@ class Pipeline:
                 "so nobody is valued as of then",
             )
             return [Outputs(dead_letters=[RefusedRecord(record, refused)])]
+        if tick.due:
+            await self.know_dues(batch.tp.partition)
+            return self._sweep_due(batch, record, as_of)
         wanted = [] if tick.parameters is None else [tick.parameters]
         if tick.rules is not None:
             wanted.append(rules_key(tick.rules).decode())
@@ -322,7 +340,7 @@ class Pipeline:
                 chunk,
                 batch.origin,
                 record.offset,
-                self._context(batch),
+                self._context(batch.tp.partition),
                 as_of=as_of,
                 cause=cause,
                 delivery_of=self._delivery_state,
@@ -332,9 +350,44 @@ class Pipeline:
             yield from self._poison.scored(batch, record, chunk, score)
         self.counts.ticks += 1
 
-    def _context(self, batch: RecordBatch) -> Context:
-        """Return the partition's context; it is rebuilt only when something changes."""
+    def _sweep_due(self, batch: RecordBatch, record: Record, as_of: int) -> Iterator[Outputs]:
         partition = batch.tp.partition
+        states = self._states(partition)
+
+        def look(chunk: Sequence[bytes]) -> Outputs:
+            return advance(
+                states,
+                chunk,
+                batch.origin,
+                record.offset,
+                self._context(partition),
+                as_of=as_of,
+                due_only=True,
+                delivery_of=self._delivery_state,
+            )
+
+        keys = iter(self.dues.take(partition, as_of))
+        while chunk := list(islice(keys, SWEEP_DUE)):
+            yield from self._poison.scored(batch, record, chunk, look)
+        self.swept[partition] = as_of
+
+    async def know_dues(self, partition: int) -> None:
+        """Read from a partition's records when customers are due, unless that is known."""
+        context = self._context(partition)
+        if not self.dues.knows(partition, context):
+            clock = f"{self.topics.clock}/{partition}"
+            await self.dues.build(
+                partition,
+                self._states(partition),
+                context,
+                lambda origin, offset: (
+                    origin == clock
+                    and self._delivery_state(origin, offset) is DeliveryState.UNKNOWN
+                ),
+            )
+
+    def _context(self, partition: int) -> Context:
+        """Return the partition's context; it is rebuilt only when something changes."""
         first = 0 if self.keeper is None else self.keeper.first_version(partition)
         known = self._contexts.get(partition)
         timeline, rules = self.feed.timeline, self.feed.rules
@@ -400,6 +453,7 @@ class Pipeline:
         if without_key or basis is not None:
             outputs.records[ERASURE_KEY] = erasure_fingerprint(self._erasure_key)
         self.table.update_partition(partition, outputs.records)
+        self.dues.note(partition, outputs.dues)
         progress = self._progress[batch.origin]
         for letter in (*outputs.dead_letters, *outputs.notices):
             self.refusals.note(letter.refused, *published_at(batch, letter))

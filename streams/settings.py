@@ -235,6 +235,9 @@ class Settings(BaseSettings):
     replication: Annotated[int, Field(ge=1, le=15)] = 1
     commit_interval: Annotated[float, Field(gt=0, le=60)] = 1.0
     """Seconds between commits of offsets."""
+    sweep_interval: Annotated[float, Field(ge=0, le=3600)] = 1.0
+    """Seconds between two looks at who is due, by the wall clock; 0: nobody looks, and what time
+    brings is told with the next event or tick."""
     session_timeout: Annotated[float, Field(gt=0, le=300)] = 10.0
     heartbeat_interval: Annotated[float, Field(gt=0, le=100)] = 3.0
     poll_records: Annotated[int, Field(ge=1, le=10_000)] = 5_000

@@ -30,6 +30,7 @@ from streams.pipeline import Pipeline
 from streams.refusals import RefusalLog
 from streams.rules import begin_rules
 from streams.settings import Settings
+from streams.sweeping import sweeping
 from streams.topics import prepare_topics
 from streams.tracing.traces import configured_traces
 from streams.transport import BatchApp
@@ -93,7 +94,7 @@ async def running_app(
         app.finalize()
         if observer is not None:
             observer.attach(app, pipeline)
-        async with _watching(pipeline):
+        async with _watching(pipeline), sweeping(app, pipeline, settings):
             try:
                 await app.start()
                 yield app, pipeline

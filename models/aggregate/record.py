@@ -75,7 +75,8 @@ class OutboxEntry(msgspec.Struct, array_like=True, frozen=True):
     origin, offset: topic-partition and offset of the input record. before, after: value in
     currency. removal: "erased", "merged" or empty; into: the customer who stays. evidence: of each
     change; None if it can be computed from the stored record. cause: what the changes come from.
-    rules, model: the versions that decided; empty in records of earlier versions.
+    rules, model: the versions that decided; empty in records of earlier versions. silent: of a
+    moment in silence, after the event of that version.
     """
 
     version: int
@@ -91,6 +92,7 @@ class OutboxEntry(msgspec.Struct, array_like=True, frozen=True):
     cause: Cause = "event"
     rules: str = ""
     model: str = ""
+    silent: bool = False
 
 
 class MergedCustomer(msgspec.Struct, array_like=True, frozen=True):
@@ -114,7 +116,10 @@ class CustomerRecord(msgspec.Struct, array_like=True):
     record is stored before they are published; after a crash they are sent again from here.
     backfill: the last event was a backfilled one; segments and clv are those from before it.
     since: when the customer entered each segment, in milliseconds since 1970, by dimension; without
-    those entered under earlier versions.
+    those entered under earlier versions. due: until then (milliseconds since 1970) no segment
+    changes unless something happens; 0 if not known. silent: the last score was of a moment in
+    silence, after the event of that version. base: when the silence began that the looks so far
+    belong to, if that is not as_of; 0 if it is.
     """
 
     aggregate: Aggregate = msgspec.field(default_factory=Aggregate)
@@ -130,6 +135,30 @@ class CustomerRecord(msgspec.Struct, array_like=True):
     outbox: tuple[OutboxEntry, ...] = ()
     backfill: bool = False
     since: dict[str, int] = msgspec.field(default_factory=dict)
+    due: int = 0
+    silent: bool = False
+    base: int = 0
+
+
+class Glance(msgspec.Struct, array_like=True):
+    """What of a customer's record says when to look at them; the fields are those of the record."""
+
+    aggregate: msgspec.Raw
+    version: int
+    as_of: int
+    applied: msgspec.Raw
+    segments: msgspec.Raw
+    clv: msgspec.Raw
+    erased_at: int = -1
+    into: str = ""
+    merged_at: int = -1
+    absorbed: msgspec.Raw = msgspec.Raw()
+    outbox: tuple[OutboxEntry, ...] = ()
+    backfill: bool = False
+    since: msgspec.Raw = msgspec.Raw()
+    due: int = 0
+    silent: bool = False
+    base: int = 0
 
 
 class Forgotten(msgspec.Struct, array_like=True, frozen=True):
@@ -147,6 +176,7 @@ class Forgotten(msgspec.Struct, array_like=True, frozen=True):
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode_customer = msgspec.msgpack.Decoder(CustomerRecord).decode
+_decode_glance = msgspec.msgpack.Decoder(Glance).decode
 _decode_forgotten = msgspec.msgpack.Decoder(Forgotten).decode
 _PREFIX: Final = bytes([SCHEMA_VERSION])
 _KEY_PREFIX: Final = b"\x02"
@@ -168,6 +198,13 @@ def decode_record(data: bytes, key: bytes = b"") -> CustomerRecord:
     if data and data[0] < SCHEMA_VERSION:
         return _decode(data, partial(_decode_earlier, data[0]), key)  # type: ignore[no-any-return]
     return _decode(data, _decode_customer, key)  # type: ignore[no-any-return]
+
+
+def glance(data: bytes, key: bytes = b"") -> Glance | CustomerRecord:
+    """Decode only what says when to look at a customer; errors as of `decode_record`."""
+    if data and data[0] < SCHEMA_VERSION:
+        return decode_record(data, key)
+    return _decode(data, _decode_glance, key)  # type: ignore[no-any-return]
 
 
 def _decode_earlier(schema: int, data: memoryview) -> CustomerRecord:

@@ -26,6 +26,7 @@ from models.btyd._checks import (
     whole_number,
 )
 from models.btyd._counts import Counts, counts
+from models.btyd._fading import Fading
 from models.btyd.cells import Cells
 from models.btyd.model import PurchaseModel
 
@@ -119,6 +120,15 @@ class BetaGeometric(PurchaseModel):
             growth = np.expm1(np.maximum(odds, 0.0) / (self.r + seen.x))
             age = seen.t_x + growth * (self.alpha + seen.t_x)
         return np.where(seen.k > 0, age, np.inf)
+
+    def fading(
+        self, silence: FloatArray, x: FloatArray, T: FloatArray, p_alive: FloatArray
+    ) -> Fading:
+        """Return how far prospects can fall: the odds of death grow by ((α+T')/(α+T))^(r+x)."""
+        slower = 1.0 + silence / (self.alpha + T)
+        with np.errstate(over="ignore"):
+            alive = 1.0 / (p_alive + (1.0 - p_alive) * slower ** (self.r + x))
+        return Fading(alive, 1.0 / slower, slower)
 
     def expected_discounted_purchases(
         self, t: Numbers, discount_rate: float, x: Numbers, t_x: Numbers, T: Numbers

@@ -21,6 +21,7 @@ import numpy.typing as npt
 from models.btyd._checks import FloatArray, Numbers, horizon, probability, statistics
 from models.btyd._counts import Counts, PlainTail, counts
 from models.btyd._crossing import age_at
+from models.btyd._fading import Fading
 from models.btyd._optimise import Fit, FitError, Maximum, inverse_hessian, maximise
 from models.btyd.cells import Cells
 from models.btyd.prior import LogNormal, Prior, log_density
@@ -108,6 +109,15 @@ class PurchaseModel(ABC):
         x, t_x, _ = statistics(x, t_x, t_x)
         bound, h, x, t_x = np.broadcast_arrays(probability(bound), horizon(h), x, t_x)
         return age_at(bound, t_x, lambda T: self.probability_of_at_least(1, h, x, t_x, T))
+
+    @abstractmethod
+    def fading(
+        self, silence: FloatArray, x: FloatArray, T: FloatArray, p_alive: FloatArray
+    ) -> Fading:
+        """Return how far the prospects of customers can fall in so much silence.
+
+        p_alive: at T.
+        """
 
     @abstractmethod
     def expected_discounted_purchases(

@@ -33,6 +33,7 @@ from models.btyd._checks import (
 )
 from models.btyd._counts import Counts
 from models.btyd._decay import Decay, area, area_and_means
+from models.btyd._fading import Fading
 from models.btyd._nth_purchase import NthPurchase, probability_within, purchase_counts
 from models.btyd.cells import Cells
 from models.btyd.model import PurchaseModel, registered
@@ -115,6 +116,20 @@ class ParetoNbd(PurchaseModel):
         """Return the probability that the customer has not dropped out; 1 right at a purchase."""
         shape, customers = _rows(*statistics(x, t_x, T))
         return self._p_alive(*customers).reshape(shape)
+
+    def fading(
+        self, silence: FloatArray, x: FloatArray, T: FloatArray, p_alive: FloatArray
+    ) -> Fading:
+        """Return how far prospects can fall.
+
+        The likelihood of being alive, (α+T)^-(r+x) (β+T)^-s, falls, and that of having left grows
+        by the integral of s/(β+t) times it: by no more than it is at T times s ln((β+T')/(β+T)).
+        """
+        slower, longer = 1.0 + silence / (self.alpha + T), 1.0 + silence / (self.beta + T)
+        left = 1.0 - p_alive + p_alive * self.s * np.log(longer)
+        with np.errstate(over="ignore"):
+            alive = 1.0 / (p_alive + left * slower ** (self.r + x) * longer**self.s)
+        return Fading(alive, 1.0 / slower, longer)
 
     def expected_discounted_purchases(
         self, t: Numbers, discount_rate: float, x: Numbers, t_x: Numbers, T: Numbers

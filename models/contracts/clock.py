@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -13,6 +13,7 @@ class Tick(BaseModel):
     """Score all customers of the partition as of a time.
 
     parameters, rules: versions that came into force; a worker waits until it has received them.
+    due: only look at those who are due by then; a worker says so to itself.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -20,3 +21,4 @@ class Tick(BaseModel):
     as_of: Time
     parameters: Annotated[str, Field(min_length=1, max_length=100)] | None = None
     rules: Annotated[str, Field(min_length=1, max_length=100)] | None = None
+    due: Literal[True] | None = None

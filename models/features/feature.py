@@ -90,7 +90,8 @@ class Feature:
     read: computes it from one customer's state, only while a rule uses it.
     missing: when it is nan, or an empty text; then no comparison holds. silence: how it moves while
     nothing happens. way: -1 if it never rises meanwhile, 1 if it never falls, 0 if it may do both.
-    steps: yields the ordinals of the days after today on which one that moves in steps may do so.
+    steps: yields the ordinals of the days after today on which one that moves in steps may do so;
+    monthly: whether months begin with them.
     label: what a sentence calls it, if not by its name.
     """
 
@@ -103,6 +104,7 @@ class Feature:
     silence: Silence = Silence.STAYS
     way: Literal[-1, 0, 1] = 0
     steps: Callable[[Measured], Iterable[int]] | None = None
+    monthly: bool = False
     label: str = ""
 
     @cached_property

@@ -160,6 +160,7 @@ _SEASONS = (
         label="the number of seasons missed since the first",
         silence=STEPS,
         steps=lambda of: season_ends(of.season, of.today),
+        monthly=True,
     ),
     Feature(
         "season_share",

@@ -92,10 +92,9 @@ def season_share(months: Mapping[int, int]) -> float:
 
 
 def season_ends(season: Season, today: int) -> Iterator[int]:
-    """Yield the first days after the season, as ordinals, in the ten years after today."""
+    """Yield the first days after the season, as ordinals, in the two years after today."""
     if season.months:
-        for year in range(date.fromordinal(today).year, date.fromordinal(today).year + 10):
-            after = year * YEAR + season.ends
-            day = date(after // YEAR, after % YEAR + 1, 1).toordinal()
-            if day > today:
-                yield day
+        now = month_of(today)
+        first = now + (season.ends - now - 1) % YEAR + 1
+        for after in (first, first + YEAR):
+            yield date(after // YEAR, after % YEAR + 1, 1).toordinal()

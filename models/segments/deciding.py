@@ -19,10 +19,14 @@ class Decisions:
 
     first: the index of the first rule that holds for each row, whatever the customer was before.
     With hysteresis and minimum stays the rest is decided one by one, by `decide`. suggested: the
-    segment of that rule; who is in it stays there, so that nothing has to be decided.
+    segment of that rule; who is in it stays there, so that nothing has to be decided. first_of,
+    kept_of: the same as columns.
     """
 
-    __slots__ = ("dimension", "first", "kept", "name", "segments", "stays", "suggested")
+    __slots__ = (
+        "dimension", "first", "first_of", "kept", "kept_of", "name", "segments", "stays",
+        "suggested",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -44,6 +48,8 @@ class Decisions:
         self.dimension = dimension
         self.name = dimension.name
         self.segments = [rule.segment for rule in rules]
+        self.first_of = first
+        self.kept_of = kept
         self.first: list[int] = first.tolist()
         self.kept: dict[str, list[int]] = {name: each.tolist() for name, each in kept.items()}
         self.stays = dimension.stays

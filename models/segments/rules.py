@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from hashlib import blake2b
 from typing import Annotated, Any, Final
@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 from pydantic import AwareDatetime, Field, field_validator, model_validator
 
 from models.errors import ClvError
-from models.features import FEATURES, Columns, Feature, Floats, Measured
-from models.segments.conditions import Condition, Quantile, Strict
+from models.features import FEATURES, Columns, Feature, Floats, Measured, Silence
+from models.segments.conditions import OPERATORS, Condition, Quantile, Strict
 from models.segments.reachable import unreachable
+from models.segments.watched import Watched, watched
 
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,39}$")]
 
@@ -232,6 +233,61 @@ class Rules(Strict):
     def quantiles(self) -> tuple[Quantile, ...]:
         """The quantiles that the rules compare with, each once."""
         return tuple(dict.fromkeys(each for one in self._conditions() for each in one.quantiles))
+
+    @cached_property
+    def read_daily(self) -> tuple[bool, ...]:
+        """Which of those grow by one a day while nothing happens; () if none does."""
+        daily = tuple(each.silence is Silence.DAILY for each in self.read)
+        return daily if any(daily) else ()
+
+    @cached_property
+    def watched(self) -> Watched:
+        """The comparisons that silence may turn."""
+        limits = [
+            (each.feature, each.is_, bound)
+            for each in self._conditions()
+            for bound in (each.limit(leaving=False), each.limit(leaving=True))
+            if not isinstance(bound, tuple)
+        ]
+        return watched(self.read, limits)
+
+    def heeds_steps(self, read: Sequence[float | str]) -> bool:
+        """Return whether a rule may look at features that move in steps.
+
+        read: a customer's features, of `read`. It need not if a condition beside is not met, by a
+        feature that stays.
+        """
+        for beside in self._beside_steps:
+            for place, compare, bound in beside:
+                if not compare(read[place], bound):
+                    break
+            else:
+                return True
+        return False
+
+    @cached_property
+    def _beside_steps(self) -> tuple[tuple[tuple[int, Callable[..., Any], Any], ...], ...]:
+        """For each rule with a feature that moves in steps, what else must be met: place, bound."""
+        names = {each.name: place for place, each in enumerate(self.read)}
+        return tuple(
+            tuple(
+                # Who is in the segment already has the wider bound.
+                (names[each.feature], OPERATORS[each.is_], each.limit(leaving=True))
+                for each in rule.all
+                if each.feature in names
+                and FEATURES[each.feature].silence is Silence.STAYS
+                and not each.quantiles
+            )
+            for dimension in self.dimensions
+            for rule in dimension.rules
+            if any(FEATURES[each.feature].silence is Silence.STEPS for each in rule.conditions)
+        )
+
+    @cached_property
+    def stay_days(self) -> tuple[int, ...]:
+        """The minimum stays, each once."""
+        stays = {rule.stay_days for each in self.dimensions for rule in each.rules}
+        return tuple(sorted(stays - {0}))
 
     @cached_property
     def entry_bytes(self) -> int:

@@ -97,7 +97,8 @@ async def _settings(economics: Economics) -> AsyncIterator[Settings]:
         broker=configured.broker is None, redis=configured.redis is None
     ) as servers:
         own = f"clv-demo-{secrets.token_hex(3)}"
-        changes: dict[str, object] = {}
+        # For the data set, a long silence has not begun.
+        changes: dict[str, object] = {"sweep_interval": 0}
         if configured.broker is None:
             # Nobody else is in the group: the join need not wait for anyone.
             changes |= {

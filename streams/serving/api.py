@@ -115,7 +115,7 @@ def create_app(sources: Sources) -> FastAPI:
         found = await scores.customer(customer_id)
         if found is None:
             raise absent(customer_id)
-        tag = f'"{found.version}"'
+        tag = f'"{found.number}"'
         headers = {"ETag": tag, "Cache-Control": "no-cache"}
         if tag in (if_none_match or "").replace("W/", "").split(", "):
             return Response(status_code=HTTPStatus.NOT_MODIFIED, headers=headers)

@@ -16,6 +16,7 @@ class _Version(msgspec.Struct):
 
 
 class _Update(msgspec.Struct):
+    id: str
     data: msgspec.Raw
 
 
@@ -24,10 +25,14 @@ _decode_version = msgspec.json.Decoder(_Version).decode
 
 
 class CustomerDocument(NamedTuple):
-    """The data of a customer's published value update, JSON as published, and its version."""
+    """The data of a customer's published value update, JSON as published, and its version.
+
+    number: tells it from the customer's other updates; those in silence have the same version.
+    """
 
     version: int
     data: bytes
+    number: str
 
 
 class Page(NamedTuple):
@@ -39,8 +44,9 @@ class Page(NamedTuple):
 
 def document(update: bytes) -> CustomerDocument:
     """Return the data of a value update."""
-    data = bytes(_decode_update(update).data)
-    return CustomerDocument(_decode_version(data).version, data)
+    of = _decode_update(update)
+    data = bytes(of.data)
+    return CustomerDocument(_decode_version(data).version, data, of.id.rpartition("/")[2])
 
 
 class Scores:

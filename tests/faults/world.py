@@ -484,6 +484,7 @@ def _environment(settings: Settings, terms: Terms, setup: Setup, directory: Path
         "CLV_SESSION_TIMEOUT": str(setup.session),
         "CLV_HEARTBEAT_INTERVAL": str(setup.session / 4),
         "CLV_COMMIT_INTERVAL": "0.3",
+        "CLV_SWEEP_INTERVAL": "0",
         # Small batches: more places to break off.
         "CLV_POLL_RECORDS": "200",
         "CLV_STALL_TIMEOUT": "30",

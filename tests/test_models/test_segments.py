@@ -355,7 +355,7 @@ def test_a_change_says_which_rule_decided_by_what_and_in_words():
         ],
         "values": {"days_since_last_order": 21.0},
     }
-    assert record.since == {"presence": milliseconds(21)}
+    assert record.since == {"presence": milliseconds(20.5)}  # midnight
 
 
 def test_a_quantile_is_named_beside_its_value():

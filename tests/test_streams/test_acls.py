@@ -565,7 +565,6 @@ REFUSALS = {
         ["dead-letters", "retry", "--topic", "shop.orders", "--force"],
         "shop.orders",
     ),
-    "a worker ticks": ("worker", ["tick"], "clv.clock"),
     "a stranger ticks": ("stranger", ["tick"], "give the service the right"),
     "a subscriber loads": (
         "subscriber",

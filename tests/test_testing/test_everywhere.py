@@ -47,7 +47,11 @@ async def test_a_life_of_customers_is_the_same_wherever_it_runs(
         for change in await topology.segment_changes.of("c0")
         if change.dimension == "lifecycle"
     ]
-    assert list(dict.fromkeys(lifecycle)) == [(None, "new"), ("new", "at risk")]
+    assert list(dict.fromkeys(lifecycle)) == [
+        (None, "new"),
+        ("new", "needs attention"),
+        ("needs attention", "at risk"),
+    ]
     removed = {(r.customer_id, r.reason, r.merged_into) for r in await topology.removals.all()}
     assert removed == {("c2", "merged", "c1"), ("c3", "erased", None)}
     assert [letter.reason for letter in await topology.dead_letters.all()] == ["not-json"]
@@ -56,7 +60,7 @@ async def test_a_life_of_customers_is_the_same_wherever_it_runs(
         name: update.clv for name, update in current.items()
     }
     assert "customer.merged" in topology.history("c1")
-    assert "new -> at risk" in topology.history("c0")
+    assert "needs attention -> at risk" in topology.history("c0")
 
 
 async def documents(service: Topology | Cluster) -> dict[str, list[dict[str, Any]]]:

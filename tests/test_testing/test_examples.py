@@ -76,10 +76,11 @@ def test_a_recording_is_looked_at_cell_by_cell(
         "2027-01-17",
         "refused, no-exchange-rate: 1",
         "lifecycle: none -> new, 2 times",
-        "lifecycle: new -> at risk, 2 times",
+        "lifecycle: new -> needs attention, 2 times",
+        "lifecycle: needs attention -> at risk, 2 times",
     ):
         assert line in said, f"{line!r} is not told:\n{done.stdout}"
-    silent = [line for line in said if line.endswith("since 2027-01-17")]
+    silent = [line for line in said if line.endswith("since 2026-06-14")]
     assert [line[:2] for line in silent] == ["c1", "c2"], "the more valuable one comes first"
     # But for a few cents of contacts all of a value is margin: 40 % in place of 30 %.
     (margin,) = (line for line in said if line.startswith("c1: "))

@@ -111,7 +111,8 @@ def test_a_failed_test_tells_what_happened_to_the_customers(tmp_path: Path) -> N
         "shop.orders[",
         "refused, no-exchange-rate: data.currency is 'USD'",
         "the clock",
-        "lifecycle new -> at risk",
+        "lifecycle new -> needs attention",
+        "lifecycle needs attention -> at risk",
         "customer 'bert'",
         "merged into 'anna'",
     ):

@@ -102,6 +102,7 @@ class Cluster:
                 for field, name in self.settings.topics.model_dump().items()
             },
             "CLV_SESSION_TIMEOUT": "2",
+            "CLV_SWEEP_INTERVAL": str(self.settings.sweep_interval),
             "CLV_HEARTBEAT_INTERVAL": "0.5",
             "CLV_COMMIT_INTERVAL": "0.3",
             "CLV_POLL_RECORDS": str(self.settings.poll_records),
