@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 
 from models.context import Context, Rows
 from models.customers import Batch, Customer, Step
+from models.due import moment_of
+from models.refresh import Refresh, refreshes
 from models.scores import Evaluation, Look, Scores
 from models.silence import Silence, search, stays_from
 
@@ -32,7 +34,16 @@ def catch_up(batch: Batch) -> Scores:
         return rows.scores()
     if not batch.context.stay_days:
         _look(batch.context, rows, [each for _, silences in by_customer for each in silences])
-        return rows.scores()
+    else:
+        _look_with_stays(batch, rows, by_customer)
+    if batch.context.refresh is not None:
+        _refresh(batch.context, batch.context.refresh, rows, by_customer)
+    return rows.scores()
+
+
+def _look_with_stays(
+    batch: Batch, rows: Rows, by_customer: Sequence[tuple[Customer, list[Silence]]]
+) -> None:
     # A stay may begin in one silence and end in the next.
     for nth in zip_longest(*(silences for _, silences in by_customer)):
         those = [each for each in nth if each is not None]
@@ -40,7 +51,6 @@ def catch_up(batch: Batch) -> Scores:
             if silence is not None:
                 silence.stays = _stays(batch, customer, silence)
         _look(batch.context, rows, those)
-    return rows.scores()
 
 
 def _restless(batch: Batch) -> tuple[dict[int, int], Iterable[Customer]]:
@@ -62,10 +72,11 @@ def _restless(batch: Batch) -> tuple[dict[int, int], Iterable[Customer]]:
 def _steady_days(batch: Batch, rows: NDArray[np.intp], *, steps: bool) -> list[int]:
     """Return for how many days customers surely stay what they are after each of these rows.
 
-    steps: whether features may move in steps meanwhile.
+    steps: whether features may move in steps, and the value is to be published, meanwhile.
     """
     again, ahead = np.tile(rows, len(QUIET)), np.repeat(QUIET, rows.size)
-    steady = batch.rows.steady(again, ahead, steps=steps).reshape(len(QUIET), -1)
+    refresh = batch.context.refresh if steps else None
+    steady = batch.rows.steady(again, ahead, steps=steps, refresh=refresh).reshape(len(QUIET), -1)
     days: list[int] = np.array((0, *QUIET))[steady.sum(axis=0)].tolist()
     return days
 
@@ -116,6 +127,36 @@ def _look(context: Context, rows: Rows, silences: Sequence[Silence]) -> None:
         silences = further
 
 
+def _refresh(
+    context: Context,
+    refresh: Refresh,
+    rows: Rows,
+    by_customer: Iterable[tuple[Customer, list[Silence]]],
+) -> None:
+    """Look at the values of those who are still silent: when to publish them, last and next."""
+    still = [
+        (customer, silence)
+        for customer, silences in by_customer
+        for silence in silences
+        if not (silence.ends or silence.is_cut)
+    ]
+    economics = context.economics
+    days = refreshes(
+        [silence.standing for _, silence in still],
+        [economics.day(silence.until) for _, silence in still],
+        refresh,
+        economics,
+    )
+    for (customer, silence), (last, following) in zip(still, days, strict=True):
+        silence.refresh_at = moment_of(following, silence.base, economics)
+        since = silence.base
+        if last != silence.standing.day:
+            since = moment_of(last, silence.base, economics)
+        if customer.record.told_at < since <= silence.until:
+            standing = silence.standing.on(last)
+            silence.refresh = Look(rows.add_standing(standing), since, silence.offset, "time")
+
+
 def bounds(batch: Batch, customers: Iterable[Customer]) -> dict[int, int]:
     """Return until when customers surely stay what they are after their last score, by its row.
 
@@ -128,10 +169,13 @@ def bounds(batch: Batch, customers: Iterable[Customer]) -> dict[int, int]:
     ]
     if not rows:
         return {}
-    economics, found = batch.context.economics, {}
+    economics, found, most = batch.context.economics, {}, max(QUIET)
+    if batch.context.refresh is not None:
+        most = batch.context.refresh.days - 1
     steady = _steady_days(batch, np.array(rows, np.intp), steps=True)
     for row, days in zip(rows, steady, strict=True):
-        found[row] = economics.day_begins(batch.rows.day(row) + days + 1) if days else 0
+        then = batch.rows.day(row) + min(days, most) + 1
+        found[row] = economics.day_begins(then) if days else 0
     return found
 
 

@@ -18,14 +18,15 @@ from models.contracts.parameters import Parameters
 from models.due import moment_of
 from models.economics import Economics
 from models.features import Floats, Measured
-from models.features.reach import Reach
+from models.features.reach import SLACK, Reach
 from models.prior import prior
+from models.refresh import Refresh, tolerance
 from models.scores import Decided, Scores
 from models.segments import DEFAULT_RULES, Quantile, Rules
 from models.segments.steady import surely_steady
-from models.standing import NO_DAY, Standing
+from models.standing import NO_DAY, Point, Standing
 from models.timeline import NEVER, Timeline, timeline_of
-from models.value import Row, Values, value_row, values
+from models.value import Row, Values, grouped, value_row, values
 
 
 @dataclass(frozen=True)
@@ -107,6 +108,15 @@ class Interpretation:
         steps = (each.steps(measured) for each in rules.watched.steps if each.steps is not None)
         return min(chain.from_iterable(steps), default=NO_DAY)
 
+    def point(self, summary: Summary, as_of: int) -> Point:
+        """Return what a customer's value is computed from as of a time in milliseconds since 1970.
+
+        summary: of their state.
+        """
+        today = self.economics.day(as_of)
+        day = max(today, summary.last_day) if summary.orders else today
+        return Point(value_row(summary, today, self.economics), day, self.model_at(as_of))
+
     def pivots(
         self, state: Aggregate, summary: Summary, begins: int, first: Standing, until: int
     ) -> tuple[list[tuple[int, Standing]], int]:
@@ -180,10 +190,14 @@ class Context(Interpretation):
 
     erasure_key: secret for the fingerprints of erased customers; it never changes.
     first_version: new customers start above it, so that versions grow even after a loss of state.
+    refresh: when the value of a silent customer is published again; None: with a segment change.
+    explained: whether updates say what has moved the value.
     """
 
     erasure_key: bytes = b""
     first_version: int = 0
+    refresh: Refresh | None = None
+    explained: bool = False
 
 
 class Rows:
@@ -239,6 +253,10 @@ class Rows:
         """Return the ordinal of the day as of which a row is scored."""
         return self._days[row]
 
+    def point(self, row: int) -> Point:
+        """Return what the value of a row is computed from."""
+        return Point(self._rows[row], self._days[row], self._models[row])
+
     def standing(self, row: int) -> Standing:
         """Return how a customer stands, without the next step of a feature."""
         of = self._models[row], self._rules[row], self._read[row]
@@ -282,11 +300,17 @@ class Rows:
         return of[later, 0], of[later, 1], between[later], later
 
     def steady(
-        self, rows: NDArray[np.intp], ahead: NDArray[np.intp], *, steps: bool = False
+        self,
+        rows: NDArray[np.intp],
+        ahead: NDArray[np.intp],
+        *,
+        steps: bool = False,
+        refresh: Refresh | None = None,
     ) -> NDArray[np.bool_]:
         """Return which rows, scored before, surely keep their segments in so much silence.
 
-        ahead: days, of each. steps: whether features may move in steps meanwhile.
+        ahead: days, of each. steps: whether features may move in steps meanwhile. refresh: their
+        value, too, surely keeps within it.
         """
         assert self._scored is not None  # noqa: S101 - the caller has scored them.
         scored, decided = self._scored
@@ -301,6 +325,11 @@ class Rows:
                 for each in rules.quantiles
             }
             steady[which] = surely_steady(of.dimensions, quantiles, mine, reach)
+            if refresh is not None:
+                clv, expected = scored.clv[mine], scored.expected[mine]
+                within = tolerance(clv, expected, refresh) * (1.0 - SLACK)
+                low, high = reach.value()
+                steady[which] &= (clv - low <= within) & (high - clv <= within)
         return steady
 
     def _groups(
@@ -310,10 +339,8 @@ class Rows:
         if len(set(map(id, self._rules))) == 1 and len(set(map(id, self._models))) == 1:
             yield slice(None), self._rules[0], self._models[0]
             return
-        kinds: dict[tuple[int, int], list[int]] = {}
-        for number, row in enumerate(rows.tolist()):
-            kinds.setdefault((id(self._rules[row]), id(self._models[row])), []).append(number)
-        for which in kinds.values():
+        each = [(id(self._rules[row]), id(self._models[row])) for row in rows.tolist()]
+        for which in grouped(each):
             row = int(rows[which[0]])
             yield np.array(which, np.intp), self._rules[row], self._models[row]
 

@@ -26,7 +26,7 @@ from models.recent import Recent
 from models.routing import Position
 from models.scores import Evaluation, RemovalReason, RemovalStep, Resend
 from models.silence import Silence
-from models.standing import NO_DAY
+from models.standing import NO_DAY, Point
 from models.timeline import NEVER
 
 Step = Evaluation | RemovalStep | Resend | Silence
@@ -41,12 +41,13 @@ class Customer:
     silence brings. stored_row: the row of the customer as stored. steps: evaluations, removals,
     resends and silences, in the order of publication. row: of the customer as last scored in this
     batch. quiet_until: until then (milliseconds since 1970) silence brings nothing, or nothing but
-    what `catch_up` sees to.
+    what `catch_up` sees to. told: the value that was published last, and was: what it is computed
+    from today, if the next update is to say what has moved it.
     """
 
     __slots__ = (
         "customer_id", "flying", "in_flight", "kept", "key", "pending", "present", "quiet_until",
-        "record", "resent", "row", "steps", "stored_row", "summary",
+        "record", "resent", "row", "steps", "stored_row", "summary", "told", "was",
     )  # fmt: skip
 
     def __init__(
@@ -61,6 +62,8 @@ class Customer:
         self.stored_row: int | None = None
         self.steps: list[Step] = []
         self.row: int | None = None
+        self.told: float | None = None
+        self.was: Point | None = None
         self.quiet_until = NEVER
         self.resent = False
         self.kept = False
@@ -132,6 +135,9 @@ class Batch:
                 self._see_to_outbox(known)
             if known.present and not record.backfill:
                 known.quiet_until = self._quiet_until(record)
+                if self.context.explained:
+                    known.told = record.told if record.refreshed else record.clv
+                    known.was = self.context.point(summary, record.told_at)
         return known
 
     def _read(self, key: bytes, stored: bytes | None) -> tuple[CustomerRecord, Summary]:
@@ -363,5 +369,5 @@ class Batch:
             if entry.version == record.version and entry.as_of == record.as_of:
                 model, rules = entry.model, entry.rules
         return self.rows.add(
-            record.aggregate, customer.summary, record.as_of, model=model, rules=rules
+            record.aggregate, customer.summary, record.told_at, model=model, rules=rules
         )

@@ -13,12 +13,12 @@ from typing import Any
 
 import msgspec
 
-from models.aggregate.record import Change, CustomerRecord, Evidence, OutboxEntry
+from models.aggregate.record import Change, CustomerRecord, Evidence, Moved, OutboxEntry
 from models.aggregate.summary import Summary
 from models.aggregate.windows import Window, rolling_windows
-from models.context import Interpretation
+from models.context import Context, Interpretation
 from models.contracts.parameters import Parameters
-from models.economics import Economics, from_units
+from models.economics import from_units
 from models.scores import Published
 from models.segments import Rules, explain
 
@@ -86,6 +86,16 @@ class _Totals(msgspec.Struct, gc=False):
     complaints: int
 
 
+class _Moved(msgspec.Struct, gc=False, rename={"before": "from"}):
+    before: float
+    to: float
+    event: float
+    time: float
+    model: float
+    rules_or_rates: float
+    merge: float
+
+
 class _Update(msgspec.Struct):
     customer_id: str
     version: int
@@ -102,6 +112,7 @@ class _Update(msgspec.Struct):
     segments: dict[str, str]
     totals: _Totals
     windows: dict[str, Window]
+    moved: _Moved | msgspec.UnsetType | None = msgspec.UNSET
     backfill: bool | msgspec.UnsetType = msgspec.UNSET
 
 
@@ -153,11 +164,12 @@ def value_update(
     record: CustomerRecord,
     summary: Summary,
     scored: tuple[Published, Parameters],
-    config: Economics,
+    context: Context,
 ) -> bytes:
     """Return the `clv.updated` event of one customer; scored: what came of which parameters."""
     published, model = scored
-    as_of = moment(record.as_of)
+    config = context.economics
+    as_of = moment(record.told_at)
     margin = summary.margin(config)
     data = _Update(
         customer_id,
@@ -203,16 +215,31 @@ def value_update(
             summary.contacts,
             summary.complaints,
         ),
-        rolling_windows(record.aggregate, config.day(record.as_of), config),
+        rolling_windows(record.aggregate, config.day(record.told_at), config),
     )
+    if context.explained:
+        data.moved = _moved(record.moved, published.clv)
     if record.backfill:
         data.backfill = True
-    return _document("clv.updated", f"{customer_id}/{_number(record)}", as_of, data)
+    silent = record.silent or record.refreshed > 0
+    number = _number(record.version, record.told_at, silent=silent)
+    return _document("clv.updated", f"{customer_id}/{number}", as_of, data)
 
 
-def _number(of: CustomerRecord | OutboxEntry) -> str:
+def _moved(parts: tuple[float, ...], to: float) -> _Moved | None:
+    """Return what has moved a value to what it is now; parts: as stored."""
+    if not parts:
+        return None
+    of = Moved(*parts)
+    event = to - of.before - of.time - of.model - of.settings - of.merge
+    # Of nothing that happened, rounding would leave a trace. 0.0 is added to make 0.0 of -0.0.
+    event = round(event, 9) + 0.0
+    return _Moved(of.before, to, event, of.time, of.model, of.settings, of.merge)
+
+
+def _number(version: int, as_of: int, *, silent: bool) -> str:
     """Return what tells the scores of a customer apart: in silence the version does not grow."""
-    return f"{of.version}.{of.as_of}" if of.silent else str(of.version)
+    return f"{version}.{as_of}" if silent else str(version)
 
 
 def entry_documents(
@@ -221,7 +248,8 @@ def entry_documents(
     """Return the events of an outbox entry: its segment changes, or the customer's removal."""
     if entry.removal:
         return [_customer_removed(customer_id, entry)]
-    as_of, version, number = moment(entry.as_of), entry.version, _number(entry)
+    as_of, version = moment(entry.as_of), entry.version
+    number = _number(version, entry.as_of, silent=entry.silent)
     rules = context.rules_at(entry.as_of, entry.rules)
     parameters = context.model_at(entry.as_of, entry.model)
     model = _Model(parameters.model, entry.model or parameters.version)

@@ -23,7 +23,7 @@ from models.contracts.parameters import Parameters
 from models.economics import Economics
 from models.segments import Quantile
 from models.standing import Standing
-from models.value import Row, columns, moved, valued
+from models.value import Row, columns, grouped, moved, valued
 
 Bools = NDArray[np.bool_]
 Floats = NDArray[np.float64]
@@ -62,7 +62,7 @@ def turns(
     days turn depends only on the standing, and not on these two.
     """
     found: list[list[int]] = [[] for _ in standings]
-    for group in _groups(standings):
+    for group in grouped((id(each.rules), id(each.model)) for each in standings):
         those = [standings[number] for number in group]
         if not those[0].rules.watched.compared:
             continue
@@ -73,14 +73,6 @@ def turns(
         for number, each, mine in zip(group, those, days, strict=True):
             found[number] = [each.day + day for day in mine]
     return found
-
-
-def _groups(standings: Sequence[Standing]) -> Iterable[list[int]]:
-    """Return the numbers of those to whom the same rules and parameters apply."""
-    groups: dict[tuple[int, int], list[int]] = {}
-    for number, each in enumerate(standings):
-        groups.setdefault((id(each.rules), id(each.model)), []).append(number)
-    return groups.values()
 
 
 class _Watch:

@@ -94,6 +94,7 @@ def changes_entry(
         silent = False
         record.version += 1
         record.silent = False
+        record.refreshed, record.told = 0, None
         if step.backfill:
             return None
     row, segments, since, before = step.row, record.segments, record.since, record.clv
@@ -127,6 +128,7 @@ def changes_entry(
     if silent:
         record.silent = True
         record.as_of = max(record.as_of, step.as_of)
+        record.refreshed, record.told = 0, None
     entry = OutboxEntry(
         record.version,
         step.as_of,

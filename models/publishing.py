@@ -9,6 +9,7 @@ from models.catching_up import bounds, catch_up, due_after
 from models.customers import Batch, Customer
 from models.documents import entry_documents, value_update
 from models.identity import with_version
+from models.moves import Moves, moves
 from models.outbox import (
     Overfull,
     WithEvidence,
@@ -35,18 +36,24 @@ def finish(batch: Batch) -> None:
         scores = batch.rows.scores()
         looked = catch_up(batch)
         known = bounds(batch, touched)
+        moved = moves(batch, touched, scores, looked)
         for customer in touched:
-            _publish(batch, customer, scores, looked, known)
+            _publish(batch, customer, (scores, looked), known, moved)
 
 
 def _publish(
-    batch: Batch, customer: Customer, scores: Scores, looked: Scores, known: dict[int, int]
+    batch: Batch,
+    customer: Customer,
+    scored: tuple[Scores, Scores],
+    known: dict[int, int],
+    moved: Moves,
 ) -> None:
     """Publish what a customer's steps come to.
 
-    looked: the scores of looks into silences. known: see `bounds`.
+    scored: the scores of events, and of looks into silences. known: see `bounds`.
     """
     record, outputs, day = customer.record, batch.outputs, batch.context.economics.day
+    scores, looked = scored
     pending = list(with_evidence(customer.pending, customer.stored_row, scores))
     fresh: list[WithEvidence] = []
     told, row, as_of, last = False, 0, 0, scores
@@ -70,10 +77,11 @@ def _publish(
         _check_room(batch, customer)
     _publish_entries(batch, customer, fresh)
     if customer.kept or not all(isinstance(step, Resend) for step in customer.steps):
-        record.outbox = outbox([*pending, *fresh], record.version, record.as_of)
-        if customer.present:
-            _set_due(batch, customer, known)
-        _store(batch, customer)
+        if told:
+            of = moved.of_look if last is looked else moved.of_event
+            record.moved = of[row].parts if row in of else ()
+        record.outbox = outbox([*pending, *fresh], record.version, record.told_at)
+        _store(batch, customer, known)
     if told and customer.present:
         outputs.updates.append(_update(batch, customer, last, row))
     elif told:
@@ -87,7 +95,7 @@ def _look_back(
     looked: Scores,
     entries: list[WithEvidence],
 ) -> Look | None:
-    """Add the entries of what a silence has changed; return the last look that found a change.
+    """Add the entries of what a silence has changed; return the look to publish the value of.
 
     Of one silence no more changes are told than an outbox has room for, but for those that the
     event after it brings.
@@ -101,6 +109,10 @@ def _look_back(
         if noted is not None:
             entries.append(noted)
             last = look
+    record, refresh = customer.record, silence.refresh
+    if refresh is not None and refresh.as_of > record.told_at:
+        record.refreshed, record.told = refresh.as_of, looked.clv[refresh.row]
+        last = refresh
     return last
 
 
@@ -157,13 +169,15 @@ def _update(batch: Batch, customer: Customer, scores: Scores, row: int) -> Curre
             record,
             customer.summary,
             (scores.published[row], scores.models[row]),
-            batch.context.economics,
+            batch.context,
         ),
     )
 
 
-def _store(batch: Batch, customer: Customer) -> None:
+def _store(batch: Batch, customer: Customer, known: dict[int, int]) -> None:
     record, records = customer.record, batch.outputs.records
+    if customer.present:
+        _set_due(batch, customer, known)
     if customer.present or record.into:
         batch.store(customer)
         return

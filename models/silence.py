@@ -29,11 +29,13 @@ class Silence:
     when there may be another one, after that. offset: of the record that led to it. stays: when
     minimum stays may end. turns: the next moments, in order, at which a comparison turns; None: to
     be searched for. most: how often to look; None: as often as there is something to look at.
+    refresh: a look whose value is published if no later one has been. refresh_at: when the value is
+    to be published next, or NEVER.
     """
 
     __slots__ = (
         "at", "base", "ends", "following", "known", "looks", "most", "offset", "pivots",
-        "standing", "stays", "turns", "until",
+        "refresh", "refresh_at", "standing", "stays", "turns", "until",
     )  # fmt: skip
 
     def __init__(
@@ -62,12 +64,14 @@ class Silence:
         self.most: int | None = None
         self.turns: list[int] | None = None
         self.looks: list[Look] = []
+        self.refresh: Look | None = None
+        self.refresh_at = NEVER
 
     def look(self, economics: Economics) -> tuple[int, Standing, Cause] | None:
         """Go on to the next moment to look at; None if the silence ends before."""
         turn = self.turn
         moment = min([turn, *(end for end in self.stays if end > self.at)])
-        if self.most is not None and len(self.looks) >= self.most:
+        if self.is_cut:
             return None
         if self.pivots and self.pivots[0][0] <= min(moment, self.until):
             return self._turn_round(economics)
@@ -98,7 +102,13 @@ class Silence:
     @property
     def next(self) -> int:
         """When to look again if nothing happens, but for minimum stays."""
-        return min(self.turn, self.pivots[0][0] if self.pivots else self.following)
+        pivot = self.pivots[0][0] if self.pivots else self.following
+        return min(self.turn, pivot, self.refresh_at)
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether there may be more to look at than the outbox has room for."""
+        return self.most is not None and len(self.looks) >= self.most
 
     def asked(self, economics: Economics) -> int:
         """Return the day up to which turns are asked for."""

@@ -12,6 +12,14 @@ NO_DAY: Final = 2**31
 """The ordinal of a day that does not come."""
 
 
+class Point(NamedTuple):
+    """What a customer's value was computed from: their row, the ordinal of the day, parameters."""
+
+    row: Row[int]
+    day: int
+    model: Parameters
+
+
 class Standing(NamedTuple):
     """What a customer is scored from.
 

@@ -10,7 +10,7 @@ A purchase is a calendar day with an order, as in the models.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, fields
 from itertools import chain
 from typing import Generic, NamedTuple, TypeVar
@@ -193,6 +193,14 @@ def values(
         for name, column in result.items():
             column[mine] = getattr(some, name)
     return Values(**result)
+
+
+def grouped(kinds: Iterable[Hashable]) -> Iterable[list[int]]:
+    """Return the numbers of those of one kind, for each kind."""
+    groups: dict[Hashable, list[int]] = {}
+    for number, kind in enumerate(kinds):
+        groups.setdefault(kind, []).append(number)
+    return groups.values()
 
 
 def moved(of: Row[Floats], days: Floats) -> Row[Floats]:

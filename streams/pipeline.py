@@ -161,6 +161,8 @@ class Pipeline:
         self._contexts: dict[int, Context] = {}
         self._recent = Recent()
         self._erasure_key = settings.erasure_secret
+        self._refresh = settings.refresh
+        self._explained = settings.explain_values
         self._poison = Poison(table, self._committed_to, settings.topics.identity)
         self._slots = asyncio.Semaphore(IN_WORK)
         self._sweeping = asyncio.Semaphore()
@@ -404,6 +406,8 @@ class Pipeline:
             rules,
             erasure_key=self._erasure_key,
             first_version=first,
+            refresh=self._refresh,
+            explained=self._explained,
         )
         return context
 

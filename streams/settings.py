@@ -25,6 +25,7 @@ from pydantic_settings import (
 from models.economics import Economics
 from models.errors import ClvError
 from models.rates import DailyRates, InvalidRates, read_ecb
+from models.refresh import Refresh
 from models.segments import DEFAULT_RULES, Dimension, Rules, check_together, named_rules
 from streams.addresses import broker_address, redis_address
 from streams.variables import unknown_variables
@@ -238,6 +239,10 @@ class Settings(BaseSettings):
     sweep_interval: Annotated[float, Field(ge=0, le=3600)] = 1.0
     """Seconds between two looks at who is due, by the wall clock; 0: nobody looks, and what time
     brings is told with the next event or tick."""
+    refresh: Refresh = Refresh()
+    """When the value of a customer without new events is published again."""
+    explain_values: bool = True
+    """Whether updates say what has moved the value."""
     session_timeout: Annotated[float, Field(gt=0, le=300)] = 10.0
     heartbeat_interval: Annotated[float, Field(gt=0, le=100)] = 3.0
     poll_records: Annotated[int, Field(ge=1, le=10_000)] = 5_000

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from hashlib import blake2b
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, NamedTuple
 
 import msgspec
 
@@ -102,6 +102,28 @@ class MergedCustomer(msgspec.Struct, array_like=True, frozen=True):
     at: int
 
 
+class Moved(NamedTuple):
+    """What has moved a value since it was published last, in currency.
+
+    before: that value. model: other parameters. settings: what was configured otherwise. What is
+    left of the difference came of events.
+    """
+
+    before: float
+    time: float = 0.0
+    model: float = 0.0
+    settings: float = 0.0
+    merge: float = 0.0
+
+    @property
+    def parts(self) -> tuple[float, ...]:
+        """The fields, without zeros at the end: as they are stored."""
+        last = len(self)
+        while last > 1 and not self[last - 1]:
+            last -= 1
+        return self[:last]
+
+
 class CustomerRecord(msgspec.Struct, array_like=True):
     """The stored record of one customer.
 
@@ -119,7 +141,9 @@ class CustomerRecord(msgspec.Struct, array_like=True):
     those entered under earlier versions. due: until then (milliseconds since 1970) no segment
     changes unless something happens; 0 if not known. silent: the last score was of a moment in
     silence, after the event of that version. base: when the silence began that the looks so far
-    belong to, if that is not as_of; 0 if it is.
+    belong to, if that is not as_of; 0 if it is. refreshed: as of when the value was published
+    again since the last score, and told: that value; 0 and None if it was not. moved: what moved
+    the value as published last, as a `Moved` without zeros at the end; empty if that is not known.
     """
 
     aggregate: Aggregate = msgspec.field(default_factory=Aggregate)
@@ -138,6 +162,14 @@ class CustomerRecord(msgspec.Struct, array_like=True):
     due: int = 0
     silent: bool = False
     base: int = 0
+    refreshed: int = 0
+    told: float | None = None
+    moved: tuple[float, ...] = ()
+
+    @property
+    def told_at(self) -> int:
+        """As of when the value was published last, in milliseconds since 1970."""
+        return self.refreshed or self.as_of
 
 
 class Glance(msgspec.Struct, array_like=True):

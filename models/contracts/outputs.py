@@ -98,6 +98,24 @@ class RollingWindow(_Output):
     contacts: Count
 
 
+class Moved(_Output):
+    """What has moved the value since it was published last; the parts add up to the difference.
+
+    event: what happened since. time: what passed of it without an event. model: other parameters.
+    rules_or_rates: settings that are others than when it was published last: rates, margins, costs.
+    """
+
+    model_config = ConfigDict(serialize_by_alias=True)
+
+    from_: Finite = Field(alias="from")
+    to: Finite
+    event: Finite
+    time: Finite
+    model: Finite
+    rules_or_rates: Finite
+    merge: Finite
+
+
 class ValueUpdate(_Output):
     """The current value of one customer: `data` of `clv.updated`."""
 
@@ -117,6 +135,9 @@ class ValueUpdate(_Output):
     segments: dict[str, str]
     totals: Totals
     windows: dict[str, RollingWindow]
+    moved: Moved | None = None
+    """Null if there is no earlier value to compare with: of a new customer, in history that is
+    loaded, and after an upgrade. Left out if it is turned off."""
     backfill: bool = False
     """Whether the last event was a backfilled one: segments are those published before it."""
 

@@ -120,15 +120,15 @@ class Reach:
         (low, high), (least, most) = self.falling(margin), self.support
         return low - most, high - least
 
+    def value(self) -> Bounds:
+        """Return the bounds of the value."""
+        realised = self.of("realised")
+        low, high = self.expected()
+        return realised + low, realised + high
+
 
 def _alive(of: Reach, now: Floats) -> Bounds:
     return now * (of.fading.alive * (1.0 - SLACK)), now * (1.0 + SLACK)
-
-
-def _value(of: Reach, _now: Floats) -> Bounds:
-    realised = of.of("realised")
-    low, high = of.expected()
-    return realised + low, realised + high
 
 
 _MOVES: Final[Mapping[str, Callable[[Reach, Floats], Bounds]]] = {
@@ -142,6 +142,6 @@ _MOVES: Final[Mapping[str, Callable[[Reach, Floats], Bounds]]] = {
     "expected_margin": Reach.falling,
     "expected_support_cost": lambda of, _: of.support,
     "expected": lambda of, _: of.expected(),
-    "clv": _value,
+    "clv": lambda of, _: of.value(),
 }
 """By feature, of those that move daily and are read from values; others may become anything."""

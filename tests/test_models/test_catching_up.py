@@ -16,6 +16,7 @@ from models.context import Context
 from models.economics import Economics
 from models.engine import advance, process
 from models.outbox import DeliveryState
+from models.refresh import Refresh
 from models.segments import DEFAULT_DIMENSIONS, Dimension, named_rules
 from models.timeline import Timeline
 
@@ -87,6 +88,7 @@ OTHER_RULES = named_rules(WATCHED[:4]).model_copy(
 )
 CONTEXTS = {
     "default rules": Context(Economics(), PARAMETERS),
+    "values published again": Context(Economics(), PARAMETERS, refresh=Refresh(share=0.05, days=9)),
     "windows, stays and bounds to leave": Context(
         Economics(timezone="Europe/Berlin"), PARAMETERS, RULES
     ),
@@ -94,6 +96,7 @@ CONTEXTS = {
         Economics(timezone="America/Sao_Paulo"),
         Timeline().with_(PARAMETERS).with_(LATER),
         Timeline().with_(RULES).with_(OTHER_RULES),
+        refresh=Refresh(),
     ),
 }
 
