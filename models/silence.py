@@ -12,7 +12,7 @@ from models.aggregate.record import Cause
 from models.due import moment_of, turns
 from models.economics import Economics
 from models.scores import Look
-from models.standing import NO_DAY, Standing
+from models.standing import Standing
 from models.timeline import NEVER
 
 Pivot = tuple[int, Standing]
@@ -110,20 +110,26 @@ class Silence:
         """Whether there may be more to look at than the outbox has room for."""
         return self.most is not None and len(self.looks) >= self.most
 
-    def asked(self, economics: Economics) -> int:
-        """Return the day up to which turns are asked for."""
-        return economics.day(self.until) if self.ends else NO_DAY
+    def asked(self, economics: Economics, most_days: int) -> int:
+        """Return the day up to which turns are asked for.
+
+        most_days: after so many at most, a customer who stays silent is looked at again anyway.
+        """
+        return economics.day(self.until) + (0 if self.ends else most_days)
 
 
-def search(silences: Sequence[Silence], economics: Economics) -> None:
-    """Find when comparisons turn next in each silence for which it is not known."""
+def search(silences: Sequence[Silence], economics: Economics, most_days: int) -> None:
+    """Find when comparisons turn next in each silence for which it is not known.
+
+    most_days: see `Silence.asked`.
+    """
     unknown = [each for each in silences if each.turns is None]
     if not unknown:
         return
     found = turns(
         [each.standing for each in unknown],
         [each.known for each in unknown],
-        [each.asked(economics) for each in unknown],
+        [each.asked(economics, most_days) for each in unknown],
         economics,
     )
     for each, days in zip(unknown, found, strict=True):
