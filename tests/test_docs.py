@@ -264,7 +264,10 @@ def fields_of(schema: dict[str, Any], root: dict[str, Any]) -> Iterator[tuple[st
         for inner, kind in fields_of(schema["additionalProperties"], root):
             yield f"{{}}.{inner}".rstrip("."), kind
     elif "anyOf" in schema:
-        yield "", " or ".join(each["type"] for each in schema["anyOf"])
+        yield "", " or ".join(each.get("type", "object") for each in schema["anyOf"])
+        for each in schema["anyOf"]:
+            if "$ref" in each:
+                yield from fields_of(each, root)
     else:
         yield "", "time" if schema.get("format") == "date-time" else schema["type"]
 
