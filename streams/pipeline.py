@@ -241,7 +241,7 @@ class Pipeline:
             self._states(batch.tp.partition),
             batch.origin,
             batch.records,
-            self._context(batch.tp.partition),
+            self.context(batch.tp.partition),
             now=self.now(),
             role=self.topics.role(batch.tp.topic),
             at_home=lambda key: self._is_home(key, batch.tp.partition),
@@ -254,7 +254,7 @@ class Pipeline:
             self._states(batch.tp.partition),
             batch.origin,
             batch.records,
-            self._context(batch.tp.partition),
+            self.context(batch.tp.partition),
             at_home=lambda key: self._is_home(key, batch.tp.partition),
             delivery_of=self._delivery_state,
         )
@@ -342,7 +342,7 @@ class Pipeline:
                 chunk,
                 batch.origin,
                 record.offset,
-                self._context(batch.tp.partition),
+                self.context(batch.tp.partition),
                 as_of=as_of,
                 cause=cause,
                 delivery_of=self._delivery_state,
@@ -362,7 +362,7 @@ class Pipeline:
                 chunk,
                 batch.origin,
                 record.offset,
-                self._context(partition),
+                self.context(partition),
                 as_of=as_of,
                 due_only=True,
                 delivery_of=self._delivery_state,
@@ -375,7 +375,7 @@ class Pipeline:
 
     async def know_dues(self, partition: int) -> None:
         """Read from a partition's records when customers are due, unless that is known."""
-        context = self._context(partition)
+        context = self.context(partition)
         if not self.dues.knows(partition, context):
             clock = f"{self.topics.clock}/{partition}"
             await self.dues.build(
@@ -388,7 +388,7 @@ class Pipeline:
                 ),
             )
 
-    def _context(self, partition: int) -> Context:
+    def context(self, partition: int) -> Context:
         """Return the partition's context; it is rebuilt only when something changes."""
         first = 0 if self.keeper is None else self.keeper.first_version(partition)
         known = self._contexts.get(partition)

@@ -24,7 +24,10 @@ from streams.counts import Counts
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """One run of the demo; seconds: from the first to the last processed event."""
+    """One run of the demo; seconds: from the first to the last processed event.
+
+    silence: the changes of the customer who bought last, if they fell silent.
+    """
 
     source: Source
     events: int
@@ -35,6 +38,7 @@ class Report:
     totals: Totals
     top: Sequence[Data]
     changes: Sequence[Data]
+    silence: Sequence[Data]
     broker: str
     redis: str
 
@@ -82,6 +86,10 @@ class Report:
             "parameters": self.parameters.version,
             "segments": segments_document(self.totals),
             "top": [{"customer_id": data["customer_id"], "clv": data["clv"]} for data in self.top],
+            "silence": [
+                {name: data[name] for name in ("customer_id", "as_of", "dimension", "current")}
+                for data in self.silence
+            ],
             "broker": self.broker,
             "redis": self.redis,
             "ok": not self.problems(),
@@ -93,7 +101,10 @@ def report_tables(report: Report) -> Iterator[Table]:
     note = f"Only the orders are real: {SIMULATED_NOTE}." if report.source.simulated else ""
     yield segments_table(report.totals, report.source.economics.currency, note)
     yield top_table(report.top, f"Top {len(report.top)} customers by value", note)
-    yield changes_table(report.changes, note)
+    yield changes_table(report.changes, "Latest segment changes", note)
+    if report.silence:
+        title = "If the customer who bought last falls silent: what is published, and when"
+        yield changes_table(report.silence, title, note)
     yield _summary(report)
 
 

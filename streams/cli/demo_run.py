@@ -18,6 +18,7 @@ from models.contracts.parameters import Parameters
 from streams.addresses import shown_url
 from streams.cli.console import CommandError, progress_bars, say
 from streams.cli.demo_report import Report
+from streams.cli.demo_silence import silence
 from streams.cli.progress import caught_up
 from streams.cli.show import all_totals, reading, top_customers
 from streams.cli.sources import Source
@@ -95,6 +96,7 @@ async def run_through(
                 totals=await all_totals(cache),
                 top=await top_customers(cache, TOP),
                 changes=await _latest_changes(settings),
+                silence=silence(pipeline, partitions),
                 broker=str(broker),
                 redis=shown_url(redis),
             )

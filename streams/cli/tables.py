@@ -196,10 +196,10 @@ def customer_tables(data: Data) -> list[Table]:
     return [worth, improve, windows]
 
 
-def changes_table(changes: Sequence[Data], note: str = "") -> Table:
-    """Segment changes with their reasons; newest first."""
+def changes_table(changes: Sequence[Data], title: str, note: str = "") -> Table:
+    """Segment changes with their reasons."""
     headings = ("as of", "customer", "dimension", "from", "to", "because")
-    table = Table(*headings, title="Latest segment changes", caption=note or None)
+    table = Table(*headings, title=title, caption=note or None)
     for change in changes:
         table.add_row(
             change["as_of"][:10],
