@@ -193,7 +193,28 @@ def customer_tables(data: Data) -> list[Table]:
             money(window["margin"]),
             str(window["contacts"]),
         )
-    return [worth, improve, windows]
+    moved = data.get("moved")
+    return [worth, improve, windows, *([moved_table(moved)] if moved else [])]
+
+
+_MOVED: Mapping[str, str] = {
+    "event": "events: orders, returns, contacts",
+    "time": "time without an event",
+    "model": "other parameters of the model",
+    "rules_or_rates": "other rates, margins or costs",
+    "merge": "a merged customer",
+}
+
+
+def moved_table(moved: Mapping[str, float]) -> Table:
+    """What has moved a value since the update before."""
+    parts = ((f"  {words}", f"{moved[name]:+,.2f}") for name, words in _MOVED.items())
+    rows = [
+        ("The update before", money(moved["from"])),
+        *(part for name, part in zip(_MOVED, parts, strict=True) if moved[name]),
+        ("This one", money(moved["to"])),
+    ]
+    return pairs(rows, "What has moved it")
 
 
 def changes_table(changes: Sequence[Data], title: str, note: str = "") -> Table:

@@ -488,6 +488,13 @@ def test_the_demo_ends_with_a_report_that_adds_up():
     assert report["segment_changes"] >= 3 * report["customers"]
     assert report["events_per_second"] > 0
     assert report["parameters"].startswith("mbg-nbd-1998-07-01-")  # Of the second fit.
+    # Who bought on the last day of the data is lost in the end, one step after the other.
+    silence = [each["current"] for each in report["silence"] if each["dimension"] == "lifecycle"]
+    assert silence[-1] == "lost"
+    assert len(silence) > 1
+    times = [each["as_of"] for each in report["silence"]]
+    assert times == sorted(times)
+    assert times[0] > "1998-07-01"
     for dimension in report["segments"].values():
         assert sum(segment["customers"] for segment in dimension.values()) == 23_570
 
