@@ -241,8 +241,9 @@ class Settings(BaseSettings):
     brings is told with the next event or tick."""
     refresh: Refresh = Refresh()
     """When the value of a customer without new events is published again."""
-    explain_values: bool = True
-    """Whether updates say what has moved the value."""
+    explain_values: bool = False
+    """Whether updates say what has moved the value since the update before. Which updates there are
+    depends on where batches end, and so do these."""
     session_timeout: Annotated[float, Field(gt=0, le=300)] = 10.0
     heartbeat_interval: Annotated[float, Field(gt=0, le=100)] = 3.0
     poll_records: Annotated[int, Field(ge=1, le=10_000)] = 5_000

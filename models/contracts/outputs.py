@@ -137,7 +137,7 @@ class ValueUpdate(_Output):
     windows: dict[str, RollingWindow]
     moved: Moved | None = None
     """Null if there is no earlier value to compare with: of a new customer, in history that is
-    loaded, and after an upgrade. Left out if it is turned off."""
+    loaded, and after an upgrade. Left out unless it is turned on."""
     backfill: bool = False
     """Whether the last event was a backfilled one: segments are those published before it."""
 

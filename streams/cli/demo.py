@@ -98,7 +98,7 @@ async def _settings(economics: Economics) -> AsyncIterator[Settings]:
     ) as servers:
         own = f"clv-demo-{secrets.token_hex(3)}"
         # For the data set, a long silence has not begun.
-        changes: dict[str, object] = {"sweep_interval": 0}
+        changes: dict[str, object] = {"sweep_interval": 0, "explain_values": True}
         if configured.broker is None:
             # Nobody else is in the group: the join need not wait for anyone.
             changes |= {
