@@ -30,7 +30,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument(
         "--kinds",
         help="names separated by commas, of kinds or of families (worker, broker, redis, input, "
-        "disk, clock), or cheap; default: all",
+        "disk, clock, silence), or cheap; default: all",
     )
     parser.add_argument("--runs", type=int, default=20, help="of each kind (default: %(default)s)")
     parser.add_argument("--seed", type=int, help="of the first run of each kind; default: any")

@@ -5,11 +5,17 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Callable, Iterable
+from datetime import datetime
 
 from models.aggregate.record import decode_record, is_customer
 from streams.kafka.partitions import home_partition
 from tests.faults.reckoner import Expected
 from tests.faults.verdict import KafkaRecord, Verdict, where
+
+Version = tuple[int, int]
+"""A version, and as of when, in milliseconds since 1970: in silence only the time moves on."""
+
+NONE: Version = (-1, 0)
 
 
 def in_order(records: Iterable[KafkaRecord], partitions: int | None = None) -> list[KafkaRecord]:
@@ -28,7 +34,7 @@ def in_order(records: Iterable[KafkaRecord], partitions: int | None = None) -> l
 
 def last_records(
     records: Iterable[KafkaRecord],
-    version_of: Callable[[bytes], int],
+    version_of: Callable[[bytes], Version],
     store: str,
     verdict: Verdict,
     *,
@@ -41,8 +47,8 @@ def last_records(
     with different parameters. partitions: as in `in_order`.
     """
     last: dict[bytes, bytes] = {}
-    newest: dict[bytes, int] = {}
-    before: defaultdict[bytes, dict[int, set[bytes]]] = defaultdict(lambda: defaultdict(set))
+    newest: dict[bytes, Version] = {}
+    before: defaultdict[bytes, dict[Version, set[bytes]]] = defaultdict(lambda: defaultdict(set))
     held_in: dict[bytes, int] = {}
     for record in in_order(records, partitions):
         key = record.key
@@ -59,7 +65,7 @@ def last_records(
         version = version_of(record.value)
         if record.value in before[key][version]:
             verdict.republished += is_told
-        elif version < newest.get(key, -1):
+        elif version < newest.get(key, NONE):
             text = f"{store} {key!r} {where(record)}: version {version} after {newest[key]}"
             verdict.note("went_back", text)
         elif is_told and (others := _of_one_model(record.value, before[key][version])):
@@ -69,7 +75,7 @@ def last_records(
             )
             verdict.note("contradicted", text)
         before[key][version].add(record.value)
-        newest[key] = max(newest.get(key, -1), version)
+        newest[key] = max(newest.get(key, NONE), version)
         last[key] = record.value
     for key, value in last.items():
         if (version := version_of(value)) < newest[key]:
@@ -87,7 +93,7 @@ def find_untrue(
     """Look for updates of this run that tell of what was never stored."""
     prefix = expected.prefix.encode()
     stored = {
-        (record.key, decode_record(record.value).version)
+        (record.key, changelog_version(record.value))
         for record in changelog
         if record.key and record.value and record.key.startswith(prefix) and is_customer(record.key)
     }
@@ -99,14 +105,17 @@ def find_untrue(
             verdict.note("not_stored", text)
 
 
-def changelog_version(value: bytes) -> int:
-    """The version that a stored record has."""
-    return decode_record(value).version
+def changelog_version(value: bytes) -> Version:
+    """The version that a stored record has, and as of when its value was published."""
+    record = decode_record(value)
+    return record.version, record.told_at
 
 
-def update_version(value: bytes) -> int:
+def update_version(value: bytes) -> Version:
     """The version that a value update says."""
-    return int(json.loads(value)["data"]["version"])
+    data = json.loads(value)["data"]
+    as_of = datetime.fromisoformat(data["as_of"])
+    return data["version"], round(as_of.timestamp() * 1000)
 
 
 def _of_one_model(value: bytes, others: Iterable[bytes]) -> list[bytes]:

@@ -18,6 +18,9 @@ ROOT = Path(__file__).parents[2]
 TRAP_FILE = "FAULTS_TRAP_FILE"
 """Names the file by which a running worker is armed."""
 
+CLOCK_FILE = "FAULTS_CLOCK_FILE"
+"""Names the file that says by how many milliseconds the clock of all workers is ahead."""
+
 SPRUNG = ".sprung"
 """What its name ends with once the worker has died where it was to."""
 

@@ -24,8 +24,11 @@ from tests.faults.breaks import BREAKS, Break
 from tests.faults.judge import judge, judge_plain
 from tests.faults.limits import Hang, within
 from tests.faults.observer import RedisObserver, read_redis
+from tests.faults.passing_time import PassingTime
 from tests.faults.reckoner import reckon
 from tests.faults.report import RunResult
+from tests.faults.silence_runs import all_told, announce, pass_time
+from tests.faults.silences import check_silences
 from tests.faults.verdict import Verdict
 from tests.faults.workload import Workload
 from tests.faults.world import PARTITIONS, SHORT_SESSION, Setup, World, world
@@ -47,6 +50,14 @@ MIB = 1024 * 1024
 LOOK_SECONDS = 0.25
 BREAK_SECONDS = 90.0
 """The longest that a break may last."""
+
+TOLD_SECONDS = 30.0
+"""Of what is due when all has happened."""
+
+PASSING_SECONDS = 240.0
+"""In which all stages of a run must be over in which time passes."""
+
+AnyWorkload = Workload | PassingTime
 
 FAILURES = (Hang, AssertionError, KafkaError, RedisError, OSError)
 """What ends a run without a verdict; anything else is a mistake of the suite."""
@@ -143,13 +154,18 @@ class Runner:
         if self.keep is not None:
             copy_logs(former.directory, self.keep, f"{self._number:04d}-")
 
-    async def _run(self, here: World, kind: Break, result: RunResult) -> Workload:
-        dice = random.Random(f"{kind.name} {result.seed}")
+    def _workload(self, here: World, kind: Break, seed: int, dice: random.Random) -> AnyWorkload:
+        run_id = self._run_id(kind, seed)
+        if kind.time_passes:
+            passing = PassingTime(seed, CUSTOMERS, run_id, renewed=kind.renewed)
+            # Now, as the proxies would stand still meanwhile.
+            assert passing.expected
+            return passing
         workload = Workload(
-            result.seed,
+            seed,
             CUSTOMERS,
             EVENTS,
-            self._run_id(kind, result.seed),
+            run_id,
             partitions=here.settings.partitions,
             plain=self.setup.transport == "stock",
             identity=kind.identities,
@@ -159,6 +175,11 @@ class Runner:
         )
         if kind.more is not None:
             workload.add(kind.more(workload, dice))
+        return workload
+
+    async def _run(self, here: World, kind: Break, result: RunResult) -> AnyWorkload:
+        dice = random.Random(f"{kind.name} {result.seed}")
+        workload = self._workload(here, kind, result.seed, dice)
         result.events = len(workload.items)
         result.most_memory = kind.most_memory
         await here.ready(kind.workers, START_PATIENCE)
@@ -176,9 +197,14 @@ class Runner:
         async with RedisObserver(here.redis_url, watched, order=order) as observer:
             here.observer = observer
             left = [] if kind.backlog else workload.items
-            publishing = asyncio.create_task(
-                here.publisher.publish(left, kind.load), name="publishing"
-            )
+            patience = PATIENCE
+            if isinstance(workload, PassingTime):
+                await announce(here, workload)
+                patience = PASSING_SECONDS
+                publish = pass_time(here, workload, result.seed, PATIENCE)
+            else:
+                publish = here.publisher.publish(left, kind.load)
+            publishing = asyncio.create_task(publish, name="publishing")
             watching = asyncio.create_task(_watch_memory(here, result), name="memory")
             try:
                 await asyncio.sleep(dice.uniform(0.1, 0.6) * EARLY_SECONDS)
@@ -187,8 +213,10 @@ class Runner:
                 healed = time.monotonic()
                 await here.catch_up(PATIENCE)
                 result.seconds = time.monotonic() - healed
-                published = await within(PATIENCE, "everything to be published", publishing)
+                published = await within(patience, "everything to be published", publishing)
                 result.repeated += published.repeated
+                if isinstance(workload, PassingTime):
+                    await all_told(here, workload.expected, TOLD_SECONDS)
                 await here.settle(PATIENCE)
             finally:
                 publishing.cancel()
@@ -202,7 +230,7 @@ class Runner:
         return workload
 
 
-async def _judge_mended(here: World, workload: Workload, seconds: float) -> Verdict:
+async def _judge_mended(here: World, workload: AnyWorkload, seconds: float) -> Verdict:
     """The verdict; the last of several, where it takes Redis some seconds to be right again."""
     deadline = time.monotonic() + seconds
     while True:
@@ -242,7 +270,7 @@ def copy_logs(directory: Path, to: Path, prefix: str = "") -> None:
 
 async def judge_run(
     here: World,
-    workload: Workload,
+    workload: AnyWorkload,
     *,
     ticked_until: datetime | None = None,
     new_parameters: bool = False,
@@ -258,11 +286,16 @@ async def judge_run(
     if here.setup.transport == "stock":
         return judge_plain(expected, changelog, updates, redis)
     changes, letters = records[topics.segment_changes], records[topics.dead_letters]
-    return judge(
+    if isinstance(workload, PassingTime):
+        ticked_until = workload.end
+    verdict = judge(
         expected, changelog, updates, redis, changes, letters, sealed=here.sealed,
         ticked_until=ticked_until, new_parameters=new_parameters,
         partitions=None if here.settings.partitions == PARTITIONS else here.settings.partitions,
     )  # fmt: skip
+    if isinstance(workload, PassingTime):
+        check_silences(workload.expected, changes, expected.prefix, verdict)
+    return verdict
 
 
 def chosen(names: str | None, setup: Setup) -> list[Break]:

@@ -12,7 +12,7 @@ from aiokafka.record.memory_records import MemoryRecords
 from models.aggregate.record import decode_record
 from models.contracts.dead_letters import EXCEPTION
 from streams.kafka.partitions import home_partition
-from tests.faults.histories import in_order, last_records
+from tests.faults.histories import Version, in_order, last_records
 from tests.faults.judge import judge, judge_plain
 from tests.faults.long_histories import ATTEMPT
 from tests.faults.observer import RedisState
@@ -236,12 +236,15 @@ def test_what_is_at_home_comes_after_what_was_in_the_former_partition():
     at_home, before = Logged(4, 0, moved, b"b"), Logged(0, 7, moved, b"a")
     tombstone = Logged(0, 8, moved, None)
     assert in_order([tombstone, at_home, before], 8) == [before, tombstone, at_home]
-    found = last_records(
-        [tombstone, at_home, before], len, "log", verdict := Verdict(), partitions=8
-    )
+
+    def version(value: bytes) -> Version:
+        return len(value), 0
+
+    verdict = Verdict()
+    found = last_records([tombstone, at_home, before], version, "log", verdict, partitions=8)
     assert found == {moved: b"b"}
     assert verdict.ok
-    last_records([before, at_home], len, "log", verdict)
+    last_records([before, at_home], version, "log", verdict)
     assert verdict.wrong == 1
 
 

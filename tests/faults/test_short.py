@@ -25,6 +25,7 @@ SHORT = (
     ("kill-in-rebalance", 3),
     ("resets", 4),
     ("redis-emptied", 5),
+    ("silence-kill", 6),
 )
 
 MISSING = kafka_missing_reason()

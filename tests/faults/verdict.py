@@ -33,6 +33,8 @@ class Verdict:
     changelog never had. redis_faults: ranking, sets or totals that do not match the customers.
     missing_letters, wrong_letters: refusals without a letter, and letters that no refusal explains.
     broken_chains: segment changes that do not follow each other, or that change under one id.
+    missing_changes, wrong_changes: segment changes that events or time must bring and nobody was
+    told of, and those that nothing brings, or under another id; judged where time passes.
     traces: places where an erased customer is still found.
     republished, changes_again, letters_again: updates, changes and letters that were sent again as
     they were. optional_letters: letters of what may be refused or recognised as a duplicate.
@@ -48,6 +50,8 @@ class Verdict:
     missing_letters: int = 0
     wrong_letters: int = 0
     broken_chains: int = 0
+    missing_changes: int = 0
+    wrong_changes: int = 0
     traces: int = 0
     contradicted: int = 0
     not_stored: int = 0
@@ -61,6 +65,7 @@ class Verdict:
     FAULTS = (
         "lost", "doubled", "wrong", "disagreeing", "went_back", "redis_faults", "missing_letters",
         "wrong_letters", "broken_chains", "traces", "contradicted", "not_stored",
+        "missing_changes", "wrong_changes",
     )  # fmt: skip
 
     @property

@@ -4,7 +4,8 @@
 
 The service's own methods are wrapped from outside. A running worker is armed by the file that
 TRAP_FILE names, with the same three as JSON: it looks at it whenever it passes a point. At the
-signal TELL it says in its log where all of its tasks wait.
+signal TELL it says in its log where all of its tasks wait. The file that CLOCK_FILE names says by
+how much the clock of all workers is ahead.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from streams.transport.consumer import BatchConsumer
 from streams.transport.producer import StrictProducer
 from streams.transport.table import PartitionedStore, PartitionedTable
 from tests.faults.limits import standing_in
-from tests.faults.processes import SPRUNG, TELL, TRAP_FILE
+from tests.faults.processes import CLOCK_FILE, SPRUNG, TELL, TRAP_FILE
 
 
 class Point(NamedTuple):
@@ -112,15 +113,35 @@ class Trap:
             os.kill(os.getpid(), signal.SIGKILL)
 
 
+class Clock:
+    """How wrong the clock of all workers is meant to be."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self._read = 0
+        self._ahead = 0
+
+    def ahead(self) -> int:
+        """Return by how many milliseconds it is ahead; before anybody says so, by none."""
+        try:
+            written = self._file.stat().st_mtime_ns
+        except FileNotFoundError:
+            return 0
+        if written != self._read:
+            self._read, self._ahead = written, int(json.loads(self._file.read_text()))
+        return self._ahead
+
+
 def install(trap: Trap) -> None:
     """Wrap the methods of all points, and the clock."""
     for name, point in POINTS.items():
         wrap(name, point, trap)
     true_now = pipeline._now
+    clock = Clock(Path(os.environ[CLOCK_FILE]))
 
     def wrong_now() -> int:
         trap.look()
-        return true_now() + trap.clock_offset
+        return true_now() + trap.clock_offset + clock.ahead()
 
     pipeline._now = wrong_now
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import json
 import os
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
@@ -30,7 +32,7 @@ from tests.faults.limits import Hang, at_most, within
 from tests.faults.logs import Latest, Logs
 from tests.faults.observer import RedisObserver
 from tests.faults.packing import publish_batch
-from tests.faults.processes import Process
+from tests.faults.processes import CLOCK_FILE, Process
 from tests.faults.proxy import HOST, Proxy
 from tests.faults.publishing import ExactPublisher
 from tests.faults.reckoner import Terms
@@ -40,6 +42,7 @@ from tests.servers.kafka import KafkaCluster, KafkaNode
 NODES = 3
 PARTITIONS = 4
 STATE = "state"
+CLOCK = "clock.json"
 FILLER = "filler"
 DISK_BYTES = 64 * 1024 * 1024
 REQUEST_MILLISECONDS = 5_000
@@ -103,6 +106,18 @@ class World:
     sealed: list[bytes] = field(default_factory=list)
     """Batches that were published as they are, and must each come back whole as a dead letter."""
     _altered: set[str] = field(default_factory=set)
+
+    def set_clock(self, moment: datetime | None) -> None:
+        """Set the clock of all workers, which goes on from there; none: to what it is."""
+        offset = 0 if moment is None else moment.timestamp() - time.time()
+        draft = self.clock_file.with_suffix(".draft")
+        draft.write_text(json.dumps(round(offset * 1000)))
+        draft.rename(self.clock_file)
+
+    @property
+    def clock_file(self) -> Path:
+        """By how many milliseconds the clock of all workers is ahead."""
+        return self.directory / CLOCK
 
     @property
     def state_directory(self) -> Path:
@@ -300,6 +315,21 @@ class World:
 
         await self._until(caught_up, seconds, "what was published to be worked on", self._where)
 
+    async def inputs_done(self, seconds: float) -> None:
+        """Wait until all events published by now are worked on and committed.
+
+        Raises
+        ------
+        Hang
+            if that takes longer.
+        """
+        clock = f"{self.settings.topics.clock}["
+
+        async def done(admin: AIOKafkaAdminClient) -> bool:
+            return all(name.startswith(clock) for name in await self.lag(admin))
+
+        await self._until(done, seconds, "all events to be worked on", self._where)
+
     async def lag(
         self, admin: AIOKafkaAdminClient, ends: Mapping[TopicPartition, int] | None = None
     ) -> dict[str, int]:
@@ -488,6 +518,7 @@ def _environment(settings: Settings, terms: Terms, setup: Setup, directory: Path
         # Small batches: more places to break off.
         "CLV_POLL_RECORDS": "200",
         "CLV_STALL_TIMEOUT": "30",
+        CLOCK_FILE: str(directory / CLOCK),
         **terms.environment(),
     }
     if setup.durable:

@@ -8,13 +8,14 @@ from tests.faults.breaks import (
     hostile,
     nothing,
     redis,
+    silences,
     workers,
 )
 from tests.faults.breaks.kinds import Break
 
 BREAKS: dict[str, Break] = {
     kind.name: kind
-    for family in (nothing, hostile, backlogs, workers, brokers, redis, clients, disks)
+    for family in (nothing, hostile, backlogs, workers, brokers, redis, clients, disks, silences)
     for kind in family.KINDS
 }
 

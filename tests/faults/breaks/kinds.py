@@ -28,7 +28,8 @@ class Break:
     any worker starts. environment: of the workers, beside the usual. most_memory: MiB that no
     worker may ever hold. mends: seconds after all is done in which Redis must have mended. watched:
     whether customers in Redis may not go back meanwhile. leaves_another_world: no other run can
-    take place in it.
+    take place in it. time_passes: more than a year passes meanwhile, and what it brings is due in
+    the midst of it. renewed: other parameters and rules come into force meanwhile.
     """
 
     name: str
@@ -49,11 +50,14 @@ class Break:
     mends: float = 0.0
     watched: bool = True
     leaves_another_world: bool = False
+    time_passes: bool = False
+    renewed: bool = False
 
     @property
     def fits_a_soak(self) -> bool:
         """Whether it can happen at any time in a world that goes on."""
         needs_a_run = self.family in ("none", "input") or self.leaves_another_world
+        needs_a_run = needs_a_run or self.time_passes
         return not needs_a_run and not self.mends
 
     @property

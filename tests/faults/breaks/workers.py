@@ -42,11 +42,14 @@ def kill_at(point: str, most: int) -> Happen:
     return happen
 
 
-async def kill_in_recovery(world: World, dice: random.Random) -> None:
-    """Kill a worker, and the one that starts in its place while it reads the changelog."""
+async def kill_in_recovery(world: World, dice: random.Random, most: int = 3) -> None:
+    """Kill a worker, and the one that starts in its place while it reads the changelog.
+
+    most: pieces that it may read of it at most.
+    """
     slot = dice.choice(world.fleet.slots)
     died = world.fleet.next_end(slot.number)
-    slot.next_arguments = ["--at", "recovery", "--nth", str(dice.randint(1, 3))]
+    slot.next_arguments = ["--at", "recovery", "--nth", str(dice.randint(1, most))]
     slot.arm()
     slot.kill()
     await died
