@@ -89,7 +89,7 @@ class _Watch:
         places = [place for place in watched.read if place >= 0]
         read = [[each.read[place] for place in places] for each in standings]
         self._read = np.array(read, np.float64)
-        self._bounds = np.array(
+        bounds = np.array(
             [
                 self._model.quantile(*each.bound)
                 if isinstance(each.bound, Quantile)
@@ -98,8 +98,12 @@ class _Watch:
             ],
             np.float64,
         )
-        self._feature = np.array([each.feature for each in watched.compared], np.intp)
-        self._strictly = np.array([each.strictly for each in watched.compared], np.bool_)
+        # What is compared with a quantile that is not published never turns.
+        known = ~np.isnan(bounds)
+        self._bounds = bounds[known]
+        self._feature = np.array([each.feature for each in watched.compared], np.intp)[known]
+        self._strictly = np.array([each.strictly for each in watched.compared], np.bool_)[known]
+        self._expected = np.array(watched.expected, np.bool_)[known]
 
     def turns(self, known: Days, asked: Days) -> list[list[int]]:
         """Return in how many days each row turns next; see `turns`."""
@@ -159,11 +163,23 @@ class _Watch:
 
     def _find(self, rows: Places, which: Places, here: Bools, low: Days, high: Days) -> Days:
         """Return the first day in (low, high] on which a comparison of each row is not as here."""
+        found = high.copy()
+        # Apart, as expectations take many times as long as all else.
+        for expected in (False, True):
+            own = np.flatnonzero(self._expected[which] == expected)
+            if own.size:
+                of = rows[own], which[own], here[own], low[own], high[own]
+                found[own] = self._bisect(*of, expected=expected)
+        return found
+
+    def _bisect(
+        self, rows: Places, which: Places, here: Bools, low: Days, high: Days, *, expected: bool
+    ) -> Days:
         tried, columns = np.arange(1, _TRIED + 1)[:, None], np.arange(rows.size)
         again, compared = np.tile(rows, _TRIED), np.tile(which, _TRIED)
         while (high - low).max() > 1:
             days = low + np.minimum(tried * (-(-(high - low) // (_TRIED + 1))), high - low)
-            features = self._features(again, days.ravel())
+            features = self._features(again, days.ravel(), expected=expected)
             value = features[self._feature[compared], np.arange(again.size)]
             side = np.where(
                 self._strictly[compared],
@@ -181,18 +197,23 @@ class _Watch:
 
     def _sides(self, rows: Places, days: Days) -> Bools:
         """Return which comparisons hold, for each of these rows so many days later."""
-        values = self._features(rows, days)[self._feature]
+        expected = bool(self._expected.any())
+        values = self._features(rows, days, expected=expected)[self._feature]
         bounds = self._bounds[:, None]
         return np.where(self._strictly[:, None], values > bounds, values >= bounds)
 
-    def _features(self, rows: Places, days: Days) -> Floats:
-        """Return the watched features of each of these rows so many days later."""
+    def _features(self, rows: Places, days: Days, *, expected: bool) -> Floats:
+        """Return the watched features of each of these rows so many days later.
+
+        expected: whether to compute those that take expectations; they are wrong if not.
+        """
         ahead = days.astype(np.float64)
         values = valued(
             moved(Row(*self._table[:, rows]), ahead),
             self._model,
             self._economics,
-            spread=self._watched.spread,
+            spread=expected and self._watched.spread,
+            expectations=expected,
         )
         own = iter(self._read.T)
         return np.array(

@@ -210,15 +210,22 @@ def moved(of: Row[Floats], days: Floats) -> Row[Floats]:
 
 
 def valued(
-    of: Row[Floats], parameters: Parameters, config: Economics, *, spread: bool = True
+    of: Row[Floats],
+    parameters: Parameters,
+    config: Economics,
+    *,
+    spread: bool = True,
+    expectations: bool = True,
 ) -> Values:
     """Return the value of each row of columns.
 
     spread: whether to compute percentiles, which takes half of the time; they are 0 if not.
+    expectations: whether to compute expected purchases and contacts, which takes most of the rest;
+    they are 0 if not.
     """
     bought = of.purchase_days > 0
     frequency = np.maximum(of.purchase_days - 1, 0)
-    expect = _expect(of, parameters, config, spread=spread)
+    expect = _expect(of, parameters, config, spread=spread, ahead=expectations)
     share, refunded = _shares(of, expect.purchase_value, parameters, config)
     margin_per_purchase = expect.purchase_value * (share - refunded)
     unknown_contact = config.contact_units[-1] / MONEY_SCALE
@@ -278,7 +285,7 @@ def _shares(
 
 
 def _expect(
-    of: Row[Floats], parameters: Parameters, config: Economics, *, spread: bool
+    of: Row[Floats], parameters: Parameters, config: Economics, *, spread: bool, ahead: bool
 ) -> _Estimates:
     unit = parameters.unit_days
     horizon = config.horizon_days / unit
@@ -286,8 +293,10 @@ def _expect(
     bought = of.purchase_days > 0
     seen = np.maximum(of.purchase_days - 1, 0), of.recency / unit, of.T / unit
     model, spend = purchase_model(of, parameters), parameters.order_value
-    purchases = model.expected_discounted_purchases(horizon, discount, *seen)
     nothing = np.zeros(of.T.shape)
+    purchases = nothing
+    if ahead:
+        purchases = model.expected_discounted_purchases(horizon, discount, *seen)
     if spread:
         number = model.purchase_counts(horizon, *seen)
     else:
@@ -315,7 +324,7 @@ def _expect(
         low=np.where(bought, low, 0.0),
         high=np.where(bought, high, 0.0),
         contacts=nothing
-        if parameters.contacts is None
+        if parameters.contacts is None or not ahead
         else np.where(bought, _contacts(of, parameters, horizon, discount, purchases), 0.0),
     )
 

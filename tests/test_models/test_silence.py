@@ -15,6 +15,7 @@ from models.aggregate.summary import Summary
 from models.calendar import milliseconds
 from models.economics import Economics
 from models.features import FEATURES, Measured, Silence
+from models.segments.watched import EXPECTATIONS
 from models.value import columns, moved, value_row, valued, values
 
 from .events import events as any_event
@@ -96,6 +97,18 @@ def test_values_without_percentiles_are_the_same_to_the_last_digit(histories):
         if field.name not in PERCENTILES:
             left, right = getattr(whole, field.name), getattr(short, field.name)
             np.testing.assert_array_equal(left, right, field.name)
+
+
+@given(st.lists(HISTORIES, min_size=1, max_size=5))
+def test_what_takes_no_expectations_is_the_same_without_them(histories):
+    states = [state_of(history) for history in histories]
+    rows = [value_row(Summary(each, ECONOMICS), latest_day(each), ECONOMICS) for each in states]
+    whole = valued(columns(rows), PARAMETERS, ECONOMICS)
+    short = valued(columns(rows), PARAMETERS, ECONOMICS, spread=False, expectations=False)
+    for feature in FEATURES.values():
+        if feature.of is not None and feature.name not in EXPECTATIONS:
+            left, right = feature.of(whole), feature.of(short)
+            np.testing.assert_array_equal(left, right, feature.name)
 
 
 @pytest.mark.parametrize(
