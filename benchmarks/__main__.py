@@ -9,7 +9,7 @@ from typing import Annotated, cast, get_args
 import typer
 from rich.console import Console
 
-from benchmarks import latency, recovery, replay, report, scaling, serving
+from benchmarks import latency, recovery, replay, report, scaling, serving, silence
 from benchmarks.contenders import CONTENDERS
 from benchmarks.contenders.settings import BrokerKind
 from benchmarks.measure import ContenderError, Run
@@ -113,6 +113,7 @@ if __name__ == "__main__":
         "replay": replay.main,
         "scaling": scaling.main,
         "serving": serving.main,
+        "silence": silence.main,
     }
     if other := others.get("".join(sys.argv[1:2])):
         del sys.argv[1]
