@@ -33,7 +33,7 @@ from streams.variables import unknown_variables
 ERASURE_KEY_BYTES = 32
 """Least length of the erasure key, in bytes: 32 random bytes, or more in hex or base64."""
 
-_READ_TOKEN_CHARACTERS = 20
+_TOKEN_CHARACTERS = 20
 """Least length of a token of the read API."""
 
 MAKE_ERASURE_KEY = "python -c 'import secrets; print(secrets.token_hex(32))'"
@@ -158,13 +158,15 @@ class Serve(BaseModel):
     port: Annotated[int, Field(ge=0, le=65_535)] = 8090
     read_tokens: tuple[SecretStr, ...] = ()
     """One of them must come with each request; none: everybody on this machine may read."""
+    write_tokens: tuple[SecretStr, ...] = ()
+    """Who has one of them may read, and send dead letters again; none: nobody may."""
 
-    @field_validator("read_tokens")
+    @field_validator("read_tokens", "write_tokens")
     @classmethod
     def _long_enough(cls, tokens: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
-        if any(len(token.get_secret_value()) < _READ_TOKEN_CHARACTERS for token in tokens):
+        if any(len(token.get_secret_value()) < _TOKEN_CHARACTERS for token in tokens):
             raise ValueError(
-                f"a token needs {_READ_TOKEN_CHARACTERS} characters or more that nobody can guess; "
+                f"a token needs {_TOKEN_CHARACTERS} characters or more that nobody can guess; "
                 f"make one by: {MAKE_ERASURE_KEY}"
             )
         return tokens

@@ -24,7 +24,7 @@ from streams.dead_letters.exported import ExportUnusable, line_of, writing
 from streams.dead_letters.from_file import LettersFromFile
 from streams.dead_letters.letter import UNKNOWN, glance
 from streams.dead_letters.reading import DeadLetters, Entry
-from streams.dead_letters.retry import Outcome, Retry
+from streams.dead_letters.retry import Outcome, Retry, send_chosen
 from streams.dead_letters.selection import Selection, parse_place
 from streams.dead_letters.verdict import judge
 from streams.kafka.writing import record_writer
@@ -263,15 +263,9 @@ async def send_again(
         file = None if source is None else await LettersFromFile.checked(source, letters)
         found = letters.entries(chosen.places) if file is None else file.entries()
         asked_for = bool(chosen.places) or file is not None
-        missing = set(chosen.places)
         async with record_writer(need_broker(settings)) as writer:
-            retries = Retry(writer, settings, counts, corrections, force=force, dry=dry)
-            async for entry in found:
-                if entry.letter not in chosen or (entry.retried and not asked_for and not force):
-                    continue
-                missing.discard(entry.letter.place)
-                told.add(await retries.add(entry))
-            told.add(await retries.finish())
+            retry = Retry(writer, settings, counts, corrections, force=force, dry=dry)
+            missing = await send_chosen(retry, found, chosen, told.add, asked_for=asked_for)
     except ExportUnusable as error:
         so_far = told.line() if told.outcomes else "nothing was sent"
         raise CommandError(f"{error}; {so_far}") from error

@@ -17,7 +17,9 @@ from streams.cli.running import InterruptedBySignalError, run
 from streams.cli.serve import served
 from streams.settings import Settings
 
-START_SECONDS: Final = 30.0
+START_SECONDS: Final = 300.0
+"""Long enough for the busiest machine: a process that ends by itself is noticed at once."""
+
 END_SECONDS: Final = 5.0
 
 
@@ -34,10 +36,18 @@ async def pages_beside(settings: Settings, *, wanted: bool) -> AsyncIterator[str
     ours, theirs = spawning.Pipe()
     process = spawning.Process(target=_serve, args=(settings, theirs), daemon=True)
     process.start()
+    # Its end is left to the process alone, so that what reads hears when there is none any more.
+    theirs.close()
     try:
         if not await asyncio.to_thread(ours.poll, START_SECONDS):
             raise CommandError(f"the pages were not served within {START_SECONDS:g} s")
-        url, problem = ours.recv()
+        try:
+            url, problem = ours.recv()
+        except EOFError:
+            process.join(END_SECONDS)
+            raise CommandError(
+                f"the process of the pages ended with status {process.exitcode}"
+            ) from None
         if problem:
             raise CommandError(problem)
         say(f"Look at it while it works: {url}/")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, NamedTuple
@@ -17,7 +17,8 @@ from models.contracts.dead_letters import CORRECTED, RETRIED_FROM, DeadLetter, r
 from models.errors import ClvError
 from streams.dead_letters.corrections import Correction, CorrectionFailed, corrected
 from streams.dead_letters.letter import Letter
-from streams.dead_letters.reading import Entry
+from streams.dead_letters.reading import Entry, Place
+from streams.dead_letters.selection import Selection
 from streams.dead_letters.verdict import Verdict, judge
 from streams.kafka.errors import MessageSizeTooLargeError
 from streams.kafka.partitions import TopicPartition, home_partition
@@ -179,6 +180,29 @@ class Retry:
             )
         except MessageSizeTooLargeError as error:
             return error
+
+
+async def send_chosen(
+    retry: Retry,
+    found: AsyncIterator[Entry],
+    chosen: Selection,
+    told: Callable[[Sequence[Sent]], None],
+    *,
+    asked_for: bool,
+) -> set[Place]:
+    """Send the chosen letters of those found; return the places that were chosen and not found.
+
+    told: called with what became of letters as soon as it is known. asked_for: somebody has named
+    them, so that those that were sent before are told too.
+    """
+    missing = set(chosen.places)
+    async for entry in found:
+        if entry.letter not in chosen or (entry.retried and not asked_for and not retry.force):
+            continue
+        missing.discard(entry.letter.place)
+        told(await retry.add(entry))
+    told(await retry.finish())
+    return missing
 
 
 async def _delivered(delivery: asyncio.Future[Any] | MessageSizeTooLargeError) -> str:

@@ -33,9 +33,14 @@ class LogClient:
         self._consumer = consumer
 
     async def partitions(self, topic: str) -> int:
-        """How many partitions a topic has; 0 where there is none."""
-        await self._consumer.topics()
-        return len(self._consumer.partitions_for_topic(topic) or ())
+        """How many partitions a topic has; 0 where there is none, or none that may be seen."""
+        return (await self.partition_counts([topic]))[topic]
+
+    async def partition_counts(self, topics: Collection[str]) -> dict[str, int]:
+        """How many partitions each of these topics has; 0 as of `partitions`."""
+        # aiokafka's own `partitions_for_topic` knows only topics that were assigned before.
+        cluster = await self._consumer._client.fetch_all_metadata()  # noqa: SLF001
+        return {topic: len(cluster.partitions_for_topic(topic) or ()) for topic in topics}
 
     async def bounds(self, tps: Collection[TopicPartition]) -> dict[TopicPartition, Bounds]:
         """Where these logs begin and end.

@@ -32,7 +32,6 @@ from streams.serving.pages.routes import add_pages
 from streams.serving.problems import Problem, ProblemDocument, documented, install
 from streams.serving.scores import Page
 from streams.serving.sources import Sources
-from streams.serving.tokens import reader_check
 
 log = structlog.get_logger(__name__)
 
@@ -80,15 +79,15 @@ class ServiceHealth(BaseModel):
 def create_app(sources: Sources) -> FastAPI:
     """Return the application: the API and the pages.
 
-    Each request to /v1, and each page, needs one of the read tokens, if any are configured.
+    Each request to /v1, and each page, needs one of the tokens if any to read are configured. What
+    changes something needs one to write.
     """
     scores, broker, settings = sources.scores, sources.broker, sources.settings
     topics, currency = settings.topics, settings.economics.currency
-    tokens = settings.serve.read_tokens
     app = FastAPI(
         title="CLV Streams",
         version=version("clv-streams"),
-        summary="What customers are worth, and why: read only.",
+        summary="What customers are worth, and why.",
         # Their pages load scripts from elsewhere.
         docs_url=None,
         redoc_url=None,
@@ -98,7 +97,7 @@ def create_app(sources: Sources) -> FastAPI:
     streams = asyncio.Semaphore(MOST_STREAMS)
     v1 = APIRouter(
         prefix="/v1",
-        dependencies=[Depends(reader_check(tokens))],
+        dependencies=[Depends(sources.access.check_reader)],
         responses=documented(HTTPStatus.UNAUTHORIZED, HTTPStatus.SERVICE_UNAVAILABLE),
     )
 

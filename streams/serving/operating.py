@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from datetime import datetime
 from http import HTTPStatus
+from typing import Annotated
 
-from fastapi import APIRouter
-from pydantic import BaseModel
+from fastapi import APIRouter, Request
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from streams.dead_letters.letter import Letter
+from streams.dead_letters.retry import Outcome
+from streams.serving.bodies import body_of
 from streams.serving.operations import Operations
-from streams.serving.problems import RETRY_SECONDS, Problem
+from streams.serving.problems import RETRY_SECONDS, Problem, documented
+from streams.serving.retrying import LETTERS
 from streams.serving.sources import Sources
 
 WAIT_SECONDS = 10.0
@@ -58,6 +62,33 @@ class OperationsDocument(BaseModel):
     newest: list[DeadLetterDocument]
 
 
+class RetryRequest(BaseModel):
+    """Dead letters to send again: their ids, partition/offset."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    letters: Annotated[
+        list[Annotated[str, Field(pattern=r"^[0-9]{1,5}/[0-9]{1,18}$")]],
+        Field(min_length=1, max_length=LETTERS),
+    ]
+
+
+class RetriedDocument(BaseModel):
+    """What became of a letter. to: the partition that it was sent to; null if it was not."""
+
+    id: str
+    outcome: Outcome
+    why: str
+    to: str | None
+
+
+class RetriesDocument(BaseModel):
+    """What became of the letters. not_found: they are not in the topic, or too far back in it."""
+
+    letters: list[RetriedDocument]
+    not_found: list[str]
+
+
 def add_routes(v1: APIRouter, sources: Sources) -> None:
     """Add the routes."""
     looks = sources.following.looks
@@ -74,6 +105,45 @@ def add_routes(v1: APIRouter, sources: Sources) -> None:
                 {"Retry-After": str(RETRY_SECONDS)},
             )
         return _document(found)
+
+    @v1.post(
+        "/dead-letters/retry",
+        response_model=RetriesDocument,
+        responses=documented(
+            HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND, HTTPStatus.REQUEST_ENTITY_TOO_LARGE
+        ),
+        openapi_extra={
+            "requestBody": {
+                "required": True,
+                "content": {"application/json": {"schema": RetryRequest.model_json_schema()}},
+            }
+        },
+    )
+    async def retry(request: Request) -> RetriesDocument:
+        """Send dead letters again, to where they came from, if they would be accepted now.
+
+        It needs a token that may write. An event that was sent already counts once.
+        """
+        # By hand: whoever may not write shall not have a body read.
+        sources.access.check_writer(request)
+        try:
+            asked = RetryRequest.model_validate_json(await body_of(request))
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            where = ".".join(map(str, first["loc"])) or "the body"
+            raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, f"{where}: {first['msg']}") from None
+        places = sources.retries.places(asked.letters)
+        told = await sources.retries.send(places)
+        seen = {each.letter.id for each in told}
+        return RetriesDocument(
+            letters=[
+                RetriedDocument(
+                    id=each.letter.id, outcome=each.outcome, why=each.why, to=each.to or None
+                )
+                for each in told
+            ],
+            not_found=[each for each in asked.letters if each not in seen],
+        )
 
 
 def _document(found: Operations) -> OperationsDocument:

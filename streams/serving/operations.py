@@ -118,7 +118,7 @@ class Looks:
         group, topics = self._settings.app_id, self._settings.topics
         async with log_client(self._broker) as client:
             names = (*topics.inputs, topics.dead_letters)
-            counts = {topic: await client.partitions(topic) for topic in names}
+            counts = await client.partition_counts(names)
             bounds = await client.bounds(partitions_of(counts))
         inputs = {tp: log for tp, log in bounds.items() if tp.topic in topics.inputs}
         async with admin_client(self._broker) as admin:

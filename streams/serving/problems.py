@@ -82,7 +82,8 @@ def install(app: FastAPI) -> None:
     async def of_framework(request: Request, error: HTTPException) -> JSONResponse:
         detail = {
             HTTPStatus.NOT_FOUND: f"there is no {request.url.path}; see /openapi.json",
-            HTTPStatus.METHOD_NOT_ALLOWED: "this API only reads: use GET",
+            HTTPStatus.METHOD_NOT_ALLOWED: f"{request.url.path} takes "
+            f"{(error.headers or {}).get('Allow', 'GET')}, and not {request.method}",
         }.get(HTTPStatus(error.status_code), str(error.detail))
         return answer(error.status_code, detail, error.headers)
 

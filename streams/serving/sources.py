@@ -13,9 +13,11 @@ from streams.cache import ScoreCache
 from streams.kafka.connection import Broker
 from streams.serving.following import Following
 from streams.serving.outages import Outage
+from streams.serving.retrying import Retries
 from streams.serving.scores import Scores
 from streams.serving.stored import StoredRecords
 from streams.serving.survey import Surveys
+from streams.serving.tokens import Access
 from streams.settings import Settings
 from streams.topics import changelog_topic
 
@@ -32,6 +34,8 @@ class Sources:
     following: Following
     stored: StoredRecords
     surveys: Surveys
+    retries: Retries
+    access: Access
 
     @classmethod
     def of(cls, cache: ScoreCache, broker: Broker, settings: Settings) -> Self:
@@ -46,7 +50,9 @@ class Sources:
             Outage("Redis"),
             following,
             stored,
-            Surveys(broker, settings, following),
+            Surveys(settings),
+            Retries(broker, settings, following.looks),
+            Access(settings.serve),
         )
 
     @asynccontextmanager

@@ -8,6 +8,7 @@ from typing import Final
 from models.aggregate.record import CustomerRecord, decode_record
 from streams.cache import CachedScore
 from streams.kafka.connection import Broker
+from streams.kafka.errors import KafkaTimeoutError
 from streams.kafka.partitions import Bounds, TopicPartition, home_partition
 from streams.kafka.reading import LogClient, log_client
 from streams.serving.scores import document
@@ -56,7 +57,10 @@ class StoredRecords:
     async def _read(self, score: CachedScore, version: int) -> tuple[int, bytes] | None:
         key = score.customer_id.encode()
         async with log_client(self._broker) as client:
-            partition = home_partition(key, await client.partitions(self._changelog))
+            count = await client.partitions(self._changelog)
+            if not count:
+                raise KafkaTimeoutError(f"{self._changelog} is not there, or may not be read")
+            partition = home_partition(key, count)
             log = TopicPartition(self._changelog, partition)
             (bounds,) = (await client.bounds([log])).values()
             told = await self._published_at(client, partition, score.position)

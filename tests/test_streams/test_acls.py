@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 from urllib.error import HTTPError
-from urllib.request import urlopen
+from urllib.request import Request, urlopen
 
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
@@ -54,6 +54,7 @@ USERS = {
     "replayer": ["replayer"],
     "subscriber": ["subscriber"],
     "api": ["API"],
+    "retrier": ["API", "API that retries"],
     "fitter": ["fitter"],
 }
 """Roles of the users of the service `clv`."""
@@ -431,33 +432,85 @@ def test_a_subscriber_reads_in_a_group_of_its_own_and_writes_nothing(server, ser
         asyncio.run(server.read("subscriber", "shop.orders"))
 
 
-@pytest.mark.kafka
-def test_the_api_reads_the_model_and_the_changes(server, service):
+@contextlib.contextmanager
+def serving(variables):
+    """The address of a `clv serve` that runs in the context, and ends well after it."""
     command = [*CLV, "serve", "--port", "0"]
     with subprocess.Popen(
-        command, env=environment(**server.variables("api")), stderr=subprocess.PIPE, text=True
+        command, env=environment(**variables), stderr=subprocess.PIPE, text=True
     ) as process:
         try:
             assert process.stderr is not None
-            url = next(
+            yield next(
                 word.removesuffix("openapi.json")
                 for line in process.stderr
                 for word in line.split()
                 if word.startswith("http://")
             )
-            with urlopen(f"{url}v1/changes", timeout=SOON) as answer:
-                assert answer.readline() == b": connected\n"
-            with urlopen(f"{url}v1/segments", timeout=SOON) as answer:
-                assert json.load(answer)["currency"] == "USD"
-            # Whether there is a model, other tests decide; without the right it would be 503.
-            try:
-                status = urlopen(f"{url}v1/model", timeout=SOON).status
-            except HTTPError as error:
-                status = error.code
-            assert status in {200, 404}
         finally:
             process.terminate()
         assert process.wait(SOON) == 0
+
+
+@pytest.mark.kafka
+def test_the_api_reads_the_model_the_changes_and_how_far_the_workers_are(server, service):
+    valued = ("shop.orders", "mia", order("mia", "8"))
+    asyncio.run(server.publish("storefront", valued))
+    asyncio.run(server.read("subscriber", "clv.updates", done=_has("mia")))
+    with serving(server.variables("api")) as url:
+        with urlopen(f"{url}v1/changes", timeout=SOON) as answer:
+            assert answer.readline() == b": connected\n"
+        with urlopen(f"{url}v1/segments", timeout=SOON) as answer:
+            assert json.load(answer)["currency"] == "USD"
+        # Whether there is a model, other tests decide; without the right it would be 503.
+        try:
+            status = urlopen(f"{url}v1/model", timeout=SOON).status
+        except HTTPError as error:
+            status = error.code
+        assert status in {200, 404}
+        with urlopen(f"{url}v1/history/mia", timeout=SOON) as answer:
+            assert json.load(answer)["days"]
+        with urlopen(f"{url}v1/operations", timeout=SOON) as answer:
+            operations = json.load(answer)
+    assert operations["workers"] == 1
+    assert {each["topic"] for each in operations["partitions"]} == set(Topics().inputs)
+
+
+def _has(customer):
+    return lambda records: any(record.key == customer.encode() for record in records)
+
+
+@pytest.mark.kafka
+def test_only_an_api_that_may_write_sends_dead_letters_again(server, service):
+    pounds = order("pat", "9").replace(b"USD", b"GBP")
+    asyncio.run(server.publish("storefront", ("shop.orders", "pat", pounds)))
+    letters = asyncio.run(server.read("recorder", "clv.dead-letters", done=_has("pat")))
+    letter = next(each for each in letters if each.key == b"pat")
+    place = f"{letter.partition}/{letter.offset}"
+    token = "a token that may write"
+    writing = {
+        "CLV_SERVE__WRITE_TOKENS": json.dumps([token]),
+        "CLV_ECONOMICS__EXCHANGE_RATES": '{"GBP": "1.25"}',
+    }
+
+    def answer(user):
+        with serving(server.variables(user) | writing) as url:
+            asked = Request(
+                f"{url}v1/dead-letters/retry",
+                json.dumps({"letters": [place]}).encode(),
+                {"Authorization": f"Bearer {token}"},
+            )
+            try:
+                with urlopen(asked, timeout=SOON) as found:
+                    return found.status, json.load(found)
+            except HTTPError as error:
+                return error.code, json.load(error)
+
+    status, problem = answer("api")
+    assert (status, "docs/security.md" in problem["detail"]) == (403, True)
+    status, sent = answer("retrier")
+    assert (status, [each["outcome"] for each in sent["letters"]]) == (200, ["sent"])
+    assert [each["why"] for each in sent["letters"]] == ["would be accepted now"]
 
 
 COMMANDS = {

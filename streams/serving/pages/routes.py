@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime
+from hmac import compare_digest
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Final
@@ -18,6 +19,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response, Stream
 from starlette.staticfiles import StaticFiles
 
 from streams.kafka.errors import KafkaError
+from streams.serving.bodies import body_of
 from streams.serving.lists import exported
 from streams.serving.pages import others
 from streams.serving.pages.customer import customer
@@ -26,18 +28,17 @@ from streams.serving.pages.overview import overview
 from streams.serving.pages.words import filters
 from streams.serving.problems import Problem
 from streams.serving.sources import Sources
-from streams.serving.tokens import COOKIE, token_check
+from streams.serving.tokens import COOKIE
 
 Build = Callable[[Request], Awaitable[Response]]
 
 _HEADERS: Final = {
     "Cache-Control": "no-store",
-    "Content-Security-Policy": "default-src 'self'; frame-ancestors 'none'; base-uri 'none'",
+    "Content-Security-Policy": "default-src 'self'; form-action 'self'; frame-ancestors 'none'; "
+    "base-uri 'none'",
     "Referrer-Policy": "same-origin",
     "X-Content-Type-Options": "nosniff",
 }
-
-_LARGEST_FORM: Final = 10_000
 
 
 def add_pages(app: FastAPI, sources: Sources) -> None:
@@ -50,8 +51,7 @@ def add_pages(app: FastAPI, sources: Sources) -> None:
 class _Pages:
     def __init__(self, sources: Sources) -> None:
         self._sources = sources
-        self._tokens = sources.settings.serve.read_tokens
-        self._fits = token_check(self._tokens)
+        self._access = sources.access
         economics = sources.settings.economics
         self._templates = Environment(
             loader=PackageLoader("streams.serving.pages"),
@@ -83,6 +83,12 @@ class _Pages:
         app.add_route("/customers.csv", self._guarded(self._export), include_in_schema=False)
         for path, (template, build) in pages.items():
             app.add_route(path, self._guarded(self._page(template, build)), include_in_schema=False)
+        app.add_route(
+            "/operations/retry",
+            self._guarded(self._retry),
+            methods=["POST"],
+            include_in_schema=False,
+        )
         app.add_route("/login", self._login, methods=["GET", "POST"], include_in_schema=False)
 
     def _query(
@@ -100,7 +106,7 @@ class _Pages:
         """Return a page for those who may see it, and that says what is away."""
 
         async def answer(request: Request) -> Response:
-            if self._tokens and not self._fits(request.cookies.get(COOKIE, "")):
+            if not self._access.browser_reads(request):
                 back = request.url.path + (f"?{request.url.query}" if request.url.query else "")
                 return RedirectResponse(f"/login?{urlencode({'next': back})}", 303, _HEADERS)
             try:
@@ -132,18 +138,33 @@ class _Pages:
         named = {"Content-Disposition": 'attachment; filename="customers.csv"'}
         return StreamingResponse(parts(), media_type="text/csv", headers=_HEADERS | named)
 
+    async def _retry(self, request: Request) -> Response:
+        """Send dead letters again that a form names, and show what became of them."""
+        secret = self._access.form_secret(request)
+        form = await _form(request)
+        if not secret or not compare_digest(secret, form.get("secret", [""])[0]):
+            raise Problem(
+                HTTPStatus.FORBIDDEN,
+                "to send dead letters again, give a token of CLV_SERVE__WRITE_TOKENS at /login, "
+                "and use the buttons of the page of operations; or run `clv dead-letters retry`",
+            )
+        places = self._sources.retries.places(" ".join(form.get("letter", [])).split())
+        told = await self._sources.retries.send(places)
+        found = {each.letter.place for each in told}
+        missing = [f"{partition}/{offset}" for partition, offset in sorted(places - found)]
+        return self._rendered("retried.html", request, {"told": told, "missing": missing})
+
     async def _login(self, request: Request) -> Response:
         """Take a token, and keep it as a cookie that scripts cannot read."""
         target = _own_path(request.query_params.get("next", "/"))
         if request.method == "GET":
             return self._rendered("login.html", request, {"wrong": False, "next": target})
-        body = b""
-        async for part in request.stream():
-            body += part
-            if len(body) > _LARGEST_FORM:
-                break
-        token = parse_qs(body.decode(errors="replace")).get("token", [""])[0].strip()
-        if not self._tokens or self._fits(token):
+        try:
+            token = (await _form(request)).get("token", [""])[0].strip()
+        except Problem as problem:
+            title = HTTPStatus(problem.status).phrase
+            return self._error(request, problem.status, title, problem.detail)
+        if self._access.fits(token):
             response = RedirectResponse(target, 303, _HEADERS)
             secure = request.url.scheme == "https"
             response.set_cookie(COOKIE, token, httponly=True, samesite="strict", secure=secure)
@@ -169,9 +190,16 @@ class _Pages:
             path=request.url.path,
             now=datetime.now(UTC),
             kafka=self._sources.following.kafka,
+            secret=self._access.form_secret(request),
+            may_write=self._access.write_tokens,
             **context,
         )
         return HTMLResponse(html, status, _HEADERS)
+
+
+async def _form(request: Request) -> dict[str, list[str]]:
+    """Return the fields of a form. Errors: Problem."""
+    return parse_qs((await body_of(request)).decode(errors="replace"))
 
 
 def _own_path(text: str) -> str:

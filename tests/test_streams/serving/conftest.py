@@ -1,5 +1,6 @@
 """A service with customers, and the read API in front of it."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from streams.cache import ScoreCache, connect
 from streams.serving.api import create_app
 from streams.serving.server import serving
 from streams.serving.sources import Sources
-from streams.settings import Serve
+from streams.settings import Serve, Settings
 from tests.test_streams.service.cluster import Cluster, cluster
 
 from .support import purchases
@@ -34,12 +35,29 @@ class Front:
                 return None, response.headers
             return await response.json(content_type=None), response.headers
 
+    async def cohorts(self):
+        """Return the cohorts, asking again until all customers are summed, as the answer says."""
+        async with asyncio.timeout(300):
+            while True:
+                async with self.client.get(self.url + "/v1/cohorts") as response:
+                    if response.status == 200:
+                        return await response.json()
+                    assert "ask again" in await response.text()
+                    await asyncio.sleep(float(response.headers["Retry-After"]))
+
 
 @asynccontextmanager
-async def front(service: Cluster, tokens: tuple[str, ...] = ()) -> AsyncIterator[Front]:
+async def front(
+    service: Cluster,
+    tokens: tuple[str, ...] = (),
+    writing: tuple[str, ...] = (),
+    settings: Settings | None = None,
+) -> AsyncIterator[Front]:
     redis = connect(service.redis_url, timeout_seconds=3.0)
-    reading = Serve(read_tokens=tuple(SecretStr(token) for token in tokens))
-    settings = service.settings.model_copy(update={"serve": reading})
+    serve = Serve(
+        read_tokens=tuple(map(SecretStr, tokens)), write_tokens=tuple(map(SecretStr, writing))
+    )
+    settings = (settings or service.settings).model_copy(update={"serve": serve})
     sources = Sources.of(ScoreCache(redis), service.broker, settings)
     try:
         async with (

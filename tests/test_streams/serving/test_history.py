@@ -52,7 +52,7 @@ async def test_who_is_not_there_or_was_not_yet_is_told_apart(shop):
 
 
 async def test_cohorts_are_those_of_the_published_values(shop):
-    found, _ = await shop.get("/v1/cohorts")
+    found = await shop.cohorts()
     updates = (await shop.service.updates()).values()
     (only,) = found["cohorts"]
     assert (only["month"], only["customers"]) == ("2026-01", len(updates))
