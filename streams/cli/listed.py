@@ -80,6 +80,7 @@ class Commands(TyperGroup):
         """Return the command that the arguments name, imported."""
         if args[0] in COMMANDS:
             self.load(args[0])
+            _keep_quiet()
         return super().resolve_command(ctx, args)
 
     def load(self, name: str) -> None:
@@ -93,13 +94,16 @@ def module_of(name: str) -> str:
     return f"streams.cli.{_ELSEWHERE.get(name, name.replace('-', '_'))}"
 
 
-def _imported(name: str) -> Command:
+def _keep_quiet() -> None:
     # What goes wrong is said once, in `main`; the worker opens its own log.
     import logging  # noqa: PLC0415 - the list of commands needs none of it
 
     from streams.cli.logs import configure_logging  # noqa: PLC0415
 
     configure_logging(level=logging.CRITICAL)
+
+
+def _imported(name: str) -> Command:
     found = getattr(import_module(module_of(name)), name.replace("-", "_"))
     if isinstance(found, typer.Typer):
         return get_group_from_info(
