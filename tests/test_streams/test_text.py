@@ -5,8 +5,8 @@ import asyncio
 import io
 import json
 import logging
-import sys
 from contextlib import redirect_stderr
+from importlib import import_module
 from pathlib import Path
 from unittest.mock import patch
 
@@ -203,7 +203,7 @@ def test_a_file_is_told_of_as_text(orders, command):
     given = [part.replace("{file}", str(orders)) for part in command]
     with (
         patch("sys.stdin", io.StringIO("q\n")),
-        patch.object(sys.modules["streams.cli.score"], "on_terminal", lambda: True),
+        patch.object(import_module("streams.cli.score"), "on_terminal", lambda: True),
     ):
         words = 2 if given[0] in ("dead-letters", "replay") else 1
         done = clv(
