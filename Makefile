@@ -67,7 +67,7 @@ compiled: $(VENV)/.dev-installed
 	@$(BIN)/python -m tools.compiled
 
 test-compiled: compiled
-	@PYTHONSAFEPATH=1 PYTHONPATH=$(CURDIR)/build/compiled:$(CURDIR) $(BIN)/python -m pytest $(PARALLEL) \
+	@PYTHONSAFEPATH=1 PYTHONPATH="$(CURDIR)/build/compiled:$(CURDIR)" $(BIN)/python -m pytest $(PARALLEL) \
 		$(QUICK) --override-ini 'pythonpath=build/compiled .' $(COMPILED) $(ARGS)
 
 check: lint
