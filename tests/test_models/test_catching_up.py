@@ -8,14 +8,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models import outbox
 from models.aggregate.record import decode_record
 from models.aggregate.summary import Summary
 from models.btyd import MbgNbd
 from models.context import Context
 from models.economics import Economics
 from models.engine import advance, process
-from models.outbox import DeliveryState
+from models.outbox import OUTBOX_BYTES, DeliveryState, most_in_flight
 from models.refresh import Refresh
 from models.segments import DEFAULT_DIMENSIONS, Dimension, named_rules
 from models.timeline import Timeline
@@ -257,8 +256,9 @@ MOST = 12
 
 
 def make_small(monkeypatch, context, most):
-    """Make outboxes so small that they have room for so many entries."""
-    monkeypatch.setattr(outbox, "OUTBOX_BYTES", most * (530 + context.entry_bytes))
+    """Make entries so large that outboxes have room for so many."""
+    monkeypatch.setitem(context.__dict__, "entry_bytes", OUTBOX_BYTES // most - 530)
+    assert most_in_flight(context.entry_bytes) == most
 
 
 def seldom(orders):
