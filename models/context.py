@@ -70,25 +70,20 @@ class Interpretation:
         state: Aggregate,
         summary: Summary,
         as_of: int,
-        *,
-        model: str = "",
-        rules: str = "",
     ) -> Standing:
         """Return what a customer is scored from as of a time in milliseconds since 1970.
 
-        summary: of the state. model, rules: versions to use; empty: those in force then.
+        summary: of the state.
         """
-        economics = self.economics
-        today = economics.day(as_of)
-        chosen = self.rules_at(as_of, rules)
+        today = self.economics.day(as_of)
+        chosen = self.rules_at(as_of)
         read: tuple[float | str, ...] = ()
         if chosen.read:
-            measured = Measured(state, summary, today, economics)
+            measured = Measured(state, summary, today, self.economics)
             read = tuple([each(measured) for each in chosen.readers])
         step = self.next_step(chosen, read, state, summary, today)
-        row = value_row(summary, today, economics)
-        day = max(today, summary.last_day) if summary.orders else today
-        return Standing(row, day, self.model_at(as_of, model), chosen, read, step)
+        row, day, model = self.point(summary, as_of)
+        return Standing(row, day, model, chosen, read, step)
 
     def next_step(
         self,

@@ -36,6 +36,8 @@ class Moves:
 def moves(batch: Batch, customers: Iterable[Customer], scores: Scores, looked: Scores) -> Moves:
     """Return what has moved each value that the steps of these customers may publish."""
     links, found = _Links(), Moves()
+    if not batch.context.explained:
+        return found
     events: list[tuple[float, int, list[Evaluation]]] = []
     looks: list[tuple[float, int, int]] = []
     day = batch.context.economics.day
