@@ -333,8 +333,29 @@ class Pipeline:
     def _sweep(
         self, batch: RecordBatch, record: Record, as_of: int, cause: Cause
     ) -> Iterator[Outputs]:
-        states = self._states(batch.tp.partition)
-        keys = iter(list(states))
+        keys = list(self._states(batch.tp.partition))
+        yield from self._advance(batch, record, as_of, keys, SWEEP, cause=cause)
+        self.counts.ticks += 1
+
+    def _sweep_due(self, batch: RecordBatch, record: Record, as_of: int) -> Iterator[Outputs]:
+        partition = batch.tp.partition
+        keys = self.dues.take(partition, as_of)
+        yield from self._advance(batch, record, as_of, keys, SWEEP_DUE, due_only=True)
+        self.swept[partition] = as_of
+
+    def _advance(
+        self,
+        batch: RecordBatch,
+        record: Record,
+        as_of: int,
+        keys: Iterable[bytes],
+        at_once: int,
+        *,
+        cause: Cause = "time",
+        due_only: bool = False,
+    ) -> Iterator[Outputs]:
+        """Score these customers, so many at once; live batches pass in between."""
+        states, left = self._states(batch.tp.partition), iter(keys)
 
         def score(chunk: Sequence[bytes]) -> Outputs:
             return advance(
@@ -345,33 +366,12 @@ class Pipeline:
                 self.context(batch.tp.partition),
                 as_of=as_of,
                 cause=cause,
+                due_only=due_only,
                 delivery_of=self._delivery_state,
             )
 
-        while chunk := list(islice(keys, SWEEP)):
+        while chunk := list(islice(left, at_once)):
             yield from self._poison.scored(batch, record, chunk, score)
-        self.counts.ticks += 1
-
-    def _sweep_due(self, batch: RecordBatch, record: Record, as_of: int) -> Iterator[Outputs]:
-        partition = batch.tp.partition
-        states = self._states(partition)
-
-        def look(chunk: Sequence[bytes]) -> Outputs:
-            return advance(
-                states,
-                chunk,
-                batch.origin,
-                record.offset,
-                self.context(partition),
-                as_of=as_of,
-                due_only=True,
-                delivery_of=self._delivery_state,
-            )
-
-        keys = iter(self.dues.take(partition, as_of))
-        while chunk := list(islice(keys, SWEEP_DUE)):
-            yield from self._poison.scored(batch, record, chunk, look)
-        self.swept[partition] = as_of
 
     async def know_dues(self, partition: int) -> None:
         """Read from a partition's records when customers are due, unless that is known."""
