@@ -184,6 +184,11 @@ class ParameterFeed:
             log.warning("rules refused; the former ones stay", where=where, error=str(error))
             return
         self._rules = self._rules.unless_taken(rules)
+        if self._rules.by_version.get(rules.version) != rules:
+            log.warning(
+                "rules refused; others hold from the same time", where=where, version=rules.version
+            )
+            return
         self._seen.add(rules_key(rules.version).decode())
         since = rules.holds_from
         log.info(

@@ -73,6 +73,23 @@ async def test_of_many_that_begin_at_once_the_first_record_decides(broker: Broke
     assert len({each.latest.version for each in begun if each.latest is not None}) == 1
 
 
+async def test_rules_that_came_too_late_to_decide_are_not_taken_for_those_put_in_force_later(
+    broker: Broker,
+) -> None:
+    await begin_rules(Settings(), broker)
+    # What another worker writes that began at the same moment.
+    await write(broker, rules_key(OTHERS.version), OTHERS.model_dump_json().encode())
+    async with ParameterFeed(broker, MODELS, "USD") as feed:
+        await feed.caught_up()
+        assert feed.rules.published == (DEFAULT_RULES,)
+        key = rules_key(OTHERS.version).decode()
+        assert not await feed.wait_for(key, 0.0)
+        held = await publish_rules(Settings(), broker, OTHERS, NOW)
+        assert rules_key(held.version).decode() == key
+        assert await feed.wait_for(key, 10.0)
+        assert feed.rules.published == (DEFAULT_RULES, held)
+
+
 async def test_a_worker_does_not_go_by_former_rules_when_it_cannot_read_the_new_ones(
     broker: Broker,
 ) -> None:

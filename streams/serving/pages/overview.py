@@ -21,8 +21,9 @@ SURVEY_SECONDS = 0.5
 
 async def overview(sources: Sources) -> dict[str, Any]:
     """Return what the template needs. Errors: RedisError."""
-    size = await sources.size()
     dimensions = [await _dimension(sources, name) for name in await sources.scores.dimensions()]
+    # Read last: where segments are shown, a first customer is counted too.
+    size = await sources.size()
     bins = await distribution(sources.cache)
     survey = await sources.surveys.get(SURVEY_SECONDS) if size else None
     value = sum(each.value for each in dimensions[0]["totals"].values()) if dimensions else None
