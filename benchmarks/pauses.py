@@ -21,7 +21,7 @@ from rich.table import Table
 
 from streams.cli.configuration import load_settings, need_broker
 from streams.cli.serve import served
-from streams.serving import survey
+from streams.serving import beside
 
 console = Console(width=120)
 
@@ -61,7 +61,7 @@ async def _measure(rounds: int) -> None:
         update={"serve": settings.serve.model_copy(update={"port": 0, "read_tokens": ()})}
     )
     # Each look sums anew.
-    survey.LEAST_AGE, survey.SHARE = 0.0, 1e9  # type: ignore[misc]
+    beside.LEAST_AGE, beside.SHARE = 0.0, 1e9  # type: ignore[misc]
     steps = _Steps()
     table = Table("asked for", "times", "longest step, ms of a processor", "ms of the clock")
     with steps.timed():
@@ -73,6 +73,7 @@ async def _measure(rounds: int) -> None:
             for what, paths in (
                 ("a customer", [f"/v1/customers/{each}" for each in customers]),
                 ("cohorts", ["/v1/cohorts"]),
+                ("due this week", ["/v1/due"]),
                 ("overview", ["/"]),
                 ("page of a customer", [f"/customers/{each}" for each in customers]),
                 ("history", [f"/v1/history/{each}" for each in customers]),

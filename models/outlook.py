@@ -11,6 +11,7 @@ from models.aggregate.record import CustomerRecord
 from models.aggregate.state import Aggregate
 from models.aggregate.summary import Summary
 from models.calendar import month_of
+from models.coming import Coming, changes_to_come
 from models.context import Interpretation
 from models.economics import Economics, from_units
 from models.scores import Scores
@@ -36,7 +37,8 @@ class Turn(NamedTuple):
     """The next change of segment of a dimension, if nothing happens until then.
 
     since: when the customer entered their segment, None if not known. next, at: which segment
-    comes, and when; None if none comes within the days that were asked for.
+    comes, and when; at is None if none comes within the days that were asked for, next also if the
+    rules have the dimension no more then.
     """
 
     dimension: str
@@ -52,6 +54,12 @@ class Outlook(NamedTuple):
     days: Sequence[Worth]
     turns: Sequence[Turn]
 
+    @property
+    def due(self) -> Sequence[Turn]:
+        """The turns that come next, all at the same moment; empty if none comes."""
+        moments = [turn.at for turn in self.turns if turn.at is not None]
+        return [turn for turn in self.turns if moments and turn.at == min(moments)]
+
 
 def history(record: CustomerRecord, moments: Iterable[int], by: Interpretation) -> Iterator[Worth]:
     """Yield what a customer was worth as of past moments, in milliseconds since 1970.
@@ -62,15 +70,18 @@ def history(record: CustomerRecord, moments: Iterable[int], by: Interpretation) 
     return _worth([(state_at(state, moment), moment) for moment in moments], by)
 
 
-def outlook(record: CustomerRecord, by: Interpretation, days: int = YEAR) -> Outlook:
-    """Return the days from a customer's as-of day on, if nothing happens.
+def outlook(
+    record: CustomerRecord, by: Interpretation, days: int = YEAR, *, now: int = 0
+) -> Outlook:
+    """Return the days from now on, if nothing happens; segments change as a sweep will tell it.
 
-    Each is scored with the parameters and rules in force as of it.
+    now: in milliseconds since 1970; before the customer was told of last, that time counts. Each
+    day is scored with the parameters and rules in force as of it.
     """
-    day_of = by.economics.day
-    today = day_of(record.as_of)
+    begins = max(now, record.told_at)
+    today = by.economics.day(begins)
     moments = [
-        record.as_of,
+        begins,
         *(by.economics.day_begins(today + number) for number in range(1, days + 1)),
     ]
     summary = Summary(record.aggregate, by.economics)
@@ -79,25 +90,19 @@ def outlook(record: CustomerRecord, by: Interpretation, days: int = YEAR) -> Out
         rows.add(record.aggregate, summary, moment)
     scores = rows.scores()
     worth = _listed(scores, moments, [summary] * len(moments), by.economics)
-    turns = [_turn(record, name, moments, scores, by) for name in record.segments]
-    return Outlook(list(worth), turns)
+    return Outlook(list(worth), list(_turns(record, changes_to_come(record, by, moments[-1]))))
 
 
-def _turn(
-    record: CustomerRecord,
-    dimension: str,
-    moments: Sequence[int],
-    scores: Scores,
-    by: Interpretation,
-) -> Turn:
-    segment, since = record.segments[dimension], record.since.get(dimension)
-    for row, moment in enumerate(moments):
-        for decisions in scores.decided(row).dimensions:
-            if decisions.name == dimension:
-                index = decisions.decide(row, segment, since, moment, by.economics.day)
-                if decisions.segments[index] != segment:
-                    return Turn(dimension, segment, since, decisions.segments[index], moment)
-    return Turn(dimension, segment, since, None, None)
+def _turns(record: CustomerRecord, changes: Iterable[Coming]) -> Iterator[Turn]:
+    first: dict[str, Coming] = {}
+    for change in changes:
+        first.setdefault(change.dimension, change)
+    for dimension, segment in record.segments.items():
+        since, comes = record.since.get(dimension), first.get(dimension)
+        if comes is None:
+            yield Turn(dimension, segment, since, None, None)
+        else:
+            yield Turn(dimension, segment, since, comes.current, comes.at)
 
 
 def _worth(states: Sequence[tuple[Aggregate, int]], by: Interpretation) -> Iterator[Worth]:

@@ -13,7 +13,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
+from pydantic import (
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    field_validator,
+    model_validator,
+)
 from pydantic.fields import FieldInfo
 from pydantic_settings import (
     BaseSettings,
@@ -160,6 +168,8 @@ class Serve(BaseModel):
     """One of them must come with each request; none: everybody on this machine may read."""
     write_tokens: tuple[SecretStr, ...] = ()
     """Who has one of them may read, and send dead letters again; none: nobody may."""
+    now: AwareDatetime | None = None
+    """From when what is to come counts, where old events are shown; None: from the clock's time."""
 
     @field_validator("read_tokens", "write_tokens")
     @classmethod

@@ -35,6 +35,7 @@ EXAMPLES: Mapping[str, str] = {
     "erasure_key": """"$(python -c 'import secrets; print(secrets.token_hex(32))')\"""",
     "state_dir": "/var/lib/clv",
     "health_port": "8077",
+    "now": "1998-07-01T00:00:00Z",
     "endpoint": "http://localhost:4318/v1/traces",
     "protocol": "SASL_SSL",
     "username": "clv-worker",

@@ -23,6 +23,7 @@ def main(url: str, customer: str) -> None:
         "overview": "/",
         "customers": "/customers",
         "customer": f"/customers/{customer}",
+        "due": "/due",
         "changes": "/changes",
         "flows": "/flows",
         "cohorts": "/cohorts",

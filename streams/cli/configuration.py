@@ -27,7 +27,7 @@ _NESTED = frozenset({"kafka_security", "redis_security", "serve"})
 _NO_SECRETS = frozenset(
     {
         "protocol", "mechanism", "password_file", "ca_file", "certificate_file", "key_file",
-        "host", "port",
+        "host", "port", "now",
     }
 )  # fmt: skip
 

@@ -66,7 +66,7 @@ def demo(
 
 async def _demo(source: Source, *, once: bool, as_json: bool) -> int:
     async with (
-        _settings(source.economics) as settings,
+        _settings(source) as settings,
         pages_beside(settings, wanted=not once) as pages,
         run_through(settings, source) as (report, crashed),
     ):
@@ -90,15 +90,16 @@ async def _demo(source: Source, *, once: bool, as_json: bool) -> int:
 
 
 @asynccontextmanager
-async def _settings(economics: Economics) -> AsyncIterator[Settings]:
+async def _settings(source: Source) -> AsyncIterator[Settings]:
     """Settings for servers that run; what is not configured is started."""
-    configured = load_settings(economics=economics)
+    configured = load_settings(economics=source.economics)
     async with embedded_servers(
         broker=configured.broker is None, redis=configured.redis is None
     ) as servers:
         own = f"clv-demo-{secrets.token_hex(3)}"
         # For the data set, a long silence has not begun.
-        changes: dict[str, object] = {"sweep_interval": 0, "explain_values": True}
+        serve = configured.serve.model_copy(update={"now": source.as_of})
+        changes: dict[str, object] = {"sweep_interval": 0, "explain_values": True, "serve": serve}
         if configured.broker is None:
             # Nobody else is in the group: the join need not wait for anyone.
             changes |= {

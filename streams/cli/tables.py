@@ -10,6 +10,7 @@ from rich.table import Table
 from models.segments import DEFAULT_DIMENSIONS
 from models.totals import TotalValue
 from streams.cache import SegmentTotals
+from streams.moved import MOVED
 
 Totals = Mapping[str, Mapping[str, SegmentTotals]]
 Expected = Mapping[str, Mapping[str, TotalValue]]
@@ -197,21 +198,12 @@ def customer_tables(data: Data) -> list[Table]:
     return [worth, improve, windows, *([moved_table(moved)] if moved else [])]
 
 
-_MOVED: Mapping[str, str] = {
-    "event": "events: orders, returns, contacts",
-    "time": "time without an event",
-    "model": "other parameters of the model",
-    "rules_or_rates": "other rates, margins or costs",
-    "merge": "a merged customer",
-}
-
-
 def moved_table(moved: Mapping[str, float]) -> Table:
     """What has moved a value since the update before."""
-    parts = ((f"  {words}", f"{moved[name]:+,.2f}") for name, words in _MOVED.items())
+    parts = ((f"  {words}", f"{moved[name]:+,.2f}") for name, words in MOVED.items())
     rows = [
         ("The update before", money(moved["from"])),
-        *(part for name, part in zip(_MOVED, parts, strict=True) if moved[name]),
+        *(part for name, part in zip(MOVED, parts, strict=True) if moved[name]),
         ("This one", money(moved["to"])),
     ]
     return pairs(rows, "What has moved it")

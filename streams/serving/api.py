@@ -24,6 +24,7 @@ from streams.serving.cursors import (
     place_of,
     position_of,
 )
+from streams.serving.due import add_routes as add_due
 from streams.serving.insight import absent
 from streams.serving.insight import add_routes as add_insight
 from streams.serving.model import add_routes as add_model
@@ -194,6 +195,7 @@ def create_app(sources: Sources) -> FastAPI:
         return JSONResponse({"status": "ok", "reasons": []}, headers=_NO_STORE)
 
     add_insight(v1, sources)
+    add_due(v1, sources)
     add_model(v1, sources)
     add_operating(v1, sources)
     app.include_router(v1)

@@ -34,6 +34,25 @@ def customer_before(cursor: str | None) -> RankedCustomer | None:
     return RankedCustomer(customer_id, clv)
 
 
+def after_due(place: tuple[float, float, str, str]) -> str:
+    """Return the cursor of a list of changes to come behind this place."""
+    return _encoded(json.dumps(place))
+
+
+def due_before(cursor: str | None) -> tuple[float, float, str, str] | None:
+    """Return the place behind which a list goes on; None: at its beginning. Raises Problem."""
+    if cursor is None:
+        return None
+    try:
+        first, second, customer_id, dimension = json.loads(_decoded(cursor))
+        numbers = all(type(each) in (int, float) and isfinite(each) for each in (first, second))
+        if not numbers or type(customer_id) is not str or type(dimension) is not str:
+            raise _no_cursor()
+    except (ValueError, TypeError, OverflowError):
+        raise _no_cursor() from None
+    return first, second, customer_id, dimension
+
+
 def after_place(place: int) -> str:
     """Return the cursor of a list behind so many places."""
     return _encoded(str(place))

@@ -17,6 +17,7 @@ from models.calendar import EPOCH_ORDINAL
 from models.context import Interpretation
 from models.documents import moment
 from models.outlook import YEAR, Turn, Worth, history, outlook, past_moments
+from streams.serving.clock import now_of
 from streams.serving.problems import RETRY_SECONDS, Problem, documented
 from streams.serving.sources import Sources
 
@@ -45,7 +46,7 @@ class Day(BaseModel):
 class NextSegment(BaseModel):
     """since: when the customer entered the segment; null if not known.
 
-    next, at: which segment comes, and when; null if none comes within the days.
+    next, at: which segment comes, and when; at is null if none comes within the days.
     """
 
     segment: str
@@ -54,12 +55,27 @@ class NextSegment(BaseModel):
     at: datetime | None
 
 
+class NextDue(BaseModel):
+    """When a customer's segments change next if nothing happens, and which come, by dimension.
+
+    at: before now, it is told as soon as somebody looks. A segment is null if the rules have the
+    dimension no more then.
+    """
+
+    at: datetime
+    segments: dict[str, str | None]
+
+
 class CustomerOutlook(BaseModel):
-    """A customer day by day, if nothing more happens; segments: by dimension."""
+    """A customer day by day from now on, if nothing more happens; segments: by dimension.
+
+    next_due: null if no segment changes within the days.
+    """
 
     customer_id: str
     currency: str
     days: list[Day]
+    next_due: NextDue | None
     segments: dict[str, NextSegment]
 
 
@@ -175,12 +191,14 @@ def add_routes(v1: APIRouter, sources: Sources) -> None:
     ) -> CustomerOutlook:
         """Return what becomes of a customer day by day if nothing more happens."""
         record = await record_of(sources, customer_id)
+        by, now = await interpretation(sources), now_of(sources.settings)
         # Some 10 ms, and 50 ms for three years; in a thread, so that others are answered meanwhile.
-        found = await to_thread(outlook, record, await interpretation(sources), days)
+        found = await to_thread(outlook, record, by, days, now=now)
         return CustomerOutlook(
             customer_id=customer_id,
             currency=currency,
             days=days_of(found.days),
+            next_due=_next_due(found.due),
             segments={turn.dimension: _next(turn) for turn in found.turns},
         )
 
@@ -258,6 +276,13 @@ def add_routes(v1: APIRouter, sources: Sources) -> None:
 def days_of(worth: Sequence[Worth]) -> list[Day]:
     """Return days as the API answers them."""
     return [Day(**each._asdict() | {"as_of": moment(each.as_of)}) for each in worth]
+
+
+def _next_due(turns: Sequence[Turn]) -> NextDue | None:
+    if not turns or turns[0].at is None:
+        return None
+    segments = {turn.dimension: turn.next for turn in turns}
+    return NextDue(at=moment(turns[0].at), segments=segments)
 
 
 def _next(turn: Turn) -> NextSegment:

@@ -70,9 +70,9 @@ async def exported(cache: ScoreCache, asked: Asked) -> AsyncIterator[str]:
         part = await rows(cache, asked, place, _PLACES)
         if head:
             dimensions = list(part.customers[0]["segments"]) if part.customers else []
-            yield _lines([[*_COLUMNS, *dimensions]])
+            yield csv_lines([[*_COLUMNS, *dimensions]])
             head = False
-        yield _lines(_cells(part.customers, dimensions))
+        yield csv_lines(_cells(part.customers, dimensions))
         place = part.next
 
 
@@ -100,7 +100,7 @@ async def _documents(cache: ScoreCache, customer_ids: Sequence[str]) -> list[Dat
 
 
 _COLUMNS: Final[dict[str, Callable[[Data], Any]]] = {
-    "customer_id": lambda data: _safe(data["customer_id"]),
+    "customer_id": lambda data: safe_cell(data["customer_id"]),
     "value": lambda data: f"{data['clv']:.2f}",
     "realised": lambda data: f"{data['realised']['total']:.2f}",
     "expected": lambda data: f"{data['expected']['total']:.2f}",
@@ -117,16 +117,17 @@ def _cells(customers: Iterable[Data], dimensions: Sequence[str]) -> Iterator[lis
         segments = data["segments"]
         yield [
             *(cell(data) for cell in _COLUMNS.values()),
-            *(_safe(segments.get(dimension, "")) for dimension in dimensions),
+            *(safe_cell(segments.get(dimension, "")) for dimension in dimensions),
         ]
 
 
-def _safe(text: str) -> str:
+def safe_cell(text: str) -> str:
     """Return a text that a spreadsheet does not take for a formula."""
     return f"'{text}" if text.startswith(_FORMULA) else text
 
 
-def _lines(cells: Iterable[Sequence[Any]]) -> str:
+def csv_lines(cells: Iterable[Sequence[Any]]) -> str:
+    """Return rows of cells as CSV."""
     written = io.StringIO()
     csv.writer(written, lineterminator="\r\n").writerows(cells)
     return written.getvalue()

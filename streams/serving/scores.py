@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any, NamedTuple
 
 import msgspec
 
+from models.calendar import milliseconds
 from streams.cache import ScoreCache
 from streams.cache.score import RankedCustomer
 
 
 class _Version(msgspec.Struct):
     version: int
+    as_of: datetime
 
 
 class _Update(msgspec.Struct):
@@ -25,12 +28,14 @@ _decode_version = msgspec.json.Decoder(_Version).decode
 
 
 class CustomerDocument(NamedTuple):
-    """The data of a customer's published value update, JSON as published, and its version.
+    """The data of a customer's published value update, JSON as published.
 
-    number: tells it from the customer's other updates; those in silence have the same version.
+    version, as_of: as in it, with as_of in milliseconds since 1970; in silence only as_of grows.
+    number: tells it from the customer's other updates.
     """
 
     version: int
+    as_of: int
     data: bytes
     number: str
 
@@ -46,7 +51,9 @@ def document(update: bytes) -> CustomerDocument:
     """Return the data of a value update."""
     of = _decode_update(update)
     data = bytes(of.data)
-    return CustomerDocument(_decode_version(data).version, data, of.id.rpartition("/")[2])
+    which = _decode_version(data)
+    number = of.id.rpartition("/")[2]
+    return CustomerDocument(which.version, milliseconds(which.as_of), data, number)
 
 
 class Scores:

@@ -11,12 +11,13 @@ from redis.exceptions import RedisError
 
 from streams.cache import ScoreCache
 from streams.kafka.connection import Broker
+from streams.serving.beside import Beside, Kept, KeptAhead
 from streams.serving.following import Following
 from streams.serving.outages import Outage
 from streams.serving.retrying import Retries
 from streams.serving.scores import Scores
 from streams.serving.stored import StoredRecords
-from streams.serving.survey import Surveys
+from streams.serving.summing import Survey
 from streams.serving.tokens import Access
 from streams.settings import Settings
 from streams.topics import changelog_topic
@@ -33,7 +34,9 @@ class Sources:
     redis: Outage
     following: Following
     stored: StoredRecords
-    surveys: Surveys
+    beside: Beside
+    surveys: Kept[Survey]
+    ahead: KeptAhead
     retries: Retries
     access: Access
 
@@ -41,7 +44,14 @@ class Sources:
     def of(cls, cache: ScoreCache, broker: Broker, settings: Settings) -> Self:
         """Return the sources of a service; nothing is read yet."""
         stored = StoredRecords(broker, changelog_topic(settings), settings.topics.updates)
-        following = Following(broker, settings, stored.forget)
+        beside = Beside(settings)
+        ahead = KeptAhead(beside)
+
+        def forget(customer_id: str) -> None:
+            stored.forget(customer_id)
+            ahead.forget(customer_id)
+
+        following = Following(broker, settings, forget)
         return cls(
             cache,
             Scores(cache),
@@ -50,7 +60,9 @@ class Sources:
             Outage("Redis"),
             following,
             stored,
-            Surveys(settings),
+            beside,
+            Kept(beside, "sums", Survey),
+            ahead,
             Retries(broker, settings, following.looks),
             Access(settings.serve),
         )
@@ -63,6 +75,8 @@ class Sources:
                 yield
         finally:
             await self.surveys.close()
+            await self.ahead.close()
+            await self.beside.close()
 
     async def size(self) -> int:
         """Return how many customers there are, and note whether Redis answers.

@@ -16,6 +16,9 @@ from streams.serving.scores import document
 _BEFORE: Final = 10_000
 """Milliseconds before an update within which its record was stored, unless the worker crashed."""
 
+Version = tuple[int, int]
+"""The version, and as of when the value was published: in silence only that grows."""
+
 _KEPT: Final = 256
 """Records that are kept, of the customers asked for last."""
 
@@ -31,7 +34,7 @@ class StoredRecords:
         self._broker = broker
         self._changelog = changelog
         self._updates = updates
-        self._kept: OrderedDict[str, tuple[int, bytes]] = OrderedDict()
+        self._kept: OrderedDict[str, tuple[Version, bytes]] = OrderedDict()
 
     def forget(self, customer_id: str) -> None:
         """Keep nothing of a customer who was removed."""
@@ -42,7 +45,8 @@ class StoredRecords:
 
         Errors: KafkaError, OSError, UnreadableRecord.
         """
-        customer_id, version = score.customer_id, document(score.update).version
+        customer_id, told = score.customer_id, document(score.update)
+        version = told.version, told.as_of
         known = self._kept.get(customer_id)
         if known is None or known[0] < version:
             found = await self._read(score, version)
@@ -54,7 +58,7 @@ class StoredRecords:
             self._kept.popitem(last=False)
         return decode_record(known[1], customer_id.encode())
 
-    async def _read(self, score: CachedScore, version: int) -> tuple[int, bytes] | None:
+    async def _read(self, score: CachedScore, version: Version) -> tuple[Version, bytes] | None:
         key = score.customer_id.encode()
         async with log_client(self._broker) as client:
             count = await client.partitions(self._changelog)
@@ -90,8 +94,8 @@ class StoredRecords:
 
 
 async def _first(
-    client: LogClient, log: TopicPartition, part: Bounds, key: bytes, version: int
-) -> tuple[int, bytes] | None:
+    client: LogClient, log: TopicPartition, part: Bounds, key: bytes, version: Version
+) -> tuple[Version, bytes] | None:
     """Return the first record of a key, of this version or later, and its version."""
     if part.begin >= part.end:
         return None
@@ -100,6 +104,7 @@ async def _first(
         for record in (await client.fetch(log)).get(log, ()):
             if record.key == key and record.value is not None:
                 held = decode_record(record.value, key)
-                if held.version >= version and not held.into:
-                    return held.version, record.value
+                found = held.version, held.told_at
+                if found >= version and not held.into:
+                    return found, record.value
     return None

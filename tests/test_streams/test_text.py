@@ -363,7 +363,7 @@ PRINTING = {"streams/cli/console.py"}
 LOGGING = {"streams/cli/logs.py", "streams/cli/repeats.py"}
 """Where the log's handler is made."""
 
-ANSWERING = {"streams/serving/summing.py"}
+ANSWERING = {"streams/serving/answering.py"}
 """Processes whose standard output is a pipe to the process that started them."""
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from itertools import islice
 from typing import Any
 
@@ -17,6 +18,8 @@ from models.errors import ClvError
 from models.outlook import Outlook, Worth, history, outlook, past_moments
 from models.value import LEVER
 from streams.kafka.errors import KafkaError
+from streams.moved import MOVED
+from streams.serving.clock import now_of
 from streams.serving.insight import absent
 from streams.serving.pages.charts import Curve, bars, curve, places, waterfall
 from streams.serving.pages.words import money, share
@@ -52,6 +55,8 @@ async def customer(sources: Sources, customer_id: str) -> dict[str, Any]:
         "levers": list(zip(levers, bars([each for _, each in levers]), strict=True)),
         "kept": len(sources.following.changes.latest),
         "changes": list(islice(sources.following.changes.of_customer(customer_id), CHANGES)),
+        "moved": _moved(data.get("moved")),
+        "explained": "moved" in data,
     }
     try:
         async with asyncio.timeout(RECORD_SECONDS):
@@ -62,7 +67,21 @@ async def customer(sources: Sources, customer_id: str) -> dict[str, Any]:
     if record is None:
         return context
     # Up to 60 ms; in a thread, so that others are answered meanwhile.
-    return context | await asyncio.to_thread(_from_record, record, by)
+    now = now_of(sources.settings)
+    return context | await asyncio.to_thread(_from_record, record, by, now)
+
+
+def _moved(moved: Mapping[str, float] | None) -> dict[str, Any] | None:
+    """Return what has moved the value since the update before, its parts with bars."""
+    if not moved:
+        return None
+    parts = [(words, moved[name]) for name, words in MOVED.items() if moved[name]]
+    lengths = bars([amount for _, amount in parts])
+    return {
+        "before": moved["from"],
+        "to": moved["to"],
+        "parts": [(*part, length) for part, length in zip(parts, lengths, strict=True)],
+    }
 
 
 def _waterfall(data: dict[str, Any]) -> list[Any]:
@@ -80,12 +99,13 @@ def _waterfall(data: dict[str, Any]) -> list[Any]:
     )
 
 
-def _from_record(record: CustomerRecord, by: Interpretation) -> dict[str, Any]:
-    future = outlook(record, by)
+def _from_record(record: CustomerRecord, by: Interpretation, now: int) -> dict[str, Any]:
+    future = outlook(record, by, now=now)
     past = list(history(record, past_moments(record, by.economics), by))
     since = known_since(record.aggregate)
     return {
         "turns": {turn.dimension: turn for turn in future.turns},
+        "due": future.due,
         "alive": _alive(future),
         "coming": future.days,
         "past": past,
@@ -97,7 +117,9 @@ def _from_record(record: CustomerRecord, by: Interpretation) -> dict[str, Any]:
 
 def _alive(future: Outlook) -> Curve | None:
     points = [(day.as_of, day.p_alive) for day in future.days if day.p_alive is not None]
-    marks = [turn.at for turn in future.turns if turn.at is not None]
+    # What is due already has no place on it.
+    begins = future.days[0].as_of
+    marks = [turn.at for turn in future.turns if turn.at is not None and turn.at >= begins]
     return curve(points, share, bounds=(0.0, 1.0), marks=marks)
 
 

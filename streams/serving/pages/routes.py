@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable
 from datetime import UTC, datetime
 from hmac import compare_digest
 from http import HTTPStatus
@@ -21,7 +21,7 @@ from starlette.staticfiles import StaticFiles
 from streams.kafka.errors import KafkaError
 from streams.serving.bodies import body_of
 from streams.serving.lists import exported
-from streams.serving.pages import others
+from streams.serving.pages import due, others
 from streams.serving.pages.customer import customer
 from streams.serving.pages.lists import asked_for, customer_list
 from streams.serving.pages.overview import overview
@@ -63,13 +63,18 @@ class _Pages:
         self._templates.filters |= filters(economics.timezone)
         self._templates.filters["path"] = lambda text: quote(text, safe="")
         self._templates.filters["query"] = urlencode
-        self._templates.globals |= {"currency": economics.currency, "zone": economics.timezone}
+        self._templates.globals |= {
+            "currency": economics.currency,
+            "zone": economics.timezone,
+            "stands_at": sources.settings.serve.now,
+        }
 
     def add_to(self, app: FastAPI) -> None:
         """Add the routes."""
         pages: dict[str, tuple[str, Callable[[Request], Awaitable[dict[str, Any]]]]] = {
             "/": ("overview.html", lambda _request: overview(self._sources)),
             "/customers": ("customers.html", self._query(customer_list)),
+            "/due": ("due.html", self._query(due.due_list)),
             "/changes": ("changes.html", self._query(others.changes)),
             "/flows": ("flows.html", self._query(others.flows)),
             "/cohorts": ("cohorts.html", self._query(others.cohorts)),
@@ -80,7 +85,8 @@ class _Pages:
                 lambda request: customer(self._sources, request.path_params["customer_id"]),
             ),
         }
-        app.add_route("/customers.csv", self._guarded(self._export), include_in_schema=False)
+        for path, export in (("/customers.csv", self._customers), ("/due.csv", self._due)):
+            app.add_route(path, self._guarded(export), include_in_schema=False)
         for path, (template, build) in pages.items():
             app.add_route(path, self._guarded(self._page(template, build)), include_in_schema=False)
         app.add_route(
@@ -125,18 +131,13 @@ class _Pages:
 
         return answer
 
-    async def _export(self, request: Request) -> Response:
+    async def _customers(self, request: Request) -> Response:
         cache, scores = self._sources.cache, self._sources.scores
         asked = asked_for(request.query_params, await scores.dimensions())
+        return _file("customers.csv", exported(cache, asked))
 
-        async def parts() -> AsyncIterator[str]:
-            # Excel takes a file for UTF-8 only if it begins so.
-            yield "\ufeff"
-            async for part in exported(cache, asked):
-                yield part
-
-        named = {"Content-Disposition": 'attachment; filename="customers.csv"'}
-        return StreamingResponse(parts(), media_type="text/csv", headers=_HEADERS | named)
+    async def _due(self, request: Request) -> Response:
+        return _file("due.csv", await due.due_export(self._sources, request.query_params))
 
     async def _retry(self, request: Request) -> Response:
         """Send dead letters again that a form names, and show what became of them."""
@@ -195,6 +196,23 @@ class _Pages:
             **context,
         )
         return HTMLResponse(html, status, _HEADERS)
+
+
+def _file(name: str, parts: AsyncIterable[str] | Iterable[str]) -> Response:
+    """Return a file of CSV to save."""
+    # Excel takes a file for UTF-8 only if it begins so.
+    named = {"Content-Disposition": f'attachment; filename="{name}"'}
+    return StreamingResponse(_with_mark(parts), media_type="text/csv", headers=_HEADERS | named)
+
+
+async def _with_mark(parts: AsyncIterable[str] | Iterable[str]) -> AsyncIterator[str]:
+    yield "\ufeff"
+    if isinstance(parts, AsyncIterable):
+        async for part in parts:
+            yield part
+    else:
+        for part in parts:
+            yield part
 
 
 async def _form(request: Request) -> dict[str, list[str]]:

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import datetime
 
 import aiohttp
 import pytest
@@ -16,7 +17,7 @@ from streams.serving.sources import Sources
 from streams.settings import Serve, Settings
 from tests.test_streams.service.cluster import Cluster, cluster
 
-from .support import purchases
+from .support import TIME, purchases
 
 
 @dataclass
@@ -52,10 +53,14 @@ async def front(
     tokens: tuple[str, ...] = (),
     writing: tuple[str, ...] = (),
     settings: Settings | None = None,
+    now: datetime = TIME,
 ) -> AsyncIterator[Front]:
+    """Serve API and pages; for them it is always the same time."""
     redis = connect(service.redis_url, timeout_seconds=3.0)
     serve = Serve(
-        read_tokens=tuple(map(SecretStr, tokens)), write_tokens=tuple(map(SecretStr, writing))
+        read_tokens=tuple(map(SecretStr, tokens)),
+        write_tokens=tuple(map(SecretStr, writing)),
+        now=now,
     )
     settings = (settings or service.settings).model_copy(update={"serve": serve})
     sources = Sources.of(ScoreCache(redis), service.broker, settings)

@@ -158,7 +158,7 @@ async def test_tokens_are_asked_for_where_there_are_any_and_openapi_describes_al
     document, _ = await shop.get("/openapi.json")
     assert set(document["paths"]) == {
         "/health", "/v1/changes", "/v1/cohorts", "/v1/customers/{customer_id}",
-        "/v1/dead-letters/retry", "/v1/flows",
+        "/v1/dead-letters/retry", "/v1/due", "/v1/flows",
         "/v1/history/{customer_id}", "/v1/model", "/v1/model/calibration", "/v1/operations",
         "/v1/outlook/{customer_id}", "/v1/ranking", "/v1/segments",
         "/v1/segments/{dimension}/{segment}",

@@ -27,6 +27,7 @@ PAGES = (
     "/",
     "/customers",
     "/customers/c03",
+    "/due",
     "/changes",
     "/flows",
     "/cohorts",

@@ -6,7 +6,7 @@ import io
 import os
 import re
 import signal
-from datetime import date
+from datetime import UTC, date, datetime
 from html.parser import HTMLParser
 from urllib.parse import quote
 
@@ -26,7 +26,7 @@ from .conftest import front
 from .support import NAMES, order
 
 TOKEN = "a token that nobody guesses"
-PAGES = ("/", "/customers", "/changes", "/flows", "/cohorts", "/model", "/operations")
+PAGES = ("/", "/customers", "/due", "/changes", "/flows", "/cohorts", "/model", "/operations")
 
 
 class _Text(HTMLParser):
@@ -221,6 +221,62 @@ async def test_without_customers_it_says_what_to_do(tmp_path):
                 assert words in read.text
 
 
+async def test_the_list_of_who_is_due_is_filtered_sorted_and_exported(shop):
+    # A new customer stays new for 90 days.
+    async with front(shop.service, now=datetime(2026, 3, 30, tzinfo=UTC)) as running:
+        await shown(running, "/due", "21 changes fit")
+        listed, _ = await running.get("/v1/due?limit=500&order=lowest")
+        read, _ = await page(running, "/due?order=lowest&previous=new&days=5")
+        assert "21 changes fit, as of 2026-03-30 00:00:00. " in read.text
+        customers = [_id(each) for each in read.links if each.startswith("/customers/")]
+        assert customers == [each["customer_id"] for each in listed["changes"]]
+        read, _ = await page(running, "/due?days=4")
+        assert "None of the changes fits" in read.text
+        for query, number in (("", 21), ("?days=4", 0), ("?current=new", 0)):
+            async with running.client.get(f"{running.url}/due.csv{query}") as response:
+                assert response.content_type == "text/csv"
+                text = (await response.text()).removeprefix("\ufeff")
+            assert len(list(csv.DictReader(io.StringIO(text)))) == number
+        for query in ("days=0", "days=x", "order=newest", "from=x"):
+            await page(running, f"/due?{query}", 422)
+        customer = _Text.of(await shown(running, "/customers/c03", "Next due on"))
+        current = next(e["current"] for e in listed["changes"] if e["customer_id"] == "c03")
+        assert f"Next due on 2026-04-04 , if nothing happens: lifecycle becomes {current} ." in (
+            customer
+        )
+    # None of them is due within a week.
+    await shown(shop, "/due", "No segment changes within 7 days")
+
+
+async def test_what_moved_a_value_is_on_the_customers_page_where_workers_say_it(tmp_path):
+    async with cluster(tmp_path) as service:
+        await service.start_worker(CLV_EXPLAIN_VALUES="true")
+        await service.publish([order("anna", "1"), order("ben", "1")])
+        await service.settled()
+        before = (await service.updates())["anna"]["clv"]
+        await service.publish([order("anna", "2", 30, total="90.00")])
+        await service.settled()
+        async with front(service) as running:
+            data, _ = await running.get("/v1/customers/anna")
+            moved = data["moved"]
+            assert (moved["from"], moved["to"]) == (before, data["clv"])
+            read, _ = await page(running, "/customers/anna")
+            for words, amount in (
+                ("The update before", f"{before:,.2f}"),
+                ("events: orders, returns, contacts", f"+{moved['event']:,.2f}"),
+                ("time without an event", f"−{-moved['time']:,.2f}"),
+                ("This one", f"{data['clv']:,.2f}"),
+            ):
+                assert f"{words} {amount} " in read.text
+            read, _ = await page(running, "/customers/ben")
+            assert "There is no earlier value to compare with" in read.text
+
+
+async def test_where_workers_do_not_say_what_moved_a_value_the_page_says_how(shop):
+    read, _ = await page(shop, "/customers/c03")
+    assert "Not recorded: workers say it in each update with CLV_EXPLAIN_VALUES=true" in read.text
+
+
 async def test_while_redis_is_away_a_page_says_since_when_and_recovers(shop):
     redis = connect(shop.service.redis_url)
     pid = (await redis.info("server"))["process_id"]
@@ -239,7 +295,7 @@ async def test_while_redis_is_away_a_page_says_since_when_and_recovers(shop):
 
 async def test_with_tokens_a_browser_gives_one_once(shop):
     async with front(shop.service, (TOKEN,)) as guarded:
-        for path in (*PAGES, "/customers.csv"):
+        for path in (*PAGES, "/customers.csv", "/due.csv"):
             _, response = await _redirected(guarded, path)
             assert response.headers["Location"].startswith("/login?next=%2F")
         read, _ = await page(guarded, "/login?next=%2Fflows")
