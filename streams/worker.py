@@ -116,6 +116,11 @@ async def _watching(pipeline: Pipeline) -> AsyncIterator[None]:
         await asyncio.wait([watching])
 
 
+def collect_seldom() -> None:
+    """Have Python look for garbage as seldom as a worker needs it."""
+    gc.set_threshold(GARBAGE_THRESHOLD, 20, 20)
+
+
 async def run_worker(settings: Settings, broker: Broker, redis_url: str) -> None:
     """Work until SIGINT or SIGTERM; a second signal ends the process at once.
 
@@ -127,7 +132,7 @@ async def run_worker(settings: Settings, broker: Broker, redis_url: str) -> None
     Exception
         the app's error, after it has crashed and stopped.
     """
-    gc.set_threshold(GARBAGE_THRESHOLD, 20, 20)
+    collect_seldom()
     leaving = asyncio.Event()
     _leave_on_signals(leaving)
     observer = Observer(settings.stall_timeout)

@@ -68,7 +68,7 @@ async def _demo(source: Source, *, once: bool, as_json: bool) -> int:
     async with (
         _settings(source) as settings,
         pages_beside(settings, wanted=not once) as pages,
-        run_through(settings, source) as (report, crashed),
+        run_through(settings, source, pages.served) as (report, crashed),
     ):
         if as_json:
             print_json(report.document(), compact=True)
@@ -80,7 +80,7 @@ async def _demo(source: Source, *, once: bool, as_json: bool) -> int:
             fail(problem)
         if once or problems:
             return 1 if problems else 0
-        _say_where(settings, report, pages)
+        _say_where(settings, report, pages.address)
         try:
             reason = await crashed
         except asyncio.CancelledError:

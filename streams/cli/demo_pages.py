@@ -8,6 +8,7 @@ import multiprocessing
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from multiprocessing.connection import Connection
+from multiprocessing.context import SpawnProcess
 from typing import Final
 
 from streams.cli.configuration import need_broker
@@ -23,14 +24,41 @@ START_SECONDS: Final = 300.0
 END_SECONDS: Final = 5.0
 
 
+class Pages:
+    """The pages that a process serves, or is about to. process: none if no pages are wanted."""
+
+    def __init__(self, process: SpawnProcess | None = None, told: Connection | None = None) -> None:
+        self.address = ""
+        self._process = process
+        self._told = told
+
+    async def served(self) -> None:
+        """Wait until they are served, and say where. Errors: CommandError."""
+        process, told = self._process, self._told
+        if process is None or told is None:
+            return
+        if not await asyncio.to_thread(told.poll, START_SECONDS):
+            raise CommandError(f"the pages were not served within {START_SECONDS:g} s")
+        try:
+            self.address, problem = told.recv()
+        except EOFError:
+            process.join(END_SECONDS)
+            raise CommandError(
+                f"the process of the pages ended with status {process.exitcode}"
+            ) from None
+        if problem:
+            raise CommandError(problem)
+        say(f"Look at it while it works: {self.address}/")
+
+
 @asynccontextmanager
-async def pages_beside(settings: Settings, *, wanted: bool) -> AsyncIterator[str]:
-    """Serve API and pages in the context, if wanted; yields their address. Errors: CommandError.
+async def pages_beside(settings: Settings, *, wanted: bool) -> AsyncIterator[Pages]:
+    """Serve API and pages in the context, if wanted; they are there soon after.
 
     If the usual port is taken, they are served on another one.
     """
     if not wanted:
-        yield ""
+        yield Pages()
         return
     spawning = multiprocessing.get_context("spawn")
     ours, theirs = spawning.Pipe()
@@ -39,19 +67,7 @@ async def pages_beside(settings: Settings, *, wanted: bool) -> AsyncIterator[str
     # Its end is left to the process alone, so that what reads hears when there is none any more.
     theirs.close()
     try:
-        if not await asyncio.to_thread(ours.poll, START_SECONDS):
-            raise CommandError(f"the pages were not served within {START_SECONDS:g} s")
-        try:
-            url, problem = ours.recv()
-        except EOFError:
-            process.join(END_SECONDS)
-            raise CommandError(
-                f"the process of the pages ended with status {process.exitcode}"
-            ) from None
-        if problem:
-            raise CommandError(problem)
-        say(f"Look at it while it works: {url}/")
-        yield url
+        yield Pages(process, ours)
     finally:
         process.terminate()
         await asyncio.to_thread(process.join, END_SECONDS)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from bisect import bisect_left
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import datetime, timedelta
 from functools import partial
@@ -46,9 +46,11 @@ STALLED_SECONDS = 120.0
 
 @asynccontextmanager
 async def run_through(
-    settings: Settings, source: Source
+    settings: Settings, source: Source, ready: Callable[[], Awaitable[None]]
 ) -> AsyncIterator[tuple[Report, asyncio.Task[BaseException]]]:
     """Run the service over all events of a source; it stays up until the context ends.
+
+    ready: waits for what else has to be there before the first event.
 
     Yields the report, and a task that ends with the reason when worker or fitter crashes later. The
     fitter's clock stands where the data set ends: for it, a long silence has not begun.
@@ -58,6 +60,8 @@ async def run_through(
     if settings.broker is None or redis is None or now is None:
         raise CommandError("the demo needs a broker, a Redis and a data set")
     broker = Broker.of(settings)
+    # Meanwhile servers and processes start.
+    ordered = asyncio.create_task(asyncio.to_thread(_in_order, source), name="events")
     say(f"Starting the worker (broker {broker}, Redis {shown_url(redis)})")
     partitions = await prepare_topics(settings, broker)
     async with (
@@ -66,7 +70,8 @@ async def run_through(
         AsyncExitStack() as stack,
     ):
         watch, counts = _Watch(app, pipeline), pipeline.counts
-        events = sorted(source.events(), key=lambda event: event.time)
+        await ready()
+        events = await ordered
         middle = now - timedelta(days=(now - events[0].time).days // 2)
         half = bisect_left(events, middle, key=lambda event: event.time)
         seconds = 0.0
@@ -105,6 +110,10 @@ async def run_through(
             yield report, crashed
         finally:
             crashed.cancel()
+
+
+def _in_order(source: Source) -> list[OutgoingEvent]:
+    return sorted(source.events(), key=lambda event: event.time)
 
 
 def _standing(moment: datetime) -> Callable[[], datetime]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Annotated, Any
@@ -28,7 +29,7 @@ from streams.kafka.topics import TopicsUnusable
 from streams.pipeline import Pipeline
 from streams.settings import RedisSecurity, Settings
 from streams.transport import BatchApp
-from streams.worker import run_worker, running_app
+from streams.worker import collect_seldom, run_worker, running_app
 
 log = structlog.get_logger(__name__)
 
@@ -94,7 +95,8 @@ async def worker_here(
     settings: Settings, broker: Broker, redis: str, name: str
 ) -> AsyncIterator[tuple[BatchApp, Pipeline]]:
     """A worker in this process; if it crashes, CommandError says why, and not what followed."""
-    app = None
+    app, threshold = None, gc.get_threshold()
+    collect_seldom()
     try:
         async with running_app(settings, broker, redis) as (app, pipeline):
             yield app, pipeline
@@ -102,6 +104,8 @@ async def worker_here(
         if app is not None and app.crashed:
             raise CommandError(f"{name} crashed: {describe(app.crash_reason)}") from error
         raise
+    finally:
+        gc.set_threshold(*threshold)
 
 
 def describe(error: BaseException) -> str:

@@ -37,11 +37,14 @@ async def test_the_demo_has_pages_beside_it_on_another_port_if_the_usual_one_is_
             port = taken.getsockname()[1]
             settings = service.settings.model_copy(update={"serve": Serve(port=port)})
             async with (
-                pages_beside(settings, wanted=True) as url,
+                pages_beside(settings, wanted=True) as pages,
                 aiohttp.ClientSession() as client,
             ):
+                await pages.served()
+                url = pages.address
                 assert not url.endswith(f":{port}")
                 async with client.get(url) as response:
                     assert "No customers yet" in await response.text()
-        async with pages_beside(settings, wanted=False) as url:
-            assert url == ""
+        async with pages_beside(settings, wanted=False) as pages:
+            await pages.served()
+            assert pages.address == ""
