@@ -129,7 +129,8 @@ MOST_MOMENTS = 120
 def past_moments(record: CustomerRecord, config: Economics) -> list[int]:
     """Return moments from where the past is known until the as-of time of the record.
 
-    They are the ends of days, weeks or months, and the as-of time; the last `MOST_MOMENTS` of them.
+    They are that first moment, the ends of days, weeks or months, and the as-of time; the last
+    `MOST_MOMENTS` of them.
     """
     state = record.aggregate
     since = known_since(state)
@@ -142,5 +143,8 @@ def past_moments(record: CustomerRecord, config: Economics) -> list[int]:
         days = [day for day in days if month_of(day) != month_of(day + 1)]
     elif len(days) >= MOST_MOMENTS:
         days = [day for day in days if date.fromordinal(day).weekday() == 6]
-    ends = [config.day_begins(day + 1) - 1 for day in days[-(MOST_MOMENTS - 1) :]]
-    return [*(moment for moment in ends if moment >= first), record.as_of]
+    ends = (config.day_begins(day + 1) - 1 for day in days)
+    moments = [first, *(moment for moment in ends if moment > first)]
+    if first == record.as_of:
+        moments = []
+    return [*moments[-(MOST_MOMENTS - 1) :], record.as_of]

@@ -12,9 +12,20 @@ from pathlib import Path
 from playwright.sync_api import sync_playwright
 
 FOLDER = Path(__file__).parents[1] / "docs" / "pages"
-WIDTH, MOST_HEIGHT = 1200, 1250
+WIDTH = 1200
+HEIGHT = 1250
+"""Of a picture at most, but for pages that are shown whole: they end where no line is cut."""
+WHOLE = {"customer"}
 SETTLE_MILLISECONDS = 3_000
 """Within which the page has looked again, and shows what was being summed."""
+
+LINES = "tr, li, h1, h2, h3, p, summary, figcaption, svg:not(.bar), footer"
+END_OF_PICTURE = """([lines, most]) => {
+  const boxes = [...document.querySelectorAll(lines)].map((each) => each.getBoundingClientRect());
+  const ends = boxes.map((box) => Math.ceil(box.bottom + scrollY)).filter((y) => y <= most);
+  const cuts = (y) => boxes.some((box) => box.top + scrollY < y - 2 && y < box.bottom + scrollY);
+  return Math.max(...ends.filter((y) => !cuts(y)));
+}"""
 
 
 def main(url: str, customer: str) -> None:
@@ -42,10 +53,12 @@ def main(url: str, customer: str) -> None:
                 page.goto(url.rstrip("/") + path)
                 page.wait_for_timeout(SETTLE_MILLISECONDS)
                 height = page.evaluate("document.documentElement.scrollHeight")
+                if height > HEIGHT and name not in WHOLE:
+                    height = page.evaluate(END_OF_PICTURE, [LINES, HEIGHT])
                 page.screenshot(
                     path=FOLDER / f"{name}-{theme}.png",
                     full_page=True,
-                    clip={"x": 0, "y": 0, "width": WIDTH, "height": min(height, MOST_HEIGHT)},
+                    clip={"x": 0, "y": 0, "width": WIDTH, "height": height},
                 )
         browser.close()
 

@@ -6,9 +6,12 @@ import asyncio
 import os
 import secrets
 import shlex
-from collections.abc import AsyncIterator
+import shutil
+import sys
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
-from typing import Annotated, Literal
+from pathlib import Path
+from typing import Annotated, Final, Literal
 
 import typer
 from pydantic import SecretStr
@@ -27,6 +30,8 @@ from streams.cli.sources import SIMULATED_NOTE, Source, open_source
 from streams.datasets import DATASETS
 from streams.embedded import embedded_servers
 from streams.settings import KafkaSecurity, RedisSecurity, Settings, Topics
+
+_STOREFRONT: Final = Path("examples/storefront.py")
 
 
 def demo(
@@ -131,12 +136,14 @@ def _say_where(settings: Settings, report: Report, pages: str) -> None:
         variables.append(f"CLV_REDIS_PREFIX={settings.redis_prefix}")
     if path := settings.redis_security.password_file:
         variables.append(f"CLV_REDIS_SECURITY__PASSWORD_FILE={path}")
-    command = " ".join([*variables, "clv"])
+    clv = program()
+    command = " ".join([*variables, clv])
     example = report.top[0]["customer_id"] if report.top else "ID"
     topics = settings.topics
     models = []
     if "CLV_BROKER" not in os.environ:
-        models.append(f"  CLV_BROKER={shown_url(settings.broker or '')} clv models list")
+        models.append(f"  CLV_BROKER={shown_url(settings.broker or '')} {clv} models list")
+        models += _own_order(settings)
     say(
         "",
         f"Pages: {pages}/",
@@ -149,3 +156,27 @@ def _say_where(settings: Settings, report: Report, pages: str) -> None:
         *models,
         "Ctrl-C ends it, and what is in memory with it.",
     )
+
+
+def program() -> str:
+    """How this program is called here: make installs it where no shell looks."""
+    program = Path(sys.argv[0])
+    if shutil.which("clv"):
+        return "clv"
+    if program.name == "clv":
+        return shlex.quote(sys.argv[0])
+    return f"{_python()} -m streams.cli"
+
+
+def _python() -> str:
+    python = Path(sys.executable)
+    here = Path.cwd()
+    return shlex.quote(str(python.relative_to(here) if python.is_relative_to(here) else python))
+
+
+def _own_order(settings: Settings) -> Iterator[str]:
+    """How to publish an order, where the example is at hand."""
+    if _STOREFRONT.is_file():
+        broker, currency = shown_url(settings.broker or ""), settings.economics.currency
+        yield "Publish an order of a customer c1, and watch it come:"
+        yield f"  {_python()} {_STOREFRONT} {broker} {currency}"

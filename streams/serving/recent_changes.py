@@ -106,11 +106,9 @@ class RecentChanges:
 
     @property
     def latest(self) -> list[ChangeData]:
-        """The changes that were published last, newest first by when they came about."""
+        """The latest changes, newest first by when they were published."""
         if self._latest is None:
-            ordered = sorted(
-                self._heap, key=lambda each: (each[2].as_of, *each[:2]), reverse=True
-            )
+            ordered = sorted(self._heap, key=lambda each: each[:2], reverse=True)
             self._latest = [data for _, _, data in ordered]
         return self._latest
 

@@ -19,6 +19,7 @@ from models.contracts.parameters import Parameters
 from models.prior import prior
 from streams.cli import app
 from streams.cli.console import CommandError
+from streams.cli.demo import program
 from streams.cli.listed import COMMANDS, Commands
 from streams.cli.sources import open_source, parse_columns, parse_moment
 from streams.datasets import DATASETS
@@ -497,6 +498,24 @@ def test_the_demo_ends_with_a_report_that_adds_up():
     assert times[0] > "1998-07-01"
     for dimension in report["segments"].values():
         assert sum(segment["customers"] for segment in dimension.values()) == 23_570
+
+
+@pytest.mark.parametrize(
+    ("found", "called", "said"),
+    [
+        ("/usr/bin/clv", "/usr/bin/clv", "clv"),
+        (None, ".venv/bin/clv", ".venv/bin/clv"),
+        (None, "/a shop/.venv/bin/clv", "'/a shop/.venv/bin/clv'"),
+        (None, "streams/cli/__main__.py", f"{sys.executable} -m streams.cli"),
+    ],
+)
+def test_the_demo_names_its_program_so_that_a_shell_finds_it(
+    found, called, said, monkeypatch, tmp_path
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("shutil.which", lambda _name: found)
+    monkeypatch.setattr(sys, "argv", [called, "demo"])
+    assert program() == said
 
 
 @pytest.mark.slow

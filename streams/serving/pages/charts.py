@@ -96,6 +96,10 @@ def curve(
 
 
 def places(moments: Sequence[int], begin: int, end: int) -> list[float]:
-    """Return where moments are on a line of time, in units of the chart's width."""
+    """Return where those of these moments that are on a line of time are on it.
+
+    In units of the chart's width.
+    """
     length = max(end - begin, 1)
-    return [round(WIDTH * (moment - begin) / length, 1) for moment in moments]
+    on_it = [moment for moment in moments if begin <= moment <= end]
+    return [round(WIDTH * (moment - begin) / length, 1) for moment in on_it]

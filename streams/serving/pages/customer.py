@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from itertools import islice
 from typing import Any
 
 import msgspec
@@ -22,6 +21,7 @@ from streams.moved import MOVED
 from streams.serving.clock import now_of
 from streams.serving.insight import absent
 from streams.serving.pages.charts import Curve, bars, curve, places, waterfall
+from streams.serving.pages.overview import newest
 from streams.serving.pages.words import money, share
 from streams.serving.sources import Sources
 
@@ -54,7 +54,7 @@ async def customer(sources: Sources, customer_id: str) -> dict[str, Any]:
         "waterfall": _waterfall(data),
         "levers": list(zip(levers, bars([each for _, each in levers]), strict=True)),
         "kept": len(sources.following.changes.latest),
-        "changes": list(islice(sources.following.changes.of_customer(customer_id), CHANGES)),
+        "changes": newest(sources.following.changes.of_customer(customer_id))[:CHANGES],
         "moved": _moved(data.get("moved")),
         "explained": "moved" in data,
     }

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from asyncio import to_thread
-from collections import Counter
 from collections.abc import Iterator
 from typing import Any, Final, cast, get_args
 from urllib.parse import urlencode
@@ -13,6 +12,7 @@ from starlette.datastructures import QueryParams
 from streams.serving.cursors import after_due, due_before
 from streams.serving.due import Asked, Order, exported, found, latest
 from streams.serving.looking_ahead import DAYS, Ahead
+from streams.serving.pages.overview import rules_in_force
 from streams.serving.problems import Problem
 from streams.serving.sources import Sources
 
@@ -37,7 +37,7 @@ async def due_list(sources: Sources, query: QueryParams) -> dict[str, Any]:
         "csv": urlencode(given),
         "most_days": DAYS,
         "start": after is not None,
-        "choices": {"dimension": [], "previous": [], "current": []} | _choices(ahead),
+        "choices": _choices(sources, ahead),
     }
     if ahead is None:
         return context
@@ -70,16 +70,14 @@ def asked_for(query: QueryParams) -> Asked:
     )
 
 
-def _choices(ahead: Ahead | None) -> dict[str, list[str]]:
-    """Return what there is to choose from: those that come often first."""
-    if ahead is None:
-        return {}
-    changes = [each for changes in list(ahead.changes.values()) for each in changes]
-    return {
-        name: [value for value, _ in Counter(map(name_of, changes)).most_common() if value]
-        for name, name_of in (
-            ("dimension", lambda each: each.dimension),
-            ("previous", lambda each: each.previous),
-            ("current", lambda each: each.current),
-        )
-    }
+def _choices(sources: Sources, ahead: Ahead | None) -> dict[str, list[str]]:
+    """Return the dimensions and segments of the rules in force, and after them any others."""
+    dimensions = rules_in_force(sources).dimensions
+    names = [each.name for each in dimensions]
+    segments = [rule.segment for each in dimensions for rule in each.rules]
+    for changes in list(ahead.changes.values()) if ahead else ():
+        for each in changes:
+            names.append(each.dimension)
+            segments += [name for name in (each.previous, each.current) if name]
+    listed = list(dict.fromkeys(segments))
+    return {"dimension": list(dict.fromkeys(names)), "previous": listed, "current": listed}

@@ -8,10 +8,10 @@ from typing import Any
 
 from starlette.datastructures import QueryParams
 
-from models.segments import DEFAULT_RULES
 from models.segments.words import in_words
 from streams.registry.registry import Registry
 from streams.serving.pages.charts import bars
+from streams.serving.pages.overview import newest, rules_in_force
 from streams.serving.pages.service import service
 from streams.serving.problems import Problem
 from streams.serving.recent_changes import ChangeData
@@ -39,7 +39,9 @@ async def changes(sources: Sources, query: QueryParams) -> dict[str, Any]:
 
     latest = sources.following.changes.latest
     found = [each for each in latest if fits(each)]
-    if order != "newest":
+    if order == "newest":
+        found = newest(found)
+    else:
         found.sort(key=lambda each: each.gain, reverse=order == "gain")
     names = sorted({each.dimension for each in latest})
     return {
@@ -93,7 +95,6 @@ async def model(sources: Sources, _query: QueryParams) -> dict[str, Any]:
     """Return which parameters and rules hold from when."""
     registry = sources.following.registry
     published = [] if registry is None else list(reversed(registry.timeline.published))
-    rules = DEFAULT_RULES if registry is None else registry.rules.latest or DEFAULT_RULES
     return {
         "known": registry is not None,
         "published": published,
@@ -101,7 +102,7 @@ async def model(sources: Sources, _query: QueryParams) -> dict[str, Any]:
         "purchases": published[0].purchases.document() if published else {},
         "calibration": registry and published and _calibration(registry, published[0].version),
         "refused": [] if registry is None else list(registry.candidates.values()),
-        "rules": rules,
+        "rules": rules_in_force(sources),
         "in_words": in_words,
     }
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from models.segments import DEFAULT_RULES
+from models.segments import DEFAULT_RULES, Rules
 from streams.cache import SegmentTotals
 from streams.serving.distribution import distribution
 from streams.serving.pages.charts import bars
 from streams.serving.pages.service import service
+from streams.serving.recent_changes import ChangeData
 from streams.serving.sources import Sources
 
 FEED = 12
@@ -34,9 +35,14 @@ async def overview(sources: Sources) -> dict[str, Any]:
         "survey": survey,
         "dimensions": dimensions,
         "bins": list(zip(bins, lengths, strict=True)),
-        "feed": sources.following.changes.latest[:FEED],
+        "feed": newest(sources.following.changes.latest)[:FEED],
         "counted": sources.following.changes.progress,
     }
+
+
+def newest(changes: Iterable[ChangeData]) -> list[ChangeData]:
+    """Return changes by when they came about, the latest first; published last, first."""
+    return sorted(changes, key=lambda each: each.as_of, reverse=True)
 
 
 async def _dimension(sources: Sources, name: str) -> dict[str, Any]:
@@ -53,12 +59,16 @@ async def _dimension(sources: Sources, name: str) -> dict[str, Any]:
     }
 
 
+def rules_in_force(sources: Sources) -> Rules:
+    """Return the rules that hold last."""
+    registry = sources.following.registry
+    return (registry and registry.rules.latest) or DEFAULT_RULES
+
+
 def in_order(
     sources: Sources, dimension: str, found: Mapping[str, SegmentTotals | int]
 ) -> list[str]:
     """Return segments in the order of the rules in force, and after them any others."""
-    registry = sources.following.registry
-    rules = (registry and registry.rules.latest) or DEFAULT_RULES
-    known = rules.by_name.get(dimension)
+    known = rules_in_force(sources).by_name.get(dimension)
     order = [] if known is None else list(dict.fromkeys(rule.segment for rule in known.rules))
     return [name for name in order if name in found] + [name for name in found if name not in order]

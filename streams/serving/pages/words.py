@@ -39,6 +39,8 @@ def rate(number: float | None) -> str:
     """Return how many a second: a tenth where there are few; a dash for none."""
     if number is None:
         return NONE
+    if 0 < number < 0.1:
+        return "< 0.1"
     return f"{number:.1f}" if 0 < number < 10 else count(number)
 
 

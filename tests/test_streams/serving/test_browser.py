@@ -7,6 +7,7 @@ import shutil
 import signal
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from time import monotonic
 
@@ -149,6 +150,36 @@ async def test_a_list_is_filtered_sorted_and_exported(shop, seen, tmp_path):
     await (await download.value).save_as(saved)
     with saved.open(encoding="utf-8-sig", newline="") as file:
         assert {row["customer_id"] for row in csv.DictReader(file)} == {*NAMES, "a/b ü"}
+
+
+async def test_who_is_due_appears_by_itself_and_is_filtered_sorted_and_exported(shop, tmp_path):
+    now = datetime(2026, 3, 30, tzinfo=UTC)
+    async with front(shop.service, now=now) as running, window(running) as seen:
+        # The page may say first that the list is being made.
+        await seen.go("/due")
+        await seen.page.wait_for_selector("tbody tr", timeout=60_000)
+        assert await seen.page.locator("tbody tr").count() == len(NAMES) + 1
+        found = await axe.Axe().run(seen.page)
+        assert found.violations_count == 0, found.generate_report()
+        await seen.page.click("th button:text-is('Value then USD')")
+        values = await seen.page.locator("tbody td:last-child").all_inner_texts()
+        assert values == sorted(values, key=float, reverse=True)
+        await seen.page.select_option("select[name=days]", "4")
+        await seen.page.click("button:text-is('Show')")
+        await seen.page.wait_for_selector("text=None of the changes fits")
+        await seen.page.click("a:text-is('Show all')")
+        await seen.page.select_option("select[name=previous]", "new")
+        await seen.page.click("button:text-is('Show')")
+        await seen.page.wait_for_url("**previous=new**")
+        async with seen.page.expect_download() as download:
+            await seen.page.click("text=CSV of all that fit")
+        saved = tmp_path / "due.csv"
+        await (await download.value).save_as(saved)
+        with saved.open(encoding="utf-8-sig", newline="") as file:
+            assert {row["customer_id"] for row in csv.DictReader(file)} == {*NAMES, "a/b ü"}
+        await seen.page.click("tbody a:text-is('c07')")
+        await seen.page.wait_for_selector("text=Next due on")
+        assert seen.said == []
 
 
 async def test_everything_is_reached_by_keyboard_and_its_focus_is_seen(shop, seen):
