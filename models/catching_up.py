@@ -15,7 +15,6 @@ from models.due import moment_of
 from models.refresh import Refresh, refreshes
 from models.scores import Evaluation, Look, Scores
 from models.silence import Silence, search, stays_from
-from models.standing import NO_DAY
 
 QUIET: Final = (6, 20, 60, 90, 240)
 """Days for which it is asked after an event, whether a customer surely stays what they are."""
@@ -114,9 +113,8 @@ def _stays(batch: Batch, customer: Customer, until: Silence) -> set[int]:
 
 
 def _look(context: Context, rows: Rows, silences: Sequence[Silence]) -> None:
-    most_days = NO_DAY if context.refresh is None else context.refresh.days
     while silences:
-        search(silences, context.economics, most_days)
+        search(silences, context.economics)
         further = []
         for each in silences:
             found = each.look(context.economics)

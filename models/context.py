@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -60,6 +61,19 @@ class Interpretation:
         """Return the rules of a version, or those in force as of a time in milliseconds."""
         named = self.rules_timeline.by_version.get(version) if version else None
         return named or self.rules_timeline.at(as_of) or DEFAULT_RULES
+
+    def search_by(self, model: Parameters, rules: Rules) -> int:
+        """Return a number that stands for all that decides when comparisons turn in a silence."""
+        key = model.version, rules.version
+        known = self._searched_by.get(key)
+        if known is None:
+            text = " ".join((*key, self.economics.fingerprint))
+            known = self._searched_by[key] = zlib.crc32(text.encode())
+        return known
+
+    @cached_property
+    def _searched_by(self) -> dict[tuple[str, str], int]:
+        return {}
 
     def next_start(self, moment: int) -> int:
         """Return when other parameters or rules come into force after a time; or NEVER."""

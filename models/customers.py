@@ -19,6 +19,7 @@ from models.aggregate.state import Aggregate
 from models.aggregate.summary import Summary
 from models.context import Context
 from models.contracts import Envelope
+from models.due import moment_of
 from models.economics import Economics
 from models.outbox import DeliveryLookup, DeliveryState, most_in_flight
 from models.outputs import Outputs
@@ -26,7 +27,7 @@ from models.recent import Recent
 from models.routing import Position
 from models.scores import Evaluation, RemovalReason, RemovalStep, Resend
 from models.silence import Silence
-from models.standing import NO_DAY, Point
+from models.standing import NO_DAY, Point, Standing
 from models.timeline import NEVER
 
 Step = Evaluation | RemovalStep | Resend | Silence
@@ -184,13 +185,14 @@ class Batch:
         pivots, following = context.pivots(
             record.aggregate, customer.summary, begins, standing, until
         )
-        known = standing.day
+        known, turns = standing.day, None
         if customer.row is not None:
             if not pivots:
                 return None
         elif record.due:
             known = max(known, NO_DAY if record.due >= NEVER else day(record.due) - 1)
             at = record.due - 1
+            turns = self._turns(record, begins, standing)
         self.silent.append(customer)
         return Silence(
             begins,
@@ -202,7 +204,20 @@ class Batch:
             at=at,
             pivots=pivots,
             following=following,
+            turns=turns,
         )
+
+    def _turns(self, record: CustomerRecord, begins: int, standing: Standing) -> list[int] | None:
+        """Return when a comparison turns next in a silence, if it was searched for by the same."""
+        if (
+            not record.turn
+            or begins != (record.base or record.as_of)
+            or record.turn_by != self.context.search_by(standing.model, standing.rules)
+        ):
+            return None
+        if record.turn == NO_DAY:
+            return [NEVER]
+        return [moment_of(record.turn, begins, self.context.economics)]
 
     def _may_turn_round(self, customer: Customer, until: int) -> bool:
         """Return whether other than days may pass after a score of this batch."""

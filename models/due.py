@@ -75,6 +75,27 @@ def turns(
     return found
 
 
+def between(low: Days, high: Days, number: int) -> Days:
+    """Return days to try in (low, high] of each column: so many lines of them, in equal steps."""
+    tried, step = np.arange(1, number + 1)[:, None], -((low - high) // (number + 1))
+    days: Days = low + np.minimum(tried * step, high - low)
+    return days
+
+
+def narrowed(turned: Bools, days: Days, low: Days, high: Days) -> tuple[Days, Days]:
+    """Return the stretches (low, high] that the first turn lies in, by what was tried.
+
+    turned, days: whether each column had turned on the days of `between`; by `high` all have.
+    """
+    number, columns = len(days), np.arange(len(low))
+    first = np.where(turned.any(axis=0), turned.argmax(axis=0), number)
+    before, after = np.maximum(first - 1, 0), np.minimum(first, number - 1)
+    return (
+        np.where(first > 0, days[before, columns], low),
+        np.where(first < number, days[after, columns], high),
+    )
+
+
 class _Watch:
     """Watches the comparisons of customers to whom the same rules and parameters apply.
 
@@ -175,10 +196,9 @@ class _Watch:
     def _bisect(
         self, rows: Places, which: Places, here: Bools, low: Days, high: Days, *, expected: bool
     ) -> Days:
-        tried, columns = np.arange(1, _TRIED + 1)[:, None], np.arange(rows.size)
         again, compared = np.tile(rows, _TRIED), np.tile(which, _TRIED)
         while (high - low).max() > 1:
-            days = low + np.minimum(tried * (-(-(high - low) // (_TRIED + 1))), high - low)
+            days = between(low, high, _TRIED)
             features = self._features(again, days.ravel(), expected=expected)
             value = features[self._feature[compared], np.arange(again.size)]
             side = np.where(
@@ -187,12 +207,7 @@ class _Watch:
                 value >= self._bounds[compared],
             )
             turned = side.reshape(days.shape) != here
-            first = np.where(turned.any(axis=0), turned.argmax(axis=0), _TRIED)
-            before, after = np.maximum(first - 1, 0), np.minimum(first, _TRIED - 1)
-            low, high = (
-                np.where(first > 0, days[before, columns], low),
-                np.where(first < _TRIED, days[after, columns], high),
-            )
+            low, high = narrowed(turned, days, low, high)
         return high
 
     def _sides(self, rows: Places, days: Days) -> Bools:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable
 from datetime import date
@@ -119,6 +120,12 @@ class Economics(BaseModel):
         if others := sorted(words - NO_CUSTOMERS):
             raise ValueError(f"{others} are accepted anyway; refused are {sorted(NO_CUSTOMERS)}")
         return words
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """What is configured, but for rates by day, as text that is the same in every process."""
+        values = self.model_dump(mode="json") | {"complaint_topics": sorted(self.complaint_topics)}
+        return json.dumps(values, sort_keys=True)
 
     @cached_property
     def daily_discount(self) -> float:

@@ -140,8 +140,11 @@ def _set_due(batch: Batch, customer: Customer, known: dict[int, int]) -> None:
     if isinstance(last, Resend):
         return
     due = record.due = due_after(batch, customer, known)
+    record.turn = record.turn_by = 0
     if isinstance(last, Silence):
         record.base = last.base if last.base != record.as_of else 0
+        record.turn = last.turn_day(batch.context.economics)
+        record.turn_by = batch.context.search_by(last.standing.model, last.standing.rules)
     if record.backfill:
         due = NEVER
     elif not due:

@@ -13,12 +13,16 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
+from models.due import between, narrowed
 from models.economics import Economics
 from models.standing import Standing
 from models.value import Row, Values, columns, grouped, moved, valued
 
 Days = NDArray[np.int64]
 Floats = NDArray[np.float64]
+
+_TRIED: Final = 5
+"""Days that are tried at once."""
 
 _SLACK: Final = 1e-9
 """Relative; a value that is computed anew may differ by its rounding."""
@@ -55,7 +59,7 @@ def refreshes(
         first = np.array([each.day for each in those])
         now = np.maximum(np.array([until[number] for number in group]) - first, 0)
         fading = _Fading(those, refresh, economics)
-        last, following = (first + days for days in fading.around(now, refresh.days))
+        last, following = (first + days for days in fading.around(now))
         for number, *days in zip(group, last.tolist(), following.tolist(), strict=True):
             found[number] = days[0], days[1]
     return found
@@ -72,50 +76,43 @@ class _Fading:
     def __init__(
         self, standings: Sequence[Standing], refresh: Refresh, economics: Economics
     ) -> None:
+        self._refresh = refresh
         self._economics = economics
         self._model = standings[0].model
         self._table = np.array(columns([each.row for each in standings]))
-        self._first = self._values(np.arange(len(standings)), np.zeros(len(standings)))
-        step = tolerance(self._first.clv, self._first.expected, refresh)
-        self._step = np.maximum(step, 1e-9)
 
-    def _values(self, rows: NDArray[np.intp], days: Floats) -> Values:
-        later = moved(Row(*self._table[:, rows]), days)
-        return valued(later, self._model, self._economics, spread=False)
+    def around(self, now: Days) -> tuple[Days, Days]:
+        """Return the last day by now on which the value is to be published, and the next one.
 
-    def _steps(self, rows: NDArray[np.intp], days: Days) -> NDArray[np.int64]:
-        """Return how many steps each value has moved, so many days after the silence began."""
-        clv = self._values(rows, days.astype(np.float64)).clv
-        steps = np.abs(clv - self._first.clv[rows]) / self._step[rows]
-        return np.floor(steps + _SLACK).astype(np.int64)
-
-    def around(self, now: Days, period: int) -> tuple[Days, Days]:
-        """Return the last day by now on which the value is to be published, and the next one."""
-        rows = np.arange(now.size)
+        now: in days since the silence began.
+        """
+        rows, period = np.arange(now.size), self._refresh.days
         last = now // period * period
         following = last + period
-        steps = [self._steps(rows, days) for days in (last, now, following)]
-        moved_by_now = np.flatnonzero(steps[0] != steps[1])
-        moves_later = np.flatnonzero(steps[1] != steps[2])
+        # All at once, here and below: a call costs as much as some hundred rows.
+        seen = self._values(np.tile(rows, 4), np.concatenate([0 * now, last, now, following]))
+        first, *later = seen.clv.reshape(4, -1)
+        step = np.maximum(tolerance(first, seen.expected[: now.size], self._refresh), 1e-9)
+        before, steps, after = (_steps(clv, first, step) for clv in later)
+        fallen, falling = np.flatnonzero(before != steps), np.flatnonzero(steps != after)
         # The last turn by now is where the present step begins; the next one, where it ends.
-        since = self._turn(moved_by_now, last, now, steps[1], reached=True)
-        ends = self._turn(moves_later, now, following, steps[1], reached=False)
-        last[moved_by_now], following[moves_later] = since, ends
+        own = np.concatenate([fallen, falling])
+        low = np.concatenate([last[fallen], now[falling]])
+        high = np.concatenate([now[fallen], following[falling]])
+        begins = np.arange(own.size) < fallen.size
+        while own.size and (high - low).max() > 1:
+            days = between(low, high, _TRIED)
+            clv = self._values(np.tile(own, _TRIED), days.ravel()).clv.reshape(days.shape)
+            there = (_steps(clv, first[own], step[own]) == steps[own]) == begins
+            low, high = narrowed(there, days, low, high)
+        last[fallen], following[falling] = high[: fallen.size], high[fallen.size :]
         return last, following
 
-    def _turn(
-        self,
-        rows: NDArray[np.intp],
-        after: Days,
-        until: Days,
-        steps: NDArray[np.int64],
-        *,
-        reached: bool,
-    ) -> Days:
-        """Return the first day in (after, until] on which these steps are reached, or left."""
-        low, high, steps = after[rows], until[rows], steps[rows]
-        while rows.size and (high - low).max() > 1:
-            middle = (low + high) // 2
-            there = (self._steps(rows, middle) == steps) == reached
-            low, high = np.where(there, low, middle), np.where(there, middle, high)
-        return high
+    def _values(self, rows: NDArray[np.intp], days: Days) -> Values:
+        later = moved(Row(*self._table[:, rows]), days.astype(np.float64))
+        return valued(later, self._model, self._economics, spread=False)
+
+
+def _steps(clv: Floats, first: Floats, step: Floats) -> Days:
+    """Return how many steps each value has moved since the silence began."""
+    return np.floor(np.abs(clv - first) / step + _SLACK).astype(np.int64)

@@ -12,7 +12,7 @@ from models.aggregate.record import Cause
 from models.due import moment_of, turns
 from models.economics import Economics
 from models.scores import Look
-from models.standing import Standing
+from models.standing import NO_DAY, Standing
 from models.timeline import NEVER
 
 Pivot = tuple[int, Standing]
@@ -50,6 +50,7 @@ class Silence:
         at: int = 0,
         pivots: Iterable[Pivot] = (),
         following: int = NEVER,
+        turns: list[int] | None = None,
     ) -> None:
         self.base = base
         self.at = max(base, at)
@@ -62,7 +63,7 @@ class Silence:
         self.following = following
         self.stays: set[int] = set()
         self.most: int | None = None
-        self.turns: list[int] | None = None
+        self.turns = turns
         self.looks: list[Look] = []
         self.refresh: Look | None = None
         self.refresh_at = NEVER
@@ -110,26 +111,22 @@ class Silence:
         """Whether there may be more to look at than the outbox has room for."""
         return self.most is not None and len(self.looks) >= self.most
 
-    def asked(self, economics: Economics, most_days: int) -> int:
-        """Return the day up to which turns are asked for.
+    def turn_day(self, economics: Economics) -> int:
+        """The ordinal of the day on which a comparison turns next, or NO_DAY; 0: not known."""
+        if not self.turns:
+            return 0
+        return NO_DAY if self.turn == NEVER else economics.day(self.turn)
 
-        most_days: after so many at most, a customer who stays silent is looked at again anyway.
-        """
-        return economics.day(self.until) + (0 if self.ends else most_days)
 
-
-def search(silences: Sequence[Silence], economics: Economics, most_days: int) -> None:
-    """Find when comparisons turn next in each silence for which it is not known.
-
-    most_days: see `Silence.asked`.
-    """
+def search(silences: Sequence[Silence], economics: Economics) -> None:
+    """Find when comparisons turn next in each silence for which it is not known."""
     unknown = [each for each in silences if each.turns is None]
     if not unknown:
         return
     found = turns(
         [each.standing for each in unknown],
         [each.known for each in unknown],
-        [each.asked(economics, most_days) for each in unknown],
+        [economics.day(each.until) if each.ends else NO_DAY for each in unknown],
         economics,
     )
     for each, days in zip(unknown, found, strict=True):

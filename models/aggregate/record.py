@@ -144,6 +144,9 @@ class CustomerRecord(msgspec.Struct, array_like=True):
     belong to, if that is not as_of; 0 if it is. refreshed: as of when the value was published
     again since the last score, and told: that value; 0 and None if it was not. moved: what moved
     the value as published last, as a `Moved` without zeros at the end; empty if that is not known.
+    turn: the ordinal of the day on which a comparison turns next in the silence that the looks so
+    far belong to, or NO_DAY; 0 if that is not known. turn_by: what it was found by, as
+    `Interpretation.search_by` returns it.
     """
 
     aggregate: Aggregate = msgspec.field(default_factory=Aggregate)
@@ -165,6 +168,8 @@ class CustomerRecord(msgspec.Struct, array_like=True):
     refreshed: int = 0
     told: float | None = None
     moved: tuple[float, ...] = ()
+    turn: int = 0
+    turn_by: int = 0
 
     @property
     def told_at(self) -> int:

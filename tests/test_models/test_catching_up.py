@@ -323,3 +323,38 @@ def test_a_sweep_goes_on_where_the_outbox_was_full(monkeypatch):
         )
     assert number > 3
     assert told == expected
+
+
+def test_other_settings_count_from_the_next_look_into_a_silence():
+    """A turn that was found before is found anew: the margin decides when a tier is left."""
+    records = [said(n, "order.placed", "c1", day, n) for n, day in enumerate((0, 20, 50))]
+    much = {"feature": "expected", "is": "at least", "bound": 5}
+    worth = dimension(
+        "worth", {"id": "much", "segment": "much", "all": [much]}, {"id": "less", "segment": "less"}
+    )
+    rules = named_rules((worth,))
+
+    def silent(states, context, days, offsets):
+        """Look each day; return what changed, and when."""
+        told = []
+        for day in days:
+            outputs = advance(
+                states, [b"c1"], "clv.clock/0", next(offsets), context,
+                as_of=milliseconds(day + 0.5), due_only=True,
+            )  # fmt: skip
+            store(states, outputs)
+            told += [json.loads(document)["data"] for _, document in outputs.segment_changes]
+        return [(each["as_of"], each["dimension"], each["current"]) for each in told]
+
+    low, high = (
+        Context(Economics(margin=margin), PARAMETERS, rules, refresh=Refresh())
+        for margin in (0.3, 0.5)
+    )
+    chains = []
+    for first in (low, high):
+        states, offsets = {}, count()
+        store(states, process(states, "shop.orders/0", records, first, now=milliseconds(50)))
+        silent(states, first, range(51, 120), offsets)
+        chains.append(silent(states, low, range(120, 900), offsets))
+    assert chains[0] == chains[1]
+    assert [segment for _, _, segment in chains[0]] == ["less"]
