@@ -51,6 +51,7 @@ from streams.testing.worker_process import CLOCK
 
 DAY = 86_400_000
 HOUR = 3_600_000
+MINUTE = 60_000
 STEP_SECONDS = 0.02
 LEAD_SECONDS = 3.0
 """In which orders come in before midnight, so that the worker is warm."""
@@ -135,9 +136,12 @@ def _key(number: int) -> bytes:
 
 
 class Seen(NamedTuple):
-    """What another process read: arrivals of updates by customer, and of changes by their time."""
+    """What another process read: first arrivals of updates, and of changes by their time.
 
-    updates: dict[bytes, float]
+    Updates are by customer and as-of time, in milliseconds since 1970.
+    """
+
+    updates: dict[tuple[bytes, int], float]
     changes: dict[int, list[float]]
 
 
@@ -162,7 +166,7 @@ class Reader:
             kind, key, arrived, of = line.split(b" ")
             if kind == b"u":
                 self.count += 1
-                self.seen.updates.setdefault(key, float(arrived))
+                self.seen.updates.setdefault((key, int(of)), float(arrived))
             else:
                 self.seen.changes.setdefault(int(of), []).append(float(arrived))
 
@@ -183,12 +187,12 @@ async def read(broker: str, partitions: int, updates: str, changes: str, file: s
             found = await consumer.getmany(timeout_ms=50)
             arrived = b"%.4f" % time.monotonic()
             for tp, records in found.items():
-                if tp.topic == updates:
-                    out.writelines(b"u %s %s 0\n" % (each.key, arrived) for each in records)
-                else:
-                    out.writelines(
-                        b"c %s %s %d\n" % (each.key, arrived, _time(each.value)) for each in records
-                    )
+                kind = b"u" if tp.topic == updates else b"c"
+                out.writelines(
+                    b"%s %s %s %d\n" % (kind, each.key, arrived, _time(each.value))
+                    for each in records
+                    if each.value is not None
+                )
             if found:
                 out.flush()
 
@@ -224,8 +228,8 @@ class Orders:
     def __init__(
         self, broker: Broker, settings: Settings, rate: float, first: int, customers: int
     ) -> None:
-        self.sent: dict[bytes, float] = {}
-        """When each customer's order was sent, by the monotonic clock."""
+        self.sent: dict[tuple[bytes, int], float] = {}
+        """When orders were sent, by the monotonic clock; by customer and the time of the order."""
         self.at = 0
         """When orders are placed, in milliseconds since 1970."""
         self.broker = broker
@@ -256,7 +260,7 @@ class Orders:
                 key = self._next()
                 _, value = order(key, 10**9 + len(self.sent), self.at / 1000, self._rng)
                 partition = home_partition(key, partitions)
-                self.sent[key] = time.monotonic()
+                self.sent[key, self.at] = time.monotonic()
                 await producer.send(
                     topic, value, key=key, partition=partition, headers=list(HEADERS)
                 )
@@ -325,7 +329,8 @@ class Bench:
         )
         settings = self.orders.settings
         await publish_parameters(self.orders.broker, settings.topics.models, parameters)
-        self.orders.at = since
+        # Later than the tick, so that updates of orders and of the tick differ.
+        self.orders.at = since + MINUTE
         async with self.orders.coming():
             await asyncio.sleep(LEAD_SECONDS)
             self.reader.look()

@@ -4,16 +4,15 @@ Rules compare features with bounds. While nothing happens to a customer, their f
 calendar day, and segments change only when a comparison turns, when a minimum stay ends, or when
 other parameters or rules come into force. So there is nothing to do before the first such moment.
 
-The first month is gone through day by day. Later turns are searched for in stretches of days: if a
-comparison is another at the end of one, the day is found by bisection. That is exact for a feature
-that only falls or only rises during a stretch, as nearly all do. Expected contacts by the time that
-a customer is alive may turn round, and with them the expected value; these are compared at the end
-of each stretch.
+They are searched for in stretches of days that grow: if a comparison is another at the end of one,
+the day is found by bisection. That is exact for a feature that only falls or only rises during a
+stretch, as nearly all do. Expected contacts by the time that a customer is alive may turn round,
+and with them the expected value; these are compared at the end of each stretch.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
@@ -22,7 +21,7 @@ from numpy.typing import NDArray
 from models.contracts.parameters import Parameters
 from models.economics import Economics
 from models.segments import Quantile
-from models.standing import Standing
+from models.standing import NO_DAY, Standing
 from models.value import Row, columns, grouped, moved, valued
 
 Bools = NDArray[np.bool_]
@@ -30,13 +29,10 @@ Floats = NDArray[np.float64]
 Days = NDArray[np.int64]
 Places = NDArray[np.intp]
 
-SOON: Final = 32
-"""Days that are gone through day by day."""
+EDGES: Final = (0, 8, 32, 96, 224, 480, 992, 2016, 4064)
+"""In how many days stretches begin and end: eleven years in all."""
 
-EDGES: Final = (SOON, 96, 224, 480, 992, 2016, 4064)
-"""In how many days stretches of days after these begin and end: eleven years in all."""
-
-_TRIED: Final = 15
+_TRIED: Final = 7
 """Days that are tried at once: a call costs more than some rows."""
 
 
@@ -57,9 +53,9 @@ def turns(
 ) -> list[list[int]]:
     """Return the next days on which a comparison of each customer turns, as ordinals.
 
-    They are those of the first month, or else of the first later stretch that has any; none if
-    there is none. after, until: the last day that is known, and the last that is asked for. Which
-    days turn depends only on the standing, and not on these two.
+    after, until: the last day that is known, and the last that is asked for. They are all in
+    between, and perhaps later ones; if NO_DAY is asked for, those of the first stretch that has
+    any. Which days turn depends only on the standing, and not on these two.
     """
     found: list[list[int]] = [[] for _ in standings]
     for group in grouped((id(each.rules), id(each.model)) for each in standings):
@@ -68,7 +64,8 @@ def turns(
             continue
         first = np.array([each.day for each in those])
         known = np.maximum(np.array([after[number] for number in group]) - first, 0)
-        asked = np.array([until[number] for number in group]) - first
+        asked = np.array([until[number] for number in group])
+        asked = np.where(asked < NO_DAY, asked - first, NO_DAY)
         days = _Watch(those, economics).turns(known, asked)
         for number, each, mine in zip(group, those, days, strict=True):
             found[number] = [each.day + day for day in mine]
@@ -127,60 +124,35 @@ class _Watch:
         self._expected = np.array(watched.expected, np.bool_)[known]
 
     def turns(self, known: Days, asked: Days) -> list[list[int]]:
-        """Return in how many days each row turns next; see `turns`."""
-        found: list[list[int]] = [[] for _ in known]
-        near = np.flatnonzero((known < SOON) & (asked > known))
-        if near.size:
-            for row, day in self._daily(near, known[near], np.minimum(asked[near], SOON)):
-                found[row].append(day)
-        silent = np.array([not each for each in found])
-        far = np.flatnonzero(silent & (asked > np.maximum(known, SOON)) & (known < EDGES[-1]))
-        if far.size:
-            for row, days in self._far(far, known[far], asked[far]):
-                found[row] = days
-        return found
+        """Return in how many days each row turns next; see `turns`.
 
-    def _daily(self, rows: Places, known: Days, ends: Days) -> Iterable[tuple[int, int]]:
-        """Yield each row, and in how many days, when a comparison turns in (known, end]."""
-        number = ends - known + 1
-        own = np.repeat(np.arange(rows.size), number)
-        days = np.arange(own.size) - (np.cumsum(number) - number)[own] + known[own]
-        sides = self._sides(rows[own], days)
-        turned = (sides[:, 1:] != sides[:, :-1]).any(axis=0) & (own[1:] == own[:-1])
-        places = np.flatnonzero(turned) + 1
-        return zip(rows[own[places]].tolist(), days[places].tolist(), strict=True)
-
-    def _far(self, rows: Places, known: Days, asked: Days) -> Iterable[tuple[int, list[int]]]:
-        """Yield each row that turns after the first month, and in how many days it does so.
-
-        All turns of a stretch are found together, and of no more stretches than are needed.
+        The turns of many rows and stretches are found together, as a call costs more than a row.
         """
-        edges = np.array(EDGES)
-        every, last = np.arange(edges.size), edges.size - 1
+        found: list[list[int]] = [[] for _ in known]
+        edges, last = np.array(EDGES), len(EDGES) - 1
+        every = np.arange(edges.size)
         first = np.maximum(np.searchsorted(edges, known, side="right") - 1, 0)
-        end = np.minimum(np.searchsorted(edges, asked), last)
-        own, at = np.nonzero((every >= first[:, None]) & (every <= end[:, None]))
-        sides = np.zeros((self._bounds.size, rows.size, edges.size), np.bool_)
-        sides[:, own, at] = self._sides(rows[own], edges[at])
+        end = np.where(asked > known, np.minimum(np.searchsorted(edges, asked), last), first)
+        row, at = np.nonzero((every >= first[:, None]) & (every <= end[:, None]))
+        sides = np.zeros((self._bounds.size, known.size, edges.size), np.bool_)
+        sides[:, row, at] = self._sides(row, edges[at])
         turned = sides[..., 1:] != sides[..., :-1]
-        turned &= (every[:-1] >= first[:, None]) & (every[1:] <= end[:, None])
-        left = np.flatnonzero(turned.any(axis=(0, 2)))
-        while left.size:
-            stretch = turned[:, left].any(axis=0).argmax(axis=1)
-            which, own = np.nonzero(turned[:, left, stretch])
-            row, place = left[own], stretch[own]
-            here = sides[which, row, place]
-            days = self._find(rows[row], which, here, edges[place], edges[place + 1])
-            again = []
-            for number, each in enumerate(left.tolist()):
-                mine = days[(own == number) & (days > known[each])]
-                if mine.size:
-                    yield int(rows[each]), np.unique(mine).tolist()
-                else:
-                    turned[:, each, stretch[number]] = False
-                    again.append(each)
-            again = [each for each in again if turned[:, each].any()]
-            left = np.array(again, np.intp)
+        turned &= (every[:-1] >= first[:, None]) & (every[:-1] < end[:, None])
+        endless = asked >= NO_DAY
+        while turned.any():
+            # Of an endless silence one stretch at a time: most end before what follows.
+            soonest = turned.any(axis=0).argmax(axis=1)
+            now = turned & (~endless[:, None] | (every[:-1] == soonest[:, None]))
+            which, row, at = np.nonzero(now)
+            days = self._find(row, which, sides[which, row, at], edges[at], edges[at + 1])
+            new = days > known[row]
+            for each, day in set(zip(row[new].tolist(), days[new].tolist(), strict=True)):
+                found[each].append(day)
+            turned &= ~now
+            turned[:, row[new]] = False
+        for days_of_one in found:
+            days_of_one.sort()
+        return found
 
     def _find(self, rows: Places, which: Places, here: Bools, low: Days, high: Days) -> Days:
         """Return the first day in (low, high] on which a comparison of each row is not as here."""

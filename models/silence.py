@@ -130,7 +130,9 @@ def search(silences: Sequence[Silence], economics: Economics) -> None:
         economics,
     )
     for each, days in zip(unknown, found, strict=True):
-        each.turns = [moment_of(day, each.base, economics) for day in days] or [NEVER]
+        each.turns = [moment_of(day, each.base, economics) for day in days]
+        if each.ends or not days:
+            each.turns.append(NEVER)
 
 
 def stays_from(moment: int, stay_days: Iterable[int], economics: Economics) -> Iterator[int]:
