@@ -173,7 +173,10 @@ class Reader:
 
 async def read(broker: str, partitions: int, updates: str, changes: str, file: str) -> None:
     """Write down when each update and each change arrives, until the process is ended."""
-    consumer = AIOKafkaConsumer(bootstrap_servers=broker, enable_auto_commit=False)
+    # A fetch of idle partitions is not to hold up what comes in the others.
+    consumer = AIOKafkaConsumer(
+        bootstrap_servers=broker, enable_auto_commit=False, fetch_max_wait_ms=10
+    )
     await consumer.start()
     places = [TopicPartition(t, n) for t in (updates, changes) for n in range(partitions)]
     consumer.assign(places)

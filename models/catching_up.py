@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.context import Context, Rows
-from models.customers import Batch, Customer, Step
+from models.customers import Customer, Scoring, Step
 from models.due import moment_of
 from models.refresh import Refresh, refreshes
 from models.scores import Evaluation, Look, Scores
@@ -20,76 +20,76 @@ QUIET: Final = (6, 20, 60, 90, 240)
 """Days for which it is asked after an event, whether a customer surely stays what they are."""
 
 
-def catch_up(batch: Batch) -> Scores:
+def catch_up(scoring: Scoring) -> Scores:
     """Look into the silences of customers, and return the scores of the looks."""
-    restless, owners = _restless(batch)
-    rows = batch.context.rows()
+    restless, owners = _restless(scoring)
+    rows = scoring.context.rows()
     for each in owners:
-        each.steps = list(_with_silences(batch, each.steps, restless))
+        each.steps = list(_with_silences(scoring, each.steps, restless))
     by_customer = [
         (each, [step for step in each.steps if isinstance(step, Silence)])
-        for each in {id(each): each for each in (*batch.silent, *owners)}.values()
+        for each in {id(each): each for each in (*scoring.silent, *owners)}.values()
     ]
     if not by_customer:
         return rows.scores()
-    if not batch.context.stay_days:
-        _look(batch.context, rows, [each for _, silences in by_customer for each in silences])
+    if not scoring.context.stay_days:
+        _look(scoring.context, rows, [each for _, silences in by_customer for each in silences])
     else:
-        _look_with_stays(batch, rows, by_customer)
-    if batch.context.refresh is not None:
-        _refresh(batch.context, batch.context.refresh, rows, by_customer)
+        _look_with_stays(scoring, rows, by_customer)
+    if scoring.context.refresh is not None:
+        _refresh(scoring.context, scoring.context.refresh, rows, by_customer)
     return rows.scores()
 
 
 def _look_with_stays(
-    batch: Batch, rows: Rows, by_customer: Sequence[tuple[Customer, list[Silence]]]
+    scoring: Scoring, rows: Rows, by_customer: Sequence[tuple[Customer, list[Silence]]]
 ) -> None:
     # A stay may begin in one silence and end in the next.
     for nth in zip_longest(*(silences for _, silences in by_customer)):
         those = [each for each in nth if each is not None]
         for (customer, _), silence in zip(by_customer, nth, strict=True):
             if silence is not None:
-                silence.stays = _stays(batch, customer, silence)
-        _look(batch.context, rows, those)
+                silence.stays = _stays(scoring, customer, silence)
+        _look(scoring.context, rows, those)
 
 
-def _restless(batch: Batch) -> tuple[dict[int, int], Iterable[Customer]]:
+def _restless(scoring: Scoring) -> tuple[dict[int, int], Iterable[Customer]]:
     """Return the rows before which there is a silence in which a segment may change, and whose.
 
     With each, for how many days nothing surely changes.
     """
-    first, second, days, pair = batch.rows.apart(batch.pairs)
+    first, second, days, pair = scoring.rows.apart(scoring.pairs)
     if not first.size:
         return {}, ()
-    moves = ~batch.rows.steady(first, days)
+    moves = ~scoring.rows.steady(first, days)
     if not moves.any():
         return {}, ()
-    steady = _steady_days(batch, first[moves], steps=False)
-    owners = {id(owner): owner for owner in map(batch.owners.__getitem__, pair[moves].tolist())}
+    steady = _steady_days(scoring, first[moves], steps=False)
+    owners = {id(owner): owner for owner in map(scoring.owners.__getitem__, pair[moves].tolist())}
     return dict(zip(second[moves].tolist(), steady, strict=True)), owners.values()
 
 
-def _steady_days(batch: Batch, rows: NDArray[np.intp], *, steps: bool) -> list[int]:
+def _steady_days(scoring: Scoring, rows: NDArray[np.intp], *, steps: bool) -> list[int]:
     """Return for how many days customers surely stay what they are after each of these rows.
 
     steps: whether features may move in steps, and the value is to be published, meanwhile.
     """
     again, ahead = np.tile(rows, len(QUIET)), np.repeat(QUIET, rows.size)
-    refresh = batch.context.refresh if steps else None
-    steady = batch.rows.steady(again, ahead, steps=steps, refresh=refresh).reshape(len(QUIET), -1)
+    refresh = scoring.context.refresh if steps else None
+    steady = scoring.rows.steady(again, ahead, steps=steps, refresh=refresh).reshape(len(QUIET), -1)
     days: list[int] = np.array((0, *QUIET))[steady.sum(axis=0)].tolist()
     return days
 
 
 def _with_silences(
-    batch: Batch, steps: Iterable[Step], restless: Mapping[int, int]
+    scoring: Scoring, steps: Iterable[Step], restless: Mapping[int, int]
 ) -> Iterator[Step]:
     """Yield steps, and the silences between two evaluations in which a segment may change."""
     last = None
     for step in steps:
         if isinstance(step, Evaluation):
             if last is not None and step.row in restless:
-                standing = batch.rows.standing(last.row)
+                standing = scoring.rows.standing(last.row)
                 known = standing.day + restless[step.row]
                 yield Silence(
                     last.as_of, standing, known, step.as_of, ends=True, offset=step.offset
@@ -98,7 +98,7 @@ def _with_silences(
         yield step
 
 
-def _stays(batch: Batch, customer: Customer, until: Silence) -> set[int]:
+def _stays(scoring: Scoring, customer: Customer, until: Silence) -> set[int]:
     """Return when minimum stays may end of a customer who may have entered at any score so far."""
     entered = set(customer.record.since.values())
     for step in customer.steps:
@@ -108,7 +108,7 @@ def _stays(batch: Batch, customer: Customer, until: Silence) -> set[int]:
             entered.add(step.as_of)
         elif isinstance(step, Silence):
             entered.update(look.as_of for look in step.looks)
-    days, economics = batch.context.stay_days, batch.context.economics
+    days, economics = scoring.context.stay_days, scoring.context.economics
     return {end for moment in entered for end in stays_from(moment, days, economics)}
 
 
@@ -157,7 +157,7 @@ def _refresh(
             silence.refresh = Look(rows.add_standing(standing), since, silence.offset, "time")
 
 
-def bounds(batch: Batch, customers: Iterable[Customer]) -> dict[int, int]:
+def bounds(scoring: Scoring, customers: Iterable[Customer]) -> dict[int, int]:
     """Return until when customers surely stay what they are after their last score, by its row.
 
     In milliseconds since 1970; 0 if only the next day will show.
@@ -169,17 +169,17 @@ def bounds(batch: Batch, customers: Iterable[Customer]) -> dict[int, int]:
     ]
     if not rows:
         return {}
-    economics, found, most = batch.context.economics, {}, max(QUIET)
-    if batch.context.refresh is not None:
-        most = batch.context.refresh.days - 1
-    steady = _steady_days(batch, np.array(rows, np.intp), steps=True)
+    economics, found, most = scoring.context.economics, {}, max(QUIET)
+    if scoring.context.refresh is not None:
+        most = scoring.context.refresh.days - 1
+    steady = _steady_days(scoring, np.array(rows, np.intp), steps=True)
     for row, days in zip(rows, steady, strict=True):
-        then = batch.rows.day(row) + min(days, most) + 1
+        then = scoring.rows.day(row) + min(days, most) + 1
         found[row] = economics.day_begins(then) if days else 0
     return found
 
 
-def due_after(batch: Batch, customer: Customer, known: dict[int, int]) -> int:
+def due_after(scoring: Scoring, customer: Customer, known: dict[int, int]) -> int:
     """Return when to look at a customer next, after their last step; 0: on the next day.
 
     known: see `bounds`.
@@ -187,15 +187,15 @@ def due_after(batch: Batch, customer: Customer, known: dict[int, int]) -> int:
     last = customer.steps[-1]
     if isinstance(last, Evaluation):
         due = 0 if last.backfill else known[last.row]
-        if not due or not batch.context.stay_days:
+        if not due or not scoring.context.stay_days:
             return due
-        begins, rules = last.as_of, batch.rows.rules(last.row)
+        begins, rules = last.as_of, scoring.rows.rules(last.row)
     elif isinstance(last, Silence):
         due, begins, rules = last.next, last.at, last.standing.rules
     else:
         return 0
     moments = [due]
-    record, economics = customer.record, batch.context.economics
+    record, economics = customer.record, scoring.context.economics
     for name, since in record.since.items() if rules.stay_days else ():
         dimension = rules.by_name.get(name)
         if dimension is not None:

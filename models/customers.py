@@ -87,10 +87,28 @@ class Customer:
         self.summary = Summary(state, config)
 
 
+class Scoring:
+    """What is scored together: the customers of one batch, or of several of other partitions.
+
+    Their contexts have the same parameters, rules and economics.
+    """
+
+    def __init__(self, context: Context) -> None:
+        self.context = context
+        self.rows = context.rows()
+        self.silent: list[Customer] = []
+        """Those with a silence among their steps."""
+        self.pairs: list[tuple[int, int]] = []
+        """Rows of a customer that follow each other, with nothing but days between them."""
+        self.owners: list[Customer] = []
+        """Whose they are."""
+
+
 class Batch:
     """The customers touched by a batch, each read once, and the rows to score.
 
     in_parts: whether it may be taken in parts, if an outbox has no room for all it brings.
+    scoring: of several batches; None: of this one alone.
     """
 
     def __init__(
@@ -103,6 +121,7 @@ class Batch:
         *,
         recent: Recent | None = None,
         in_parts: bool = False,
+        scoring: Scoring | None = None,
     ) -> None:
         self.states = states
         self.in_parts = in_parts
@@ -112,13 +131,8 @@ class Batch:
         self.outputs = outputs
         self.delivery_of = delivery_of
         self.customers: dict[bytes, Customer] = {}
-        self.rows = context.rows()
-        self.silent: list[Customer] = []
-        """Those with a silence among their steps."""
-        self.pairs: list[tuple[int, int]] = []
-        """Rows of a customer that follow each other, with nothing but days between them."""
-        self.owners: list[Customer] = []
-        """Whose they are."""
+        self.scoring = Scoring(context) if scoring is None else scoring
+        self.rows = self.scoring.rows
         self._alike = 0, 0
         """When only days pass between two times; see `Context.alike_until`."""
         self.most_in_flight = most_in_flight(context.entry_bytes)
@@ -193,7 +207,7 @@ class Batch:
             known = max(known, NO_DAY if record.due >= NEVER else day(record.due) - 1)
             at = record.due - 1
             turns = self._turns(record, begins, standing)
-        self.silent.append(customer)
+        self.scoring.silent.append(customer)
         return Silence(
             begins,
             standing,
@@ -307,8 +321,8 @@ class Batch:
         if after is not None:
             customer.steps.append(after)
         elif customer.row is not None and not at.backfill and not record.backfill:
-            self.pairs.append((customer.row, row))
-            self.owners.append(customer)
+            self.scoring.pairs.append((customer.row, row))
+            self.scoring.owners.append(customer)
         customer.row = row
         customer.steps.append(Evaluation(row, record.as_of, at.here, at.backfill, cause))
         customer.in_flight += 1

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import NamedTuple
 
 from models.acceptance import check_acceptable, too_old
 from models.aggregate.fold import Effect
@@ -27,7 +28,7 @@ from models.contracts import (
     decode,
     key_as_customer,
 )
-from models.customers import Batch, Customer
+from models.customers import Batch, Customer, Scoring
 from models.events.kinds import BACKFILL
 from models.identities import (
     ask_for,
@@ -108,9 +109,67 @@ def process(
 
     def take(those: Sequence[Record]) -> Outputs:
         batch = Batch(states, origin, context, Outputs(), delivery_of, recent=recent, in_parts=True)
-        return _process(batch, those, now=now, role=role, at_home=at_home)
+        _fold(batch, those, now=now, role=role, at_home=at_home)
+        finish(batch)
+        return batch.outputs
 
     return _in_parts(take, records)
+
+
+class Intake(NamedTuple):
+    """Records of one topic-partition, and what they are folded into; see `process`."""
+
+    states: Mapping[bytes, bytes]
+    origin: str
+    records: Sequence[Record]
+    context: Context
+    role: str | None = None
+    at_home: Callable[[bytes], bool] = lambda _key: True
+    delivery_of: DeliveryLookup = all_delivered
+
+
+def process_together(
+    intakes: Sequence[Intake], *, now: int, recent: Recent | None = None
+) -> list[Outputs]:
+    """Fold records of several partitions, each as `process` does, and score them at once.
+
+    That saves time: to score few customers takes about as long as to score a hundred. Each intake
+    is of another partition; their contexts have the same parameters, rules and economics.
+    """
+    scoring = Scoring(intakes[0].context)
+    batches = [
+        Batch(
+            each.states,
+            each.origin,
+            each.context,
+            Outputs(),
+            each.delivery_of,
+            recent=recent,
+            in_parts=True,
+            scoring=scoring,
+        )
+        for each in intakes
+    ]
+    try:
+        for batch, each in zip(batches, intakes, strict=True):
+            _fold(batch, each.records, now=now, role=each.role, at_home=each.at_home)
+        finish(*batches)
+    except Overfull:
+        return [
+            process(
+                each.states,
+                each.origin,
+                each.records,
+                each.context,
+                now=now,
+                role=each.role,
+                at_home=each.at_home,
+                delivery_of=each.delivery_of,
+                recent=recent,
+            )
+            for each in intakes
+        ]
+    return [batch.outputs for batch in batches]
 
 
 def _in_parts(take: Callable[[Sequence[Record]], Outputs], records: Sequence[Record]) -> Outputs:
@@ -123,14 +182,15 @@ def _in_parts(take: Callable[[Sequence[Record]], Outputs], records: Sequence[Rec
     return Outputs()
 
 
-def _process(
+def _fold(
     batch: Batch,
     records: Sequence[Record],
     *,
     now: int,
     role: str | None,
     at_home: Callable[[bytes], bool],
-) -> Outputs:
+) -> None:
+    """Fold records into their customers, up to one whose customer's outbox is full."""
     outputs, origin = batch.outputs, batch.origin
     accepted: list[str] = []
     for number, record in enumerate(records):
@@ -161,8 +221,6 @@ def _process(
     else:
         outputs.taken = len(records)
     outputs.accepted_types = Counter(accepted)
-    finish(batch)
-    return outputs
 
 
 def _apply(

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from models.aggregate.record import Moved
 from models.contracts.parameters import Parameters
-from models.customers import Batch, Customer
+from models.customers import Customer, Scoring
 from models.economics import Economics
 from models.scores import Evaluation, Look, Scores
 from models.silence import Silence
@@ -33,14 +33,14 @@ class Moves:
         self.of_look: dict[int, Moved] = {}
 
 
-def moves(batch: Batch, customers: Iterable[Customer], scores: Scores, looked: Scores) -> Moves:
+def moves(scoring: Scoring, customers: Iterable[Customer], scores: Scores, looked: Scores) -> Moves:
     """Return what has moved each value that the steps of these customers may publish."""
     links, found = _Links(), Moves()
-    if not batch.context.explained:
+    if not scoring.context.explained:
         return found
     events: list[tuple[float, int, list[Evaluation]]] = []
     looks: list[tuple[float, int, int]] = []
-    day = batch.context.economics.day
+    day = scoring.context.economics.day
     for customer in customers:
         point, told = customer.was, customer.told
         if point is None or told is None:
@@ -53,10 +53,10 @@ def moves(batch: Batch, customers: Iterable[Customer], scores: Scores, looked: S
         elif not any(step.backfill for step in steps):
             events.append((told, len(links), steps))
             for step in steps:
-                after = batch.rows.point(step.row)
+                after = scoring.rows.point(step.row)
                 links.add(point, after.day, after.model)
                 point = after
-    before, later, renewed = links.values(batch.context.economics)
+    before, later, renewed = links.values(scoring.context.economics)
     for told, place, row in looks:
         model = looked.clv[row] - later[place]
         time = later[place] - before[place]

@@ -24,20 +24,22 @@ from models.silence import Silence
 from models.timeline import NEVER
 
 
-def finish(batch: Batch) -> None:
-    """Score all rows of a batch at once, and fill its `outputs`."""
-    touched: list[Customer] = []
-    for customer in batch.customers.values():
-        if customer.steps:
-            touched.append(customer)
-        elif customer.kept:
-            batch.store(customer)
+def finish(*batches: Batch) -> None:
+    """Score all rows of batches at once, and fill their `outputs`; they share their scoring."""
+    touched: list[tuple[Batch, Customer]] = []
+    for batch in batches:
+        for customer in batch.customers.values():
+            if customer.steps:
+                touched.append((batch, customer))
+            elif customer.kept:
+                batch.store(customer)
     if touched:
-        scores = batch.rows.scores()
-        looked = catch_up(batch)
-        known = bounds(batch, touched)
-        moved = moves(batch, touched, scores, looked)
-        for customer in touched:
+        scoring, customers = batches[0].scoring, [customer for _, customer in touched]
+        scores = scoring.rows.scores()
+        looked = catch_up(scoring)
+        known = bounds(scoring, customers)
+        moved = moves(scoring, customers, scores, looked)
+        for batch, customer in touched:
             _publish(batch, customer, (scores, looked), known, moved)
 
 
@@ -139,7 +141,7 @@ def _set_due(batch: Batch, customer: Customer, known: dict[int, int]) -> None:
     record, last = customer.record, customer.steps[-1]
     if isinstance(last, Resend):
         return
-    due = record.due = due_after(batch, customer, known)
+    due = record.due = due_after(batch.scoring, customer, known)
     record.turn = record.turn_by = 0
     if isinstance(last, Silence):
         record.base = last.base if last.base != record.as_of else 0

@@ -19,8 +19,9 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -34,7 +35,7 @@ from models.calendar import MILLISECONDS_A_DAY
 from models.context import Context
 from models.contracts import Reason, Refused
 from models.contracts.clock import Tick
-from models.engine import advance, exchange, process
+from models.engine import Intake, advance, exchange, process, process_together
 from models.outbox import DeliveryState
 from models.outputs import Outputs, Record, RefusedRecord
 from models.oversized import check_unpacked
@@ -61,8 +62,11 @@ from streams.transport.table import PartitionedTable
 
 log = structlog.get_logger(__name__)
 
-IN_WORK = 8
+IN_WORK = 16
 """Batches that may await deliveries at once: enough to keep the processor busy."""
+
+TOGETHER = 500
+"""Records of batches that are folded together at most; a batch of more is folded alone."""
 
 SWEEP_DUE = 100
 """Customers that are looked at at once when they are due. It takes longer than scoring them."""
@@ -73,6 +77,14 @@ are processed in between, and wait for about 0.1 s at most."""
 
 PARAMETERS_SECONDS = 20.0
 """How long a tick waits for the parameters it names; a rebalance waits for the tick."""
+
+
+Count = Callable[[RecordBatch, Outputs], None]
+"""Counts what was made of a batch."""
+
+
+PAUSE_SECONDS = 0.01
+"""How long batches may gather after few records were folded; no longer than that took."""
 
 
 class _Lane:
@@ -147,6 +159,8 @@ class Pipeline:
         self.meters = WorkerMeters()
         self.traces: Traces = NO_TRACES
         """Who traces batches; whoever runs the worker sets it."""
+        self.pause_seconds = PAUSE_SECONDS
+        """How long batches may gather; whoever runs the worker may set another time."""
         self.refusals = RefusalLog()
         """What was refused; whoever runs the worker has it logged."""
         self.in_work = 0
@@ -167,6 +181,10 @@ class Pipeline:
         self._slots = asyncio.Semaphore(IN_WORK)
         self._sweeping = asyncio.Semaphore()
         self._failure: BaseException | None = None
+        self._waiting: deque[EventT] = deque()
+        self._room = asyncio.Semaphore(IN_WORK)
+        """For batches that wait to be folded."""
+        self._folding: asyncio.Task[None] | None = None
         self._lanes: defaultdict[int, _Lane] = defaultdict(_Lane)
         self._progress: defaultdict[str, _Offsets] = defaultdict(_Offsets)
         self._tasks: set[asyncio.Task[None]] = set()
@@ -184,69 +202,173 @@ class Pipeline:
         self.dues.forget()
 
     async def fold(self, event: EventT) -> None:
-        """Fold a batch of input records into the customers' records."""
-        role = self.topics.role(event.value.tp.topic)
+        """Have a batch of input records folded, with those of other partitions that wait.
 
-        def count(outputs: Outputs, records: int) -> None:
-            self.counts.add(outputs, records)
-            self.meters.count(role, outputs)
+        It returns when there is room for another one. An error stops the app.
+        """
+        await self._room.acquire()
+        if self._failure is not None:
+            raise self._failure
+        self._waiting.append(event)
+        if self._folding is None:
+            self._folding = asyncio.create_task(self._fold_waiting())
 
-        await self._process(event, self._fold, count)
+    async def _fold_waiting(self) -> None:
+        """Fold the batches that wait, until there are none."""
+        try:
+            # What was fetched together is to wait together.
+            await asyncio.sleep(0)
+            while self._waiting:
+                began = time.monotonic()
+                await self._slot()
+                events = await self._next_together()
+                await self._fold_together(events)
+                for _ in events:
+                    self._room.release()
+                if sum(len(event.value) for event in events) < TOGETHER:
+                    await asyncio.sleep(min(time.monotonic() - began, self.pause_seconds))
+        except Exception as error:  # noqa: BLE001 - whatever it is, nothing later may be folded
+            await self._stop_for(error)
+        else:
+            self._folding = None
+
+    async def _next_together(self) -> list[EventT]:
+        """Take the batches to fold next: one of each partition, and not too many records.
+
+        The caller has a slot for the first; this takes one for each of the others.
+        """
+        events = [self._waiting.popleft()]
+        records, partitions = len(events[0].value), {events[0].value.tp.partition}
+        later: list[EventT] = []
+        while self._waiting:
+            event = self._waiting.popleft()
+            batch: RecordBatch = event.value
+            fits = records + len(batch) <= TOGETHER and not self._slots.locked()
+            if fits and batch.tp.partition not in partitions:
+                await self._slots.acquire()
+                events.append(event)
+                records += len(batch)
+            else:
+                later.append(event)
+            # Batches of a partition stay in order.
+            partitions.add(batch.tp.partition)
+        self._waiting.extend(later)
+        return events
+
+    async def _fold_together(self, events: Sequence[EventT]) -> None:
+        """Run the engine once on batches of several partitions; the caller has a slot for each."""
+        batches: list[RecordBatch] = [event.value for event in events]
+        for batch in batches:
+            self._poison.forgive(batch)
+        began, together = time.monotonic(), None
+        if len(batches) > 1:
+            # If one makes the engine raise, they are folded one by one, to learn which it is.
+            with suppress(Exception):
+                together = process_together(
+                    [self._intake(batch) for batch in batches],
+                    now=self.now(),
+                    recent=self._recent,
+                )
+        if together is None:
+            for event, batch in zip(events, batches, strict=True):
+                await self._process(event, batch, self._fold, self._count_folded)
+            return
+        seconds = (time.monotonic() - began) / len(batches)
+        count, left = self._count_folded, []
+        for event, batch, outputs in zip(events, batches, together, strict=True):
+            rest = self._taken(event, batch, outputs, count, began=began, seconds=seconds)
+            if rest:
+                left.append((event, rest))
+        for event, rest in left:
+            await self._last_delivered(rest)
+            await self._process(event, rest, self._fold, count)
 
     async def exchange(self, event: EventT) -> None:
         """Process the messages of merged and erased customers of other partitions."""
+        self._poison.forgive(event.value)
+        await self._slot()
         await self._process(
-            event, self._exchange, lambda outputs, _records: self.counts.add_published(outputs)
+            event,
+            event.value,
+            self._exchange,
+            lambda _batch, outputs: self.counts.add_published(outputs),
         )
 
     async def _process(
         self,
         event: EventT,
+        batch: RecordBatch,
         work: Callable[[RecordBatch], Outputs],
-        count: Callable[[Outputs, int], None],
+        count: Count,
     ) -> None:
-        """Run the engine on a batch, in parts if it stops at a full outbox."""
-        rest: RecordBatch = event.value
-        engine = self.meters.engine[self.topics.role(rest.tp.topic)]
-        self._poison.forgive(rest)
+        """Run the engine on a batch, in parts if it stops at a full outbox.
+
+        event: the batch is all of it, or what is left. The caller has a slot.
+        """
         while True:
-            await self._slot()
             began = time.monotonic()
             try:
-                outputs = work(rest)
+                outputs = work(batch)
             except Exception as error:  # noqa: BLE001 - `instead` raises it again if no record is at fault
-                outputs = await self._poison.instead(rest, work, error)
-            part, rest = rest.cut(outputs.taken)
-            if min(outputs.dues.values(), default=NEVER) < self.now() - MILLISECONDS_A_DAY:
-                self.history_at = time.monotonic()
-            if part:
-                seconds = time.monotonic() - began
-                engine.observe(seconds)
-                span = self.traces.batch(part, outputs, seconds)
-                count(outputs, len(part))
-                end = part.last_offset + 1
-                self._hand_over(
-                    part, outputs, None if rest else event, end=end, began=began, span=span
-                )
-            else:
-                self._slots.release()
-            if not rest:
+                outputs = await self._poison.instead(batch, work, error)
+            seconds = time.monotonic() - began
+            batch = self._taken(event, batch, outputs, count, began=began, seconds=seconds)
+            if not batch:
                 return
-            # If an outbox is full, its entries in flight must be delivered first.
-            if (last := self._lanes[rest.tp.partition].last) is not None:
-                await asyncio.wait({last})
+            await self._last_delivered(batch)
+
+    async def _last_delivered(self, batch: RecordBatch) -> None:
+        """Wait until what is in flight of a partition is delivered, and for a slot.
+
+        If an outbox is full, its entries in flight must be delivered first.
+        """
+        if (last := self._lanes[batch.tp.partition].last) is not None:
+            await asyncio.wait({last})
+        await self._slot()
+
+    def _taken(
+        self,
+        event: EventT,
+        batch: RecordBatch,
+        outputs: Outputs,
+        count: Count,
+        *,
+        began: float,
+        seconds: float,
+    ) -> RecordBatch:
+        """Hand over what the engine made of the first records of a batch; return the others.
+
+        began: when the engine was called, by the monotonic clock. seconds: that it took.
+        """
+        part, rest = batch.cut(outputs.taken)
+        if min(outputs.dues.values(), default=NEVER) < self.now() - MILLISECONDS_A_DAY:
+            self.history_at = time.monotonic()
+        if part:
+            self.meters.engine[self.topics.role(part.tp.topic)].observe(seconds)
+            span = self.traces.batch(part, outputs, seconds)
+            count(part, outputs)
+            done, end = None if rest else event, part.last_offset + 1
+            self._hand_over(part, outputs, done, end=end, began=began, span=span)
+        else:
+            self._slots.release()
+        return rest
+
+    def _count_folded(self, batch: RecordBatch, outputs: Outputs) -> None:
+        self.counts.add(outputs, len(batch))
+        self.meters.count(self.topics.role(batch.tp.topic), outputs)
 
     def _fold(self, batch: RecordBatch) -> Outputs:
-        return process(
+        return process(**self._intake(batch)._asdict(), now=self.now(), recent=self._recent)
+
+    def _intake(self, batch: RecordBatch) -> Intake:
+        return Intake(
             self._states(batch.tp.partition),
             batch.origin,
             batch.records,
             self.context(batch.tp.partition),
-            now=self.now(),
             role=self.topics.role(batch.tp.topic),
             at_home=lambda key: self._is_home(key, batch.tp.partition),
             delivery_of=self._delivery_state,
-            recent=self._recent,
         )
 
     def _exchange(self, batch: RecordBatch) -> Outputs:
@@ -456,7 +578,7 @@ class Pipeline:
         without_key = outputs.records and ERASURE_KEY not in self.table.partition(partition)
         if without_key or basis is not None:
             outputs.records[ERASURE_KEY] = erasure_fingerprint(self._erasure_key)
-        self.table.update_partition(partition, outputs.records)
+        self.table.update_partition(batch.tp, outputs.records)
         self.dues.note(partition, outputs.dues)
         progress = self._progress[batch.origin]
         for letter in (*outputs.dead_letters, *outputs.notices):

@@ -252,7 +252,7 @@ class Poison:
     def _write(self, batch: RecordBatch, strikes: Strikes) -> Sequence[asyncio.Future[Any]]:
         partition = batch.tp.partition
         items = {strikes_key(batch.origin): _encode(strikes) if strikes else None}
-        self._table.update_partition(partition, items)
+        self._table.update_partition(batch.tp, items)
         return self._table.send_items(partition, items)
 
 

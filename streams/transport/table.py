@@ -15,7 +15,6 @@ import faust
 import structlog
 from faust.exceptions import ImproperlyConfigured
 from faust.stores import memory
-from faust.streams import current_event
 from faust.types import TP
 
 from streams.transport.batches import RecordBatch
@@ -170,14 +169,6 @@ class PartitionedStore(memory.Store):  # type: ignore[misc]
             await self.durable.close()
 
 
-def _in_work() -> tuple[str, int]:
-    """Return topic and partition of the batch in work."""
-    event = current_event()
-    if event is None:
-        raise TypeError("a table can only be written from inside stream iteration")
-    return event.message.topic, event.message.partition
-
-
 class PartitionedTable(faust.Table):  # type: ignore[misc]
     """A Faust table of bytes by key, kept in memory by partition and written in batches.
 
@@ -240,24 +231,17 @@ class PartitionedTable(faust.Table):  # type: ignore[misc]
         view: Mapping[bytes, bytes] = self.data.partition(number)
         return view
 
-    def update_partition(self, partition: int, items: Changes) -> None:
-        """Set many keys of the partition in work, without sending them to the changelog yet.
+    def update_partition(self, source: TP, items: Changes) -> None:
+        """Set many keys of the partition of a batch, without sending them to the changelog yet.
 
-        None deletes the key. The caller sends them with `send_items` before it acknowledges the
-        batch that changed them.
+        source: the topic-partition of the batch. None deletes the key. The caller sends them with
+        `send_items` before it acknowledges the batch that changed them.
 
-        Raises TypeError outside of stream iteration, or for another partition than the one in work;
-        PartitionsMismatch if the topic in work has another number of partitions than the changelog.
+        Raises PartitionsMismatch if that topic has another number of partitions than the changelog.
         """
-        topic, in_work = _in_work()
-        if in_work != partition:
-            raise TypeError(
-                f"table {self.name!r}: partition {partition} cannot be written while partition "
-                f"{in_work} is in work"
-            )
-        self._verify_source_topic_partitions(topic)
-        self.data.will_send(partition, len(items))
-        apply(self.data.partition(partition), items)
+        self._verify_source_topic_partitions(source.topic)
+        self.data.will_send(source.partition, len(items))
+        apply(self.data.partition(source.partition), items)
 
     def put(self, partition: int, items: Changes) -> list[asyncio.Future[Any]]:
         """Set keys outside of stream iteration, and send them; return the deliveries.

@@ -6,6 +6,7 @@ Broker, table and cache are stand-ins here, so that the test decides when each d
 import asyncio
 import json
 from datetime import UTC, datetime
+from itertools import count
 from types import SimpleNamespace
 
 import pytest
@@ -19,6 +20,7 @@ from models.aggregate.record import (
     is_customer,
 )
 from models.contracts.clock import Tick
+from models.engine import process, process_together
 from models.routing import Route, route_header
 from models.segments import DEFAULT_RULES
 from models.timeline import Timeline
@@ -126,15 +128,15 @@ class Cache:
 class Event:
     """A Faust event of some records."""
 
-    def __init__(self, topic, *records):
-        self.value = RecordBatch(TP(topic, 0), records)
+    def __init__(self, topic, *records, partition=0):
+        self.value = RecordBatch(TP(topic, partition), records)
         self.acked = False
 
     def ack(self):
         self.acked = True
 
 
-def orders(offset, *customers):
+def orders(offset, *customers, partition=0):
     return Event(
         "shop.orders",
         *(
@@ -155,6 +157,7 @@ def orders(offset, *customers):
             )
             for n, customer in enumerate(customers)
         ),
+        partition=partition,
     )
 
 
@@ -170,6 +173,7 @@ def running():
     feed = SimpleNamespace(timeline=Timeline(), rules=Timeline())
     cache = Cache()
     pipeline = Pipeline(app, Table(broker), Settings(), partitions=1, feed=feed, cache=cache)
+    pipeline.pause_seconds = 0.0
     return SimpleNamespace(pipeline=pipeline, broker=broker, cache=cache, crashes=crashes)
 
 
@@ -499,8 +503,87 @@ async def test_another_erasure_key_stops_the_worker(running):
     await running.pipeline.fold(orders(0, "c1"))
     await turns()
     running.pipeline._erasure_key = b"another"
-    with pytest.raises(ErasureKeyChanged, match="CLV_ERASURE_KEY"):
-        await running.pipeline.fold(orders(5, "c1"))
+    await running.pipeline.fold(orders(5, "c1"))
+    await turns()
+    [error] = running.crashes
+    assert isinstance(error, ErasureKeyChanged)
+    assert "CLV_ERASURE_KEY" in str(error)
+    with pytest.raises(ErasureKeyChanged):
+        await running.pipeline.fold(orders(6, "c1"))
+
+
+def at_home(partition, number=0):
+    """The name of a customer whose home is one of three partitions."""
+    names = (f"{number}-{each}" for each in count())
+    return next(name for name in names if home_partition(name.encode(), 3) == partition)
+
+
+def orders_of(partition, offset, *numbers):
+    return orders(offset, *(at_home(partition, number) for number in numbers), partition=partition)
+
+
+class Calls:
+    """Counts how many batches each call of the engine folds."""
+
+    def __init__(self, running, monkeypatch):
+        running.pipeline.partitions = 3
+        self.sizes = []
+        monkeypatch.setattr(pipeline_module, "process_together", self.together)
+        monkeypatch.setattr(pipeline_module, "process", self.alone)
+
+    def together(self, intakes, **more):
+        self.sizes.append(len(intakes))
+        return process_together(intakes, **more)
+
+    def alone(self, *args, **more):
+        self.sizes.append(1)
+        return process(*args, **more)
+
+
+async def fold(running, *events):
+    for event in events:
+        await running.pipeline.fold(event)
+    await turns(200)
+    assert not running.crashes
+    assert all(event.acked for event in events)
+
+
+async def test_batches_of_other_partitions_that_wait_are_folded_together(running, monkeypatch):
+    calls = Calls(running, monkeypatch)
+    await fold(running, orders_of(0, 0, 1), orders_of(1, 0, 1), orders_of(2, 0, 1))
+    assert calls.sizes == [3]
+    updated = {key.decode() for topic, key, _ in running.broker.sent if topic == "clv.updates"}
+    assert updated == {at_home(0, 1), at_home(1, 1), at_home(2, 1)}
+    assert running.pipeline.counts.accepted == 3
+
+
+async def test_batches_of_a_partition_are_folded_one_after_the_other(running, monkeypatch):
+    calls = Calls(running, monkeypatch)
+    await fold(
+        running, orders_of(0, 0, 1), orders_of(0, 1, 1), orders_of(1, 0, 1), orders_of(0, 2, 1)
+    )
+    assert calls.sizes == [2, 1, 1]
+    assert decode_record(running.pipeline.table.states[at_home(0, 1).encode()]).version == 3
+
+
+async def test_large_batches_are_folded_alone(running, monkeypatch):
+    calls = Calls(running, monkeypatch)
+    monkeypatch.setattr(pipeline_module, "TOGETHER", 3)
+    await fold(running, orders_of(0, 0, 1, 2), orders_of(1, 0, 1), orders_of(2, 0, 1, 2, 3, 4))
+    assert calls.sizes == [2, 1]
+
+
+async def test_if_one_makes_the_engine_raise_all_are_folded_one_by_one(running, monkeypatch):
+    """So that it is known which it is, and the others go on."""
+    calls = Calls(running, monkeypatch)
+
+    def raises(*_args, **_more):
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(pipeline_module, "process_together", raises)
+    await fold(running, orders_of(0, 0, 1), orders_of(1, 0, 1))
+    assert calls.sizes == [1, 1]
+    assert running.pipeline.counts.accepted == 2
 
 
 async def test_the_cache_is_told_the_offset_of_each_record_across_deliveries(running):

@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from typing import Any, Protocol
 
 import faust
+from faust.types import TP
 
 from streams.transport import batch_app
 from streams.transport.memory.broker import POLL_SECONDS, MemoryBroker
@@ -82,11 +83,11 @@ class Ours:
         app.agent(app.topic(topic, **schema), concurrency=concurrency, name="run")(run)
 
 
-def put(table: Any, partition: int, key: bytes, value: bytes | None) -> None:
+def put(table: Any, source: TP, key: bytes, value: bytes | None) -> None:
     """Set a key of the partition in work, or delete it, and tell the changelog."""
     if isinstance(table, PartitionedTable):
-        table.update_partition(partition, {key: value})
-        table.send_items(partition, {key: value})
+        table.update_partition(source, {key: value})
+        table.send_items(source.partition, {key: value})
     elif value is None:
         del table[key]
     else:

@@ -37,7 +37,7 @@ def table_app(address: str, state_dir: Path | None) -> tuple[faust.App, Partitio
             batch = event.value
             items = {record.key: record.value for record in batch.records}
             app.in_work += 1
-            table.update_partition(batch.tp.partition, items)
+            table.update_partition(batch.tp, items)
             await asyncio.gather(*table.send_items(batch.tp.partition, items))
             app.in_work -= 1
             event.ack()

@@ -40,7 +40,7 @@ class Reader:
                 self.events.append(event)
                 await self.may_begin.wait()
                 if acknowledging:
-                    put(table, SOURCE.partition, b"k", b"v")
+                    put(table, SOURCE, b"k", b"v")
                     event.ack()
 
         self._run = run

@@ -72,7 +72,7 @@ class Counter:
             raise ValueError(record.value)
         self.seen.append(record.offset)
         count = int(contents(self.table).get(b"k", b"0")) + 1
-        put(self.table, SOURCE.partition, b"k", b"%d" % count)
+        put(self.table, SOURCE, b"k", b"%d" % count)
 
 
 @pytest.fixture

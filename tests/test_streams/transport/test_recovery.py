@@ -48,7 +48,7 @@ def worker(server: TestBroker, name: str) -> tuple[faust.App, PartitionedTable]:
     async def run(stream: Any) -> None:
         async for event in stream.noack().events():
             for record in event.value.records:
-                put(table, record.partition, record.key, record.value)
+                put(table, event.value.tp, record.key, record.value)
             event.ack()
 
     app.agent(app.topic(name), name="run")(run)

@@ -72,7 +72,7 @@ async def test_a_batch_of_items_is_written_and_sent(source: MemoryBroker) -> Non
     items = {b"%d" % number: b"v" for number in range(100)}
 
     def work(table: PartitionedTable, _: EventT) -> None:
-        table.update_partition(1, items)
+        table.update_partition(SOURCE, items)
         table.send_items(1, items)
 
     writer = Writer(source, work)
@@ -85,7 +85,7 @@ async def test_a_batch_of_items_is_written_and_sent(source: MemoryBroker) -> Non
 async def test_no_value_deletes_a_key_and_leaves_a_tombstone(source: MemoryBroker) -> None:
     def work(table: PartitionedTable, _: EventT) -> None:
         for items in ({b"a": b"1", b"b": b"2"}, {b"a": None, b"c": b"3", b"never": None}):
-            table.update_partition(1, items)
+            table.update_partition(SOURCE, items)
             table.send_items(1, items)
 
     writer = Writer(source, work)
@@ -102,28 +102,6 @@ async def test_no_value_deletes_a_key_and_leaves_a_tombstone(source: MemoryBroke
     recovered = Writer(source)
     async with running(recovered.app):
         assert dict(recovered.table.partition(1)) == {b"b": b"2", b"c": b"3"}
-
-
-async def test_nothing_is_written_outside_of_stream_iteration(source: MemoryBroker) -> None:
-    writer = Writer(source)
-    async with running(writer.app):
-        await done(source)
-        with pytest.raises(TypeError, match="from inside stream iteration"):
-            writer.table.update_partition(1, {b"k": b"v"})
-        assert contents(writer.table) == {}
-    assert source.logs[CHANGELOG] == []
-
-
-async def test_another_partition_than_the_one_in_work_is_not_written(source: MemoryBroker) -> None:
-    def work(table: PartitionedTable, _: EventT) -> None:
-        with pytest.raises(TypeError, match="partition 0 cannot be written while partition 1"):
-            table.update_partition(0, {b"k": b"v"})
-
-    writer = Writer(source, work)
-    async with running(writer.app):
-        await done(source)
-        assert len(writer.results) == 1
-        assert contents(writer.table) == {}
 
 
 async def test_the_partitioner_is_refused(broker: MemoryBroker) -> None:
