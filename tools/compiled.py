@@ -29,6 +29,7 @@ MODULES = (
     "aggregate/versions",
     "aggregate/windows",
     "calendar",
+    "catching_up",
     "customers",
     "engine",
     "features/registry",
@@ -43,6 +44,7 @@ MODULES = (
     "scores",
     "segments/deciding",
     "segments/reasons",
+    "silence",
     "sizes",
 )  # fmt: skip
 """What an event passes through. A module that defines a pydantic model, a msgspec struct or a
