@@ -8,11 +8,13 @@ from typing import Any
 from streams.basis.keeper import Keeper
 from streams.basis.logs import Logs
 from streams.cache.writer import CacheWriter
+from streams.folding import PAUSE_SECONDS, Folding
 from streams.kafka.connection import Broker
 from streams.kafka.partitions import TopicPartition
 from streams.parameters import Feed
 from streams.pipeline import Pipeline
 from streams.settings import Settings
+from streams.ticks import Ticks
 from streams.topics import TABLE_NAME
 from streams.transport import BatchApp, batch_app, faust_settings
 
@@ -27,11 +29,13 @@ def build_app(
     now: Callable[[], int] | None = None,
     logs: Logs | None = None,
     has_basis: bool = False,
+    pause_seconds: float = PAUSE_SECONDS,
 ) -> tuple[BatchApp, Pipeline]:
     """Return the app and its pipeline, with agents for the input topics, identities and the clock.
 
     now: returns milliseconds since 1970; None: the wall clock. logs: the broker's logs, with which
     the state is compared; None: no comparison. has_basis: the result of `check_start`.
+    pause_seconds: see `Folding`.
     """
     app = batch_app(
         settings.app_id,
@@ -65,10 +69,11 @@ def build_app(
         now=now,
         keeper=keeper,
     )
+    folding, ticks = Folding(pipeline, pause_seconds=pause_seconds), Ticks(pipeline)
 
     async def fold(stream: Any) -> None:
         async for event in stream.noack().events():
-            await pipeline.fold(event)
+            await folding.fold(event)
 
     async def exchange(stream: Any) -> None:
         async for event in stream.noack().events():
@@ -76,7 +81,7 @@ def build_app(
 
     async def pass_time(stream: Any) -> None:
         async for event in stream.noack().events():
-            await pipeline.pass_time(event)
+            await ticks.pass_time(event)
 
     for name in (*settings.topics.inputs, settings.topics.rerouted):
         app.agent(app.topic(name), name=f"fold {name}")(fold)

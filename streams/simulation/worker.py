@@ -65,9 +65,9 @@ class MemoryWorker:
             self.cache_writer,
             now=around.broker.now,
             logs=MemoryLogs(around.broker),
+            # Nothing is gained by waiting for what a broker in memory has not got yet.
+            pause_seconds=0.0,
         )
-        # Nothing is gained by waiting for what a broker in memory has not got yet.
-        self.pipeline.pause_seconds = 0.0
         run_in_memory(self.app, around.broker, around.group)
 
     async def start(self) -> None:

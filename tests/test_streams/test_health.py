@@ -380,7 +380,7 @@ class World:
         """A `clv worker`, after these lines of Python have broken something."""
         program = (
             "import asyncio, sys, time\nimport streams.worker\nfrom streams.cli import main\n"
-            f"from streams.pipeline import Pipeline\n{fault}\nsys.argv = ['clv', 'worker']\nmain()"
+            f"from streams.folding import Folding\n{fault}\nsys.argv = ['clv', 'worker']\nmain()"
         )
         return await self._start(["-c", program], variables)
 
@@ -454,20 +454,20 @@ def ready(health):
 HANG = """
 async def hang(self, event):
     await asyncio.Event().wait()
-Pipeline.fold = hang
+Folding.fold = hang
 """
 SPIN = """
 async def spin(self, event):
     while True:
         pass
-Pipeline.fold = spin
+Folding.fold = spin
 """
 SLOW = """
-fold = Pipeline.fold
+fold = Folding.fold
 async def slow(self, event):
     await asyncio.sleep(1)
     await fold(self, event)
-Pipeline.fold = slow
+Folding.fold = slow
 """
 TAKES_NOTHING = """
 from streams.transport import StrictProducer

@@ -24,14 +24,17 @@ from models.engine import process, process_together
 from models.routing import Route, route_header
 from models.segments import DEFAULT_RULES
 from models.timeline import Timeline
-from streams import pipeline as pipeline_module
+from streams import folding as folding_module
+from streams import ticks as ticks_module
 from streams.basis.key import ErasureKeyChanged
 from streams.cache import score as score_module
+from streams.folding import Folding
 from streams.kafka.partitions import home_partition
 from streams.outgoing import LARGEST_LETTER, positions
 from streams.pipeline import Pipeline
 from streams.settings import Settings
 from streams.simulation.settings import TESTING_ERASURE_KEY
+from streams.ticks import Ticks
 from streams.transport.batches import RecordBatch
 from streams.transport.producer import Delivery
 from tests.test_models.events import KafkaRecord, at, body, milliseconds
@@ -173,8 +176,14 @@ def running():
     feed = SimpleNamespace(timeline=Timeline(), rules=Timeline())
     cache = Cache()
     pipeline = Pipeline(app, Table(broker), Settings(), partitions=1, feed=feed, cache=cache)
-    pipeline.pause_seconds = 0.0
-    return SimpleNamespace(pipeline=pipeline, broker=broker, cache=cache, crashes=crashes)
+    return SimpleNamespace(
+        pipeline=pipeline,
+        folding=Folding(pipeline, pause_seconds=0.0),
+        ticks=Ticks(pipeline),
+        broker=broker,
+        cache=cache,
+        crashes=crashes,
+    )
 
 
 async def turns(count=50):
@@ -189,7 +198,7 @@ def topics(broker):
 async def test_changelog_then_outputs_then_cache_then_ack(running):
     running.broker.held = True
     event = orders(0, "c1")
-    await running.pipeline.fold(event)
+    await running.folding.fold(event)
     await turns()
     assert topics(running.broker) == ["changelog"]
     running.broker.arrive()
@@ -210,7 +219,7 @@ async def test_a_letter_comes_before_the_changelog_and_a_stray_before_the_ack(ru
     here = next(f"c{n}" for n in range(9) if not home_partition(f"c{n}".encode(), 2))
     bad = KafkaRecord(9, milliseconds(1), b"c1", b"not json")
     batch = Event("shop.orders", *orders(0, stray, here).value.records, bad)
-    await running.pipeline.fold(batch)
+    await running.folding.fold(batch)
     await turns()
     assert topics(running.broker) == ["clv.dead-letters"]
     for _ in range(2):
@@ -230,8 +239,8 @@ async def test_a_letter_comes_before_the_changelog_and_a_stray_before_the_ack(ru
 
 
 async def test_nothing_is_stored_over_an_event_that_still_follows_a_merge(running):
-    await running.pipeline.fold(orders(0, "c1"))
-    await running.pipeline.fold(said("merged", "c2", 0, merged_from="c1", merged_at=at(2)))
+    await running.folding.fold(orders(0, "c1"))
+    await running.folding.fold(said("merged", "c2", 0, merged_from="c1", merged_at=at(2)))
     await turns()
     [release] = [value for topic, _, value in running.broker.sent if topic == "clv.identity"]
     await running.pipeline.exchange(
@@ -241,8 +250,8 @@ async def test_nothing_is_stored_over_an_event_that_still_follows_a_merge(runnin
     running.broker.sent.clear()
     running.broker.held = True
     follower, later = orders(5, "c1"), orders(6, "c3")
-    await running.pipeline.fold(follower)
-    await running.pipeline.fold(later)
+    await running.folding.fold(follower)
+    await running.folding.fold(later)
     await turns()
     assert topics(running.broker) == ["clv.rerouted"]
     running.broker.arrive()
@@ -255,8 +264,8 @@ async def test_nothing_is_stored_over_an_event_that_still_follows_a_merge(runnin
 async def test_messages_to_other_customers_come_before_the_changelog(running):
     """A replay does not give them again."""
     running.broker.held = True
-    await running.pipeline.fold(said("merged", "c2", 0, merged_from="c1", merged_at=at(2)))
-    await running.pipeline.fold(orders(0, "c3"))
+    await running.folding.fold(said("merged", "c2", 0, merged_from="c1", merged_at=at(2)))
+    await running.folding.fold(orders(0, "c3"))
     await turns()
     assert topics(running.broker) == ["clv.identity"]
     running.broker.arrive()
@@ -267,8 +276,8 @@ async def test_messages_to_other_customers_come_before_the_changelog(running):
 async def test_batches_of_a_partition_follow_each_other_through_every_step(running):
     running.broker.held = True
     first, second = orders(0, "c1"), orders(5, "c1")
-    await running.pipeline.fold(first)
-    await running.pipeline.fold(second)
+    await running.folding.fold(first)
+    await running.folding.fold(second)
     await turns()
     # The second is stored before the first is told: its record says what both have to tell.
     assert topics(running.broker) == ["changelog", "changelog"]
@@ -299,24 +308,24 @@ async def test_batches_of_a_partition_follow_each_other_through_every_step(runni
 
 
 async def test_what_is_told_is_not_carried_on(running):
-    await running.pipeline.fold(orders(0, "c1"))
+    await running.folding.fold(orders(0, "c1"))
     await turns()
-    await running.pipeline.fold(orders(5, "c1"))
+    await running.folding.fold(orders(5, "c1"))
     await turns()
     last = [decode_record(v) for topic, _, v in running.broker.sent if topic == "changelog"][-1]
     assert all(entry.version == 2 for entry in last.outbox)
 
 
 async def test_time_passing_never_stores_an_older_record_over_a_newer(running, monkeypatch):
-    monkeypatch.setattr(pipeline_module, "SWEEP", 1)
-    await running.pipeline.fold(orders(0, "c1", "c2", "c3"))
+    monkeypatch.setattr(ticks_module, "SWEEP", 1)
+    await running.folding.fold(orders(0, "c1", "c2", "c3"))
     await turns()
     tick = Tick(as_of=datetime(2026, 6, 1, tzinfo=UTC)).model_dump_json().encode()
     event = Event("clv.clock", KafkaRecord(0, milliseconds(1), None, tick))
     running.broker.held = True
-    sweeping = asyncio.create_task(running.pipeline.pass_time(event))
+    sweeping = asyncio.create_task(running.ticks.pass_time(event))
     await turns(2)
-    await running.pipeline.fold(orders(10, "c1"))
+    await running.folding.fold(orders(10, "c1"))
     for _ in range(20):
         running.broker.arrive()
         await turns()
@@ -334,8 +343,8 @@ async def test_time_passing_never_stores_an_older_record_over_a_newer(running, m
 async def test_a_failed_delivery_stops_everything_behind_it(running):
     running.broker.held = True
     first, second = orders(0, "c1"), orders(5, "c1")
-    await running.pipeline.fold(first)
-    await running.pipeline.fold(second)
+    await running.folding.fold(first)
+    await running.folding.fold(second)
     await turns()
     running.broker.fail(OSError("the broker is gone"))
     await turns()
@@ -344,7 +353,7 @@ async def test_a_failed_delivery_stops_everything_behind_it(running):
     assert not first.acked
     assert not second.acked
     with pytest.raises(OSError, match="gone"):
-        await running.pipeline.fold(orders(9, "c2"))
+        await running.folding.fold(orders(9, "c2"))
 
 
 @pytest.mark.parametrize(
@@ -357,11 +366,11 @@ async def test_a_failed_delivery_stops_everything_behind_it(running):
     ],
 )
 async def test_a_tick_that_cannot_be_followed_becomes_a_dead_letter(running, value, reason):
-    await running.pipeline.fold(orders(0, "c1"))
+    await running.folding.fold(orders(0, "c1"))
     await turns()
     before = dict(running.pipeline.table.states)
     event = Event("clv.clock", KafkaRecord(0, milliseconds(1), b"k", value))
-    await running.pipeline.pass_time(event)
+    await running.ticks.pass_time(event)
     await turns()
     assert topics(running.broker)[-1] == "clv.dead-letters"
     assert running.pipeline.counts.dead_letters == {reason: 1}
@@ -375,8 +384,8 @@ async def test_refusals_are_noted_with_the_place_where_the_record_was_published(
     }  # fmt: skip
     value, route = body("order.placed", order), Route("shop.orders/3", 7, b"c9")
     bad = KafkaRecord(0, milliseconds(1), b"c1", value, [route_header(route)])
-    await running.pipeline.fold(Event("clv.rerouted", bad))
-    await running.pipeline.pass_time(
+    await running.folding.fold(Event("clv.rerouted", bad))
+    await running.ticks.pass_time(
         Event("clv.clock", KafkaRecord(4, milliseconds(1), b"k", b'{"as_of": 3}'))
     )
     with capture_logs() as logged:
@@ -391,7 +400,7 @@ async def test_a_new_customer_in_a_foreign_partition_is_sent_home(running):
     customers = [f"c{n}" for n in range(8)]
     here = {c for c in customers if home_partition(c.encode(), 2) == 0}
     assert 0 < len(here) < 8
-    await running.pipeline.fold(orders(0, *customers))
+    await running.folding.fold(orders(0, *customers))
     await turns()
     sent_home = {key.decode() for topic, key, _ in running.broker.sent if topic == "clv.rerouted"}
     assert sent_home == set(customers) - here
@@ -400,14 +409,14 @@ async def test_a_new_customer_in_a_foreign_partition_is_sent_home(running):
 
 async def test_a_value_beyond_the_caches_numbers_does_not_stop_the_worker(running, monkeypatch):
     monkeypatch.setattr(score_module, "MAX_CLV", 1.0)
-    await running.pipeline.fold(orders(0, "c1"))
+    await running.folding.fold(orders(0, "c1"))
     await turns()
     assert [score.clv for score in running.cache.scores] == [1.0]
 
 
 async def test_a_refused_record_too_large_for_the_topic_is_cut_and_says_so(running):
     huge = KafkaRecord(0, milliseconds(1), b"c1", b"x" * (LARGEST_LETTER + 5))
-    await running.pipeline.fold(Event("shop.orders", huge))
+    await running.folding.fold(Event("shop.orders", huge))
     await turns()
     [(topic, _key, value)] = running.broker.sent
     assert topic == "clv.dead-letters"
@@ -421,8 +430,8 @@ def said(kind, customer, offset, **data):
 
 
 async def test_an_erased_customer_is_a_tombstone_everywhere_with_its_version(running):
-    await running.pipeline.fold(orders(0, "c1"))
-    await running.pipeline.fold(said("erased", "c1", 0, erased_at=at(2)))
+    await running.folding.fold(orders(0, "c1"))
+    await running.folding.fold(said("erased", "c1", 0, erased_at=at(2)))
     await turns()
     tombstones = [
         (topic, key, headers)
@@ -439,8 +448,8 @@ async def test_an_erased_customer_is_a_tombstone_everywhere_with_its_version(run
 
 
 async def test_a_merge_goes_by_way_of_both_partitions(running):
-    await running.pipeline.fold(orders(0, "c1"))
-    await running.pipeline.fold(said("merged", "c2", 0, merged_from="c1", merged_at=at(2)))
+    await running.folding.fold(orders(0, "c1"))
+    await running.folding.fold(said("merged", "c2", 0, merged_from="c1", merged_at=at(2)))
     await turns()
     for offset in range(2):
         *_, (topic, key, message) = (s for s in running.broker.sent if s[0] == "clv.identity")
@@ -451,7 +460,7 @@ async def test_a_merge_goes_by_way_of_both_partitions(running):
     states = running.pipeline.table.states
     assert decode_record(states[b"c1"]).into == "c2"
     assert len(decode_record(states[b"c2"]).aggregate.orders) == 1
-    await running.pipeline.fold(orders(5, "c1"))
+    await running.folding.fold(orders(5, "c1"))
     await turns()
     topic, key, _ = running.broker.sent[-1]
     assert (topic, key) == ("clv.rerouted", b"c2")
@@ -461,7 +470,7 @@ async def test_a_merge_goes_by_way_of_both_partitions(running):
 
 async def test_after_a_crash_what_was_stored_is_told_before_anything_new(running):
     """Stored, and then killed: an event of another topic comes before the replay."""
-    await running.pipeline.fold(orders(0, "c1"))
+    await running.folding.fold(orders(0, "c1"))
     await turns()
     changes = [sent for sent in running.broker.sent if sent[0] == "clv.segment-changes"]
     assert len(changes) == DIMENSIONS
@@ -469,29 +478,29 @@ async def test_after_a_crash_what_was_stored_is_told_before_anything_new(running
     running.pipeline.assigned()
     ticket = {"ticket_id": "t", "opened_at": at(0), "channel": "email"}
     record = KafkaRecord(0, milliseconds(1), b"c1", body("ticket.opened", ticket))
-    await running.pipeline.fold(Event("shop.support", record))
+    await running.folding.fold(Event("shop.support", record))
     await turns()
     assert [sent for sent in running.broker.sent if sent[0] == "clv.segment-changes"] == changes
-    await running.pipeline.fold(orders(0, "c1"))
+    await running.folding.fold(orders(0, "c1"))
     await turns()
     running.broker.sent.clear()
     # Its replay was the last to tell of it.
     again = KafkaRecord(
         1, milliseconds(1), b"c1", body("ticket.opened", ticket | {"ticket_id": "u"})
     )
-    await running.pipeline.fold(Event("shop.support", again))
+    await running.folding.fold(Event("shop.support", again))
     await turns()
     assert "clv.segment-changes" not in topics(running.broker)
     assert "clv.updates" in topics(running.broker)
 
 
 async def test_what_is_committed_is_not_told_again(running):
-    await running.pipeline.fold(orders(0, "c1"))
+    await running.folding.fold(orders(0, "c1"))
     await turns()
     running.broker.sent.clear()
     running.pipeline.assigned()
     running.pipeline.app.consumer.committed_to = lambda tp: 1
-    await running.pipeline.fold(orders(5, "c1"))
+    await running.folding.fold(orders(5, "c1"))
     await turns()
     changes = [
         json.loads(v) for topic, _, v in running.broker.sent if topic == "clv.segment-changes"
@@ -500,16 +509,16 @@ async def test_what_is_committed_is_not_told_again(running):
 
 
 async def test_another_erasure_key_stops_the_worker(running):
-    await running.pipeline.fold(orders(0, "c1"))
+    await running.folding.fold(orders(0, "c1"))
     await turns()
     running.pipeline._erasure_key = b"another"
-    await running.pipeline.fold(orders(5, "c1"))
+    await running.folding.fold(orders(5, "c1"))
     await turns()
     [error] = running.crashes
     assert isinstance(error, ErasureKeyChanged)
     assert "CLV_ERASURE_KEY" in str(error)
     with pytest.raises(ErasureKeyChanged):
-        await running.pipeline.fold(orders(6, "c1"))
+        await running.folding.fold(orders(6, "c1"))
 
 
 def at_home(partition, number=0):
@@ -528,8 +537,8 @@ class Calls:
     def __init__(self, running, monkeypatch):
         running.pipeline.partitions = 3
         self.sizes = []
-        monkeypatch.setattr(pipeline_module, "process_together", self.together)
-        monkeypatch.setattr(pipeline_module, "process", self.alone)
+        monkeypatch.setattr(folding_module, "process_together", self.together)
+        monkeypatch.setattr(folding_module, "process", self.alone)
 
     def together(self, intakes, **more):
         self.sizes.append(len(intakes))
@@ -542,7 +551,7 @@ class Calls:
 
 async def fold(running, *events):
     for event in events:
-        await running.pipeline.fold(event)
+        await running.folding.fold(event)
     await turns(200)
     assert not running.crashes
     assert all(event.acked for event in events)
@@ -568,7 +577,7 @@ async def test_batches_of_a_partition_are_folded_one_after_the_other(running, mo
 
 async def test_large_batches_are_folded_alone(running, monkeypatch):
     calls = Calls(running, monkeypatch)
-    monkeypatch.setattr(pipeline_module, "TOGETHER", 3)
+    monkeypatch.setattr(folding_module, "TOGETHER", 3)
     await fold(running, orders_of(0, 0, 1, 2), orders_of(1, 0, 1), orders_of(2, 0, 1, 2, 3, 4))
     assert calls.sizes == [2, 1]
 
@@ -580,14 +589,14 @@ async def test_if_one_makes_the_engine_raise_all_are_folded_one_by_one(running, 
     def raises(*_args, **_more):
         raise ZeroDivisionError
 
-    monkeypatch.setattr(pipeline_module, "process_together", raises)
+    monkeypatch.setattr(folding_module, "process_together", raises)
     await fold(running, orders_of(0, 0, 1), orders_of(1, 0, 1))
     assert calls.sizes == [1, 1]
     assert running.pipeline.counts.accepted == 2
 
 
 async def test_the_cache_is_told_the_offset_of_each_record_across_deliveries(running):
-    await running.pipeline.fold(orders(0, "c1", "c2", "c3"))
+    await running.folding.fold(orders(0, "c1", "c2", "c3"))
     await turns()
     told = [(score.customer_id.encode(), score.position) for score in running.cache.scores]
     published = [
@@ -605,7 +614,7 @@ async def test_the_cache_is_told_the_offset_of_each_record_across_deliveries(run
 async def test_what_the_broker_does_not_say_where_is_left_to_a_catch_up(running):
     running.broker.held = True
     event = orders(0, "c1", "c2")
-    await running.pipeline.fold(event)
+    await running.folding.fold(event)
     await turns()
     running.broker.arrive()
     await turns()
@@ -615,7 +624,7 @@ async def test_what_the_broker_does_not_say_where_is_left_to_a_catch_up(running)
     await turns()
     assert (running.cache.scores, running.cache.ends, running.cache.unsure_of) == ([], [], [0])
     assert event.acked
-    await running.pipeline.fold(orders(5, "c3"))
+    await running.folding.fold(orders(5, "c3"))
     for _ in range(3):
         await turns()
         running.broker.arrive()
@@ -626,7 +635,7 @@ async def test_what_the_broker_does_not_say_where_is_left_to_a_catch_up(running)
 async def test_a_delivery_that_was_cancelled_stops_the_worker_too(running):
     running.broker.held = True
     event = orders(0, "c1")
-    await running.pipeline.fold(event)
+    await running.folding.fold(event)
     await turns()
     running.broker.deliveries.pop(0).cancel()
     await turns()

@@ -25,12 +25,12 @@ TIME = datetime(2026, 3, 1, tzinfo=UTC)
 PROGRAM = """
 import asyncio, sys
 from streams.cli import main
-from streams.pipeline import Pipeline
-fold = Pipeline.fold
+from streams.folding import Folding
+fold = Folding.fold
 async def broken(self, event):
     {what}
     await fold(self, event)
-Pipeline.fold = broken
+Folding.fold = broken
 sys.argv = ["clv", "worker"]
 main()
 """
@@ -70,7 +70,7 @@ async def status_and_log(what, log):
 
 @pytest.mark.slow
 async def test_one_that_was_given_up_has_a_status_of_its_own_and_says_why(tmp_path):
-    status, said = await status_and_log("self.app.lease.lose()", tmp_path / "worker.log")
+    status, said = await status_and_log("self._pipeline.app.lease.lose()", tmp_path / "worker.log")
     assert status == FENCED, said
     last = json.loads(said.splitlines()[-1])
     assert last["level"] == "critical"
@@ -80,7 +80,7 @@ async def test_one_that_was_given_up_has_a_status_of_its_own_and_says_why(tmp_pa
 
 @pytest.mark.slow
 async def test_one_of_which_a_part_was_cancelled_does_not_pass_for_stopped(tmp_path):
-    what = "await self.app.crash(asyncio.CancelledError())"
+    what = "await self._pipeline.app.crash(asyncio.CancelledError())"
     status, said = await status_and_log(what, tmp_path / "worker.log")
     assert status == 1, said
     assert "the worker stopped: WorkerBroken: CancelledError()" in said

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from models.engine import process
-from streams import pipeline
+from streams import folding
 from streams.testing import running_topology, shop_settings
 
 from .histories import SETUPS, Call, Came, Differs, Setup, calls, check_same, numbered, outcome
@@ -126,7 +126,7 @@ async def test_a_fault_is_told_by_a_few_calls_that_can_be_pasted() -> None:
         check_same(history, str(setup), first, second)
 
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(pipeline, "process", drops_the_end_of_a_batch)
+        patched.setattr(folding, "process", drops_the_end_of_a_batch)
         with pytest.raises(Differs) as found:
             await asyncio.to_thread(finding)
     said = str(found.value)

@@ -1,0 +1,158 @@
+"""Ticks: time passes for all customers of a partition, or for those who are due."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+
+import structlog
+from pydantic import ValidationError
+
+from models.acceptance import FUTURE_TOLERANCE
+from models.aggregate.fold import milliseconds
+from models.aggregate.record import Cause
+from models.contracts import Reason, Refused
+from models.contracts.clock import Tick
+from models.engine import advance
+from models.outputs import Outputs, Record, RefusedRecord
+from models.oversized import check_unpacked
+from streams.pipeline import Pipeline
+from streams.poison import Suspected
+from streams.registry.records import rules_key
+from streams.transport import EventT
+from streams.transport.batches import RecordBatch
+
+log = structlog.get_logger(__name__)
+
+SWEEP_DUE = 100
+"""Customers that are looked at at once when they are due. It takes longer than scoring them."""
+
+SWEEP = 500
+"""Customers that a tick scores at once. The next ones wait for the delivery of these: live events
+are processed in between, and wait for about 0.1 s at most."""
+
+PARAMETERS_SECONDS = 20.0
+"""How long a tick waits for the parameters it names; a rebalance waits for the tick."""
+
+
+class Ticks:
+    """Processes ticks in small steps, between which live batches pass."""
+
+    def __init__(self, pipeline: Pipeline) -> None:
+        self._pipeline = pipeline
+        self._sweeping = asyncio.Semaphore()
+
+    async def pass_time(self, event: EventT) -> None:
+        """Process ticks: score all customers of a partition for each record of a batch."""
+        batch: RecordBatch = event.value
+        in_flight: set[asyncio.Task[None]] = set()
+        await self._sweeping.acquire()
+        mine = True
+        try:
+            await self._pipeline.slot()
+            self._pipeline.poison.forgive(batch)
+            for record in batch.records:
+                try:
+                    for outputs in await self._tick(batch, record):
+                        self._pipeline.counts.add(outputs, 0)
+                        task = self._pipeline.hand_over(batch, outputs)
+                        in_flight.add(task)
+                        task.add_done_callback(in_flight.discard)
+                        task.add_done_callback(lambda _task: self._sweeping.release())
+                        mine = False
+                        await self._sweeping.acquire()
+                        mine = True
+                        await self._pipeline.slot()
+                except Suspected as found:
+                    await self._pipeline.poison.strike(
+                        batch, record, found.key.decode(), found.error
+                    )
+        finally:
+            if mine:
+                self._sweeping.release()
+        if in_flight:
+            await asyncio.wait(in_flight)
+        self._pipeline.hand_over(batch, Outputs(), event, end=batch.last_offset + 1)
+
+    async def _tick(self, batch: RecordBatch, record: Record) -> Iterable[Outputs]:
+        try:
+            check_unpacked(record.value, batch.origin)
+            tick = Tick.model_validate_json(record.value or b"")
+        except Refused as error:
+            return [Outputs(dead_letters=[RefusedRecord(record, error)])]
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            where = ".".join(map(str, first["loc"]))
+            refused = Refused(Reason.INVALID_FIELD, where, f"{where}: {first['msg']}")
+            return [Outputs(dead_letters=[RefusedRecord(record, refused)])]
+        as_of = milliseconds(tick.as_of)
+        if as_of > self._pipeline.now() + FUTURE_TOLERANCE:
+            refused = Refused(
+                Reason.FUTURE,
+                "as_of",
+                f"as_of is {tick.as_of.isoformat()}, more than a day ahead; time does not go back, "
+                "so nobody is valued as of then",
+            )
+            return [Outputs(dead_letters=[RefusedRecord(record, refused)])]
+        if tick.due:
+            await self._pipeline.know_dues(batch.tp.partition)
+            return self._sweep_due(batch, record, as_of)
+        wanted = [] if tick.parameters is None else [tick.parameters]
+        if tick.rules is not None:
+            wanted.append(rules_key(tick.rules).decode())
+        for each in wanted:
+            if not await self._pipeline.feed.wait_for(each, PARAMETERS_SECONDS):
+                log.warning(
+                    "a tick asks for parameters or rules that have not arrived", wanted=each
+                )
+                # Waiting in vain counts as progress, or the watchdog would end the worker.
+                self._pipeline.last_done = time.monotonic()
+        cause: Cause = "time" if tick.parameters is None else "model"
+        if tick.rules is not None:
+            cause = "rules"
+        return self._sweep(batch, record, as_of, cause)
+
+    def _sweep(
+        self, batch: RecordBatch, record: Record, as_of: int, cause: Cause
+    ) -> Iterator[Outputs]:
+        keys = list(self._pipeline.states(batch.tp.partition))
+        yield from self._advance(batch, record, as_of, keys, SWEEP, cause=cause)
+        self._pipeline.counts.ticks += 1
+
+    def _sweep_due(self, batch: RecordBatch, record: Record, as_of: int) -> Iterator[Outputs]:
+        partition = batch.tp.partition
+        keys = self._pipeline.dues.take(partition, as_of)
+        yield from self._advance(batch, record, as_of, keys, SWEEP_DUE, due_only=True)
+        self._pipeline.swept[partition] = as_of
+
+    def _advance(
+        self,
+        batch: RecordBatch,
+        record: Record,
+        as_of: int,
+        keys: Iterable[bytes],
+        at_once: int,
+        *,
+        cause: Cause = "time",
+        due_only: bool = False,
+    ) -> Iterator[Outputs]:
+        """Score these customers, so many at once; live batches pass in between."""
+        states, left = self._pipeline.states(batch.tp.partition), iter(keys)
+
+        def score(chunk: Sequence[bytes]) -> Outputs:
+            return advance(
+                states,
+                chunk,
+                batch.origin,
+                record.offset,
+                self._pipeline.context(batch.tp.partition),
+                as_of=as_of,
+                cause=cause,
+                due_only=due_only,
+                delivery_of=self._pipeline.delivery_state,
+            )
+
+        while chunk := list(islice(left, at_once)):
+            yield from self._pipeline.poison.scored(batch, record, chunk, score)
