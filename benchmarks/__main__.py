@@ -9,7 +9,7 @@ from typing import Annotated, cast, get_args
 import typer
 from rich.console import Console
 
-from benchmarks import latency, pauses, recovery, replay, report, scaling, serving, silence
+from benchmarks import beside, latency, pauses, recovery, replay, report, scaling, serving, silence
 from benchmarks.contenders import CONTENDERS
 from benchmarks.contenders.settings import BrokerKind
 from benchmarks.measure import ContenderError, Run
@@ -108,6 +108,7 @@ def main(
 
 if __name__ == "__main__":
     others = {
+        "beside": beside.main,
         "latency": latency.main,
         "pauses": pauses.main,
         "recovery": recovery.main,

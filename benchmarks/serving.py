@@ -8,7 +8,7 @@ of clients that ask again as soon as they have an answer.
 import asyncio
 import random
 import statistics
-from itertools import chain
+from collections.abc import Sequence
 from time import perf_counter
 from typing import Annotated
 from urllib.parse import quote
@@ -20,6 +20,7 @@ from rich.console import Console
 console = Console(width=120)
 
 Latencies = list[float]
+"""In seconds."""
 
 
 async def _measure(url: str, clients: int, rate: float, seconds: float) -> None:
@@ -29,17 +30,24 @@ async def _measure(url: str, clients: int, rate: float, seconds: float) -> None:
             customers = [each["customer_id"] for each in (await response.json())["customers"]]
         paths = [f"{url}/v1/customers/{quote(each, safe='')}" for each in customers]
         for pause in (1 / rate, 0.0):
-            began = perf_counter()
-            found = await asyncio.gather(
-                *(_client(session, paths, pause, began + seconds) for _ in range(clients))
+            began, found = perf_counter(), Latencies()
+            await asyncio.gather(
+                *(client(session, paths, pause, began + seconds, found) for _ in range(clients))
             )
-            _report([*chain(*found)], clients, perf_counter() - began, paced=pause > 0)
+            _report(found, clients, perf_counter() - began, paced=pause > 0)
 
 
-async def _client(
-    session: aiohttp.ClientSession, paths: list[str], pause: float, until: float
-) -> Latencies:
-    found: Latencies = []
+async def client(
+    session: aiohttp.ClientSession,
+    paths: Sequence[str],
+    pause: float,
+    until: float,
+    found: Latencies,
+) -> None:
+    """Ask for one path after another until a time of `perf_counter`, and note the latencies.
+
+    pause: seconds from one request to the next, however soon answers come; 0: ask at once.
+    """
     due = perf_counter() + random.uniform(0, pause)
     while (now := perf_counter()) < until:
         if due > now:
@@ -50,12 +58,15 @@ async def _client(
             await response.read()
         found.append(perf_counter() - began)
         due += pause
-    return found
+
+
+def percentiles(found: Latencies) -> tuple[float, float]:
+    """Return the median and the 99th percentile."""
+    return statistics.median(found), sorted(found)[len(found) * 99 // 100]
 
 
 def _report(found: Latencies, clients: int, seconds: float, *, paced: bool) -> None:
-    found.sort()
-    middle, late = statistics.median(found), found[len(found) * 99 // 100]
+    middle, late = percentiles(found)
     how = "at their pace" if paced else "one answer after the other"
     console.print(
         f"{clients} clients, {how}: {len(found) / seconds:,.0f} answers a second, "

@@ -1,0 +1,44 @@
+"""The benchmark of a worker beside the API does its work; no test here is about how fast."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+
+import pytest
+
+from benchmarks import beside
+
+
+def test_a_window_with_load_is_compared_with_its_neighbours():
+    records = [10.0, 6.0, 14.0, 9.0, 4.0]
+    windows = [
+        beside.Window(loaded=n % 2 == 1, seconds=1.0, records=each, cpu_us=1.0, serve=0.1)
+        for n, each in enumerate(records)
+    ]
+    assert beside.ratios(windows, lambda each: each.records) == [0.5, 1.0]
+
+
+def test_each_kind_of_request_has_its_share():
+    paths = Counter(beside.requested([f"c{n}" for n in range(30)]))
+    assert paths.total() == 500
+    assert paths["/v1/ranking?limit=50"] == 40
+    assert paths["/changes"] == 25
+    asked = {path: n for path, n in paths.items() if path.startswith("/v1/customers/")}
+    assert len(asked) == 30
+    assert sum(asked.values()) == 350
+
+
+@pytest.mark.slow
+def test_a_worker_works_on_while_clients_ask(monkeypatch):
+    monkeypatch.setattr(beside, "SETTLE_SECONDS", 0.2)
+    plan = beside.Plan(
+        loaded=1, seconds=0.5, clients=5, requests=40, customers=1_000, orders=40, limit=120
+    )
+    windows = asyncio.run(beside.measure(plan))
+    assert [each.loaded for each in windows] == [False, True, False]
+    for each in windows:
+        assert each.seconds >= 0.5
+        assert each.records > 0
+        assert each.cpu_us > 0
+        assert (each.answers > 0) == (0 < each.p50 <= each.p99) == each.loaded
