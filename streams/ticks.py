@@ -26,15 +26,38 @@ from streams.transport.batches import RecordBatch
 
 log = structlog.get_logger(__name__)
 
-SWEEP_DUE = 100
-"""Customers that are looked at at once when they are due. It takes longer than scoring them."""
+STEP_SECONDS = 0.03
+"""How long the engine may take for a step: live events wait for it."""
 
-SWEEP = 500
-"""Customers that a tick scores at once. The next ones wait for the delivery of these: live events
-are processed in between, and wait for about 0.1 s at most."""
+FIRST, MOST = 100, 1_000
+"""Customers of the first step, and of any step at most. How many a step has follows from how long
+the one before took."""
+
+IN_FLIGHT = 2
+"""Steps that may await their deliveries at once."""
 
 PARAMETERS_SECONDS = 20.0
 """How long a tick waits for the parameters it names; a rebalance waits for the tick."""
+
+
+class _Pace:
+    """How many customers a step has."""
+
+    def __init__(self) -> None:
+        self._customers = FIRST
+
+    @property
+    def customers(self) -> int:
+        """For the next step."""
+        return min(self._customers, MOST)
+
+    def note(self, customers: int, seconds: float) -> None:
+        """Go by how long the engine took for so many; no more than twice or half as many next."""
+        if customers < self.customers:
+            # The last ones of a sweep.
+            return
+        fit = int(customers * STEP_SECONDS / max(seconds, 1e-6))
+        self._customers = max(1, customers // 2, min(fit, 2 * customers, MOST))
 
 
 class Ticks:
@@ -42,7 +65,8 @@ class Ticks:
 
     def __init__(self, pipeline: Pipeline) -> None:
         self._pipeline = pipeline
-        self._sweeping = asyncio.Semaphore()
+        self._sweeping = asyncio.Semaphore(IN_FLIGHT)
+        self._of_all, self._of_due = _Pace(), _Pace()
 
     async def pass_time(self, event: EventT) -> None:
         """Process ticks: score all customers of a partition for each record of a batch."""
@@ -118,13 +142,13 @@ class Ticks:
         self, batch: RecordBatch, record: Record, as_of: int, cause: Cause
     ) -> Iterator[Outputs]:
         keys = list(self._pipeline.states(batch.tp.partition))
-        yield from self._advance(batch, record, as_of, keys, SWEEP, cause=cause)
+        yield from self._advance(batch, record, as_of, keys, self._of_all, cause=cause)
         self._pipeline.counts.ticks += 1
 
     def _sweep_due(self, batch: RecordBatch, record: Record, as_of: int) -> Iterator[Outputs]:
         partition = batch.tp.partition
         keys = self._pipeline.dues.take(partition, as_of)
-        yield from self._advance(batch, record, as_of, keys, SWEEP_DUE, due_only=True)
+        yield from self._advance(batch, record, as_of, keys, self._of_due, due_only=True)
         self._pipeline.swept[partition] = as_of
 
     def _advance(
@@ -133,16 +157,17 @@ class Ticks:
         record: Record,
         as_of: int,
         keys: Iterable[bytes],
-        at_once: int,
+        pace: _Pace,
         *,
         cause: Cause = "time",
         due_only: bool = False,
     ) -> Iterator[Outputs]:
-        """Score these customers, so many at once; live batches pass in between."""
+        """Score these customers in steps; live batches pass in between."""
         states, left = self._pipeline.states(batch.tp.partition), iter(keys)
 
         def score(chunk: Sequence[bytes]) -> Outputs:
-            return advance(
+            began = time.monotonic()
+            outputs = advance(
                 states,
                 chunk,
                 batch.origin,
@@ -153,6 +178,8 @@ class Ticks:
                 due_only=due_only,
                 delivery_of=self._pipeline.delivery_state,
             )
+            pace.note(len(chunk), time.monotonic() - began)
+            return outputs
 
-        while chunk := list(islice(left, at_once)):
+        while chunk := list(islice(left, pace.customers)):
             yield from self._pipeline.poison.scored(batch, record, chunk, score)

@@ -317,7 +317,7 @@ async def test_what_is_told_is_not_carried_on(running):
 
 
 async def test_time_passing_never_stores_an_older_record_over_a_newer(running, monkeypatch):
-    monkeypatch.setattr(ticks_module, "SWEEP", 1)
+    monkeypatch.setattr(ticks_module, "MOST", 1)
     await running.folding.fold(orders(0, "c1", "c2", "c3"))
     await turns()
     tick = Tick(as_of=datetime(2026, 6, 1, tzinfo=UTC)).model_dump_json().encode()
@@ -338,6 +338,23 @@ async def test_time_passing_never_stores_an_older_record_over_a_newer(running, m
             assert version > stored.get(key, 0)
             stored[key] = version
     assert stored == {b"c1": 3, b"c2": 2, b"c3": 2}
+
+
+def test_a_step_has_as_many_customers_as_the_engine_scores_in_the_time_for_one():
+    pace = ticks_module._Pace()
+    assert pace.customers == ticks_module.FIRST
+    pace.note(100, ticks_module.STEP_SECONDS * 4)
+    # It changes by halves and doubles at most, as a single step may have been held up.
+    assert pace.customers == 50
+    pace.note(50, ticks_module.STEP_SECONDS / 1.5)
+    assert pace.customers == 75
+    pace.note(10, ticks_module.STEP_SECONDS)
+    assert pace.customers == 75
+    for _ in range(10):
+        pace.note(pace.customers, 0.0)
+    assert pace.customers == ticks_module.MOST
+    pace.note(1_000, 1e6)
+    assert pace.customers == 500
 
 
 async def test_a_failed_delivery_stops_everything_behind_it(running):

@@ -22,7 +22,7 @@ from streams.files.outgoing import OutgoingEvent, cloud_event
 from streams.fitter.publishing import put_in_force
 from streams.kafka.partitions import TopicPartition
 from streams.publisher import Publisher
-from streams.ticks import SWEEP
+from streams.ticks import FIRST
 from streams.transport.memory.broker import Record
 from tests.test_models.parameters import PARAMETERS
 
@@ -142,12 +142,12 @@ def test_what_is_scored_between_two_events_takes_a_fraction_of_the_longest_pause
     assert prior("USD").version != timeline.version
     times = []
     for number in range(4):
-        chunk = customers[SWEEP * number : SWEEP * (number + 1)]
+        chunk = customers[FIRST * number : FIRST * (number + 1)]
         begin = process_time()
         outputs = advance(
             states, chunk, "clock/0", 2**40, Context(economics, timeline),
             as_of=round(moment.timestamp() * 1_000) + 86_400_000, cause="model",
         )  # fmt: skip
         times.append(process_time() - begin)
-        assert len(outputs.updates) == SWEEP
+        assert len(outputs.updates) == FIRST
     assert min(times) < PAUSE / 2
