@@ -506,7 +506,7 @@ def test_the_demo_ends_with_a_report_that_adds_up():
         ("/usr/bin/clv", "/usr/bin/clv", "clv"),
         (None, ".venv/bin/clv", ".venv/bin/clv"),
         (None, "/a shop/.venv/bin/clv", "'/a shop/.venv/bin/clv'"),
-        (None, "streams/cli/__main__.py", f"{sys.executable} -m streams.cli"),
+        (None, "streams/cli/__main__.py", "'/a shop/.venv/bin/python' -m streams.cli"),
     ],
 )
 def test_the_demo_names_its_program_so_that_a_shell_finds_it(
@@ -515,6 +515,7 @@ def test_the_demo_names_its_program_so_that_a_shell_finds_it(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("shutil.which", lambda _name: found)
     monkeypatch.setattr(sys, "argv", [called, "demo"])
+    monkeypatch.setattr(sys, "executable", "/a shop/.venv/bin/python")
     assert program() == said
 
 
