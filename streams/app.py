@@ -14,7 +14,7 @@ from streams.kafka.partitions import TopicPartition
 from streams.parameters import Feed
 from streams.pipeline import Pipeline
 from streams.settings import Settings
-from streams.ticks import Ticks
+from streams.ticks import STEP_SECONDS, Ticks
 from streams.topics import TABLE_NAME
 from streams.transport import BatchApp, batch_app, faust_settings
 
@@ -30,12 +30,13 @@ def build_app(
     logs: Logs | None = None,
     has_basis: bool = False,
     pause_seconds: float = PAUSE_SECONDS,
+    step_seconds: float = STEP_SECONDS,
 ) -> tuple[BatchApp, Pipeline]:
     """Return the app and its pipeline, with agents for the input topics, identities and the clock.
 
     now: returns milliseconds since 1970; None: the wall clock. logs: the broker's logs, with which
     the state is compared; None: no comparison. has_basis: the result of `check_start`.
-    pause_seconds: see `Folding`.
+    pause_seconds: see `Folding`. step_seconds: see `Ticks`.
     """
     app = batch_app(
         settings.app_id,
@@ -69,7 +70,8 @@ def build_app(
         now=now,
         keeper=keeper,
     )
-    folding, ticks = Folding(pipeline, pause_seconds=pause_seconds), Ticks(pipeline)
+    folding = Folding(pipeline, pause_seconds=pause_seconds)
+    ticks = Ticks(pipeline, step_seconds=step_seconds)
 
     async def fold(stream: Any) -> None:
         async for event in stream.noack().events():

@@ -41,9 +41,10 @@ PARAMETERS_SECONDS = 20.0
 
 
 class _Pace:
-    """How many customers a step has."""
+    """How many customers a step has, so that the engine takes `step_seconds` for it."""
 
-    def __init__(self) -> None:
+    def __init__(self, step_seconds: float) -> None:
+        self._step_seconds = step_seconds
         self._customers = FIRST
 
     @property
@@ -56,17 +57,21 @@ class _Pace:
         if customers < self.customers:
             # The last ones of a sweep.
             return
-        fit = int(customers * STEP_SECONDS / max(seconds, 1e-6))
-        self._customers = max(1, customers // 2, min(fit, 2 * customers, MOST))
+        fit = customers * self._step_seconds / max(seconds, 1e-6)
+        self._customers = max(1, customers // 2, int(min(fit, 2 * customers, MOST)))
 
 
 class Ticks:
-    """Processes ticks in small steps, between which live batches pass."""
+    """Processes ticks in small steps, between which live batches pass.
 
-    def __init__(self, pipeline: Pipeline) -> None:
+    step_seconds: how long the engine may take for a step. With infinity, steps do not depend on how
+    fast the machine is.
+    """
+
+    def __init__(self, pipeline: Pipeline, *, step_seconds: float = STEP_SECONDS) -> None:
         self._pipeline = pipeline
         self._sweeping = asyncio.Semaphore(IN_FLIGHT)
-        self._of_all, self._of_due = _Pace(), _Pace()
+        self._of_all, self._of_due = _Pace(step_seconds), _Pace(step_seconds)
 
     async def pass_time(self, event: EventT) -> None:
         """Process ticks: score all customers of a partition for each record of a batch."""

@@ -341,7 +341,7 @@ async def test_time_passing_never_stores_an_older_record_over_a_newer(running, m
 
 
 def test_a_step_has_as_many_customers_as_the_engine_scores_in_the_time_for_one():
-    pace = ticks_module._Pace()
+    pace = ticks_module._Pace(ticks_module.STEP_SECONDS)
     assert pace.customers == ticks_module.FIRST
     pace.note(100, ticks_module.STEP_SECONDS * 4)
     # It changes by halves and doubles at most, as a single step may have been held up.
