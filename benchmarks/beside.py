@@ -4,6 +4,8 @@ One embedded broker and Redis, one worker that works off orders of known custome
 can, and one `clv serve`, which runs all the time. Clients, in a process of their own at a low
 priority, ask it for customers, lists and changes at a steady rate in every second window of time;
 in the others nobody asks. A window with load is compared with those before and after it.
+
+The worker has a processor of its own, as in a cluster, unless all are shared on request.
 """
 
 from __future__ import annotations
@@ -34,13 +36,11 @@ from rich.table import Table
 
 from benchmarks.contenders.ours import PARAMETERS
 from benchmarks.report import machine, spread
-from benchmarks.scaling import ECONOMICS, publish, running, scrape
+from benchmarks.scaling import publish, running, scrape, shop_environment, shop_settings
 from benchmarks.serving import Latencies, client, percentiles
 from streams.embedded import embedded_servers
 from streams.kafka.connection import Broker
 from streams.parameters import publish_parameters
-from streams.settings import Settings
-from streams.simulation.settings import TESTING_ERASURE_KEY
 from streams.topics import prepare_topics
 
 MIX = (
@@ -99,6 +99,7 @@ class Plan:
     customers: int
     orders: int
     limit: float
+    shared: bool = False
 
 
 def _asking(url: str, clients: int, requests: float, told: Connection) -> None:
@@ -155,6 +156,17 @@ def _clients(url: str, clients: int, requests: float) -> Iterator[Connection]:
     finally:
         process.terminate()
         process.join()
+
+
+@contextmanager
+def _on(processors: set[int]) -> Iterator[None]:
+    """Run this process, and what it starts in the context, on these processors."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, processors)
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
 
 
 @dataclass(frozen=True)
@@ -216,21 +228,21 @@ class _Bench:
 async def measure(plan: Plan) -> list[Window]:
     """Return the windows, without load and with it in turn.
 
-    Errors: RuntimeError if a process does not start, or there are too few orders.
+    Errors: RuntimeError if a process does not start, there are too few orders, or there is no
+    processor for the worker alone.
     """
+    others = os.sched_getaffinity(0)
+    own = others if plan.shared else {min(others)}
+    if not plan.shared and not (others := others - own):
+        raise RuntimeError("there is one processor only: --shared")
     async with AsyncExitStack() as stack:
+        stack.enter_context(_on(others))
         servers = await stack.enter_async_context(embedded_servers())
         broker = Broker(servers.broker.address)
         name = f"beside-{uuid.uuid4().hex[:6]}"
-        settings = Settings(app_id=name, economics=ECONOMICS, erasure_key=TESTING_ERASURE_KEY)
-        environment = {
-            "CLV_BROKER": str(broker),
-            "CLV_REDIS": servers.redis.url,
-            "CLV_APP_ID": name,
-            "CLV_ECONOMICS__CURRENCY": "EUR",
-            "CLV_ERASURE_KEY": TESTING_ERASURE_KEY.get_secret_value(),
-            "CLV_POLL_RECORDS": str(BATCH),
-        }
+        settings = shop_settings(name)
+        environment = shop_environment(settings, broker, servers.redis.url)
+        environment["CLV_POLL_RECORDS"] = str(BATCH)
         await prepare_topics(settings, broker)
         await publish_parameters(broker, settings.topics.models, PARAMETERS)
         for day in range(1, plan.orders + 1):
@@ -241,7 +253,8 @@ async def measure(plan: Plan) -> list[Window]:
         serve = stack.enter_context(running(environment, log, command))
         url = await _address(log, plan.limit)
         asking = stack.enter_context(_clients(url, plan.clients, plan.requests))
-        worker = stack.enter_context(running(environment, directory / "worker.log"))
+        with _on(own):
+            worker = stack.enter_context(running(environment, directory / "worker.log"))
         await _known(worker, plan)
         bench = _Bench(worker, serve, asking, plan.customers * plan.orders)
         windows = []
@@ -333,6 +346,9 @@ def main(
     customers: Annotated[int, typer.Option(min=100, help="Known customers.")] = 20_000,
     orders: Annotated[int, typer.Option(min=2, help="Of each customer, published before.")] = 30,
     limit: Annotated[float, typer.Option(help="Seconds allowed to one step.")] = 300,
+    shared: Annotated[
+        bool, typer.Option("--shared", help="The worker has no processor of its own.")
+    ] = False,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write it to this file.")] = None,
 ) -> None:
     """Measure a worker while nobody asks `clv serve`, and while clients do."""
@@ -344,7 +360,7 @@ def main(
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, this.cancel)
         return await measure(plan)
 
-    plan = Plan(loaded, seconds, clients, requests, customers, orders, limit)
+    plan = Plan(loaded, seconds, clients, requests, customers, orders, limit, shared)
     console.print(" ".join(f"{key}={value}" for key, value in machine().items()))
     found = asyncio.run(ended_by_signal())
     _show(found)

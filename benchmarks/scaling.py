@@ -193,6 +193,30 @@ def scrape(port: int) -> dict[str, float]:
     return found
 
 
+def shop_settings(name: str) -> Settings:
+    """Return the settings of a worker of this name."""
+    return Settings(
+        app_id=name,
+        economics=ECONOMICS,
+        erasure_key=TESTING_ERASURE_KEY,
+        session_timeout=6,
+        heartbeat_interval=1,
+    )
+
+
+def shop_environment(settings: Settings, broker: Broker, redis: str) -> dict[str, str]:
+    """Return the variables by which a process has these settings; of the others, the defaults."""
+    return {
+        "CLV_BROKER": str(broker),
+        "CLV_REDIS": redis,
+        "CLV_APP_ID": settings.app_id,
+        "CLV_ECONOMICS__CURRENCY": settings.economics.currency,
+        "CLV_ERASURE_KEY": TESTING_ERASURE_KEY.get_secret_value(),
+        "CLV_SESSION_TIMEOUT": f"{settings.session_timeout:g}",
+        "CLV_HEARTBEAT_INTERVAL": f"{settings.heartbeat_interval:g}",
+    }
+
+
 @contextmanager
 def running(
     environment: Mapping[str, str], log: Path, command: Sequence[str] = ("streams.cli", "worker")
@@ -255,16 +279,8 @@ async def worker(
     async with embedded_servers() as servers:
         broker = Broker(servers.broker.address)
         name = f"scaling-{uuid.uuid4().hex[:6]}"
-        environment = {
-            "CLV_BROKER": str(broker),
-            "CLV_REDIS": servers.redis.url,
-            "CLV_APP_ID": name,
-            "CLV_ECONOMICS__CURRENCY": "EUR",
-            "CLV_ERASURE_KEY": TESTING_ERASURE_KEY.get_secret_value(),
-            "CLV_SESSION_TIMEOUT": "6",
-            "CLV_HEARTBEAT_INTERVAL": "1",
-        }
-        settings = Settings(app_id=name, economics=ECONOMICS, erasure_key=TESTING_ERASURE_KEY)
+        settings = shop_settings(name)
+        environment = shop_environment(settings, broker, servers.redis.url)
         await seed(broker, settings, copies(made, customers))
         began = time.monotonic()
         with (

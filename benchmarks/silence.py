@@ -32,7 +32,19 @@ from rich.table import Table
 
 from benchmarks.contenders.ours import PARAMETERS
 from benchmarks.report import machine
-from benchmarks.scaling import BATCH, ECONOMICS, ROOT, history, order, running, scrape, seed, until
+from benchmarks.scaling import (
+    BATCH,
+    ECONOMICS,
+    ROOT,
+    history,
+    order,
+    running,
+    scrape,
+    seed,
+    shop_environment,
+    shop_settings,
+    until,
+)
 from benchmarks.workload import HEADERS
 from models.aggregate.record import decode_record, encode_record, is_customer
 from models.context import Context
@@ -46,7 +58,6 @@ from streams.kafka.partitions import home_partition
 from streams.parameters import publish_parameters
 from streams.publisher import Publisher
 from streams.settings import Settings
-from streams.simulation.settings import TESTING_ERASURE_KEY
 from streams.testing.worker_process import CLOCK
 
 DAY = 86_400_000
@@ -395,17 +406,9 @@ async def _bench(made: Templates, plan: Plan) -> None:
             directory = Path(made_in)
             clock = directory / "clock"
             clock.write_text(str(made.begins))
-            environment = {
-                "CLV_BROKER": str(broker),
-                "CLV_REDIS": servers.redis.url,
-                "CLV_APP_ID": name,
-                "CLV_ECONOMICS__CURRENCY": "EUR",
-                "CLV_ERASURE_KEY": TESTING_ERASURE_KEY.get_secret_value(),
-                "CLV_SESSION_TIMEOUT": "6",
-                "CLV_HEARTBEAT_INTERVAL": "1",
-                CLOCK: str(clock),
-            }
-            settings = Settings(app_id=name, economics=ECONOMICS, erasure_key=TESTING_ERASURE_KEY)
+            settings = shop_settings(name)
+            environment = shop_environment(settings, broker, servers.redis.url)
+            environment[CLOCK] = str(clock)
             await seed(broker, settings, copies(made, nights, customers))
             log = directory / "worker.log"
             with (
