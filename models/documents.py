@@ -285,15 +285,16 @@ def _reason(change: Change, values: Evidence, rules: Rules, model: Parameters) -
         gone = change.current is None
         text = f"The rules have no dimension {change.dimension!r} any more." if gone else ""
         return {"rule": change.rule or None, "text": text, "conditions": [], "values": values}
+    quantile, currency = model.quantile, model.currency
     if any(isinstance(each, float) and not each.is_integer() for each in values.values()):
         # Money and probabilities: nobody else has the same.
-        return explain(dimension, index, change.previous, values, model.quantile)
+        return explain(dimension, index, change.previous, values, quantile, currency=currency)
     known = dimension.encoded_reasons
     case = (index, change.previous, model.version, *values.items())
     if case not in known:
         if len(known) >= _MOST_REASONS:
             known.clear()
-        reason = explain(dimension, index, change.previous, values, model.quantile)
+        reason = explain(dimension, index, change.previous, values, quantile, currency=currency)
         known[case] = msgspec.Raw(_encode(reason))
     return known[case]
 

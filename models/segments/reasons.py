@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 from models.aggregate.record import Evidence
-from models.features import FEATURES
+from models.features import FEATURES, MONEY
 from models.segments.conditions import OPERATORS, OPPOSITE, Bound, Comparison, Condition
 from models.segments.rules import Dimension, Rule
 
@@ -41,10 +41,12 @@ def explain(
     previous: str | None,
     values: Evidence,
     quantile: QuantileOf,
+    *,
+    currency: str,
 ) -> dict[str, Any]:
     """Return why a customer came from a segment to that of the rule with this index.
 
-    values: of the features that the rules looked at.
+    values: of the features that the rules looked at. currency: of those that are money.
     """
     conditions: list[dict[str, Any]] = []
     parts: list[str] = []
@@ -66,11 +68,12 @@ def explain(
         if asked.ends is not None:
             fact["ends"] = asked.ends
         conditions.append(fact)
-        phrase = _phrase(asked, value, bound)
+        unit = f" {currency}" if FEATURES[feature].unit == MONEY else ""
+        phrase = _phrase(asked, value, bound, unit)
         if feature == last:
             parts[-1] += f" and {phrase}"
         else:
-            shown = "is not known" if value is None else f"is {_shown(value)}"
+            shown = "is not known" if value is None else f"is {_shown(value)}{unit}"
             parts.append(f"{FEATURES[feature].said} {shown}, {phrase}")
         last = feature
     rule = dimension.rules[index]
@@ -153,17 +156,17 @@ def _condition(condition: Condition, limit: Bound, ends: Rule | None = None) -> 
     )
 
 
-def _phrase(asked: Asked, value: float | str | None, bound: Any) -> str:
+def _phrase(asked: Asked, value: float | str | None, bound: Any, unit: str) -> str:
     if isinstance(value, str) or isinstance(bound, tuple):
         return f"{asked.comparison} {asked.said}{asked.after}"
     if math.isnan(bound):
         return f"and the model has no quantile {asked.limit} of it"
     said = asked.said or _number(bound)
     if value is None:
-        return f"and so not {OPPOSITE[asked.comparison]} {said}{asked.after}"
+        return f"and so not {OPPOSITE[asked.comparison]} {said}{unit}{asked.after}"
     if value != bound and _number(value) == said:
         said = repr(bound)
-    return f"{asked.comparison} {said}{asked.after}"
+    return f"{asked.comparison} {said}{unit}{asked.after}"
 
 
 def _shown(value: float | str | tuple[str, ...]) -> str:

@@ -364,7 +364,7 @@ def test_a_quantile_is_named_beside_its_value():
     [condition] = tier["reason"]["conditions"]
     assert tier["current"] == "silver"
     assert (condition["quantile"], condition["bound"]) == ("p60", 5.0)
-    assert "at least 5 (p60)." in tier["reason"]["text"]
+    assert tier["reason"]["text"].endswith(" USD, at least 5 USD (p60).")
 
 
 def test_a_dimension_that_the_rules_lose_is_left_once():
@@ -420,7 +420,7 @@ def test_the_documented_reason_is_what_the_rules_give():
     columns = {name: np.array([value], dtype=float) for name, value in values.items()}
     decisions = Decisions(lifecycle, columns, {}, 1)
     assert decisions.decide(0, "active", None, 0, int) == index
-    reason = explain(lifecycle, index, "active", values, lambda *_: np.nan)
+    reason = explain(lifecycle, index, "active", values, lambda *_: np.nan, currency="EUR")
     assert json.loads(json.dumps(reason)) == documented
 
 
@@ -446,7 +446,7 @@ def test_of_conditions_joined_by_any_those_that_hold_explain_nothing_that_ended(
         (2, 11, [("orders", "below"), ("expected", "at most")]),
     ):
         values = {"clv": clv, "orders": orders, "expected": 0}
-        found = explain(rules, 1, "a", values, lambda *_: np.nan)["conditions"]
+        found = explain(rules, 1, "a", values, lambda *_: np.nan, currency="EUR")["conditions"]
         assert [(each["feature"], each["is"]) for each in found] == expected
         assert {each["ends"] for each in found} == {"a"}
 
