@@ -17,7 +17,10 @@ HEIGHT = 1250
 """Of a picture at most, but for pages that are shown whole: they end where no line is cut."""
 WHOLE = {"customer"}
 SETTLE_MILLISECONDS = 3_000
-"""Within which the page has looked again, and shows what was being summed."""
+"""Within which the page has looked again."""
+
+WAITING = ".waiting"
+"""Where the page will show something that is being computed."""
 
 LINES = "tr, li, h1, h2, h3, p, summary, figcaption, svg:not(.bar), footer"
 END_OF_PICTURE = """([lines, most]) => {
@@ -52,6 +55,7 @@ def main(url: str, customer: str) -> None:
             for name, path in pages.items():
                 page.goto(url.rstrip("/") + path)
                 page.wait_for_timeout(SETTLE_MILLISECONDS)
+                page.wait_for_selector(WAITING, state="detached")
                 height = page.evaluate("document.documentElement.scrollHeight")
                 if height > HEIGHT and name not in WHOLE:
                     height = page.evaluate(END_OF_PICTURE, [LINES, HEIGHT])

@@ -14,6 +14,7 @@ from fastapi import FastAPI
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from redis.exceptions import RedisError
 from starlette.datastructures import QueryParams
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response, StreamingResponse
 from starlette.staticfiles import StaticFiles
@@ -96,6 +97,19 @@ class _Pages:
             include_in_schema=False,
         )
         app.add_route("/login", self._login, methods=["GET", "POST"], include_in_schema=False)
+        self._answer_unknown(app)
+
+    def _answer_unknown(self, app: FastAPI) -> None:
+        """Say it in a page where a browser asks for one that is not there."""
+        otherwise = app.exception_handlers[HTTPException]
+
+        @app.exception_handler(HTTPException)
+        async def unknown(request: Request, error: HTTPException) -> Response:
+            path, wanted = request.url.path, request.headers.get("Accept", "")
+            if error.status_code == 404 and "text/html" in wanted and not path.startswith("/v1/"):
+                return self._error(request, 404, "Not Found", f"There is no page {path}.")
+            answer: Response = await otherwise(request, error)  # type: ignore[misc]
+            return answer
 
     def _query(
         self, build: Callable[[Sources, QueryParams], Awaitable[dict[str, Any]]]

@@ -220,10 +220,35 @@ async def _is_dark(seen):
     return sum(int(part) for part in color[4:-1].split(",")) < 3 * 128
 
 
+PLACEHOLDER = """() => {
+  const field = document.querySelector("#search");
+  const canvas = document.createElement("canvas").getContext("2d", { colorSpace: "srgb" });
+  const light = (color) => {
+    canvas.fillStyle = color;
+    canvas.fillRect(0, 0, 1, 1);
+    const linear = [...canvas.getImageData(0, 0, 1, 1).data.slice(0, 3)].map((part) =>
+      part <= 10 ? part / 255 / 12.92 : ((part / 255 + 0.055) / 1.055) ** 2.4);
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2];
+  };
+  const text = getComputedStyle(field, "::placeholder").color;
+  const behind = getComputedStyle(field).backgroundColor;
+  const [dim, bright] = [text, behind].map(light).sort((a, b) => a - b);
+  return (bright + 0.05) / (dim + 0.05);
+}"""
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+async def test_what_a_field_asks_for_is_read_as_easily_as_other_text(shop, theme):
+    # axe does not look at it.
+    async with window(shop, color_scheme=theme) as seen:
+        await seen.go("/")
+        assert await seen.page.evaluate(PLACEHOLDER) >= 4.5
+
+
 @pytest.mark.parametrize("theme", ["light", "dark"])
 async def test_no_page_has_a_violation_that_axe_finds(shop, theme):
     async with window(shop, color_scheme=theme) as seen:
-        for path in (*PAGES, "/customers/nobody"):
+        for path in (*PAGES, "/customers/nobody", "/nothing"):
             await seen.go(path)
             await seen.page.wait_for_load_state("load")
             found = await axe.Axe().run(seen.page)

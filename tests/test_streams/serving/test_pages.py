@@ -150,6 +150,18 @@ async def test_a_customer_is_explained(shop):
     assert "no customer 'nobody'" in read.text
 
 
+async def test_an_address_that_is_not_there_is_said_to_people_and_to_programs(shop):
+    browser = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
+    for path in ("/nothing", "/static/nothing", "/nothing/<b>"):
+        read, _ = await page(shop, path, 404, headers=browser)
+        assert f"There is no page {path} ." in read.text.replace(f"{path}.", f"{path} .")
+        assert "/" in read.links
+        problem, _ = await shop.get(path, 404)
+        assert problem["detail"] == f"there is no {path}; see /openapi.json"
+    problem, _ = await shop.get("/v1/nothing", 404, **browser)
+    assert problem["title"] == "Not Found"
+
+
 async def test_operations_show_workers_lag_and_what_was_refused(shop):
     await shop.service.publish([order("c01", "2", total="1.00"), order("c01", "3", total="-1.00")])
     await shop.service.settled()
