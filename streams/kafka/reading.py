@@ -203,13 +203,15 @@ async def first_records(
     async with log_client(broker) as client:
         client.seek(places)
         for tp in places:
-            if (record := await _next(client, tp, silence)) is not None:
+            if (record := await next_record(client, tp, silence)) is not None:
                 found[tp] = record
     return found
 
 
-async def _next(client: LogClient, tp: TopicPartition, silence: float) -> LogRecord | None:
-    """The next record of a log; None at its end."""
+async def next_record(
+    client: LogClient, tp: TopicPartition, silence: float = SILENCE_SECONDS
+) -> LogRecord | None:
+    """The next record of a log; None at its end. Errors: KafkaError."""
     until = monotonic() + silence
     while True:
         if records := (await client.fetch(tp, most=1)).get(tp):

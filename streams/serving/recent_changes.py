@@ -20,6 +20,7 @@ from streams.kafka.connection import Broker
 from streams.kafka.errors import KafkaTimeoutError
 from streams.kafka.partitions import LogRecord, partitions_of
 from streams.kafka.reading import log_client
+from streams.serving.places import Place, Places
 
 MOST_LATEST: Final = 2_000
 """So many of the latest changes are kept in full."""
@@ -65,6 +66,23 @@ class _Removed(msgspec.Struct, tag_field="type", tag="clv.customer-removed"):
 _decode = msgspec.json.Decoder(_Changed | _Removed).decode
 
 
+def _document(value: bytes | None) -> _Changed | _Removed | None:
+    """Return what was published; None for what no worker wrote."""
+    if value is None:
+        return None
+    try:
+        found: _Changed | _Removed = _decode(value)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return None
+    return found
+
+
+def change_of(value: bytes | None) -> ChangeData | None:
+    """Return what is shown of a published change; None for anything else."""
+    found = _document(value)
+    return found.data if isinstance(found, _Changed) else None
+
+
 class Step(NamedTuple):
     """A way from one segment to another; None: the customer is new, or the dimension is gone."""
 
@@ -95,6 +113,10 @@ class RecentChanges:
         self._heap: list[tuple[int, int, ChangeData]] = []
         self._latest: list[ChangeData] | None = None
         self._seen: set[int] = set()
+        # When customers were removed, by the hash of their id.
+        self._gone: dict[int, int] = {}
+        # Where each customer's changes are on the topic.
+        self.places = Places()
         self._customers: Counter[tuple[int, Step]] = Counter()
         self._cents: Counter[tuple[int, Step]] = Counter()
         self._done = self._total = 0
@@ -132,39 +154,42 @@ class RecentChanges:
         """Yield a customer's changes among the latest, newest first."""
         return (each for each in self.latest if each.customer_id == customer_id)
 
-    def take(self, published: Iterable[tuple[int, bytes | None]]) -> None:
+    def take(self, published: Iterable[tuple[int, bytes | None, Place]]) -> None:
         """Count published documents; what is no segment change is left out.
 
-        published: pairs of time, in milliseconds since 1970, and document.
+        published: time, in milliseconds since 1970, document, and where it is on the topic.
         """
-        for time, value in published:
-            if value is None:
-                continue
-            try:
-                change = _decode(value)
-            except (msgspec.MsgspecError, UnicodeDecodeError):
-                continue
-            if isinstance(change, _Removed):
-                self._forget_customer(change.data.customer_id)
-                continue
-            if (known := hash(change.id)) in self._seen:
-                continue
-            self._seen.add(known)
-            data = change.data
-            day = self._economics.day(milliseconds(data.as_of))
-            which = day, Step(data.dimension, data.previous, data.current)
-            self._customers[which] += 1
-            self._cents[which] += round(100 * data.clv_after)
-            entry = time, len(self._seen), data
-            if len(self._heap) < MOST_LATEST:
-                heappush(self._heap, entry)
-            else:
-                heappushpop(self._heap, entry)
-            self._latest = None
+        for time, value, place in published:
+            document = _document(value)
+            if isinstance(document, _Removed):
+                self._forget_customer(document.data.customer_id, time)
+            elif document is not None and (known := hash(document.id)) not in self._seen:
+                self._seen.add(known)
+                self._count(document.data)
+                # Partitions that were added are read beside those in which a customer was before.
+                if time >= self._gone.get(hash(document.data.customer_id), 0):
+                    self._keep(time, document.data, place)
 
-    def _forget_customer(self, customer_id: str) -> None:
+    def _count(self, data: ChangeData) -> None:
+        day = self._economics.day(milliseconds(data.as_of))
+        which = day, Step(data.dimension, data.previous, data.current)
+        self._customers[which] += 1
+        self._cents[which] += round(100 * data.clv_after)
+
+    def _keep(self, time: int, data: ChangeData, place: Place) -> None:
+        self.places.add(data.customer_id, place)
+        entry = time, len(self._seen), data
+        if len(self._heap) < MOST_LATEST:
+            heappush(self._heap, entry)
+        else:
+            heappushpop(self._heap, entry)
+        self._latest = None
+
+    def _forget_customer(self, customer_id: str, time: int) -> None:
         """Show nothing of a customer any more who was erased, or merged into another."""
         self._removed(customer_id)
+        self._gone[hash(customer_id)] = time
+        self.places.forget(customer_id)
         if any(data.customer_id == customer_id for _, _, data in self._heap):
             self._heap = [each for each in self._heap if each[2].customer_id != customer_id]
             heapify(self._heap)
@@ -190,6 +215,9 @@ class RecentChanges:
                     position[tp] = records[-1].offset + 1
 
     def _read(self, records: Iterable[LogRecord]) -> None:
-        published = [(record.timestamp, record.value) for record in records]
+        published = [
+            (record.timestamp, record.value, Place(record.partition, record.offset))
+            for record in records
+        ]
         self._done += len(published)
         self.take(published)

@@ -14,6 +14,7 @@ from streams.kafka.connection import Broker
 from streams.serving.beside import Beside, Kept, KeptAhead
 from streams.serving.following import Following
 from streams.serving.outages import Outage
+from streams.serving.own_changes import OwnChanges
 from streams.serving.retrying import Retries
 from streams.serving.scores import Scores
 from streams.serving.stored import StoredRecords
@@ -34,6 +35,7 @@ class Sources:
     redis: Outage
     following: Following
     stored: StoredRecords
+    own_changes: OwnChanges
     beside: Beside
     surveys: Kept[Survey]
     ahead: KeptAhead
@@ -44,11 +46,13 @@ class Sources:
     def of(cls, cache: ScoreCache, broker: Broker, settings: Settings) -> Self:
         """Return the sources of a service; nothing is read yet."""
         stored = StoredRecords(broker, changelog_topic(settings), settings.topics.updates)
+        own_changes = OwnChanges(broker, settings.topics.segment_changes)
         beside = Beside(settings)
         ahead = KeptAhead(beside)
 
         def forget(customer_id: str) -> None:
             stored.forget(customer_id)
+            own_changes.forget(customer_id)
             ahead.forget(customer_id)
 
         following = Following(broker, settings, forget)
@@ -60,6 +64,7 @@ class Sources:
             Outage("Redis"),
             following,
             stored,
+            own_changes,
             beside,
             Kept(beside, "sums", Survey),
             ahead,

@@ -29,6 +29,7 @@ RECORD_SECONDS = 5.0
 """How long the page waits for what Kafka holds of a customer; it shows the value without it."""
 
 CHANGES = 20
+"""Latest changes that are shown."""
 
 
 async def customer(sources: Sources, customer_id: str) -> dict[str, Any]:
@@ -53,6 +54,7 @@ async def customer(sources: Sources, customer_id: str) -> dict[str, Any]:
         "data": data,
         "waterfall": _waterfall(data),
         "levers": list(zip(levers, bars([each for _, each in levers]), strict=True)),
+        "counted": sources.following.changes.progress,
         "kept": len(sources.following.changes.latest),
         "changes": newest(sources.following.changes.of_customer(customer_id))[:CHANGES],
         "moved": _moved(data.get("moved")),
@@ -62,6 +64,7 @@ async def customer(sources: Sources, customer_id: str) -> dict[str, Any]:
         async with asyncio.timeout(RECORD_SECONDS):
             record = await sources.stored.of(score)
             by = await sources.following.interpretation(RECORD_SECONDS)
+            context |= await _own_changes(sources, customer_id)
     except (KafkaError, OSError, ClvError) as error:
         return context | {"missing": type(error).__name__}
     if record is None:
@@ -69,6 +72,13 @@ async def customer(sources: Sources, customer_id: str) -> dict[str, Any]:
     # Up to 60 ms; in a thread, so that others are answered meanwhile.
     now = now_of(sources.settings)
     return context | await asyncio.to_thread(_from_record, record, by, now)
+
+
+async def _own_changes(sources: Sources, customer_id: str) -> dict[str, Any]:
+    """Return the latest changes of the customer; told: how many there were."""
+    where = sources.following.changes.places.of(customer_id)
+    found = await sources.own_changes.at(customer_id, where[-CHANGES:])
+    return {"told": len(where), "changes": newest(reversed(found))}
 
 
 def _moved(moved: Mapping[str, float] | None) -> dict[str, Any] | None:

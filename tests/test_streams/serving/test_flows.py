@@ -10,6 +10,7 @@ from datetime import UTC, date, datetime, timedelta
 import pytest
 
 from models.economics import Economics
+from streams.serving.places import Place
 from streams.serving.recent_changes import MOST_LATEST, RecentChanges
 
 from .support import TIME, order
@@ -17,6 +18,7 @@ from .support import TIME, order
 duckdb = pytest.importorskip("duckdb", reason="DuckDB is not installed")
 
 NAMES = ["new", "active", "at risk", None]
+NOWHERE = Place(0, 0)
 
 
 def published(number, rng):
@@ -31,6 +33,11 @@ def published(number, rng):
     return {"id": f"c/{number}", "type": "clv.segment-changed", "data": data}
 
 
+def record(time, document):
+    """A record as it is taken in: its offset in a partition is its time."""
+    return time, json.dumps(document).encode(), Place(1, time)
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_flows_of_a_period_equal_a_query_over_the_topic_without_repeats(seed):
     rng = random.Random(seed)
@@ -40,8 +47,8 @@ def test_flows_of_a_period_equal_a_query_over_the_topic_without_repeats(seed):
     removal = b'{"id":"c/x","type":"clv.customer-removed","data":{"customer_id":"c1"}}'
     counted = RecentChanges(Economics())
     for part in (sent[:200], sent[200:]):
-        counted.take([(0, removal), (0, None), (0, b"{")])
-        counted.take([(number, json.dumps(each).encode()) for number, each in enumerate(part)])
+        counted.take([(0, removal, NOWHERE), (0, None, NOWHERE), (0, b"{", NOWHERE)])
+        counted.take(record(number, each) for number, each in enumerate(part))
     first, last = date(2026, 1, 5), date(2026, 1, 9)
     with duckdb.connect() as db:
         db.execute(
@@ -78,7 +85,7 @@ def test_the_latest_changes_are_those_published_last_in_whatever_order_they_are_
     changes = [(number, published(number, rng)) for number in range(MOST_LATEST + 300)]
     rng.shuffle(changes)
     read = RecentChanges(Economics())
-    read.take([(time, json.dumps(each).encode()) for time, each in changes])
+    read.take(record(time, each) for time, each in changes)
     changes.sort(key=lambda each: -each[0])
     assert [each.customer_id for each in read.latest] == [
         each["data"]["customer_id"] for _, each in changes[:MOST_LATEST]
@@ -91,17 +98,21 @@ def test_of_a_removed_customer_only_counts_stay():
     removal = b'{"id":"c/x","type":"clv.customer-removed","data":{"customer_id":"c7"}}'
     gone = []
     read = RecentChanges(Economics(), gone.append)
-    read.take([(number, json.dumps(each).encode()) for number, each in enumerate(changes)])
-    assert len(list(read.of_customer("c7"))) == 4
-    read.take([(200, removal)])
+    read.take(record(number, each) for number, each in enumerate(changes))
+    assert len(list(read.of_customer("c7"))) == len(read.places.of("c7")) == 4
+    read.take([(200, removal, NOWHERE)])
     assert gone == ["c7"]
-    assert list(read.of_customer("c7")) == []
+    assert list(read.of_customer("c7")) == read.places.of("c7") == []
     assert len(read.latest) == 196
     flows = read.flows(date.min.toordinal(), date.max.toordinal())
     assert sum(flow.customers for flow in flows.values()) == 200
+    # Since a partition was added, what was before it is read later.
+    read.take([record(150, changes[7] | {"id": "c/old"})])
+    assert list(read.of_customer("c7")) == read.places.of("c7") == []
     # Who comes again is shown again.
-    read.take([(201, json.dumps(changes[7] | {"id": "c/new"}).encode())])
+    read.take([record(201, changes[7] | {"id": "c/new"})])
     assert [each.customer_id for each in read.latest[:1]] == ["c7"]
+    assert read.places.of("c7") == [Place(1, 201)]
 
 
 async def flows_equal_the_topic(shop):
