@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 from models.aggregate.record import CustomerRecord, encode_record, glance
 from models.context import Context, Interpretation
 from models.engine import advance
-from models.falling_due import dues
+from models.falling_due import Due, dues
 
 TOGETHER: Final = 1_000
 """Customers that are looked at together."""
@@ -44,8 +44,20 @@ def coming(
     states: stored records by key. keys: of whom; others than customers' are left out. Raises
     UnreadableRecord.
     """
+    return coming_of(states, looks(states, keys, context), context, until)
+
+
+def looks(states: Mapping[bytes, bytes], keys: Iterable[bytes], context: Context) -> list[Due]:
+    """Return when these customers are to be looked at. Raises UnreadableRecord."""
+    return dues(states, keys, context, lambda _origin, _offset: False)
+
+
+def coming_of(
+    states: Mapping[bytes, bytes], found: Iterable[Due], context: Context, until: int
+) -> Iterator[Coming]:
+    """Yield the changes of customers of whom it is known when they are to be looked at."""
     due: list[bytes] = []
-    for each in dues(states, keys, context, lambda _origin, _offset: False):
+    for each in found:
         if each.moment <= until:
             due.append(each.key)
             if len(due) == TOGETHER:

@@ -13,12 +13,14 @@ from models.timeline import NEVER
 class Due(NamedTuple):
     """When to look at a customer, in milliseconds since 1970; or NEVER.
 
-    pending: whether outputs are stored that may not have been delivered.
+    pending: whether outputs are stored that may not have been delivered. backfilled: whether the
+    last event is of a backfill; the tick at its end looks at them, and nothing before it.
     """
 
     key: bytes
     moment: int
     pending: bool
+    backfilled: bool
 
 
 def dues(
@@ -46,5 +48,5 @@ def dues(
             if begins < last_start:
                 moment = min(moment, max(context.next_start(begins), of.as_of))
         pending = any(is_pending(each.origin, each.offset) for each in of.outbox)
-        found.append(Due(key, moment, pending))
+        found.append(Due(key, moment, pending, of.backfill and not of.into))
     return found

@@ -94,10 +94,10 @@ class Dues:
         queue = self._queues[partition] = _Queue(context)
         keys = iter(list(states))
         while chunk := list(islice(keys, READ)):
-            for key, moment, pending in dues(states, chunk, context, is_pending):
-                queue.note(key, moment)
-                if pending:
-                    queue.pending.add(key)
+            for each in dues(states, chunk, context, is_pending):
+                queue.note(each.key, each.moment)
+                if each.pending:
+                    queue.pending.add(each.key)
             await asyncio.sleep(0)
             if self._generation != generation or self._queues.get(partition) is not queue:
                 return

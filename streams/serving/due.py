@@ -137,7 +137,8 @@ class DuePage(BaseModel):
     """A part of the changes of the days to come.
 
     at: when they were computed; now, until: of which time. matching: how many fit; overdue: how
-    many of them are due already. next: the cursor of what follows; null at the end.
+    many of them are due already. backfilled: how many customers are in no list, because a backfill
+    is loading them. next: the cursor of what follows; null at the end.
     """
 
     currency: str
@@ -146,6 +147,7 @@ class DuePage(BaseModel):
     until: datetime
     matching: int
     overdue: int
+    backfilled: int
     changes: list[DueChange]
     next: str | None
 
@@ -190,6 +192,7 @@ def add_routes(v1: APIRouter, sources: Sources) -> None:
             until=moment(economics.day_begins(economics.day(ahead.now) + days)),
             matching=part.matching,
             overdue=part.overdue,
+            backfilled=ahead.backfilled,
             changes=[
                 DueChange(**each._asdict() | {"at": moment(each.at)}) for each in part.changes
             ],

@@ -16,7 +16,7 @@ from streams.registry.reading import registry_reader
 from streams.registry.registry import Registry
 from streams.serving.operations import Looks
 from streams.serving.outages import Outage
-from streams.serving.recent_changes import RecentChanges
+from streams.serving.recent_changes import ChangeData, RecentChanges
 from streams.settings import Settings
 
 log = structlog.get_logger(__name__)
@@ -28,16 +28,26 @@ class Following:
     """Follows `clv.segment-changes` and `clv.models`, and looks at how far the workers are.
 
     While Kafka is away, it tries again. registry: None until it was read once. removed: called
-    with the id of a customer who is removed.
+    with the id of a customer who is removed. told: called with each change of segment.
+    reinterpreted: called when other parameters or rules hold than before.
     """
 
-    def __init__(self, broker: Broker, settings: Settings, removed: Callable[[str], None]) -> None:
-        self.changes = RecentChanges(settings.economics, removed)
+    def __init__(
+        self,
+        broker: Broker,
+        settings: Settings,
+        removed: Callable[[str], None],
+        told: Callable[[ChangeData], None],
+        reinterpreted: Callable[[], None],
+    ) -> None:
+        self.changes = RecentChanges(settings.economics, removed, told)
         self.kafka = Outage("Kafka")
         self.looks = Looks(broker, settings)
         self.registry: Registry | None = None
         self._broker = broker
         self._settings = settings
+        self._reinterpreted = reinterpreted
+        self._versions: tuple[list[str], list[str]] | None = None
         self._known = asyncio.Event()
 
     async def interpretation(self, seconds: float) -> Interpretation:
@@ -77,7 +87,14 @@ class Following:
         economics, topics = self._settings.economics, self._settings.topics
         async with registry_reader(self._broker, topics.models, economics.currency) as reader:
             while True:
-                self.registry = await reader.read()
+                registry = self.registry = await reader.read()
+                versions = (
+                    [each.version for each in registry.timeline.published],
+                    [each.version for each in registry.rules.published],
+                )
+                if self._versions not in (None, versions):
+                    self._reinterpreted()
+                self._versions = versions
                 self.kafka.well()
                 self._known.set()
 

@@ -99,14 +99,21 @@ class Flow(NamedTuple):
 
 
 class RecentChanges:
-    """Counts and latest changes. removed: called with the id of a customer who is removed."""
+    """Counts and latest changes.
+
+    removed: called with the id of a customer who is removed. told: called with each change.
+    """
 
     def __init__(
-        self, economics: Economics, removed: Callable[[str], None] = lambda _customer_id: None
+        self,
+        economics: Economics,
+        removed: Callable[[str], None] = lambda _customer_id: None,
+        told: Callable[[ChangeData], None] = lambda _change: None,
     ) -> None:
         self.whole = False
         self._economics = economics
         self._removed = removed
+        self._told = told
         self._forget()
 
     def _forget(self) -> None:
@@ -166,6 +173,7 @@ class RecentChanges:
             elif document is not None and (known := hash(document.id)) not in self._seen:
                 self._seen.add(known)
                 self._count(document.data)
+                self._told(document.data)
                 # Partitions that were added are read beside those in which a customer was before.
                 if time >= self._gone.get(hash(document.data.customer_id), 0):
                     self._keep(time, document.data, place)

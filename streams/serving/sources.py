@@ -55,7 +55,7 @@ class Sources:
             own_changes.forget(customer_id)
             ahead.forget(customer_id)
 
-        following = Following(broker, settings, forget)
+        following = Following(broker, settings, forget, ahead.told, ahead.outdate)
         return cls(
             cache,
             Scores(cache),

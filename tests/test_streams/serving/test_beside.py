@@ -3,11 +3,17 @@
 import asyncio
 import os
 import signal
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import pytest
+
+from models.calendar import milliseconds
+from models.coming import Coming
 from streams.serving import beside as besides
 from streams.serving.beside import Beside, Kept, KeptAhead
 from streams.serving.looking_ahead import Ahead
+from streams.serving.recent_changes import ChangeData
 from streams.serving.summing import Survey
 from streams.settings import Settings
 
@@ -64,8 +70,10 @@ class _Waits:
 
     def __init__(self):
         self.answer = asyncio.get_running_loop().create_future()
+        self.asked = 0
 
     async def ask(self, _question):
+        self.asked += 1
         return await self.answer
 
 
@@ -74,8 +82,68 @@ async def test_of_a_customer_who_was_removed_meanwhile_or_later_nothing_is_kept(
     kept = KeptAhead(beside)
     assert await kept.get(0.01) is None
     kept.forget("anna")
-    beside.answer.set_result(Ahead(None, 0, 0, {"anna": [], "ben": [], "cleo": []}))
+    beside.answer.set_result(Ahead(None, 0, 0, {"anna": [], "ben": [], "cleo": []}, 0))
     found = await kept.get(SOON)
     assert found.changes.keys() == {"ben", "cleo"}
     kept.forget("ben")
     assert found.changes.keys() == {"cleo"}
+
+
+MIDNIGHT = datetime(2026, 5, 2, tzinfo=UTC)
+
+
+def coming(dimension, days):
+    at = milliseconds(MIDNIGHT + timedelta(days=days))
+    return Coming("anna", at, dimension, "a", "b", 0.0)
+
+
+def told(dimension, days):
+    return ChangeData(
+        "anna", dimension, "a", "b", "time", {}, None, 0.0, MIDNIGHT + timedelta(days=days)
+    )
+
+
+@pytest.mark.parametrize("meanwhile", [False, True])
+async def test_what_was_told_meanwhile_or_later_comes_no_more(meanwhile):
+    beside = _Waits()
+    kept = KeptAhead(beside)
+    changes = [coming("tier", 0), coming("lifecycle", 0), coming("tier", 3), coming("tier", 5)]
+    came = [told("tier", -1), told("tier", 3)]
+    assert await kept.get(0.01) is None
+    if meanwhile:
+        for change in came:
+            kept.told(change)
+    beside.answer.set_result(Ahead(None, 0, 0, {"anna": changes, "ben": [coming("tier", 0)]}, 0))
+    found = await kept.get(SOON)
+    read = found.changes["anna"]
+    if not meanwhile:
+        for change in came:
+            kept.told(change)
+        # Whoever reads the list meanwhile reads on.
+        assert read == changes
+    assert found.changes["anna"] == [changes[1], changes[3]]
+    for dimension in ("lifecycle", "tier"):
+        kept.told(told(dimension, 9))
+    assert found.changes.keys() == {"ben"}
+
+
+@pytest.mark.parametrize("meanwhile", [False, True])
+async def test_it_is_made_anew_when_other_rules_hold_and_else_kept(meanwhile, monkeypatch):
+    monkeypatch.setattr(besides, "SETTLE_SECONDS", 0.0)
+    beside = _Waits()
+    kept = KeptAhead(beside)
+    assert await kept.get(0.01) is None
+    # Nobody begins a second one while one is made.
+    assert await kept.get(0.01) is None
+    assert beside.asked == 1
+    if meanwhile:
+        kept.outdate()
+    beside.answer.set_result(Ahead(None, 0, 0, {}, 0))
+    await kept.get(SOON)
+    if not meanwhile:
+        await kept.get(SOON)
+        assert beside.asked == 1
+        kept.outdate()
+    for _ in range(2):
+        await kept.get(SOON)
+        assert beside.asked == 2

@@ -1,5 +1,6 @@
 """Whose segment changes within a week: the list is what then happens, and reads as asked for."""
 
+import asyncio
 import csv
 import io
 from datetime import UTC, date, datetime, timedelta
@@ -12,6 +13,8 @@ from models.coming import Coming, coming
 from models.context import Context
 from models.contracts.clock import Tick
 from models.economics import Economics
+from streams.serving import beside
+from streams.serving.beside import LEAST_AGE
 from streams.serving.due import Asked, exported, found
 from streams.serving.looking_ahead import Ahead
 from streams.simulation.clock import START
@@ -106,15 +109,31 @@ async def test_what_is_overdue_is_listed_until_it_is_told(shop):
         assert (page["matching"], page["overdue"]) == (21, 21)
         outlook, _ = await running.get("/v1/outlook/c03")
         assert outlook["next_due"]["at"] == page["changes"][0]["at"] == "2026-04-04T00:00:00Z"
-    # As a sweep does it.
-    await shop.service.tick(Tick(as_of=now, due=True))
-    await shop.service.settled()
+        # As a sweep does it.
+        await shop.service.tick(Tick(as_of=now, due=True))
+        await shop.service.settled()
+        # What is told is taken from the list at once; it is not made anew for that.
+        async with asyncio.timeout(LEAST_AGE - 5.0):
+            while page["matching"]:
+                await asyncio.sleep(0.1)
+                page, _ = await running.get("/v1/due")
     async with front(shop.service, now=now) as running:
         page, _ = await running.get("/v1/due")
         assert (page["matching"], page["changes"]) == (0, [])
         outlook, _ = await running.get("/v1/outlook/c03")
         assert outlook["segments"]["lifecycle"]["segment"] != "new"
         assert outlook["next_due"]["at"] > "2026-04-05"
+
+
+async def test_the_list_is_made_anew_when_other_parameters_hold(shop, monkeypatch):
+    monkeypatch.setattr(beside, "SETTLE_SECONDS", 0.0)
+    before, _ = await shop.get("/v1/due")
+    await shop.service.publish_parameters(PARAMETERS)
+    async with asyncio.timeout(LEAST_AGE - 5.0):
+        page = before
+        while page["at"] == before["at"]:
+            await asyncio.sleep(0.1)
+            page, _ = await shop.get("/v1/due")
 
 
 ECONOMICS = Economics()
@@ -136,6 +155,7 @@ async def test_the_file_is_filtered_and_safe_to_open():
         ECONOMICS.day_begins(today) + 1,
         ECONOMICS.day_begins(today + 7),
         {each.customer_id: [each] for each in changes},
+        0,
     )
 
     def read(asked):

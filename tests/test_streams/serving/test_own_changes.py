@@ -6,14 +6,16 @@ import re
 
 import pytest
 
-from models.events.kinds import IDENTITIES
+from models.contracts.clock import Tick
+from models.events.kinds import BACKFILL, IDENTITIES
 from streams.files.outgoing import cloud_event
 from streams.serving import recent_changes
 from streams.serving.own_changes import OwnChanges
 from streams.serving.places import Place, Places
+from tests.test_streams.service.cluster import cluster
 
 from .conftest import front
-from .support import TIME, order
+from .support import NAMES, TIME, order
 from .test_pages import page, shown
 
 
@@ -106,3 +108,26 @@ async def test_of_who_was_erased_and_comes_again_only_what_is_new_is_shown(shop)
         for running in (shop, other):
             html = await shown(running, "/customers/c03", "Value over time")
             assert len(ways(html)) == len(mine) - before
+
+
+@pytest.mark.parametrize("ended", [False, True])
+async def test_who_is_being_loaded_is_in_no_list_and_the_pages_say_so(tmp_path, ended):
+    async with cluster(tmp_path) as service:
+        await service.start_worker()
+        await service.publish(
+            [order(name, "1")._replace(topic=BACKFILL) for name in NAMES[:3]] + [order("live", "1")]
+        )
+        await service.settled()
+        if ended:
+            # As `clv backfill` ends.
+            await service.tick(Tick(as_of=TIME))
+            await service.settled()
+        loading = 0 if ended else 3
+        async with front(service) as running:
+            answer, _ = await running.get("/v1/due")
+            assert answer["backfilled"] == loading
+            read, _ = await page(running, "/due")
+            assert ("3 customers are not looked at: a backfill" in read.text) is not ended
+            html = await shown(running, "/customers/c00", "Value over time")
+            assert ("A backfill loaded the last event" in html) is not ended
+            assert ("stays for a year" in html) is ended
