@@ -21,7 +21,7 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, NamedTuple
+from typing import Annotated, NamedTuple, get_args
 
 import msgspec
 import numpy as np
@@ -31,6 +31,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.contenders.ours import PARAMETERS
+from benchmarks.contenders.settings import BrokerKind
 from benchmarks.report import machine
 from benchmarks.scaling import (
     BATCH,
@@ -45,6 +46,7 @@ from benchmarks.scaling import (
     shop_settings,
     until,
 )
+from benchmarks.servers import running_servers
 from benchmarks.workload import HEADERS
 from models.aggregate.record import decode_record, encode_record, is_customer
 from models.context import Context
@@ -52,7 +54,6 @@ from models.contracts.clock import Tick
 from models.engine import advance, process
 from models.outputs import Outputs
 from models.timeline import Timeline
-from streams.embedded import embedded_servers
 from streams.kafka.connection import Broker
 from streams.kafka.partitions import home_partition
 from streams.parameters import publish_parameters
@@ -390,6 +391,7 @@ class Bench:
 class Plan(NamedTuple):
     """What to run; see `main`."""
 
+    kind: BrokerKind
     customers: int
     nights: list[int]
     rate: float
@@ -398,16 +400,16 @@ class Plan(NamedTuple):
 
 
 async def _bench(made: Templates, plan: Plan) -> None:
-    customers, nights, rate, seconds, limit = plan
-    async with embedded_servers() as servers:
-        broker = Broker(servers.broker.address)
+    kind, customers, nights, rate, seconds, limit = plan
+    async with running_servers(kind) as servers:
+        broker = Broker(servers.broker)
         name = f"silence-{uuid.uuid4().hex[:6]}"
         with tempfile.TemporaryDirectory(prefix="clv-silence-") as made_in:
             directory = Path(made_in)
             clock = directory / "clock"
             clock.write_text(str(made.begins))
             settings = shop_settings(name)
-            environment = shop_environment(settings, broker, servers.redis.url)
+            environment = shop_environment(settings, broker, servers.redis)
             environment[CLOCK] = str(clock)
             await seed(broker, settings, copies(made, nights, customers))
             log = directory / "worker.log"
@@ -454,6 +456,7 @@ def _show(shown: Table, what: str, night: Night) -> None:
 
 def main(
     *,
+    broker: Annotated[str, typer.Option(help="embedded or kafka.")] = "embedded",
     customers: Annotated[int, typer.Option(min=1_000, help="Customers of the worker.")] = 1_000_000,
     made: Annotated[int, typer.Option(min=1_000, help="Customers that the engine makes.")] = 20_000,
     nights: Annotated[
@@ -464,9 +467,12 @@ def main(
     limit: Annotated[float, typer.Option(help="Seconds allowed to one step.")] = 600,
 ) -> None:
     """Measure nights in which few and many customers are due, and a rescoring of all."""
+    if broker not in get_args(BrokerKind):
+        raise typer.BadParameter(f"{broker!r} is none of {', '.join(get_args(BrokerKind))}")
+    kind: BrokerKind = "kafka" if broker == "kafka" else "embedded"
     console.print(" ".join(f"{key}={value}" for key, value in machine().items()))
     due = [int(each) for each in nights.split(",")]
-    plan = Plan(customers, due, rate, seconds, limit)
+    plan = Plan(kind, customers, due, rate, seconds, limit)
     asyncio.run(_bench(templates(made, len(due)), plan))
 
 

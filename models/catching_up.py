@@ -30,15 +30,17 @@ def catch_up(scoring: Scoring) -> Scores:
         (each, [step for step in each.steps if isinstance(step, Silence)])
         for each in {id(each): each for each in (*scoring.silent, *owners)}.values()
     ]
-    if not by_customer:
-        return rows.scores()
-    if not scoring.context.stay_days:
-        _look(scoring.context, rows, [each for _, silences in by_customer for each in silences])
-    else:
+    every = [each for _, silences in by_customer for each in silences]
+    if scoring.context.stay_days:
         _look_with_stays(scoring, rows, by_customer)
+    else:
+        _look(scoring.context, rows, every)
     if scoring.context.refresh is not None:
         _refresh(scoring.context, scoring.context.refresh, rows, by_customer)
-    return rows.scores()
+    scores = rows.scores(spread=False)
+    if not scoring.context.stay_days:
+        _only_what_matters(scores, every)
+    return scores
 
 
 def _look_with_stays(
@@ -113,18 +115,34 @@ def _stays(scoring: Scoring, customer: Customer, until: Silence) -> set[int]:
 
 
 def _look(context: Context, rows: Rows, silences: Sequence[Silence]) -> None:
+    economics, stay_days = context.economics, context.stay_days
     while silences:
-        search(silences, context.economics)
+        search(silences, economics)
         further = []
         for each in silences:
-            found = each.look(context.economics)
-            if found is None:
-                continue
-            moment, standing, cause = found
-            each.looks.append(Look(rows.add_standing(standing), moment, each.offset, cause))
-            each.stays.update(stays_from(moment, context.stay_days, context.economics))
-            further.append(each)
+            while (found := each.look(economics)) is not None:
+                row = rows.add_standing(found.standing, found.day)
+                each.looks.append(Look(row, found.moment, each.offset, found.cause))
+                if stay_days:
+                    each.stays.update(stays_from(found.moment, stay_days, economics))
+                if each.turns is None:
+                    further.append(each)
+                    break
         silences = further
+
+
+def _only_what_matters(scores: Scores, silences: Iterable[Silence]) -> None:
+    """Leave out looks at which every segment is decided as at the one before.
+
+    Nobody else's comparison was looked at: one has turned, but none that decides.
+    """
+    several = [each for each in silences if len(each.looks) > 1]
+    later = [look.row for each in several for look in each.looks[1:]]
+    before = [look.row for each in several for look in each.looks[:-1]]
+    differ = iter(scores.differ(later, before).tolist())
+    for each in several:
+        first, *others = each.looks
+        each.looks = [first, *(look for look in others if next(differ) or look.cause != "time")]
 
 
 def _refresh(
@@ -153,8 +171,8 @@ def _refresh(
         if last != silence.standing.day:
             since = moment_of(last, silence.base, economics)
         if customer.record.told_at < since <= silence.until:
-            standing = silence.standing.on(last)
-            silence.refresh = Look(rows.add_standing(standing), since, silence.offset, "time")
+            row = rows.add_standing(silence.standing, last)
+            silence.refresh = Look(row, since, silence.offset, "time")
 
 
 def bounds(scoring: Scoring, customers: Iterable[Customer]) -> dict[int, int]:

@@ -27,7 +27,7 @@ from models.segments import DEFAULT_RULES, Quantile, Rules
 from models.segments.steady import surely_steady
 from models.standing import NO_DAY, Point, Standing
 from models.timeline import NEVER, Timeline, timeline_of
-from models.value import Row, Values, grouped, value_row, values
+from models.value import Row, Values, columns, grouped, moved, value_row, valued_each
 
 
 @dataclass(frozen=True)
@@ -219,6 +219,8 @@ class Rows:
         self._rules: list[Rules] = []
         self._read: list[tuple[float | str, ...]] = []
         self._days: list[int] = []
+        self._ahead: list[int] = []
+        """Days that pass until a row is scored; only those added by `add_standing` have any."""
         self._scored: _Scored | None = None
 
     def add(
@@ -242,6 +244,7 @@ class Rows:
         chosen = by.rules_at(as_of, rules)
         self._rules.append(chosen)
         self._days.append(max(today, summary.last_day) if summary.orders else today)
+        self._ahead.append(0)
         if chosen.read:
             measured = Measured(state, summary, today, economics)
             self._read.append(tuple([read(measured) for read in chosen.readers]))
@@ -249,12 +252,14 @@ class Rows:
             self._read.append(())
         return len(self._rows) - 1
 
-    def add_standing(self, standing: Standing) -> int:
-        """Add a customer as they stand on a day; return the number of the row."""
+    def add_standing(self, standing: Standing, day: int) -> int:
+        """Add a customer as they stand on a day, before the next step; return the row's number."""
+        ahead = max(day - standing.day, 0)
         self._rows.append(standing.row)
         self._models.append(standing.model)
         self._rules.append(standing.rules)
-        self._days.append(standing.day)
+        self._days.append(standing.day + ahead)
+        self._ahead.append(ahead)
         self._read.append(standing.read)
         return len(self._rows) - 1
 
@@ -264,29 +269,43 @@ class Rows:
 
     def point(self, row: int) -> Point:
         """Return what the value of a row is computed from."""
-        return Point(self._rows[row], self._days[row], self._models[row])
+        of = self.standing(row)
+        return Point(of.row, of.day, of.model)
 
     def standing(self, row: int) -> Standing:
         """Return how a customer stands, without the next step of a feature."""
-        of = self._models[row], self._rules[row], self._read[row]
-        return Standing(self._rows[row], self._days[row], *of, NO_DAY)
+        day, of = self._days[row], (self._models[row], self._rules[row], self._read[row])
+        return Standing(self._rows[row], day - self._ahead[row], *of, NO_DAY).on(day)
 
-    def scores(self) -> Scores:
-        """Return values and segments of all rows."""
-        scored = values(self._rows, self._models, self._by.economics)
-        decided = {id(each): self._decided(each, scored) for each in _distinct(self._rules)}
+    def scores(self, *, spread: bool = True) -> Scores:
+        """Return values and segments of all rows.
+
+        spread: whether to compute percentiles at once; if not, of those that are published, unless
+        rules ask for them.
+        """
+        economics, used = self._by.economics, _distinct(self._rules)
+        spread = spread or any(each.watched.spread for each in used)
+        ahead, of = np.array(self._ahead, np.float64), columns(self._rows)
+        if ahead.any():
+            of = moved(of, ahead)
+        scored = valued_each(of, self._models, economics, spread=spread)
+        decided = {id(each): self._decided(each, scored, ahead) for each in used}
         self._scored = _Scored(scored, decided)
-        return Scores(scored, self._rules, self._models, decided)
+        return Scores(
+            of, scored, self._rules, self._models, decided, economics=economics, spread=spread
+        )
 
-    def _decided(self, rules: Rules, scored: Values) -> Decided:
+    def _decided(self, rules: Rules, scored: Values, ahead: Floats) -> Decided:
         """Return the decisions of these rules; only their own rows mean anything."""
         nothing = (np.nan,) * len(rules.read)
         mine = zip(self._rules, self._read, strict=True)
         read = zip(*(row if own is rules else nothing for own, row in mine), strict=True)
-        columns: dict[str, Any] = {each.name: each.of(scored) for each in rules.asked if each.of}
-        for feature, column in zip(rules.read, read, strict=True):
-            columns[feature.name] = np.array(column, dtype=feature.dtype)
-        return Decided(rules, columns, _quantiles(rules, self._models), len(self._rows))
+        asked: dict[str, Any] = {each.name: each.of(scored) for each in rules.asked if each.of}
+        daily = rules.read_daily or (False,) * len(rules.read)
+        for feature, column, moves in zip(rules.read, read, daily, strict=True):
+            values = np.array(column, dtype=feature.dtype)
+            asked[feature.name] = values + ahead if moves else values
+        return Decided(rules, asked, _quantiles(rules, self._models), len(self._rows))
 
     def rules(self, row: int) -> Rules:
         """Return the rules that apply to a row."""
@@ -361,8 +380,8 @@ class _Scored(NamedTuple):
     decided: Mapping[int, Decided]
 
 
-def _distinct(rules: Sequence[Rules]) -> Iterable[Rules]:
-    return {id(each): each for each in rules}.values()
+def _distinct(rules: Sequence[Rules]) -> list[Rules]:
+    return list({id(each): each for each in rules}.values())
 
 
 def _quantiles(rules: Rules, models: Sequence[Parameters]) -> dict[Quantile, Floats]:

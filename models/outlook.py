@@ -116,7 +116,8 @@ def _worth(states: Sequence[tuple[Aggregate, int]], by: Interpretation) -> Itera
 def _listed(
     scores: Scores, moments: Sequence[int], summaries: Sequence[Summary], config: Economics
 ) -> Iterator[Worth]:
-    for moment, summary, each in zip(moments, summaries, scores.published, strict=True):
+    published = scores.published(range(len(moments)))
+    for moment, summary, each in zip(moments, summaries, published, strict=True):
         spent = summary.support_cost + summary.acquisition_cost
         realised = from_units(summary.margin(config) - spent)
         yield Worth(moment, each.clv, realised, each.expected, each.p_alive, each.p_purchase)

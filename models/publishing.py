@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from models.aggregate.record import Forgotten, encode_record, forgotten_key
 from models.catching_up import bounds, catch_up, due_after
@@ -23,6 +23,9 @@ from models.scores import Evaluation, Look, RemovalStep, Resend, Scores
 from models.silence import Silence
 from models.timeline import NEVER
 
+Told = tuple[Scores, int]
+"""The scores of which a row is published, and its number."""
+
 
 def finish(*batches: Batch) -> None:
     """Score all rows of batches at once, and fill their `outputs`; they share their scoring."""
@@ -39,8 +42,12 @@ def finish(*batches: Batch) -> None:
         looked = catch_up(scoring)
         known = bounds(scoring, customers)
         moved = moves(scoring, customers, scores, looked)
+        updated = []
         for batch, customer in touched:
-            _publish(batch, customer, (scores, looked), known, moved)
+            told = _publish(batch, customer, (scores, looked), known, moved)
+            if told is not None:
+                updated.append((batch, customer, told))
+        _update(updated, scores, looked)
 
 
 def _publish(
@@ -49,8 +56,8 @@ def _publish(
     scored: tuple[Scores, Scores],
     known: dict[int, int],
     moved: Moves,
-) -> None:
-    """Publish what a customer's steps come to.
+) -> Told | None:
+    """Publish what a customer's steps come to; return what their value update is to say, or None.
 
     scored: the scores of events, and of looks into silences. known: see `bounds`.
     """
@@ -85,9 +92,10 @@ def _publish(
         record.outbox = outbox([*pending, *fresh], record.version, record.told_at)
         _store(batch, customer, known)
     if told and customer.present:
-        outputs.updates.append(_update(batch, customer, last, row))
-    elif told:
+        return last, row
+    if told:
         outputs.removed.append(Removed(customer.customer_id, customer.key, record.version))
+    return None
 
 
 def _look_back(
@@ -161,22 +169,25 @@ def _publish_entries(batch: Batch, customer: Customer, entries: Iterable[WithEvi
         batch.outputs.segment_changes.extend((customer.key, each) for each in documents)
 
 
-def _update(batch: Batch, customer: Customer, scores: Scores, row: int) -> CurrentValue:
-    record = customer.record
-    return CurrentValue(
-        customer.customer_id,
-        customer.key,
-        record.version,
-        scores.clv[row],
-        tuple(record.segments.items()),
-        value_update(
-            customer.customer_id,
-            record,
-            customer.summary,
-            (scores.published[row], scores.models[row]),
-            batch.context,
-        ),
-    )
+def _update(updated: Sequence[tuple[Batch, Customer, Told]], *scores: Scores) -> None:
+    """Add the value updates of customers to the outputs of their batches."""
+    rows = {id(each): [row for _, _, (of, row) in updated if of is each] for each in scores}
+    published = {id(each): iter(each.published(rows[id(each)])) for each in scores}
+    for batch, customer, (of, row) in updated:
+        record, scored = customer.record, (next(published[id(of)]), of.models[row])
+        document = value_update(
+            customer.customer_id, record, customer.summary, scored, batch.context
+        )
+        batch.outputs.updates.append(
+            CurrentValue(
+                customer.customer_id,
+                customer.key,
+                record.version,
+                of.clv[row],
+                tuple(record.segments.items()),
+                document,
+            )
+        )
 
 
 def _store(batch: Batch, customer: Customer, known: dict[int, int]) -> None:

@@ -10,9 +10,12 @@ from numpy.typing import NDArray
 
 from models.aggregate.record import Cause, Evidence
 from models.contracts.parameters import Parameters
+from models.economics import Economics
 from models.features import NEVER, Columns, Floats
 from models.segments import Decisions, Dimension, Quantile, Rules
-from models.value import Values
+from models.value import Row, Values, valued_each
+
+Rows = NDArray[np.intp]
 
 
 class Published(NamedTuple):
@@ -119,6 +122,17 @@ class Decided:
             for each in rules.asked
         }
 
+    def differ(self, rows: Rows, others: Rows) -> NDArray[np.bool_]:
+        """Return which of these rows may come to another segment than a row of others.
+
+        That is, of a customer who is what the other row has made of them; minimum stays apart.
+        """
+        different = np.zeros(rows.size, np.bool_)
+        for each in self.dimensions:
+            for decided in (each.first_of, *each.kept_of.values()):
+                different |= decided[rows] != decided[others]
+        return different
+
     def evidence(self, dimension: Dimension, index: int, row: int) -> Evidence:
         """Return the features that the rules looked at, up to the one of that index."""
         columns = self._columns
@@ -128,37 +142,63 @@ class Decided:
 class Scores:
     """Values and segments by row.
 
-    rules, models: those that scored each row. decided: the decisions of each of these rules, by
-    their identity.
+    of: the inputs of the values. rules, models: those that scored each row. decided: the decisions
+    of each of these rules, by their identity. spread: whether the values have percentiles.
     """
 
     def __init__(
         self,
+        of: Row[Floats],
         values: Values,
         rules: Sequence[Rules],
         models: Sequence[Parameters],
         decided: Mapping[int, Decided],
+        *,
+        economics: Economics,
+        spread: bool,
     ) -> None:
         self.models = models
-        self.published = list(
-            map(
-                Published._make,
-                zip(
-                    *(
-                        _listed(getattr(values, name), missing=name in _MISSING)
-                        for name in Published._fields
-                    ),
-                    strict=True,
-                ),
-            )
-        )
-        self.clv: list[float] = [each.clv for each in self.published]
+        self.clv: list[float] = _listed(values.clv, missing=False)
+        self._of = of
+        self._values = values
         self._rules = rules
         self._decided = decided
+        self._economics = economics
+        self._spread = spread
 
     def decided(self, row: int) -> Decided:
         """Return the decisions of the rules that scored a row."""
         return self._decided[id(self._rules[row])]
+
+    def differ(self, rows: Sequence[int], others: Sequence[int]) -> NDArray[np.bool_]:
+        """See `Decided.differ`; the same rules have scored a row and the other one."""
+        mine, theirs = np.array(rows, np.intp), np.array(others, np.intp)
+        if len(self._decided) == 1:
+            return next(iter(self._decided.values())).differ(mine, theirs)
+        different = np.zeros(mine.size, np.bool_)
+        rules = np.array([id(self._rules[row]) for row in rows])
+        for number, decided in self._decided.items():
+            own = rules == number
+            different[own] = decided.differ(mine[own], theirs[own])
+        return different
+
+    def published(self, rows: Sequence[int]) -> list[Published]:
+        """Return what value updates say of these rows."""
+        if not rows:
+            return []
+        which = np.array(rows, np.intp)
+        if self._spread:
+            columns = [getattr(self._values, name)[which] for name in Published._fields]
+        else:
+            of = Row(*(column[which] for column in self._of))
+            models = [self.models[row] for row in rows]
+            values = valued_each(of, models, self._economics)
+            columns = [getattr(values, name) for name in Published._fields]
+        listed = (
+            _listed(column, missing=name in _MISSING)
+            for name, column in zip(Published._fields, columns, strict=True)
+        )
+        return list(map(Published._make, zip(*listed, strict=True)))
 
 
 def _listed(column: Floats | NDArray[np.str_], *, missing: bool) -> list[Any]:

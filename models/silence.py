@@ -7,6 +7,7 @@ at follows from the customer's state when the silence began, and not from who lo
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
 
 from models.aggregate.record import Cause
 from models.due import moment_of, turns
@@ -17,6 +18,15 @@ from models.timeline import NEVER
 
 Pivot = tuple[int, Standing]
 """A moment, and what the customer is scored from then: other than days alone would make it."""
+
+
+class Sight(NamedTuple):
+    """A moment to look at a customer, its day, and how they stood on an earlier one."""
+
+    moment: int
+    day: int
+    standing: Standing
+    cause: Cause
 
 
 class Silence:
@@ -68,7 +78,7 @@ class Silence:
         self.refresh: Look | None = None
         self.refresh_at = NEVER
 
-    def look(self, economics: Economics) -> tuple[int, Standing, Cause] | None:
+    def look(self, economics: Economics) -> Sight | None:
         """Go on to the next moment to look at; None if the silence ends before."""
         turn = self.turn
         moment = min([turn, *(end for end in self.stays if end > self.at)])
@@ -78,13 +88,13 @@ class Silence:
             return self._turn_round(economics)
         if moment > self.until:
             return None
-        self.at = moment
+        self.at, day = moment, economics.day(moment)
         if moment == turn:
-            self.known = economics.day(moment)
+            self.known = day
             self.turns = (self.turns or [])[1:] or None
-        return moment, self.standing.on(economics.day(moment)), "time"
+        return Sight(moment, day, self.standing, "time")
 
-    def _turn_round(self, economics: Economics) -> tuple[int, Standing, Cause]:
+    def _turn_round(self, economics: Economics) -> Sight:
         before = self.standing
         self.base, self.standing = self.pivots.pop(0)
         self.at, self.known, self.turns = self.base, economics.day(self.base), None
@@ -93,7 +103,7 @@ class Silence:
             cause = "model"
         elif self.standing.rules is not before.rules:
             cause = "rules"
-        return self.base, self.standing, cause
+        return Sight(self.base, self.standing.day, self.standing, cause)
 
     @property
     def turn(self) -> int:

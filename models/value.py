@@ -179,17 +179,23 @@ def values(
 
     parameters: of all rows, or of each.
     """
-    of = columns(rows)
     if isinstance(parameters, Parameters):
-        return valued(of, parameters, config)
+        return valued(columns(rows), parameters, config)
+    return valued_each(columns(rows), parameters, config)
+
+
+def valued_each(
+    of: Row[Floats], parameters: Sequence[Parameters], config: Economics, *, spread: bool = True
+) -> Values:
+    """Return the value of each row of columns under its own parameters; spread: see `valued`."""
     different = {id(each): each for each in parameters}
     if len(different) == 1:
-        return valued(of, parameters[0], config)
+        return valued(of, parameters[0], config, spread=spread)
     which = np.array([id(each) for each in parameters])
-    result = {field.name: np.empty(len(rows)) for field in fields(Values)}
+    result = {field.name: np.empty(which.size) for field in fields(Values)}
     for number, each in different.items():
         mine = which == number
-        some = valued(Row(*(column[mine] for column in of)), each, config)
+        some = valued(Row(*(column[mine] for column in of)), each, config, spread=spread)
         for name, column in result.items():
             column[mine] = getattr(some, name)
     return Values(**result)

@@ -165,7 +165,7 @@ def segments_of(context, row, days):
     """The segments in each of so many days, of who was in any of them the day before."""
     looked = context.rows()
     for day in range(days + 1):
-        looked.add_standing(Standing(row, TODAY, *context_of(context), (), NO_DAY).on(TODAY + day))
+        looked.add_standing(Standing(row, TODAY, *context_of(context), (), NO_DAY), TODAY + day)
     return looked.scores().decided(0).dimensions
 
 
@@ -178,7 +178,7 @@ def test_nobody_who_is_surely_steady_changes(customers, model, limits, per):
     context = Context(ECONOMICS, parameters_of(model, per), rules_of(*limits))
     rows = context.rows()
     for row in customers:
-        rows.add_standing(Standing(row, TODAY, *context_of(context), (), NO_DAY))
+        rows.add_standing(Standing(row, TODAY, *context_of(context), (), NO_DAY), TODAY)
     rows.scores()
     every = np.arange(len(customers))
     for days in QUIET:
@@ -197,7 +197,7 @@ def test_nobody_who_is_surely_steady_changes_by_the_default_rules(customers, mod
     model_of, rules = context_of(context)
     rows = context.rows()
     for row in customers:
-        rows.add_standing(Standing(row, TODAY, model_of, rules, read, NO_DAY))
+        rows.add_standing(Standing(row, TODAY, model_of, rules, read, NO_DAY), TODAY)
     rows.scores()
     every = np.arange(len(customers))
     for days in (QUIET[1], QUIET[3]):
@@ -208,7 +208,7 @@ def test_nobody_who_is_surely_steady_changes_by_the_default_rules(customers, mod
             looked = context.rows()
             for day in range(days + 1):
                 standing = Standing(row, TODAY, model_of, rules, read, NO_DAY)
-                looked.add_standing(standing.on(TODAY + day))
+                looked.add_standing(standing, TODAY + day)
             for decisions in looked.scores().decided(0).dimensions:
                 current, seen = before or None, set()
                 for day in range(days + 1):
@@ -226,7 +226,9 @@ def test_most_customers_are_surely_steady_for_a_while():
     for orders in range(2, 40):
         recency = 7 * (orders - 1)
         row = Row(orders, orders, orders, recency, recency + 1, 1, *[0] * 4, *[400_000] * 8)
-        rows.add_standing(Standing(row, TODAY, context.model_at(0), context.rules, read, NO_DAY))
+        rows.add_standing(
+            Standing(row, TODAY, context.model_at(0), context.rules, read, NO_DAY), TODAY
+        )
     rows.scores()
     steady = rows.steady(np.arange(38), np.full(38, 7))
     assert steady.mean() > 0.9
