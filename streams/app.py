@@ -30,7 +30,7 @@ def build_app(
     logs: Logs | None = None,
     has_basis: bool = False,
     pause_seconds: float = PAUSE_SECONDS,
-    step_seconds: float = STEP_SECONDS,
+    step_seconds: float | None = STEP_SECONDS,
 ) -> tuple[BatchApp, Pipeline]:
     """Return the app and its pipeline, with agents for the input topics, identities and the clock.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
@@ -27,7 +28,8 @@ from streams.transport.batches import RecordBatch
 log = structlog.get_logger(__name__)
 
 STEP_SECONDS = 0.03
-"""How long the engine may take for a step: live events wait for it."""
+"""How long the engine may take for a step: live events wait for it. Then they have as long, and so
+have deliveries."""
 
 FIRST, MOST = 100, 1_000
 """Customers of the first step, and of any step at most. How many a step has follows from how long
@@ -64,14 +66,16 @@ class _Pace:
 class Ticks:
     """Processes ticks in small steps, between which live batches pass.
 
-    step_seconds: how long the engine may take for a step. With infinity, steps do not depend on how
-    fast the machine is.
+    step_seconds: how long the engine may take for a step. With None, steps do not depend on how
+    fast the machine is, and there are no pauses between them.
     """
 
-    def __init__(self, pipeline: Pipeline, *, step_seconds: float = STEP_SECONDS) -> None:
+    def __init__(self, pipeline: Pipeline, *, step_seconds: float | None = STEP_SECONDS) -> None:
         self._pipeline = pipeline
+        self._longest_pause = step_seconds or 0.0
         self._sweeping = asyncio.Semaphore(IN_FLIGHT)
-        self._of_all, self._of_due = _Pace(step_seconds), _Pace(step_seconds)
+        wanted = math.inf if step_seconds is None else step_seconds
+        self._of_all, self._of_due = _Pace(wanted), _Pace(wanted)
 
     async def pass_time(self, event: EventT) -> None:
         """Process ticks: score all customers of a partition for each record of a batch."""
@@ -84,16 +88,21 @@ class Ticks:
             self._pipeline.poison.forgive(batch)
             for record in batch.records:
                 try:
-                    for outputs in await self._tick(batch, record):
+                    steps = await self._tick(batch, record)
+                    began = time.monotonic()
+                    for outputs in steps:
+                        took = time.monotonic() - began
                         self._pipeline.counts.add(outputs, 0)
                         task = self._pipeline.hand_over(batch, outputs)
                         in_flight.add(task)
                         task.add_done_callback(in_flight.discard)
                         task.add_done_callback(lambda _task: self._sweeping.release())
                         mine = False
+                        await asyncio.sleep(min(took, self._longest_pause))
                         await self._sweeping.acquire()
                         mine = True
                         await self._pipeline.slot()
+                        began = time.monotonic()
                 except Suspected as found:
                     await self._pipeline.poison.strike(
                         batch, record, found.key.decode(), found.error

@@ -27,19 +27,19 @@ class _Conditions:
         self._reach = reach
         self._quantiles = quantiles
         self._size = reach.ahead.shape
+        self._always = np.ones(self._size, np.bool_)
         self._known: dict[object, tuple[Bools, Bools]] = {}
 
     def rule(self, rule: Rule, *, leaving: bool) -> tuple[Bools, Bools]:
         """Return for which rows a rule holds surely, and possibly."""
-        sure, possible = np.ones(self._size, np.bool_), np.ones(self._size, np.bool_)
+        sure = possible = self._always
         for condition in rule.all:
             surely, possibly = self._holds(condition, leaving=leaving)
-            sure &= surely
-            possible &= possibly
+            sure, possible = sure & surely, possible & possibly
         if rule.any:
             either = [self._holds(each, leaving=leaving) for each in rule.any]
-            sure &= np.logical_or.reduce([surely for surely, _ in either])
-            possible &= np.logical_or.reduce([possibly for _, possibly in either])
+            sure = sure & np.logical_or.reduce([surely for surely, _ in either])
+            possible = possible & np.logical_or.reduce([possibly for _, possibly in either])
         return sure, possible
 
     def _holds(self, condition: Condition, *, leaving: bool) -> tuple[Bools, Bools]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
@@ -68,7 +67,7 @@ class MemoryWorker:
             logs=MemoryLogs(around.broker),
             # What is published, and in which order, does not depend on how fast the machine is.
             pause_seconds=0.0,
-            step_seconds=math.inf,
+            step_seconds=None,
         )
         run_in_memory(self.app, around.broker, around.group)
 

@@ -179,7 +179,7 @@ def running():
     return SimpleNamespace(
         pipeline=pipeline,
         folding=Folding(pipeline, pause_seconds=0.0),
-        ticks=Ticks(pipeline),
+        ticks=Ticks(pipeline, step_seconds=None),
         broker=broker,
         cache=cache,
         crashes=crashes,
