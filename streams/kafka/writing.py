@@ -34,12 +34,14 @@ class Outgoing(NamedTuple):
     timestamp: int | None = None
 
 
-def packed(producer: Any, records: Iterable[tuple[Any, ...]]) -> Iterator[Any]:
+def packed(
+    producer: Any, records: Iterable[tuple[Any, ...]], begun: Any | None = None
+) -> Iterator[Any]:
     """Batches of aiokafka's for one partition that hold all records, each as full as it may be.
 
-    records: as `Outgoing`; the timestamp may be left out.
+    records: as `Outgoing`; the timestamp may be left out. begun: a batch to fill up first.
     """
-    batch = producer.create_batch()
+    batch = producer.create_batch() if begun is None else begun
     for key, value, headers, *more in records:
         at = more[0] if more else None
         told = headers if type(headers) is list else list(headers)

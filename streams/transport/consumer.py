@@ -62,6 +62,12 @@ class BatchDelivery(Consumer):  # type: ignore[misc]
     ) -> AsyncIterator[tuple[TP, BatchMessage]]:
         """Yield one message per topic-partition that has new records."""
         await self._room()
+        if self._buffered_partitions:
+            # Their agents may take more at any moment, and nobody wakes a poll of the others then.
+            timeout = min(timeout, _ROOM_SECONDS)
+            if not self._get_active_partitions():
+                await asyncio.sleep(_ROOM_SECONDS)
+                return
         try:
             fetched, active = await self._wait_next_records(timeout)
         except OffsetOutOfRangeError as error:

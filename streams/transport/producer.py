@@ -38,6 +38,19 @@ class Delivery(NamedTuple):
     end: int
 
 
+class _Queued:
+    """A batch that waits to be sent, and takes more records until then.
+
+    parts: of each call that records in it are of: their number, and what is done when they arrive.
+    """
+
+    __slots__ = ("batch", "parts")
+
+    def __init__(self, batch: Any) -> None:
+        self.batch = batch
+        self.parts: list[tuple[int, asyncio.Future[Any]]] = []
+
+
 class DeliveryFailed(ClvError):
     """A record was not acknowledged by the broker.
 
@@ -50,6 +63,7 @@ class StrictDelivery(Producer):  # type: ignore[misc]
 
     It comes before a driver's producer in the bases. `send_records` sends whole batches; those of
     one topic-partition arrive in the order of the calls, and none is sent after one that failed.
+    While one is on its way, what follows gathers in the next.
     """
 
     def __init__(self, transport: Any, **kwargs: Any) -> None:
@@ -61,8 +75,7 @@ class StrictDelivery(Producer):  # type: ignore[misc]
         super().__init__(transport, **kwargs)
         self._outstanding: set[asyncio.Future[Any]] = set()
         self._failure: BaseException | None = None
-        self._queues: defaultdict[tuple[str, int], deque[tuple[Any, asyncio.Future[Any]]]]
-        self._queues = defaultdict(deque)
+        self._queues: defaultdict[tuple[str, int], deque[_Queued]] = defaultdict(deque)
         self._senders: dict[tuple[str, int], asyncio.Task[None]] = {}
         self._broken: dict[tuple[str, int], Exception] = {}
         """Errors by topic-partition, to which nothing more is sent."""
@@ -88,14 +101,22 @@ class StrictDelivery(Producer):  # type: ignore[misc]
     ) -> list[asyncio.Future[Any]]:
         """Send records to one topic-partition, in few large batches.
 
-        Returns one future per batch: its result is a `Delivery`.
+        Returns one future for each batch that they are in: its result is their `Delivery`.
         """
-        deliveries = []
-        for batch in packed(self._ensure_producer(), records):
-            delivery: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-            self._remember(delivery)
-            deliveries.append(delivery)
-            self._queues[topic, partition].append((batch, delivery))
+        deliveries: list[asyncio.Future[Any]] = []
+        queue = self._queues[topic, partition]
+        queued = queue[-1] if queue else None
+        begun = None if queued is None else queued.batch
+        before = 0 if begun is None else begun.record_count()
+        for batch in packed(self._ensure_producer(), records, begun):
+            if queued is None or batch is not queued.batch:
+                queued, before = _Queued(batch), 0
+                queue.append(queued)
+            if count := batch.record_count() - before:
+                delivery: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+                self._remember(delivery)
+                deliveries.append(delivery)
+                queued.parts.append((count, delivery))
         if deliveries and (topic, partition) not in self._senders:
             self._senders[topic, partition] = asyncio.create_task(self._drain(topic, partition))
         return deliveries
@@ -108,29 +129,33 @@ class StrictDelivery(Producer):  # type: ignore[misc]
         queue = self._queues[topic, partition]
         try:
             while queue:
-                batch, delivery = queue.popleft()
+                queued = queue.popleft()
                 if (broken := self._broken.get((topic, partition))) is None:
                     try:
-                        arrived = await self._deliver(batch, topic, partition)
+                        start = await self._deliver(queued.batch, topic, partition)
                     except Exception as error:  # noqa: BLE001 - it is raised where it is awaited
                         broken = self._broken[topic, partition] = error
-                if delivery.done():
-                    continue
-                if broken is not None:
-                    delivery.set_exception(broken)
-                else:
-                    delivery.set_result(arrived)
+                for count, delivery in queued.parts:
+                    if delivery.done():
+                        pass
+                    elif broken is not None:
+                        delivery.set_exception(broken)
+                    else:
+                        delivery.set_result(Delivery(start, start + count if start >= 0 else -1))
+                    if broken is None and start >= 0:
+                        start += count
         finally:
             del self._senders[topic, partition]
 
-    async def _deliver(self, batch: Any, topic: str, partition: int) -> Delivery:
+    async def _deliver(self, batch: Any, topic: str, partition: int) -> int:
+        """Send a batch; return its first offset, or -1 if the broker did not say."""
         batch.close()
         sent = await self._ensure_producer().send_batch(batch, topic, partition=partition)
         await asyncio.wait({sent})
         if sent.cancelled():
             raise DeliveryFailed("a delivery was cancelled")
-        start = sent.result().offset
-        return Delivery(start, start + batch.record_count()) if start >= 0 else Delivery(-1, -1)
+        start: int = sent.result().offset
+        return start
 
     def _remember(self, delivery: asyncio.Future[Any]) -> None:
         self._outstanding.add(delivery)

@@ -299,6 +299,33 @@ async def test_a_rebalance_while_the_agents_are_full_leaves_nobody_standing(
     assert reader.seen == list(range(65))
 
 
+async def test_a_poll_of_others_does_not_wait_while_an_agent_is_full(
+    source: MemoryBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source.create_topic("support", 1)
+    publish(source, 1)
+    reader = Reader(source, broker_max_poll_records=1, stream_buffer_maxsize=2)
+    reader.read("support")
+    async with reader.running():
+        await until(lambda: reader.events)
+        reader.may_begin.clear()
+        publish(source, 8)
+        await until(lambda: SOURCE in reader.consumer._buffered_partitions)
+        waits: list[float] = []
+        poll = reader.consumer._getmany
+
+        async def noted(**how: Any) -> Any:
+            waits.append(how["timeout"])
+            return await poll(**how)
+
+        monkeypatch.setattr(reader.consumer, "_getmany", noted)
+        await until(lambda: len(waits) > 2)
+        monkeypatch.setattr(reader.consumer, "_getmany", poll)
+        assert max(waits[1:]) <= consumer._ROOM_SECONDS
+        reader.may_begin.set()
+        await until(lambda: reader.seen == list(range(9)))
+
+
 async def test_a_fetch_of_a_partition_that_was_taken_away_is_dropped(source: MemoryBroker) -> None:
     reader = Reader(source)
     async with reader.running():
