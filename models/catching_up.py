@@ -134,7 +134,7 @@ def _look(context: Context, rows: Rows, silences: Sequence[Silence]) -> None:
 def _only_what_matters(scores: Scores, silences: Iterable[Silence]) -> None:
     """Leave out looks at which every segment is decided as at the one before.
 
-    Nobody else's comparison was looked at: one has turned, but none that decides.
+    A comparison has turned there, but none that decides.
     """
     several = [each for each in silences if len(each.looks) > 1]
     later = [look.row for each in several for look in each.looks[1:]]

@@ -15,7 +15,7 @@ from models.features import NEVER, Columns, Floats
 from models.segments import Decisions, Dimension, Quantile, Rules
 from models.value import Row, Values, valued_each
 
-Rows = NDArray[np.intp]
+Places = NDArray[np.intp]
 
 
 class Published(NamedTuple):
@@ -122,7 +122,7 @@ class Decided:
             for each in rules.asked
         }
 
-    def differ(self, rows: Rows, others: Rows) -> NDArray[np.bool_]:
+    def differ(self, rows: Places, others: Places) -> NDArray[np.bool_]:
         """Return which of these rows may come to another segment than a row of others.
 
         That is, of a customer who is what the other row has made of them; minimum stays apart.

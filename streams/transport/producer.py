@@ -129,21 +129,21 @@ class StrictDelivery(Producer):  # type: ignore[misc]
         queue = self._queues[topic, partition]
         try:
             while queue:
-                queued = queue.popleft()
+                queued, start = queue.popleft(), -1
                 if (broken := self._broken.get((topic, partition))) is None:
                     try:
                         start = await self._deliver(queued.batch, topic, partition)
                     except Exception as error:  # noqa: BLE001 - it is raised where it is awaited
                         broken = self._broken[topic, partition] = error
                 for count, delivery in queued.parts:
+                    end = start + count if start >= 0 else -1
                     if delivery.done():
                         pass
                     elif broken is not None:
                         delivery.set_exception(broken)
                     else:
-                        delivery.set_result(Delivery(start, start + count if start >= 0 else -1))
-                    if broken is None and start >= 0:
-                        start += count
+                        delivery.set_result(Delivery(start, end))
+                    start = end
         finally:
             del self._senders[topic, partition]
 
