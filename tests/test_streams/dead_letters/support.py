@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import signal
 import sys
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -97,8 +98,14 @@ async def retried(
     return told.document()
 
 
-async def until_noted(service: Cluster) -> None:
-    """Wait for the first note that a letter was sent again."""
+SLICE_SECONDS = 0.02
+
+
+async def kill_once_noted(service: Cluster, command: asyncio.subprocess.Process) -> None:
+    """Kill a command when it has noted its first letter as sent again.
+
+    It runs in slices and stands still while its notes are read, so that it cannot finish meanwhile.
+    """
     consumer = AIOKafkaConsumer(
         **service.broker.client_options(), enable_auto_commit=False, auto_offset_reset="earliest"
     )
@@ -107,12 +114,19 @@ async def until_noted(service: Cluster) -> None:
         topic = service.settings.topics.dead_letters
         consumer.assign([TopicPartition(topic, n) for n in range(service.partitions)])
         async with asyncio.timeout(120):
-            while True:
-                for records in (await consumer.getmany(timeout_ms=10)).values():
-                    if any(noted(record.headers) for record in records):
-                        return
+            while not any(
+                noted(record.headers)
+                for records in (await consumer.getmany(timeout_ms=10)).values()
+                for record in records
+            ):
+                command.send_signal(signal.SIGCONT)
+                await asyncio.sleep(SLICE_SECONDS)
+                command.send_signal(signal.SIGSTOP)
     finally:
         await consumer.stop()
+    command.send_signal(signal.SIGKILL)
+    await command.communicate()
+    assert command.returncode == -signal.SIGKILL
 
 
 def refused_headers(reason=Reason.NOT_JSON, headers=(), topic="shop.orders", partition=0, offset=0):

@@ -2,7 +2,6 @@
 
 import json
 import random
-import signal
 from pathlib import Path
 
 import pytest
@@ -25,6 +24,7 @@ from tests.test_streams.dead_letters.support import (
     EVERYTHING,
     RATE,
     clv,
+    kill_once_noted,
     letter_of,
     letters_at,
     listed,
@@ -32,7 +32,6 @@ from tests.test_streams.dead_letters.support import (
     refused_headers,
     retried,
     start,
-    until_noted,
 )
 from tests.test_streams.service.cluster import Cluster, cluster
 
@@ -88,10 +87,7 @@ async def test_a_retry_from_a_file_that_is_killed_and_run_again_counts_every_eve
         monkeypatch.setenv("CLV_ECONOMICS__EXCHANGE_RATES", '{"GBP": "1.25"}')
 
         command = await start(service, "retry", "--from", str(path))
-        await until_noted(service)
-        command.send_signal(signal.SIGKILL)
-        await command.communicate()
-        assert command.returncode == -signal.SIGKILL
+        await kill_once_noted(service, command)
         left = (await listed(service))["letters_found"]
         assert 0 < left < number
 

@@ -1,7 +1,6 @@
 """What becomes of dead letters that are sent again to running workers."""
 
 import json
-import signal
 from datetime import datetime
 from pathlib import Path
 
@@ -17,12 +16,12 @@ from tests.test_streams.dead_letters.support import (
     broken,
     clv,
     configured,
+    kill_once_noted,
     listed,
     order,
     retried,
     shown,
     start,
-    until_noted,
 )
 from tests.test_streams.service.cluster import cluster
 
@@ -175,10 +174,7 @@ class TestService:
             monkeypatch.setenv("CLV_ECONOMICS__EXCHANGE_RATES", '{"GBP": "1.25"}')
 
             command = await start(service, "retry", "--all")
-            await until_noted(service)
-            command.send_signal(signal.SIGKILL)
-            await command.communicate()
-            assert command.returncode == -signal.SIGKILL
+            await kill_once_noted(service, command)
             half = await listed(service)
             assert 0 < half["letters_found"] < number
             assert half["letters_found"] + half["retried"] == number
