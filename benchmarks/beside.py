@@ -21,10 +21,10 @@ import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
-from math import inf
+from math import exp, inf, log, nan, sqrt
 from multiprocessing.connection import Connection
 from pathlib import Path
-from statistics import mean, median
+from statistics import mean, median, stdev
 from typing import Annotated
 from urllib.parse import quote
 
@@ -67,7 +67,7 @@ SETTLE_SECONDS = 1.5
 
 POLL_SECONDS = 0.05
 
-console = Console(width=120)
+console = Console(width=160)
 
 
 @dataclass(frozen=True)
@@ -86,6 +86,11 @@ class Window:
     answers: float = 0.0
     p50: float = 0.0
     p99: float = 0.0
+
+    @property
+    def worker(self) -> float:
+        """Processors that the worker took."""
+        return self.records * self.cpu_us / 1e6
 
 
 @dataclass(frozen=True)
@@ -297,6 +302,18 @@ def ratios(windows: Sequence[Window], value: Callable[[Window], float]) -> list[
     ]
 
 
+def mean_ratio(ratios: Sequence[float]) -> tuple[float, float]:
+    """Return the geometric mean of ratios, and how far its 95 % interval reaches to each side.
+
+    By the normal distribution; nan of fewer than two.
+    """
+    logs = [log(each) for each in ratios]
+    middle = exp(mean(logs))
+    if len(logs) < 2:
+        return middle, nan
+    return middle, 1.96 * middle * stdev(logs) / sqrt(len(logs))
+
+
 def _say(number: int, seen: Window) -> None:
     answered = ""
     if seen.loaded:
@@ -312,7 +329,8 @@ def _show(windows: Sequence[Window]) -> None:
     """Print medians, with least and greatest."""
     shown = Table("", box=box.MARKDOWN)
     for heading in (
-        "records/s", "processor µs a record", "processors of serve", "answers/s", "p50 ms", "p99 ms"
+        "records/s", "processor µs a record", "processors of the worker", "of serve", "answers/s",
+        "p50 ms", "p99 ms",
     ):  # fmt: skip
         shown.add_column(heading, justify="right")
     for what, loaded in (("nobody asks", False), ("clients ask", True)):
@@ -320,6 +338,7 @@ def _show(windows: Sequence[Window]) -> None:
         cells = [
             spread([each.records for each in those]),
             spread([each.cpu_us for each in those]),
+            spread([each.worker for each in those], ".2f"),
             f"{median(each.serve for each in those):.2f}",
         ]
         if loaded:
@@ -329,11 +348,15 @@ def _show(windows: Sequence[Window]) -> None:
                 spread([1e3 * each.p99 for each in those], ".1f"),
             ]
         shown.add_row(what, *cells)
-    shown.add_row(
-        "ratio",
-        spread(ratios(windows, lambda each: each.records), ".2f"),
-        spread(ratios(windows, lambda each: each.cpu_us), ".2f"),
+    of: tuple[Callable[[Window], float], ...] = (
+        lambda each: each.records,
+        lambda each: each.cpu_us,
+        lambda each: each.worker,
     )
+    found = [ratios(windows, value) for value in of]
+    shown.add_row("ratio", *(spread(each, ".2f") for each in found))
+    means = [mean_ratio(each) for each in found]
+    shown.add_row("mean ratio", *(f"{middle:.3f} ± {reach:.3f}" for middle, reach in means))
     console.print(shown)
 
 

@@ -37,7 +37,7 @@ def catch_up(scoring: Scoring) -> Scores:
         _look(scoring.context, rows, every)
     if scoring.context.refresh is not None:
         _refresh(scoring.context, scoring.context.refresh, rows, by_customer)
-    scores = rows.scores(spread=False)
+    scores = rows.scores()
     if not scoring.context.stay_days:
         _only_what_matters(scores, every)
     return scores

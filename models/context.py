@@ -277,14 +277,13 @@ class Rows:
         day, of = self._days[row], (self._models[row], self._rules[row], self._read[row])
         return Standing(self._rows[row], day - self._ahead[row], *of, NO_DAY).on(day)
 
-    def scores(self, *, spread: bool = True) -> Scores:
+    def scores(self) -> Scores:
         """Return values and segments of all rows.
 
-        spread: whether to compute percentiles at once; if not, of those that are published, unless
-        rules ask for them.
+        Percentiles are computed of those rows only that are published, unless rules ask for them.
         """
         economics, used = self._by.economics, _distinct(self._rules)
-        spread = spread or any(each.watched.spread for each in used)
+        spread = any(each.watched.spread for each in used)
         ahead, of = np.array(self._ahead, np.float64), columns(self._rows)
         if ahead.any():
             of = moved(of, ahead)

@@ -8,10 +8,9 @@ then the event is applied. Each part is a difference of two values, so that they
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 import numpy as np
-from numpy.typing import NDArray
 
 from models.aggregate.record import Moved
 from models.contracts.parameters import Parameters
@@ -20,9 +19,7 @@ from models.economics import Economics
 from models.scores import Evaluation, Look, Scores
 from models.silence import Silence
 from models.standing import Point
-from models.value import Row, columns, grouped, moved, valued
-
-Floats = NDArray[np.float64]
+from models.value import Row, columns, moved, valued_each
 
 
 class Moves:
@@ -104,31 +101,27 @@ class _Links:
         """Return the value of each at first, when time has passed, and under other parameters."""
         if not self._points:
             return [], [], []
-        table = np.array(columns([each.row for each in self._points]))
-        models, days = [each.model for each in self._points], np.array(self._days, np.float64)
-        every = np.arange(len(models))
-        before = _values(table, every, models, np.zeros(days.size), economics)
-        later = before.copy()
+        before = np.arange(len(self._points))
+        days = np.array(self._days, np.float64)
         passes = np.flatnonzero(days > 0)
-        later[passes] = _values(table, passes, models, days, economics)
-        renewed = later.copy()
-        others = zip(models, self._models, strict=True)
-        renews = np.flatnonzero([former is not latter for former, latter in others])
-        renewed[renews] = _values(table, renews, self._models, days, economics)
-        return before.tolist(), later.tolist(), renewed.tolist()
-
-
-def _values(
-    table: Floats,
-    rows: NDArray[np.intp],
-    models: Sequence[Parameters],
-    days: Floats,
-    economics: Economics,
-) -> Floats:
-    """Return the values of some rows of a table of columns, so many days later."""
-    found = np.empty(rows.size)
-    for group in grouped([id(models[row]) for row in rows.tolist()]):
-        mine = rows[group]
-        later = moved(Row(*table[:, mine]), days[mine])
-        found[group] = valued(later, models[int(mine[0])], economics, spread=False).clv
-    return found
+        former = [each.model for each in self._points]
+        others = zip(former, self._models, strict=True)
+        renews = np.flatnonzero([each is not latter for each, latter in others])
+        # All at once: a call costs as much as some hundred rows.
+        rows = np.concatenate((before, passes, renews))
+        table = np.array(columns([each.row for each in self._points]))
+        later = moved(
+            Row(*table[:, rows]), np.concatenate((0.0 * days, days[passes], days[renews]))
+        )
+        models = [
+            *former,
+            *(former[row] for row in passes.tolist()),
+            *(self._models[row] for row in renews.tolist()),
+        ]
+        clv = valued_each(later, models, economics, spread=False).clv
+        at_first, then, anew = np.split(clv, (before.size, before.size + passes.size))
+        passed = at_first.copy()
+        passed[passes] = then
+        renewed = passed.copy()
+        renewed[renews] = anew
+        return at_first.tolist(), passed.tolist(), renewed.tolist()

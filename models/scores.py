@@ -13,7 +13,7 @@ from models.contracts.parameters import Parameters
 from models.economics import Economics
 from models.features import NEVER, Columns, Floats
 from models.segments import Decisions, Dimension, Quantile, Rules
-from models.value import Row, Values, valued_each
+from models.value import Row, Values, percentiles_each
 
 Places = NDArray[np.intp]
 
@@ -187,17 +187,13 @@ class Scores:
         if not rows:
             return []
         which = np.array(rows, np.intp)
-        if self._spread:
-            columns = [getattr(self._values, name)[which] for name in Published._fields]
-        else:
+        found = {name: getattr(self._values, name)[which] for name in Published._fields}
+        if not self._spread:
             of = Row(*(column[which] for column in self._of))
             models = [self.models[row] for row in rows]
-            values = valued_each(of, models, self._economics)
-            columns = [getattr(values, name) for name in Published._fields]
-        listed = (
-            _listed(column, missing=name in _MISSING)
-            for name, column in zip(Published._fields, columns, strict=True)
-        )
+            spread = percentiles_each(of, found["expected"], models, self._economics)
+            found |= spread._asdict()
+        listed = (_listed(column, missing=name in _MISSING) for name, column in found.items())
         return list(map(Published._make, zip(*listed, strict=True)))
 
 

@@ -10,10 +10,9 @@ A purchase is a calendar day with an order, as in the models.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from itertools import chain
-from typing import Generic, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +20,6 @@ from numpy.typing import NDArray
 from models.aggregate.summary import Summary
 from models.btyd import PurchaseModel
 from models.btyd._beta_geometric import BetaGeometric
-from models.btyd._counts import Counts
 from models.btyd.complaints import Complaining, Complaints
 from models.contracts.parameters import Parameters
 from models.economics import MONEY_SCALE, Economics
@@ -119,8 +117,7 @@ def columns_of(table: NDArray[np.int64]) -> Row[Floats]:
     return Row(*floats)
 
 
-@dataclass(frozen=True, slots=True)
-class Values:
+class Values(NamedTuple):
     """Arrays of one entry per row; money in currency, times in days.
 
     spent: on orders that were not returned. p_purchase: probability of a purchase within a year.
@@ -155,20 +152,22 @@ class Values:
     lever_margin: Floats
 
 
-class _Estimates(NamedTuple):
-    """Expectations within the horizon, discounted but for low and high; 0 before an order.
+class Percentiles(NamedTuple):
+    """The 10th and the 90th percentile of purchases, and of the expected value; as in `Values`."""
 
-    low, high: money spent, as a multiple of its mean.
-    """
+    purchases_low: Floats
+    purchases_high: Floats
+    expected_low: Floats
+    expected_high: Floats
+
+
+class _Estimates(NamedTuple):
+    """Expectations within the horizon, discounted; 0 before an order."""
 
     p_alive: Floats
     p_purchase: Floats
     purchases: Floats
-    purchases_low: Floats
-    purchases_high: Floats
     purchase_value: Floats
-    low: Floats
-    high: Floats
     contacts: Floats
 
 
@@ -188,17 +187,46 @@ def valued_each(
     of: Row[Floats], parameters: Sequence[Parameters], config: Economics, *, spread: bool = True
 ) -> Values:
     """Return the value of each row of columns under its own parameters; spread: see `valued`."""
-    different = {id(each): each for each in parameters}
-    if len(different) == 1:
-        return valued(of, parameters[0], config, spread=spread)
-    which = np.array([id(each) for each in parameters])
-    result = {field.name: np.empty(which.size) for field in fields(Values)}
-    for number, each in different.items():
-        mine = which == number
-        some = valued(Row(*(column[mine] for column in of)), each, config, spread=spread)
-        for name, column in result.items():
-            column[mine] = getattr(some, name)
-    return Values(**result)
+    if not parameters:
+        return Values(*[np.empty(0)] * len(Values._fields))
+    return Values(
+        *_each(of, parameters, lambda some, own, _: valued(some, own, config, spread=spread))
+    )
+
+
+def percentiles_each(
+    of: Row[Floats], expected: Floats, parameters: Sequence[Parameters], config: Economics
+) -> Percentiles:
+    """Return the percentiles of each row of columns under its own parameters; see `percentiles`."""
+    return Percentiles(
+        *_each(
+            of,
+            parameters,
+            lambda some, own, mine: percentiles(some, expected[mine], own, config),
+        )
+    )
+
+
+def _each(
+    of: Row[Floats],
+    parameters: Sequence[Parameters],
+    compute: Callable[[Row[Floats], Parameters, Any], Sequence[Floats]],
+) -> Sequence[Floats]:
+    """Return the columns that are computed of the rows of each parameters, put together again.
+
+    compute: of some rows, their parameters, and which rows these are.
+    """
+    groups = list(grouped(map(id, parameters)))
+    if len(groups) == 1:
+        return compute(of, parameters[0], slice(None))
+    result: list[Floats] = []
+    for group in groups:
+        mine = np.array(group, np.intp)
+        some = compute(Row(*(column[mine] for column in of)), parameters[group[0]], mine)
+        result = result or [np.empty(len(parameters)) for _ in some]
+        for column, part in zip(result, some, strict=True):
+            column[mine] = part
+    return result
 
 
 def grouped(kinds: Iterable[Hashable]) -> Iterable[list[int]]:
@@ -225,13 +253,13 @@ def valued(
 ) -> Values:
     """Return the value of each row of columns.
 
-    spread: whether to compute percentiles, which takes half of the time; they are 0 if not.
-    expectations: whether to compute expected purchases and contacts, which takes most of the rest;
-    they are 0 if not.
+    spread: whether to compute percentiles, which takes half of the time; they are 0 if not, and
+    `percentiles` computes them later. expectations: whether to compute expected purchases and
+    contacts, which takes most of the rest; they are 0 if not.
     """
     bought = of.purchase_days > 0
     frequency = np.maximum(of.purchase_days - 1, 0)
-    expect = _expect(of, parameters, config, spread=spread, ahead=expectations)
+    expect = _expect(of, parameters, config, ahead=expectations)
     share, refunded = _shares(of, expect.purchase_value, parameters, config)
     margin_per_purchase = expect.purchase_value * (share - refunded)
     unknown_contact = config.contact_units[-1] / MONEY_SCALE
@@ -242,7 +270,10 @@ def valued(
     expected_margin = expect.purchases * margin_per_purchase
     expected = expected_margin - expected_support_cost
     of_purchases = expected if parameters.contacts_per == "purchase" else expected_margin
-    ends = expected * expect.low, expected * expect.high
+    spreads = [np.zeros(of.T.shape)] * len(Percentiles._fields)
+    if spread:
+        spreads = [*percentiles(of, expected, parameters, config)]
+    low, high, expected_low, expected_high = spreads
     realised = of.margin - of.support_cost - of.acquisition_cost
     return Values(
         frequency=frequency,
@@ -257,15 +288,15 @@ def valued(
         p_alive=expect.p_alive,
         p_purchase=expect.p_purchase,
         expected_purchases=expect.purchases,
-        purchases_low=expect.purchases_low,
-        purchases_high=expect.purchases_high,
+        purchases_low=low,
+        purchases_high=high,
         purchase_value=expect.purchase_value,
         margin_per_purchase=margin_per_purchase,
         expected_contacts=expect.contacts,
         expected_support_cost=expected_support_cost,
         expected=expected,
-        expected_low=np.minimum(*ends),
-        expected_high=np.maximum(*ends),
+        expected_low=expected_low,
+        expected_high=expected_high,
         realised=realised,
         clv=realised + expected,
         lever_value=LEVER * expected_margin,
@@ -291,48 +322,66 @@ def _shares(
 
 
 def _expect(
-    of: Row[Floats], parameters: Parameters, config: Economics, *, spread: bool, ahead: bool
+    of: Row[Floats], parameters: Parameters, config: Economics, *, ahead: bool
 ) -> _Estimates:
     unit = parameters.unit_days
     horizon = config.horizon_days / unit
     discount = config.daily_discount * unit
-    bought = of.purchase_days > 0
-    seen = np.maximum(of.purchase_days - 1, 0), of.recency / unit, of.T / unit
+    bought, seen = of.purchase_days > 0, _seen(of, unit)
     model, spend = purchase_model(of, parameters), parameters.order_value
-    nothing = np.zeros(of.T.shape)
-    purchases = nothing
+    purchases = contacts = np.zeros(of.T.shape)
     if ahead:
         purchases = model.expected_discounted_purchases(horizon, discount, *seen)
-    if spread:
-        number = model.purchase_counts(horizon, *seen)
+    if config.horizon_days == YEAR:
+        p_purchase = model.probability_of_any(horizon, *seen)
     else:
-        number = Counts(model.probability_of_any(horizon, *seen), *[nothing] * 4)
-    p_purchase = number.any
-    if config.horizon_days != YEAR:
         p_purchase = model.probability_of_at_least(1, YEAR / unit, *seen)
-    kept_value = of.kept_gross / np.maximum(of.kept_days, 1)
-    if spend is None:
-        purchase_value = kept_value
-        mean = np.maximum(number.mean, 1e-300)
-        low, high = number.low / mean, number.high / mean
-    else:
+    purchase_value = kept_value = _kept_value(of)
+    if spend is not None:
         purchase_value = spend.expected_order_value(of.kept_days, kept_value)
-        low = high = nothing
-        if spread:
-            low, high = spend.relative_quantiles(number, of.kept_days, kept_value)
+    if ahead and parameters.contacts is not None:
+        contacts = _contacts(of, parameters, horizon, discount, purchases)
     return _Estimates(
         p_alive=np.where(bought, model.p_alive(*seen), np.nan),
         p_purchase=np.where(bought, p_purchase, np.nan),
         purchases=np.where(bought, purchases, 0.0),
-        purchases_low=np.where(bought, number.low, 0.0),
-        purchases_high=np.where(bought, number.high, 0.0),
         purchase_value=np.where(bought, purchase_value, 0.0),
-        low=np.where(bought, low, 0.0),
-        high=np.where(bought, high, 0.0),
-        contacts=nothing
-        if parameters.contacts is None or not ahead
-        else np.where(bought, _contacts(of, parameters, horizon, discount, purchases), 0.0),
+        contacts=np.where(bought, contacts, 0.0),
     )
+
+
+def percentiles(
+    of: Row[Floats], expected: Floats, parameters: Parameters, config: Economics
+) -> Percentiles:
+    """Return the percentiles of each row of columns, of whom so much is expected."""
+    unit, spend = parameters.unit_days, parameters.order_value
+    number = purchase_model(of, parameters).purchase_counts(
+        config.horizon_days / unit, *_seen(of, unit)
+    )
+    if spend is None:
+        mean = np.maximum(number.mean, 1e-300)
+        low, high = number.low / mean, number.high / mean
+    else:
+        low, high = spend.relative_quantiles(number, of.kept_days, _kept_value(of))
+    bought = of.purchase_days > 0
+    ends = expected * np.where(bought, low, 0.0), expected * np.where(bought, high, 0.0)
+    return Percentiles(
+        np.where(bought, number.low, 0.0),
+        np.where(bought, number.high, 0.0),
+        np.minimum(*ends),
+        np.maximum(*ends),
+    )
+
+
+def _seen(of: Row[Floats], unit: float) -> tuple[Floats, Floats, Floats]:
+    """Return x, t_x and T, as the models need them."""
+    return np.maximum(of.purchase_days - 1, 0), of.recency / unit, of.T / unit
+
+
+def _kept_value(of: Row[Floats]) -> Floats:
+    """Return the mean value of purchases that were not returned."""
+    value: Floats = of.kept_gross / np.maximum(of.kept_days, 1)
+    return value
 
 
 def _contacts(
@@ -344,7 +393,7 @@ def _contacts(
     if parameters.contacts_per == "purchase":
         return prior.contact_rate(of.contacts, np.maximum(of.purchase_days, 1)) * purchases
     unit, model = parameters.unit_days, purchase_model(of, parameters)
-    seen = np.maximum(of.purchase_days - 1, 0), of.recency / unit, of.T / unit
+    seen = _seen(of, unit)
     rate = prior.contact_rate(of.contacts, model.expected_time_alive(*seen))
     return rate * model.expected_discounted_time(horizon, discount, *seen)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import Counter
 
 import pytest
@@ -42,3 +43,10 @@ def test_a_worker_works_on_while_clients_ask(monkeypatch):
         assert each.records > 0
         assert each.cpu_us > 0
         assert (each.answers > 0) == (0 < each.p50 <= each.p99) == each.loaded
+
+
+def test_the_mean_ratio_is_between_ratios_and_their_inverses():
+    middle, reach = beside.mean_ratio([0.5, 2.0, 1.0])
+    assert middle == pytest.approx(1.0)
+    assert reach == pytest.approx(1.96 * math.log(2.0) / math.sqrt(3.0))
+    assert math.isnan(beside.mean_ratio([0.9])[1])

@@ -158,7 +158,7 @@ class BetaGeometric(PurchaseModel):
 
     def probability_of_any(self, t: float, x: Numbers, t_x: Numbers, T: Numbers) -> FloatArray:
         """Return the probability of a purchase in (T, T + t]: the `any` of `purchase_counts`."""
-        return self._tail(t, x, t_x, T).probability
+        return self._tail(t, x, t_x, T).any
 
     def _tail(self, t: float, x: Numbers, t_x: Numbers, T: Numbers) -> _while_alive.Tail:
         seen = self._seen(*map(np.ravel, statistics(x, t_x, T)))

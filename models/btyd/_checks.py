@@ -29,6 +29,15 @@ def refuse_rows(wrong: npt.NDArray[np.bool_], problem: str, **columns: FloatArra
     raise ValueError(f"row {row} ({values}): {problem}{others}")
 
 
+def same_shape(*numbers: Numbers) -> tuple[FloatArray, ...]:
+    """Return numbers broadcast to one shape, as float64."""
+    arrays = tuple(np.asarray(each, dtype=np.float64) for each in numbers)
+    # Most have one shape already, and broadcasting takes longer than the checks of a few rows.
+    if len({each.shape for each in arrays}) == 1:
+        return arrays
+    return np.broadcast_arrays(*arrays)
+
+
 def statistics(
     x: npt.ArrayLike, t_x: npt.ArrayLike, T: npt.ArrayLike
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
@@ -37,11 +46,7 @@ def statistics(
     x: repeat purchases, a whole number >= 0. t_x: time from the first to the last purchase, 0 when
     x = 0. T: time from the first purchase to the end of observation, T >= t_x.
     """
-    frequency, recency, age = np.broadcast_arrays(
-        np.asarray(x, dtype=np.float64),
-        np.asarray(t_x, dtype=np.float64),
-        np.asarray(T, dtype=np.float64),
-    )
+    frequency, recency, age = same_shape(x, t_x, T)
     with np.errstate(invalid="ignore"):
         fine = (
             (frequency >= 0)

@@ -1,5 +1,6 @@
 """How many purchases within a time to come: what is published of their distribution."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Final, NamedTuple, Protocol
 
@@ -14,8 +15,8 @@ LOW, HIGH = 0.1, 0.9
 _END: Final = 0.01
 """Where a tail has fallen to this part of its first probability, it goes on as a geometric one."""
 
-_FEW: Final = 0.25
-"""Part of the rows that must have ended before they are left out: copying takes time too."""
+_FIRST_LINES: Final = 8
+"""Numbers of purchases that are looked at together at first, then twice as many, and so on."""
 
 
 class Counts(NamedTuple):
@@ -35,16 +36,33 @@ class Counts(NamedTuple):
 class Tail(Protocol):
     """The probabilities of at least n purchases, for n = 1, 2, … of fewer and fewer customers."""
 
-    probability: FloatArray
-
-    def advance(self) -> None:
-        """Go on to n + 1."""
+    def lines(self, number: int) -> FloatArray:
+        """Return the next ones, a line for each of so many n, and go on to the n after these."""
 
     def keep(self, rows: npt.NDArray[np.bool_]) -> None:
         """Go on with these rows only."""
 
 
-class PlainTail:
+class Stepwise(ABC):
+    """A tail that is computed for one n after the other."""
+
+    probability: FloatArray
+    """For the present n."""
+
+    @abstractmethod
+    def advance(self) -> None:
+        """Go on to n + 1."""
+
+    def lines(self, number: int) -> FloatArray:
+        """Return the next probabilities; see `Tail`."""
+        found = np.empty((number, self.probability.size))
+        for line in found:
+            line[:] = self.probability
+            self.advance()
+        return found
+
+
+class PlainTail(Stepwise):
     """A tail by a function of n and the rows that are left."""
 
     def __init__(self, at_least: Callable[..., FloatArray], *columns: FloatArray) -> None:
@@ -66,39 +84,38 @@ class PlainTail:
 
 def counts(tail: Tail) -> Counts:
     """Sum a tail until what is left is small; each customer apart, whoever else there is."""
-    first = tail.probability
-    result = np.zeros((4, first.size))
+    now = tail.lines(_FIRST_LINES)
+    first, before, n = now[0], now[0], np.arange(1.0, _FIRST_LINES + 1.0)[:, None]
     rows, end = np.arange(first.size), _END * first
-    sums = np.zeros((4, first.size))
-    running = np.ones(first.size, dtype=np.bool_)
-    before, n = first, 1
-    while rows.size:
-        now = tail.probability
+    result, sums = np.zeros((4, first.size)), np.zeros((4, first.size))
+    while True:
         low, high, mean, square = sums
-        low += now > 1.0 - LOW
-        high += now > 1.0 - HIGH
-        mean += now
-        square += (2 * n - 1) * now
-        ended = running & (now <= end) & (now <= 1.0 - HIGH)
-        if ended.any():
-            result[:, rows[ended]] = sums[:, ended] + _rest(n, now[ended], before[ended])
-            running &= ~ended
-            if running.sum() <= (1.0 - _FEW) * rows.size:
-                rows, end, now, sums = rows[running], end[running], now[running], sums[:, running]
-                tail.keep(running)
-                running = np.ones(rows.size, dtype=np.bool_)
-        before = now
-        tail.advance()
-        n += 1
-    return Counts(first, *result)
+        # Nothing is counted for low and high after the end, but the two others go on: every line.
+        low, high = low + (now > 1.0 - LOW).sum(axis=0), high + (now > 1.0 - HIGH).sum(axis=0)
+        means = np.add.accumulate(np.concatenate((mean[None], now)))[1:]
+        squares = np.add.accumulate(np.concatenate((square[None], (2.0 * n - 1.0) * now)))[1:]
+        ends = (now <= end) & (now <= 1.0 - HIGH)
+        at, done = ends.argmax(axis=0), ends.any(axis=0)
+        own, lines = np.flatnonzero(done), at[done]
+        former = np.concatenate((before[None], now))[lines, own]
+        rest = _rest(n[lines, 0], now[lines, own], former)
+        found = np.stack((low[own], high[own], means[lines, own], squares[lines, own]))
+        result[:, rows[own]] = found + rest
+        if own.size == rows.size:
+            return Counts(first, *result)
+        left = ~done
+        tail.keep(left)
+        rows, end, before = rows[left], end[left], now[-1, left]
+        sums = np.stack((low, high, means[-1], squares[-1]))[:, left]
+        n = np.arange(n[-1, 0] + 1.0, n[-1, 0] + 1.0 + 2 * len(n))[:, None]
+        now = tail.lines(len(n))
 
 
-def _rest(n: int, now: FloatArray, before: FloatArray) -> FloatArray:
+def _rest(n: FloatArray, now: FloatArray, before: FloatArray) -> FloatArray:
     """Return what a geometric tail after n adds to low, high, mean and square."""
     ratio = np.where(before > 0.0, np.minimum(now / np.maximum(before, 1e-300), 0.99), 0.0)
-    if n == 1:
-        ratio = np.zeros_like(now)
+    ratio = np.where(n > 1.0, ratio, 0.0)
     more = ratio / (1.0 - ratio)
     nothing = np.zeros_like(now)
-    square = now * ((2 * n - 1) * more + 2.0 * more / (1.0 - ratio))
+    square = now * ((2.0 * n - 1.0) * more + 2.0 * more / (1.0 - ratio))
     return np.stack((nothing, nothing, now * more, square))

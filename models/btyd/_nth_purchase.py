@@ -12,7 +12,7 @@ import numpy.typing as npt
 from scipy.special import betaln
 
 from models.btyd._checks import FloatArray
-from models.btyd._counts import Counts, counts
+from models.btyd._counts import Counts, Stepwise, counts
 from models.btyd._decay import Decay, area
 from models.btyd._quadrature import crossing, rules
 
@@ -68,7 +68,7 @@ def purchase_counts(t: FloatArray, alive: FloatArray, customers: NthPurchase) ->
     return result
 
 
-class _Tail:
+class _Tail(Stepwise):
     """The probabilities of n = 1, 2, … purchases or more, from each other.
 
     They are within the times of each row, which have these weights.

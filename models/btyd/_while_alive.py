@@ -51,23 +51,35 @@ class Tail:
         self._enough = -np.expm1(-shape * np.log1p(t / scale))
         self._survive = alive
         self._n = 1.0
-        self.probability = self._survive * self._enough
 
-    def advance(self) -> None:
-        """Go on to n + 1."""
-        n = self._n
-        self._enough = np.maximum(self._enough - self._exactly, 0.0)
-        self._exactly = self._exactly * (self._z * ((self._shape + n) / (n + 1.0)))
+    @property
+    def any(self) -> FloatArray:
+        """The probability of a purchase; to be read before the first line."""
+        return self._survive * self._enough
+
+    def lines(self, number: int) -> FloatArray:
+        """Return the next probabilities, a line for each of so many n, and go on."""
+        n = np.arange(self._n, self._n + number)[:, None]
         held = self._b + (n - 1.0)
-        self._survive = self._survive * (held / (self._a + held))
-        self._n = n + 1.0
-        self.probability = self._survive * self._enough
+        exactly = _products(self._exactly, self._z * ((self._shape + n) / (n + 1.0)))
+        survive = _products(self._survive, held / (self._a + held))
+        enough = np.concatenate((self._enough[None], exactly[:-1]))
+        enough = np.maximum(np.subtract.accumulate(enough), 0.0)
+        self._n += number
+        self._exactly, self._survive, self._enough = exactly[-1], survive[-1], enough[-1]
+        probabilities: FloatArray = survive[:-1] * enough[:-1]
+        return probabilities
 
     def keep(self, rows: npt.NDArray[np.bool_]) -> None:
         """Go on with these rows only."""
         self._z, self._shape, self._b = self._z[rows], self._shape[rows], self._b[rows]
         self._exactly, self._enough = self._exactly[rows], self._enough[rows]
-        self._survive, self.probability = self._survive[rows], self.probability[rows]
+        self._survive = self._survive[rows]
+
+
+def _products(first: FloatArray, factors: FloatArray) -> FloatArray:
+    """Return first, and after it the products with more and more lines of factors."""
+    return np.multiply.accumulate(np.concatenate((first[None], factors)))
 
 
 def discounted_purchases(t: FloatArray, discount_rate: float, customers: Alive) -> FloatArray:

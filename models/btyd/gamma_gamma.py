@@ -13,7 +13,7 @@ import numpy.typing as npt
 from pydantic import with_config
 from scipy.special import betaln, digamma, gammaincinv
 
-from models.btyd._checks import FloatArray, refuse_rows, require_positive
+from models.btyd._checks import FloatArray, refuse_rows, require_positive, same_shape
 from models.btyd._counts import HIGH, LOW, Counts
 from models.btyd._optimise import Fit, FitError, maximise
 from models.btyd.cells import SpendCells
@@ -181,9 +181,7 @@ def fit_gamma_gamma(
 
 
 def _spend(x: npt.ArrayLike, m: npt.ArrayLike) -> tuple[FloatArray, FloatArray]:
-    frequency, value = np.broadcast_arrays(
-        np.asarray(x, dtype=np.float64), np.asarray(m, dtype=np.float64)
-    )
+    frequency, value = same_shape(x, m)
     wrong = ~(np.isfinite(frequency) & (frequency >= 0) & np.isfinite(value) & (value >= 0))
     refuse_rows(wrong, "x and m must be finite and >= 0", x=frequency, m=value)
     return frequency, value
