@@ -347,11 +347,7 @@ class Rows:
             mine = rows[which]
             of = decided[id(rules)]
             reach = Reach(of.columns, scored, mine, days[which], model, steps=steps)
-            quantiles = {
-                each: np.array([model.quantile(each.feature, each.name)])
-                for each in rules.quantiles
-            }
-            steady[which] = surely_steady(of.dimensions, quantiles, mine, reach)
+            steady[which] = surely_steady(rules.tables, of.held, mine, reach)
             if refresh is not None:
                 clv, expected = scored.clv[mine], scored.expected[mine]
                 within = tolerance(clv, expected, refresh) * (1.0 - SLACK)
@@ -383,7 +379,7 @@ def _distinct(rules: Sequence[Rules]) -> list[Rules]:
     return list({id(each): each for each in rules}.values())
 
 
-def _quantiles(rules: Rules, models: Sequence[Parameters]) -> dict[Quantile, Floats]:
+def _quantiles(rules: Rules, models: Sequence[Parameters]) -> dict[Quantile, list[float]]:
     """Return the quantiles published with each row's parameters; nan for none.
 
     Of one length with the rows, or of length 1 if all have the same.
@@ -391,6 +387,6 @@ def _quantiles(rules: Rules, models: Sequence[Parameters]) -> dict[Quantile, Flo
     if len({id(model) for model in models}) == 1:
         models = models[:1]
     return {
-        each: np.array([model.quantile(each.feature, each.name) for model in models])
+        each: [model.quantile(each.feature, each.name) for model in models]
         for each in rules.quantiles
     }

@@ -12,7 +12,7 @@ from models.aggregate.record import Cause, Evidence
 from models.contracts.parameters import Parameters
 from models.economics import Economics
 from models.features import NEVER, Columns, Floats
-from models.segments import Decisions, Dimension, Quantile, Rules
+from models.segments import Dimension, Quantile, Rules, decisions
 from models.value import Row, Values, percentiles_each
 
 Places = NDArray[np.intp]
@@ -109,14 +109,13 @@ class Decided:
         self,
         rules: Rules,
         columns: Columns,
-        quantiles: Mapping[Quantile, Floats],
+        quantiles: Mapping[Quantile, Sequence[float]],
         size: int,
     ) -> None:
         self.rules = rules
         self.columns = columns
-        self.dimensions = [
-            Decisions(dimension, columns, quantiles, size) for dimension in rules.dimensions
-        ]
+        self.held = rules.tables.held(columns, quantiles, size)
+        self.dimensions = decisions(rules, self.held)
         self._columns = {
             each.name: _listed(columns[each.name], missing=each.missing != NEVER)
             for each in rules.asked
@@ -127,10 +126,8 @@ class Decided:
 
         That is, of a customer who is what the other row has made of them; minimum stays apart.
         """
-        different = np.zeros(rows.size, np.bool_)
-        for each in self.dimensions:
-            for decided in (each.first_of, *each.kept_of.values()):
-                different |= decided[rows] != decided[others]
+        places = self.held.places
+        different: NDArray[np.bool_] = np.any(places[:, rows] != places[:, others], axis=0)
         return different
 
     def evidence(self, dimension: Dimension, index: int, row: int) -> Evidence:

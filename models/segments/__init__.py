@@ -5,7 +5,7 @@ what the customer was before, so the same history, parameters and rules always g
 """
 
 from models.segments.conditions import Condition, Quantile
-from models.segments.deciding import Decisions
+from models.segments.deciding import Decisions, decisions
 from models.segments.defaults import DEFAULT_DIMENSIONS, DEFAULT_RULES
 from models.segments.presets import PRESETS
 from models.segments.reasons import explain
@@ -34,6 +34,7 @@ __all__ = [
     "RuleError",
     "Rules",
     "check_together",
+    "decisions",
     "explain",
     "named_rules",
 ]

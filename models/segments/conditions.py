@@ -9,11 +9,10 @@ from difflib import get_close_matches
 from typing import Annotated, Any, Final, Literal, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from models.events.acquisitions import LONGEST_CHANNEL as LONGEST_TEXT
-from models.features import FEATURES, Columns, Floats
+from models.features import FEATURES
 from models.quantiles import NAMES, TIERS, percent_of
 
 Comparison = Literal["at least", "at most", "below", "above", "one of", "none of"]
@@ -179,19 +178,6 @@ class Condition(Strict):
     def limit(self, *, leaving: bool) -> Bound:
         """Return the bound; leaving: of a customer who is in the segment already."""
         return self.leave if leaving and self.leave is not None else self.bound
-
-    def holds(
-        self,
-        features: Columns,
-        quantiles: Mapping[Quantile, Floats],
-        *,
-        leaving: bool = False,
-    ) -> NDArray[np.bool_]:
-        """Return which rows meet the condition; none where its quantile is nan."""
-        limit = self.limit(leaving=leaving)
-        bound: Any = quantiles[Quantile(self.feature, limit)] if isinstance(limit, str) else limit
-        held: NDArray[np.bool_] = OPERATORS[self.is_](features[self.feature], bound)
-        return held
 
 
 def is_(

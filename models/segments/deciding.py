@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
-import numpy as np
-
-from models.features import Columns, Floats
-from models.segments.conditions import Quantile
-from models.segments.rules import Dimension
+from models.segments.rules import Dimension, Rules
+from models.segments.tables import Held
 
 Day = Callable[[int], int]
 """The ordinal of a time's calendar day, in milliseconds since 1970."""
@@ -18,43 +15,22 @@ class Decisions:
     """The decisions of one dimension for all rows of a batch.
 
     first: the index of the first rule that holds for each row, whatever the customer was before.
+    kept: for each segment with bounds to leave, that of its first rule that holds with them.
     With hysteresis and minimum stays the rest is decided one by one, by `decide`. suggested: the
-    segment of that rule; who is in it stays there, so that nothing has to be decided. first_of,
-    kept_of: the same as columns.
+    segment of the first rule; who is in it stays there, so that nothing has to be decided.
     """
 
-    __slots__ = (
-        "dimension", "first", "first_of", "kept", "kept_of", "name", "segments", "stays",
-        "suggested",
-    )  # fmt: skip
+    __slots__ = ("dimension", "first", "kept", "name", "segments", "stays", "suggested")
 
-    def __init__(
-        self,
-        dimension: Dimension,
-        features: Columns,
-        quantiles: Mapping[Quantile, Floats],
-        size: int,
-    ) -> None:
-        rules = dimension.rules
-        last = len(rules) - 1
-        first = np.full(size, last, dtype=np.intp)
-        kept: dict[str, np.ndarray[tuple[int], np.dtype[np.intp]]] = {}
-        for index in range(last - 1, -1, -1):
-            rule = rules[index]
-            first[rule.holds(features, quantiles, size)] = index
-            if rule.leaves:
-                mine = kept.setdefault(rule.segment, np.full(size, last, dtype=np.intp))
-                mine[rule.holds(features, quantiles, size, leaving=True)] = index
+    def __init__(self, dimension: Dimension, first: list[int], kept: dict[str, list[int]]) -> None:
         self.dimension = dimension
         self.name = dimension.name
-        self.segments = [rule.segment for rule in rules]
-        self.first_of = first
-        self.kept_of = kept
-        self.first: list[int] = first.tolist()
-        self.kept: dict[str, list[int]] = {name: each.tolist() for name, each in kept.items()}
+        self.segments = [rule.segment for rule in dimension.rules]
+        self.first = first
+        self.kept = kept
         self.stays = dimension.stays
         segments = self.segments
-        self.suggested = [segments[index] for index in self.first]
+        self.suggested = [segments[index] for index in first]
 
     def decide(
         self, row: int, previous: str | None, since: int | None, as_of: int, day: Day
@@ -74,3 +50,13 @@ class Decisions:
                 if place < index and day(as_of) - day(since) < days:
                     return place
         return index
+
+
+def decisions(rules: Rules, held: Held) -> list[Decisions]:
+    """Return the decisions of each dimension."""
+    places: list[list[int]] = held.places.tolist()
+    decided = [Decisions(*each, {}) for each in zip(rules.dimensions, places, strict=False)]
+    groups = zip(rules.tables.kept, places[len(decided) :], strict=True)
+    for (dimension, segment), kept in groups:
+        decided[dimension].kept[segment] = kept
+    return decided

@@ -14,12 +14,16 @@ from models.features import FEATURES, NEVER, Floats
 from models.features.feature import MONEY, SHARE
 from models.quantiles import percent_of
 from models.segments.conditions import Quantile
+from models.segments.tables import Tables
 
 if TYPE_CHECKING:
     from models.segments.rules import Rule
 
 MOST_COMBINATIONS: Final = 500_000
 """More are not tried: then no rule is called unreachable."""
+
+AT_ONCE: Final = 10_000
+"""Combinations, to bound the memory that they take."""
 
 
 def unreachable(rules: Sequence[Rule]) -> int | None:
@@ -29,9 +33,9 @@ def unreachable(rules: Sequence[Rule]) -> int | None:
     its bounds. Where a quantile lies among the numbers is not known: they are tried below, between
     and above them.
     """
-    reached: set[int] = set()
+    tables, reached = Tables([rules]), set[int]()
     for place in _places(rules):
-        quantiles = {each: np.array([value]) for each, value in place.items()}
+        quantiles = {each: [value] for each, value in place.items()}
         values = _values(rules, place)
         size = int(np.prod([len(each) for each in values.values()], dtype=np.float64))
         if size > MOST_COMBINATIONS:
@@ -40,12 +44,12 @@ def unreachable(rules: Sequence[Rule]) -> int | None:
         features: dict[str, Any] = {
             name: each.ravel() for name, each in zip(values, grid, strict=True)
         }
-        undecided = np.ones(size, dtype=np.bool_)
-        for index, rule in enumerate(rules):
-            mine = undecided & rule.holds(features, quantiles, size)
-            undecided &= ~mine
-            if mine.any():
-                reached.add(index)
+        for start in range(0, size, AT_ONCE):
+            some = {name: each[start : start + AT_ONCE] for name, each in features.items()}
+            held = tables.held(some, quantiles, min(AT_ONCE, size - start))
+            reached.update(held.places[0].tolist())
+            if len(reached) == len(rules):
+                return None
     return next((index for index in range(len(rules) - 1) if index not in reached), None)
 
 

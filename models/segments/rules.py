@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from hashlib import blake2b
 from typing import Annotated, Any, Final
 
-import numpy as np
-from numpy.typing import NDArray
 from pydantic import AwareDatetime, Field, field_validator, model_validator
 
 from models.errors import ClvError
-from models.features import FEATURES, Columns, Feature, Floats, Measured, Silence
+from models.features import FEATURES, Feature, Measured, Silence
 from models.segments.conditions import OPERATORS, Condition, Quantile, Strict
 from models.segments.reachable import unreachable
+from models.segments.tables import Tables, by_segment
 from models.segments.watched import Watched, watched
 
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,39}$")]
@@ -48,28 +47,6 @@ class Rule(Strict):
     def leaves(self) -> bool:
         """Whether it has bounds to leave."""
         return any(each.leave is not None for each in self.conditions)
-
-    def holds(
-        self,
-        features: Columns,
-        quantiles: Mapping[Quantile, Floats],
-        size: int,
-        *,
-        leaving: bool = False,
-    ) -> NDArray[np.bool_]:
-        """Return for which of `size` rows the conditions hold.
-
-        leaving: with the bounds for customers who are in the segment already.
-        """
-        result = np.ones(size, dtype=np.bool_)
-        for condition in self.all:
-            result &= condition.holds(features, quantiles, leaving=leaving)
-        if self.any:
-            either = np.zeros(size, dtype=np.bool_)
-            for condition in self.any:
-                either |= condition.holds(features, quantiles, leaving=leaving)
-            result &= either
-        return result
 
 
 class Dimension(Strict):
@@ -146,10 +123,7 @@ class Dimension(Strict):
     @cached_property
     def rules_of(self) -> dict[str, tuple[int, ...]]:
         """The indices of the rules that give each segment."""
-        found: dict[str, tuple[int, ...]] = {}
-        for index, rule in enumerate(self.rules):
-            found[rule.segment] = (*found.get(rule.segment, ()), index)
-        return found
+        return by_segment(self.rules)
 
     @cached_property
     def reasons(self) -> dict[Any, Any]:
@@ -239,6 +213,11 @@ class Rules(Strict):
         """Which of those grow by one a day while nothing happens; () if none does."""
         daily = tuple(each.silence is Silence.DAILY for each in self.read)
         return daily if any(daily) else ()
+
+    @cached_property
+    def tables(self) -> Tables:
+        """What evaluates them."""
+        return Tables([each.rules for each in self.dimensions])
 
     @cached_property
     def watched(self) -> Watched:

@@ -25,11 +25,11 @@ from models.contracts.parameters import Parameters
 from models.economics import Economics
 from models.evaluation import Histories
 from models.evaluation.segments import Course, Watch
-from models.features import Columns, Feature, Floats, Measured, Silence
+from models.features import Feature, Floats, Measured, Silence
 from models.fitting import fit_columns
 from models.population import Halves, Past, Population
 from models.prior import prior
-from models.segments import Decisions, Dimension, Quantile, Rules
+from models.segments import Decisions, Dimension, Rules, decisions
 from models.value import Row, valued
 from streams.batch import BatchResult, Progress, fold_in_steps
 from streams.evaluation.run import end_of
@@ -145,19 +145,11 @@ class _Decider:
 
     def __init__(self, dimension: Dimension, economics: Economics) -> None:
         self.watch = Watch(dimension.name, (rule.segment for rule in dimension.rules))
-        self._dimension = dimension
         self._economics = economics
         self._now: dict[int, tuple[str, int]] = {}
 
-    def decide(
-        self,
-        day: int,
-        who: NDArray[np.int64],
-        features: Columns,
-        quantiles: Mapping[Quantile, Floats],
-    ) -> None:
+    def decide(self, day: int, who: NDArray[np.int64], decisions: Decisions) -> None:
         """Decide as of the end of a day."""
-        decisions = Decisions(self._dimension, features, quantiles, len(who))
         as_of = calendar.milliseconds(end_of(day, self._economics)) - 1
         now, day_of, names = self._now, self._economics.day, decisions.segments
         segments = []
@@ -202,11 +194,11 @@ def evaluate_segments(
             parameters, due = fitted or parameters, day + REFIT
         features = _features(rules, known, parameters, economics)
         quantiles = {
-            each: np.array([parameters.quantile(each.feature, each.name)])
-            for each in rules.quantiles
+            each: [parameters.quantile(each.feature, each.name)] for each in rules.quantiles
         }
-        for decider in deciders:
-            decider.decide(day, known.who, features, quantiles)
+        held = rules.tables.held(features, quantiles, len(known.who))
+        for decider, decided in zip(deciders, decisions(rules, held), strict=True):
+            decider.decide(day, known.who, decided)
             if day in looked:
                 decider.watch.look(day, known.who)
     to_next = _to_next(result.states, everybody.numbers, economics, until)

@@ -14,7 +14,7 @@ from models.context import Context
 from models.economics import Economics
 from models.engine import advance, process
 from models.features.seasons import season_of
-from models.segments import Decisions, Dimension
+from models.segments import Dimension, Rules, decisions
 from models.segments.defaults import BEHAVIOUR
 from models.segments.presets import PRESETS, RFM_KLAVIYO, RFM_SHOPIFY
 
@@ -112,8 +112,9 @@ def seasonal(history, start, today):
 
 def decided(dimension: Dimension, rows, quantiles=None):
     columns = {name: np.array([row[name] for row in rows], dtype=float) for name in rows[0]}
-    decisions = Decisions(dimension, columns, quantiles or {}, len(rows))
-    return [decisions.segments[index] for index in decisions.first]
+    rules = Rules(version="v", dimensions=(dimension,))
+    [decided] = decisions(rules, rules.tables.held(columns, quantiles or {}, len(rows)))
+    return [decided.segments[index] for index in decided.first]
 
 
 @pytest.mark.heavy

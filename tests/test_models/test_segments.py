@@ -18,10 +18,10 @@ from models.engine import advance, process
 from models.quantiles import percent_of, quantiles_of
 from models.segments import (
     DEFAULT_RULES,
-    Decisions,
     Dimension,
     Quantile,
     Rules,
+    decisions,
     explain,
     named_rules,
 )
@@ -113,10 +113,11 @@ def decide(dimension, values, previous=None, since=None, as_of=0, quantiles=None
     """The segment for one customer, whose features are given; days are thousands of ms."""
     columns = {name: np.array([value], dtype=float) for name, value in values.items()}
     bounds = {each: np.array([number]) for each, number in (quantiles or {}).items()}
-    decisions = Decisions(dimension, columns, bounds, 1)
-    index = decisions.decide(0, previous, since, as_of, lambda time: time // 1_000)
-    assert decisions.kept or decisions.stays or index == decisions.first[0]
-    return decisions.segments[index]
+    rules = Rules(version="v", dimensions=(dimension,))
+    [decided] = decisions(rules, rules.tables.held(columns, bounds, 1))
+    index = decided.decide(0, previous, since, as_of, lambda time: time // 1_000)
+    assert decided.kept or decided.stays or index == decided.first[0]
+    return decided.segments[index]
 
 
 TIER = dimension(
@@ -418,8 +419,9 @@ def test_the_documented_reason_is_what_the_rules_give():
     values = documented["values"]
     assert tuple(values) == lifecycle.evidence[index]
     columns = {name: np.array([value], dtype=float) for name, value in values.items()}
-    decisions = Decisions(lifecycle, columns, {}, 1)
-    assert decisions.decide(0, "active", None, 0, int) == index
+    rules = Rules(version="v", dimensions=(lifecycle,))
+    [decided] = decisions(rules, rules.tables.held(columns, {}, 1))
+    assert decided.decide(0, "active", None, 0, int) == index
     reason = explain(lifecycle, index, "active", values, lambda *_: np.nan, currency="EUR")
     assert json.loads(json.dumps(reason)) == documented
 
