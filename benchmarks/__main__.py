@@ -12,7 +12,7 @@ from rich.console import Console
 from benchmarks import beside, latency, pauses, recovery, replay, report, scaling, serving, silence
 from benchmarks.contenders import CONTENDERS
 from benchmarks.contenders.settings import BrokerKind
-from benchmarks.measure import ContenderError, Run
+from benchmarks.measure import SAMPLER, ContenderError, Run
 from benchmarks.rounds import Plan, bench
 from benchmarks.workload import WORKLOADS
 
@@ -80,6 +80,10 @@ def main(
     json: Annotated[Path | None, typer.Option(help="Write every run to this file.")] = None,
 ) -> None:
     """Measure contenders on the same broker, one after the other, in interleaved rounds."""
+    if flames:
+        if not SAMPLER.exists():
+            raise typer.BadParameter("needs py-spy: pip install py-spy", param_hint="--flames")
+        flames.mkdir(parents=True, exist_ok=True)
     plan = Plan(
         _names(workloads, tuple(WORKLOADS), "--workloads"),
         list(CONTENDERS)

@@ -24,6 +24,8 @@ from streams.kafka.partitions import TopicPartition
 
 POLL_SECONDS = 0.05
 VISIBLE_SECONDS = 5.0
+SAMPLER = Path(sys.executable).with_name("py-spy")
+"""Takes the samples of a flame graph; installed apart."""
 
 
 @dataclass(frozen=True)
@@ -215,8 +217,7 @@ async def _answer(
 
 def _sample(pid: int, file: Path) -> subprocess.Popen[bytes]:
     """Sample a process until it ends."""
-    program = Path(sys.executable).with_name("py-spy")
-    command = [program, "record", "--pid", str(pid), "--output", file, "--duration", "3600"]
+    command = [SAMPLER, "record", "--pid", str(pid), "--output", file, "--duration", "3600"]
     return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
