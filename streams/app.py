@@ -11,10 +11,11 @@ from streams.cache.writer import CacheWriter
 from streams.folding import PAUSE_SECONDS, Folding
 from streams.kafka.connection import Broker
 from streams.kafka.partitions import TopicPartition
+from streams.pacing import STEP_SECONDS
 from streams.parameters import Feed
 from streams.pipeline import Pipeline
 from streams.settings import Settings
-from streams.ticks import STEP_SECONDS, Ticks
+from streams.ticks import Ticks
 from streams.topics import TABLE_NAME
 from streams.transport import BatchApp, batch_app, faust_settings
 

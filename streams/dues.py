@@ -107,7 +107,7 @@ class Dues:
         queue = self._queues.get(partition)
         return NEVER if queue is None else queue.next()
 
-    def take(self, partition: int, until: int) -> Iterable[bytes]:
+    def take(self, partition: int, until: int) -> list[bytes]:
         """Return who is due at a time, and once those with outputs that may not be delivered."""
         queue = self._queues[partition]
         pending, queue.pending = queue.pending, set()

@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
+from typing import NamedTuple
 
 import structlog
 from pydantic import ValidationError
@@ -19,6 +20,7 @@ from models.contracts.clock import Tick
 from models.engine import advance
 from models.outputs import Outputs, Record, RefusedRecord
 from models.oversized import check_unpacked
+from streams.pacing import STEP_SECONDS, Pace, Schedule
 from streams.pipeline import Pipeline
 from streams.poison import Suspected
 from streams.registry.records import rules_key
@@ -27,14 +29,6 @@ from streams.transport.batches import RecordBatch
 
 log = structlog.get_logger(__name__)
 
-STEP_SECONDS = 0.03
-"""How long the engine may take for a step: live events wait for it. Then they have as long, and so
-have deliveries."""
-
-FIRST, MOST = 100, 1_000
-"""Customers of the first step, and of any step at most. How many a step has follows from how long
-the one before took."""
-
 IN_FLIGHT = 2
 """Steps that may await their deliveries at once."""
 
@@ -42,89 +36,84 @@ PARAMETERS_SECONDS = 20.0
 """How long a tick waits for the parameters it names; a rebalance waits for the tick."""
 
 
-class _Pace:
-    """How many customers a step has, so that the engine takes `step_seconds` for it."""
+class _Step(NamedTuple):
+    """What the engine made of a step, and how long to rest after it, in seconds."""
 
-    def __init__(self, step_seconds: float) -> None:
-        self._step_seconds = step_seconds
-        self._customers = FIRST
-
-    @property
-    def customers(self) -> int:
-        """For the next step."""
-        return min(self._customers, MOST)
-
-    def note(self, customers: int, seconds: float) -> None:
-        """Go by how long the engine took for so many; no more than twice or half as many next."""
-        if customers < self.customers:
-            # The last ones of a sweep.
-            return
-        fit = customers * self._step_seconds / max(seconds, 1e-6)
-        self._customers = max(1, customers // 2, int(min(fit, 2 * customers, MOST)))
+    outputs: Outputs
+    rest: float = 0.0
 
 
 class Ticks:
     """Processes ticks in small steps, between which live batches pass.
 
+    The sweeps of all partitions take their steps in turn, so that live events have the rests
+    between them.
+
     step_seconds: how long the engine may take for a step. With None, steps do not depend on how
-    fast the machine is, and there are no pauses between them.
+    fast the machine is, and there are no rests between them.
     """
 
     def __init__(self, pipeline: Pipeline, *, step_seconds: float | None = STEP_SECONDS) -> None:
         self._pipeline = pipeline
-        self._longest_pause = step_seconds or 0.0
+        self._rests = step_seconds is not None
+        self._turn = asyncio.Lock()
         self._sweeping = asyncio.Semaphore(IN_FLIGHT)
         wanted = math.inf if step_seconds is None else step_seconds
-        self._of_all, self._of_due = _Pace(wanted), _Pace(wanted)
+        self._of_all, self._of_due = Pace(wanted), Pace(wanted)
+        self._schedule = Schedule()
 
     async def pass_time(self, event: EventT) -> None:
         """Process ticks: score all customers of a partition for each record of a batch."""
         batch: RecordBatch = event.value
         in_flight: set[asyncio.Task[None]] = set()
-        await self._sweeping.acquire()
-        mine = True
-        try:
-            await self._pipeline.slot()
-            self._pipeline.poison.forgive(batch)
-            for record in batch.records:
-                try:
-                    steps = await self._tick(batch, record)
-                    began = time.monotonic()
-                    for outputs in steps:
-                        took = time.monotonic() - began
-                        self._pipeline.counts.add(outputs, 0)
-                        task = self._pipeline.hand_over(batch, outputs)
-                        in_flight.add(task)
-                        task.add_done_callback(in_flight.discard)
-                        task.add_done_callback(lambda _task: self._sweeping.release())
-                        mine = False
-                        await asyncio.sleep(min(took, self._longest_pause))
-                        await self._sweeping.acquire()
-                        mine = True
-                        await self._pipeline.slot()
-                        began = time.monotonic()
-                except Suspected as found:
-                    await self._pipeline.poison.strike(
-                        batch, record, found.key.decode(), found.error
-                    )
-        finally:
-            if mine:
-                self._sweeping.release()
+        self._pipeline.poison.forgive(batch)
+        for record in batch.records:
+            try:
+                steps = iter(await self._tick(batch, record))
+                while (task := await self._take(batch, steps)) is not None:
+                    in_flight.add(task)
+                    task.add_done_callback(in_flight.discard)
+            except Suspected as found:
+                await self._pipeline.poison.strike(batch, record, found.key.decode(), found.error)
         if in_flight:
             await asyncio.wait(in_flight)
+        await self._pipeline.slot()
         self._pipeline.hand_over(batch, Outputs(), event, end=batch.last_offset + 1)
 
-    async def _tick(self, batch: RecordBatch, record: Record) -> Iterable[Outputs]:
+    async def _take(self, batch: RecordBatch, steps: Iterator[_Step]) -> asyncio.Task[None] | None:
+        """Take the next step, and rest; return its delivery, or None if there is no step left."""
+        async with self._turn:
+            await self._sweeping.acquire()
+            step = task = None
+            try:
+                await self._pipeline.slot()
+                try:
+                    step = next(steps, None)
+                finally:
+                    if step is None:
+                        self._pipeline.slots.release()
+                if step is not None:
+                    self._pipeline.counts.add(step.outputs, 0)
+                    task = self._pipeline.hand_over(batch, step.outputs)
+                    task.add_done_callback(lambda _task: self._sweeping.release())
+            finally:
+                if task is None:
+                    self._sweeping.release()
+            if step is not None:
+                await asyncio.sleep(step.rest if self._rests else 0.0)
+            return task
+
+    async def _tick(self, batch: RecordBatch, record: Record) -> Iterable[_Step]:
         try:
             check_unpacked(record.value, batch.origin)
             tick = Tick.model_validate_json(record.value or b"")
         except Refused as error:
-            return [Outputs(dead_letters=[RefusedRecord(record, error)])]
+            return [_Step(Outputs(dead_letters=[RefusedRecord(record, error)]))]
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
             where = ".".join(map(str, first["loc"]))
             refused = Refused(Reason.INVALID_FIELD, where, f"{where}: {first['msg']}")
-            return [Outputs(dead_letters=[RefusedRecord(record, refused)])]
+            return [_Step(Outputs(dead_letters=[RefusedRecord(record, refused)]))]
         as_of = milliseconds(tick.as_of)
         if as_of > self._pipeline.now() + FUTURE_TOLERANCE:
             refused = Refused(
@@ -133,7 +122,7 @@ class Ticks:
                 f"as_of is {tick.as_of.isoformat()}, more than a day ahead; time does not go back, "
                 "so nobody is valued as of then",
             )
-            return [Outputs(dead_letters=[RefusedRecord(record, refused)])]
+            return [_Step(Outputs(dead_letters=[RefusedRecord(record, refused)]))]
         if tick.due:
             await self._pipeline.know_dues(batch.tp.partition)
             return self._sweep_due(batch, record, as_of)
@@ -154,14 +143,15 @@ class Ticks:
 
     def _sweep(
         self, batch: RecordBatch, record: Record, as_of: int, cause: Cause
-    ) -> Iterator[Outputs]:
+    ) -> Iterator[_Step]:
         keys = list(self._pipeline.states(batch.tp.partition))
         yield from self._advance(batch, record, as_of, keys, self._of_all, cause=cause)
         self._pipeline.counts.ticks += 1
 
-    def _sweep_due(self, batch: RecordBatch, record: Record, as_of: int) -> Iterator[Outputs]:
+    def _sweep_due(self, batch: RecordBatch, record: Record, as_of: int) -> Iterator[_Step]:
         partition = batch.tp.partition
         keys = self._pipeline.dues.take(partition, as_of)
+        self._schedule.add(len(keys), time.monotonic())
         yield from self._advance(batch, record, as_of, keys, self._of_due, due_only=True)
         self._pipeline.swept[partition] = as_of
 
@@ -171,15 +161,17 @@ class Ticks:
         record: Record,
         as_of: int,
         keys: Iterable[bytes],
-        pace: _Pace,
+        pace: Pace,
         *,
         cause: Cause = "time",
         due_only: bool = False,
-    ) -> Iterator[Outputs]:
+    ) -> Iterator[_Step]:
         """Score these customers in steps; live batches pass in between."""
         states, left = self._pipeline.states(batch.tp.partition), iter(keys)
+        rest = 0.0
 
         def score(chunk: Sequence[bytes]) -> Outputs:
+            nonlocal rest
             began = time.monotonic()
             outputs = advance(
                 states,
@@ -192,8 +184,13 @@ class Ticks:
                 due_only=due_only,
                 delivery_of=self._pipeline.delivery_state,
             )
-            pace.note(len(chunk), time.monotonic() - began)
+            ended = time.monotonic()
+            pace.note(len(chunk), ended - began)
+            rest = ended - began
+            if due_only:
+                rest = self._schedule.rest(len(chunk), ended - began, ended)
             return outputs
 
         while chunk := list(islice(left, pace.customers)):
-            yield from self._pipeline.poison.scored(batch, record, chunk, score)
+            for outputs in self._pipeline.poison.scored(batch, record, chunk, score):
+                yield _Step(outputs, rest)

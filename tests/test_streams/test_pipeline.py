@@ -25,7 +25,7 @@ from models.routing import Route, route_header
 from models.segments import DEFAULT_RULES
 from models.timeline import Timeline
 from streams import folding as folding_module
-from streams import ticks as ticks_module
+from streams import pacing as pacing_module
 from streams.basis.key import ErasureKeyChanged
 from streams.cache import score as score_module
 from streams.folding import Folding
@@ -317,7 +317,7 @@ async def test_what_is_told_is_not_carried_on(running):
 
 
 async def test_time_passing_never_stores_an_older_record_over_a_newer(running, monkeypatch):
-    monkeypatch.setattr(ticks_module, "MOST", 1)
+    monkeypatch.setattr(pacing_module, "MOST", 1)
     await running.folding.fold(orders(0, "c1", "c2", "c3"))
     await turns()
     tick = Tick(as_of=datetime(2026, 6, 1, tzinfo=UTC)).model_dump_json().encode()
@@ -338,23 +338,6 @@ async def test_time_passing_never_stores_an_older_record_over_a_newer(running, m
             assert version > stored.get(key, 0)
             stored[key] = version
     assert stored == {b"c1": 3, b"c2": 2, b"c3": 2}
-
-
-def test_a_step_has_as_many_customers_as_the_engine_scores_in_the_time_for_one():
-    pace = ticks_module._Pace(ticks_module.STEP_SECONDS)
-    assert pace.customers == ticks_module.FIRST
-    pace.note(100, ticks_module.STEP_SECONDS * 4)
-    # It changes by halves and doubles at most, as a single step may have been held up.
-    assert pace.customers == 50
-    pace.note(50, ticks_module.STEP_SECONDS / 1.5)
-    assert pace.customers == 75
-    pace.note(10, ticks_module.STEP_SECONDS)
-    assert pace.customers == 75
-    for _ in range(10):
-        pace.note(pace.customers, 0.0)
-    assert pace.customers == ticks_module.MOST
-    pace.note(1_000, 1e6)
-    assert pace.customers == 500
 
 
 async def test_a_failed_delivery_stops_everything_behind_it(running):

@@ -1,0 +1,67 @@
+"""The pace of sweeps: how many customers a step takes, and how long live events have after it.
+
+Nothing in it reads a clock: times are seconds of a clock that only goes on.
+"""
+
+from __future__ import annotations
+
+STEP_SECONDS = 0.03
+"""How long the engine may take for a step: live events wait for it."""
+
+FIRST, MOST = 100, 1_000
+"""Customers of the first step, and of any step at most. How many a step has follows from how long
+the one before took."""
+
+DUE_A_SECOND = 1_000
+"""How many due customers are looked at a second, unless that would take `MOST_SECONDS`."""
+
+MOST_SECONDS = 45.0
+"""In which all who are due at once are looked at, if the machine can: within a minute of being due,
+all must be told."""
+
+LEAST_REST = 0.25
+"""A rest after a step in a sweep that is late, as a share of what the step took."""
+
+
+class Pace:
+    """How many customers a step has, so that the engine takes `step_seconds` for it."""
+
+    def __init__(self, step_seconds: float) -> None:
+        self._step_seconds = step_seconds
+        self._customers = FIRST
+
+    @property
+    def customers(self) -> int:
+        """For the next step."""
+        return min(self._customers, MOST)
+
+    def note(self, customers: int, seconds: float) -> None:
+        """Go by how long the engine took for so many; no more than twice or half as many next."""
+        if customers < self.customers:
+            # The last ones of a sweep.
+            return
+        fit = customers * self._step_seconds / max(seconds, 1e-6)
+        self._customers = max(1, customers // 2, int(min(fit, 2 * customers, MOST)))
+
+
+class Schedule:
+    """When those who are due are to be looked at: no faster than needed.
+
+    It is of all partitions, whose sweeps take their steps in turn.
+    """
+
+    def __init__(self) -> None:
+        self._left = 0
+        self._ends = 0.0
+
+    def add(self, customers: int, now: float) -> None:
+        """A sweep of so many begins."""
+        self._left += customers
+        allowed = min(self._left / DUE_A_SECOND, MOST_SECONDS)
+        self._ends = now + allowed if self._left == customers else max(self._ends, now + allowed)
+
+    def rest(self, customers: int, took: float, now: float) -> float:
+        """Return how long to rest after a step of so many, which took so long, and ends now."""
+        share = (self._ends - now + took) * customers / max(self._left, customers, 1)
+        self._left = max(0, self._left - customers)
+        return max(share - took, LEAST_REST * took)

@@ -1,0 +1,82 @@
+"""How many customers a step of a sweep has, and how long sweeps rest."""
+
+from __future__ import annotations
+
+import pytest
+
+from streams.pacing import (
+    DUE_A_SECOND,
+    FIRST,
+    LEAST_REST,
+    MOST,
+    MOST_SECONDS,
+    STEP_SECONDS,
+    Pace,
+    Schedule,
+)
+
+
+def test_a_step_has_as_many_customers_as_the_engine_scores_in_the_time_for_one():
+    pace = Pace(STEP_SECONDS)
+    assert pace.customers == FIRST
+    pace.note(100, STEP_SECONDS * 4)
+    # It changes by halves and doubles at most, as a single step may have been held up.
+    assert pace.customers == 50
+    pace.note(50, STEP_SECONDS / 1.5)
+    assert pace.customers == 75
+    pace.note(10, STEP_SECONDS)
+    assert pace.customers == 75
+    for _ in range(10):
+        pace.note(pace.customers, 0.0)
+    assert pace.customers == MOST
+    pace.note(1_000, 1e6)
+    assert pace.customers == 500
+
+
+def swept(customers: int, *, each: float, step: int = 100, begins: float = 50.0) -> float:
+    """Return how long a sweep of so many takes, of which the engine takes so long each."""
+    schedule, now = Schedule(), begins
+    schedule.add(customers, now)
+    while customers:
+        taken = min(step, customers)
+        now += taken * each
+        now += schedule.rest(taken, taken * each, now)
+        customers -= taken
+    return now - begins
+
+
+@pytest.mark.parametrize(
+    ("customers", "each", "takes"),
+    [
+        (100, 300e-6, 0.1),
+        (1_000, 300e-6, 1.0),
+        (10_000, 300e-6, 10.0),
+        (100_000, 300e-6, MOST_SECONDS),
+        # More than the machine can do in the time: rests are as short as they get.
+        (1_000_000, 300e-6, 1_000_000 * 300e-6 * (1 + LEAST_REST)),
+        (100_000, 0.0, MOST_SECONDS),
+    ],
+)
+def test_those_who_are_due_are_looked_at_in_time_and_no_faster(customers, each, takes):
+    assert swept(customers, each=each) == pytest.approx(takes, rel=0.01)
+
+
+def test_a_step_that_took_long_makes_the_rests_after_it_shorter():
+    schedule = Schedule()
+    schedule.add(1_000, 0.0)
+    usual = schedule.rest(100, 0.03, 0.03)
+    assert usual == pytest.approx(0.07)
+    assert schedule.rest(100, 0.3, 0.4) == LEAST_REST * 0.3
+    assert LEAST_REST * 0.03 < schedule.rest(100, 0.03, 0.505) < usual
+
+
+def test_sweeps_of_several_partitions_share_the_time():
+    schedule = Schedule()
+    schedule.add(2_000, 0.0)
+    schedule.add(2_000, 1.0)
+    assert schedule.rest(1_000, 0.1, 1.1) == pytest.approx(4.0 / 4 - 0.1)
+    for _ in range(3):
+        schedule.rest(1_000, 0.1, 4.9)
+    # When all are done the next sweep begins anew.
+    schedule.add(DUE_A_SECOND, 500.0)
+    assert schedule.rest(DUE_A_SECOND, 0.1, 500.1) == pytest.approx(0.9)
