@@ -21,8 +21,8 @@ from streams.batch import fold_events
 from streams.files.outgoing import OutgoingEvent, cloud_event
 from streams.fitter.publishing import put_in_force
 from streams.kafka.partitions import TopicPartition
+from streams.pacing import FIRST
 from streams.publisher import Publisher
-from streams.ticks import FIRST
 from streams.transport.memory.broker import Record
 from tests.test_models.parameters import PARAMETERS
 
