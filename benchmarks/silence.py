@@ -397,10 +397,11 @@ class Plan(NamedTuple):
     rate: float
     seconds: float
     limit: float
+    rescoring: bool
 
 
 async def _bench(made: Templates, plan: Plan) -> None:
-    kind, customers, nights, rate, seconds, limit = plan
+    kind, customers, nights, rate, seconds, limit, rescoring = plan
     async with running_servers(kind) as servers:
         broker = Broker(servers.broker)
         name = f"silence-{uuid.uuid4().hex[:6]}"
@@ -426,7 +427,8 @@ async def _bench(made: Templates, plan: Plan) -> None:
                 for number, due in enumerate(nights):
                     _show(shown, "night", await bench.night(number, due, seconds, limit))
                 held = (await asyncio.to_thread(scrape, port))["process_resident_memory_bytes"]
-                _show(shown, "rescoring", await bench.rescoring(customers, limit))
+                if rescoring:
+                    _show(shown, "rescoring", await bench.rescoring(customers, limit))
     console.print(shown)
     memory = restored["process_resident_memory_bytes"]
     console.print(f"memory: {memory / 1e6:,.0f} MB restored, {held / 1e6:,.0f} MB after the nights")
@@ -465,6 +467,7 @@ def main(
     rate: Annotated[float, typer.Option(min=1, help="Orders a second meanwhile.")] = 1_000,
     seconds: Annotated[float, typer.Option(min=1, help="Of a night, at least.")] = 20,
     limit: Annotated[float, typer.Option(help="Seconds allowed to one step.")] = 600,
+    rescoring: Annotated[bool, typer.Option(help="Score everybody again at the end.")] = True,
 ) -> None:
     """Measure nights in which few and many customers are due, and a rescoring of all."""
     if broker not in get_args(BrokerKind):
@@ -472,7 +475,7 @@ def main(
     kind: BrokerKind = "kafka" if broker == "kafka" else "embedded"
     console.print(" ".join(f"{key}={value}" for key, value in machine().items()))
     due = [int(each) for each in nights.split(",")]
-    plan = Plan(kind, customers, due, rate, seconds, limit)
+    plan = Plan(kind, customers, due, rate, seconds, limit, rescoring)
     asyncio.run(_bench(templates(made, len(due)), plan))
 
 
