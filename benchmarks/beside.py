@@ -184,6 +184,10 @@ class _Moment:
     serve: float
 
 
+class WorkedOffError(RuntimeError):
+    """The worker has nothing left to do."""
+
+
 @dataclass(frozen=True)
 class _Bench:
     """A worker at work on so many records, `clv serve`, and its clients."""
@@ -221,7 +225,7 @@ class _Bench:
             seen = await asyncio.to_thread(scrape, self.worker)
             at = time.monotonic()
             if seen["clv_records_total"] >= self.backlog:
-                raise RuntimeError(f"{self.backlog:,} orders do not last so long: --orders")
+                raise WorkedOffError(f"{self.backlog:,} orders do not last so long: --orders")
             if seen["clv_records_total"] > before["clv_records_total"]:
                 break
             await asyncio.sleep(POLL_SECONDS)
@@ -262,9 +266,16 @@ async def measure(plan: Plan) -> list[Window]:
             worker = stack.enter_context(running(environment, directory / "worker.log"))
         await _known(worker, plan)
         bench = _Bench(worker, serve, asking, plan.customers * plan.orders)
-        windows = []
+        windows: list[Window] = []
         for number in range(2 * plan.loaded + 1):
-            windows.append(await bench.window(plan.seconds, loaded=number % 2 == 1))
+            try:
+                windows.append(await bench.window(plan.seconds, loaded=number % 2 == 1))
+            except WorkedOffError as error:
+                if len(windows) < 3:
+                    raise
+                console.print(f"ends early: {error}")
+                # It ends with a window without load.
+                return windows[: len(windows) - 1 + len(windows) % 2]
             _say(number, windows[-1])
         return windows
 
