@@ -20,12 +20,13 @@ from models.aggregate.record import (
     is_customer,
 )
 from models.contracts.clock import Tick
-from models.engine import process, process_together
+from models.engine import advance, process, process_together
 from models.routing import Route, route_header
 from models.segments import DEFAULT_RULES
 from models.timeline import Timeline
 from streams import folding as folding_module
 from streams import pacing as pacing_module
+from streams import ticks as ticks_module
 from streams.basis.key import ErasureKeyChanged
 from streams.cache import score as score_module
 from streams.folding import Folding
@@ -338,6 +339,42 @@ async def test_time_passing_never_stores_an_older_record_over_a_newer(running, m
             assert version > stored.get(key, 0)
             stored[key] = version
     assert stored == {b"c1": 3, b"c2": 2, b"c3": 2}
+
+
+async def test_sweeps_of_several_partitions_take_their_steps_in_turn_and_rest_after_each(
+    running, monkeypatch
+):
+    await running.folding.fold(orders(0, "c1", "c2", "c3"))
+    await turns()
+    monkeypatch.setattr(pacing_module, "MOST", 1)
+    steps = []
+
+    def advanced(*given, **named):
+        steps.append(given[2])
+        return advance(*given, **named)
+
+    async def slept(seconds):
+        for _ in range(20):
+            await pause(0)
+        if seconds:
+            steps.append("rest")
+
+    pause = asyncio.sleep
+    monkeypatch.setattr(ticks_module, "advance", advanced)
+    tick = Tick(as_of=datetime(2026, 6, 1, tzinfo=UTC)).model_dump_json().encode()
+    events = [
+        Event("clv.clock", KafkaRecord(0, milliseconds(1), None, tick), partition=partition)
+        for partition in (0, 1)
+    ]
+    ticks = Ticks(running.pipeline)
+    with monkeypatch.context() as during:
+        during.setattr(asyncio, "sleep", slept)
+        await asyncio.gather(*map(ticks.pass_time, events))
+    await turns()
+    assert [event.acked for event in events] == [True, True]
+    # Three customers, and the key that is no customer.
+    assert steps[::2] == ["clv.clock/0", "clv.clock/1"] * 4
+    assert steps[1::2] == ["rest"] * 8
 
 
 async def test_a_failed_delivery_stops_everything_behind_it(running):
