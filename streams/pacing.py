@@ -51,14 +51,20 @@ class Schedule:
     """
 
     def __init__(self) -> None:
-        self._left = 0
+        self._sweeps = self._left = 0
         self._ends = 0.0
 
-    def add(self, customers: int, now: float) -> None:
-        """A sweep of so many begins."""
-        self._left += customers
-        allowed = min(self._left / DUE_A_SECOND, MOST_SECONDS)
-        self._ends = now + allowed if self._left == customers else max(self._ends, now + allowed)
+    def begin(self, customers: int, now: float) -> None:
+        """Note that a sweep of so many begins."""
+        first = not self._sweeps
+        self._sweeps += 1
+        self._left = customers if first else self._left + customers
+        ends = now + min(self._left / DUE_A_SECOND, MOST_SECONDS)
+        self._ends = ends if first else max(self._ends, ends)
+
+    def end(self) -> None:
+        """Note that a sweep has ended, with all of its customers or without."""
+        self._sweeps -= 1
 
     def rest(self, customers: int, took: float, now: float) -> float:
         """Return how long to rest after a step of so many, which took so long, and ends now."""

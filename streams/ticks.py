@@ -151,8 +151,11 @@ class Ticks:
     def _sweep_due(self, batch: RecordBatch, record: Record, as_of: int) -> Iterator[_Step]:
         partition = batch.tp.partition
         keys = self._pipeline.dues.take(partition, as_of)
-        self._schedule.add(len(keys), time.monotonic())
-        yield from self._advance(batch, record, as_of, keys, self._of_due, due_only=True)
+        self._schedule.begin(len(keys), time.monotonic())
+        try:
+            yield from self._advance(batch, record, as_of, keys, self._of_due, due_only=True)
+        finally:
+            self._schedule.end()
         self._pipeline.swept[partition] = as_of
 
     def _advance(

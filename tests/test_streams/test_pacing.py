@@ -36,7 +36,7 @@ def test_a_step_has_as_many_customers_as_the_engine_scores_in_the_time_for_one()
 def swept(customers: int, *, each: float, step: int = 100, begins: float = 50.0) -> float:
     """Return how long a sweep of so many takes, of which the engine takes so long each."""
     schedule, now = Schedule(), begins
-    schedule.add(customers, now)
+    schedule.begin(customers, now)
     while customers:
         taken = min(step, customers)
         now += taken * each
@@ -63,7 +63,7 @@ def test_those_who_are_due_are_looked_at_in_time_and_no_faster(customers, each, 
 
 def test_a_step_that_took_long_makes_the_rests_after_it_shorter():
     schedule = Schedule()
-    schedule.add(1_000, 0.0)
+    schedule.begin(1_000, 0.0)
     usual = schedule.rest(100, 0.03, 0.03)
     assert usual == pytest.approx(0.07)
     assert schedule.rest(100, 0.3, 0.4) == LEAST_REST * 0.3
@@ -72,11 +72,14 @@ def test_a_step_that_took_long_makes_the_rests_after_it_shorter():
 
 def test_sweeps_of_several_partitions_share_the_time():
     schedule = Schedule()
-    schedule.add(2_000, 0.0)
-    schedule.add(2_000, 1.0)
+    schedule.begin(2_000, 0.0)
+    schedule.begin(2_000, 1.0)
     assert schedule.rest(1_000, 0.1, 1.1) == pytest.approx(4.0 / 4 - 0.1)
     for _ in range(3):
         schedule.rest(1_000, 0.1, 4.9)
-    # When all are done the next sweep begins anew.
-    schedule.add(DUE_A_SECOND, 500.0)
+    # When they have ended, though not with all customers, the next one begins anew.
+    schedule.begin(10, 5.0)
+    for _ in range(3):
+        schedule.end()
+    schedule.begin(DUE_A_SECOND, 500.0)
     assert schedule.rest(DUE_A_SECOND, 0.1, 500.1) == pytest.approx(0.9)
