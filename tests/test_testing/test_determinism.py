@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from streams import ticks
+from streams.pacing import FIRST
 from streams.testing import running_topology
 
 
@@ -38,7 +39,7 @@ async def sweep_of_many(seconds: float, monkeypatch: pytest.MonkeyPatch) -> list
     with monkeypatch.context() as patched:
         patched.setattr(ticks, "time", SimpleNamespace(monotonic=lambda: seconds * next(clock)))
         async with running_topology() as topology:
-            for number in range(8 * ticks.FIRST):
+            for number in range(8 * FIRST):
                 await topology.orders.placed(f"c{number}", total=10, at="2026-01-03")
             await topology.advance(days=200)
             return [
