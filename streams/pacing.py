@@ -44,6 +44,14 @@ class Pace:
         self._customers = max(1, customers // 2, int(min(fit, 2 * customers, MOST)))
 
 
+def rest_of_all(took: float) -> float:
+    """Return how long to rest after a step of a sweep over everybody, which took so long.
+
+    On a busy machine a step takes longer than it should, but live events no longer to pass.
+    """
+    return min(took, STEP_SECONDS) / 2
+
+
 class Schedule:
     """When those who are due are to be looked at: no faster than needed.
 

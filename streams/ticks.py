@@ -20,7 +20,7 @@ from models.contracts.clock import Tick
 from models.engine import advance
 from models.outputs import Outputs, Record, RefusedRecord
 from models.oversized import check_unpacked
-from streams.pacing import STEP_SECONDS, Pace, Schedule
+from streams.pacing import STEP_SECONDS, Pace, Schedule, rest_of_all
 from streams.pipeline import Pipeline
 from streams.poison import Suspected
 from streams.registry.records import rules_key
@@ -188,10 +188,9 @@ class Ticks:
                 delivery_of=self._pipeline.delivery_state,
             )
             ended = time.monotonic()
-            pace.note(len(chunk), ended - began)
-            rest = ended - began
-            if due_only:
-                rest = self._schedule.rest(len(chunk), ended - began, ended)
+            took = ended - began
+            pace.note(len(chunk), took)
+            rest = self._schedule.rest(len(chunk), took, ended) if due_only else rest_of_all(took)
             return outputs
 
         while chunk := list(islice(left, pace.customers)):

@@ -13,6 +13,7 @@ from streams.pacing import (
     STEP_SECONDS,
     Pace,
     Schedule,
+    rest_of_all,
 )
 
 
@@ -31,6 +32,11 @@ def test_a_step_has_as_many_customers_as_the_engine_scores_in_the_time_for_one()
     assert pace.customers == MOST
     pace.note(1_000, 1e6)
     assert pace.customers == 500
+
+
+def test_a_sweep_over_everybody_rests_half_of_a_step_and_no_longer_where_the_machine_is_busy():
+    assert rest_of_all(0.02) == 0.01
+    assert rest_of_all(1.0) == rest_of_all(STEP_SECONDS) == STEP_SECONDS / 2
 
 
 def swept(customers: int, *, each: float, step: int = 100, begins: float = 50.0) -> float:
