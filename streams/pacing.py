@@ -19,6 +19,9 @@ MOST_SECONDS = 45.0
 """In which all who are due at once are looked at, if the machine can: within a minute of being due,
 all must be told."""
 
+LIVE_SECONDS = 1.0
+"""Without live events for so long, a sweep does not rest between its steps."""
+
 LEAST_REST = 0.25
 """A rest after a step in a sweep that is late, as a share of what the step took."""
 

@@ -142,6 +142,8 @@ class Pipeline:
         self.dues = Dues()
         self.swept: dict[int, int] = {}
         """As of when a partition's customers were last looked at who were due."""
+        self.live_at = -math.inf
+        """When input records were last processed, by the monotonic clock."""
         self.history_at = -math.inf
         """When events were last folded that are more than a day old, by the monotonic clock."""
         self._contexts: dict[int, Context] = {}
@@ -228,8 +230,9 @@ class Pipeline:
         began: when the engine was called, by the monotonic clock. seconds: that it took.
         """
         part, rest = batch.cut(outputs.taken)
+        self.live_at = time.monotonic()
         if min(outputs.dues.values(), default=NEVER) < self.now() - MILLISECONDS_A_DAY:
-            self.history_at = time.monotonic()
+            self.history_at = self.live_at
         if part:
             self.meters.engine[self.topics.role(part.tp.topic)].observe(seconds)
             span = self.traces.batch(part, outputs, seconds)

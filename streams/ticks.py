@@ -20,7 +20,7 @@ from models.contracts.clock import Tick
 from models.engine import advance
 from models.outputs import Outputs, Record, RefusedRecord
 from models.oversized import check_unpacked
-from streams.pacing import STEP_SECONDS, Pace, Schedule, rest_of_all
+from streams.pacing import LIVE_SECONDS, STEP_SECONDS, Pace, Schedule, rest_of_all
 from streams.pipeline import Pipeline
 from streams.poison import Suspected
 from streams.registry.records import rules_key
@@ -47,7 +47,7 @@ class Ticks:
     """Processes ticks in small steps, between which live batches pass.
 
     The sweeps of all partitions take their steps in turn, so that live events have the rests
-    between them.
+    between them. While there are none, nobody rests.
 
     step_seconds: how long the engine may take for a step. With None, steps do not depend on how
     fast the machine is, and there are no rests between them.
@@ -100,8 +100,12 @@ class Ticks:
                 if task is None:
                     self._sweeping.release()
             if step is not None:
-                await asyncio.sleep(step.rest if self._rests else 0.0)
+                await asyncio.sleep(step.rest if self._is_live() else 0.0)
             return task
+
+    def _is_live(self) -> bool:
+        """Return whether live events are to have time between steps."""
+        return self._rests and time.monotonic() - self._pipeline.live_at < LIVE_SECONDS
 
     async def _tick(self, batch: RecordBatch, record: Record) -> Iterable[_Step]:
         try:

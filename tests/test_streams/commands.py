@@ -41,8 +41,11 @@ def environment(**variables: str | None) -> dict[str, str]:
 
 
 def started(*arguments: object, **variables: str) -> subprocess.CompletedProcess[str]:
-    """Run the command to its end, as a process of its own."""
-    return forks.run([*CLV, *map(str, arguments)], timeout=300, env=environment(**variables))
+    """Run the command to its end, as a process of its own.
+
+    The time is there for what hangs: on a busy machine the demo takes minutes.
+    """
+    return forks.run([*CLV, *map(str, arguments)], timeout=1_200, env=environment(**variables))
 
 
 def clv(*arguments: object, **variables: str) -> subprocess.CompletedProcess[str]:

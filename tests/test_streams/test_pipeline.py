@@ -32,6 +32,7 @@ from streams.cache import score as score_module
 from streams.folding import Folding
 from streams.kafka.partitions import home_partition
 from streams.outgoing import LARGEST_LETTER, positions
+from streams.pacing import LIVE_SECONDS
 from streams.pipeline import Pipeline
 from streams.settings import Settings
 from streams.simulation.settings import TESTING_ERASURE_KEY
@@ -341,11 +342,14 @@ async def test_time_passing_never_stores_an_older_record_over_a_newer(running, m
     assert stored == {b"c1": 3, b"c2": 2, b"c3": 2}
 
 
-async def test_sweeps_of_several_partitions_take_their_steps_in_turn_and_rest_after_each(
-    running, monkeypatch
+@pytest.mark.parametrize("live", [True, False])
+async def test_sweeps_of_several_partitions_take_their_steps_in_turn_and_rest_for_live_events(
+    live, running, monkeypatch
 ):
     await running.folding.fold(orders(0, "c1", "c2", "c3"))
     await turns()
+    if not live:
+        running.pipeline.live_at -= LIVE_SECONDS
     monkeypatch.setattr(pacing_module, "MOST", 1)
     steps = []
 
@@ -373,8 +377,10 @@ async def test_sweeps_of_several_partitions_take_their_steps_in_turn_and_rest_af
     await turns()
     assert [event.acked for event in events] == [True, True]
     # Three customers, and the key that is no customer.
-    assert steps[::2] == ["clv.clock/0", "clv.clock/1"] * 4
-    assert steps[1::2] == ["rest"] * 8
+    in_turn = ["clv.clock/0", "clv.clock/1"] * 4
+    if live:
+        in_turn = [each for step in in_turn for each in (step, "rest")]
+    assert steps == in_turn
 
 
 async def test_a_failed_delivery_stops_everything_behind_it(running):

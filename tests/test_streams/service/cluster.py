@@ -36,6 +36,7 @@ from tests.servers.broker import Kind, running_broker
 
 ROOT = Path(__file__).parents[3]
 PATIENCE = 120.0
+"""Seconds in which something must happen; however slow the machine is, it then goes on."""
 
 
 class WorkerDied(Exception):
@@ -130,22 +131,29 @@ class Cluster:
             for topic in self.settings.topics.sources
             for number in range(self.partitions)
         ]
-        async with asyncio.timeout(PATIENCE):
-            ends: dict[TopicPartition, int] = {}
-            # Workers send records to each other: a commit may come with new ones to wait for.
-            while ends != (ends := await self.log.ends(partitions)):
-                await self.committed({tp: end for tp, end in ends.items() if end})
+        ends: dict[TopicPartition, int] = {}
+        # Workers send records to each other: a commit may come with new ones to wait for.
+        while ends != (ends := await self.log.ends(partitions)):
+            await self.committed({tp: end for tp, end in ends.items() if end})
 
     async def committed(self, ends: dict[TopicPartition, int]) -> None:
-        """Wait until workers have committed to these ends."""
-        while True:
-            for worker in self.workers:
-                if worker.process.returncode not in (None, 0, -signal.SIGKILL):
-                    worker.check()
-            committed = await self.log.committed(ends)
-            if all(committed.get(tp, 0) >= end for tp, end in ends.items()):
-                return
-            await asyncio.sleep(0.1)
+        """Wait until workers have committed to these ends; fails when nothing moves any more.
+
+        A tick is committed at its end; what it publishes shows that it goes on.
+        """
+        updates = [TopicPartition(self.settings.topics.updates, n) for n in range(self.partitions)]
+        seen = None
+        async with asyncio.timeout(PATIENCE) as patience:
+            while True:
+                for worker in self.workers:
+                    if worker.process.returncode not in (None, 0, -signal.SIGKILL):
+                        worker.check()
+                committed = await self.log.committed(ends)
+                if all(committed.get(tp, 0) >= end for tp, end in ends.items()):
+                    return
+                if seen != (seen := (committed, await self.log.ends(updates))):
+                    patience.reschedule(asyncio.get_running_loop().time() + PATIENCE)
+                await asyncio.sleep(0.1)
 
     async def read(self, topic: str) -> dict[TopicPartition, list[Record]]:
         """All records of a topic, by partition."""
