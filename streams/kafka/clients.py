@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from traceback import walk_tb
 from typing import Any, TypeVar
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.client import AIOKafkaClient
 
 from streams.kafka.connection import Broker
 
@@ -29,10 +31,27 @@ async def started(client: Client) -> AsyncIterator[Client]:
     its start, KafkaError or OSError.
     """
     try:
-        await client.start()
+        try:
+            await client.start()
+        except asyncio.CancelledError as error:
+            _close_first_connection(error)
+            raise
         yield client
     finally:
         await stop(client)
+
+
+def _close_first_connection(cancelled: asyncio.CancelledError) -> None:
+    """Close the connection over which aiokafka was asking for the first metadata.
+
+    It is in a variable of the method that was cancelled and nowhere else, so `stop` does not know
+    of it.
+    """
+    for frame, _ in walk_tb(cancelled.__traceback__):
+        if frame.f_code is AIOKafkaClient.bootstrap.__code__:
+            connection = frame.f_locals.get("bootstrap_conn")
+            if connection is not None:
+                connection.close()
 
 
 @asynccontextmanager

@@ -14,6 +14,7 @@ from aiokafka.errors import KafkaError
 
 from streams.cache import KafkaUpdates
 from streams.cache.updates import UpdatesUnavailable
+from streams.embedded import EmbeddedBroker
 from streams.embedded.process import free_port
 from streams.kafka.clients import started
 from streams.kafka.connection import Broker
@@ -52,6 +53,27 @@ async def silent() -> AsyncIterator[Broker]:
         ended.set()
 
 
+@pytest.fixture
+async def falling_silent() -> AsyncIterator[Broker]:
+    """A broker that answers the first request of each connection and no other."""
+    ended = asyncio.Event()
+
+    async def listen(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        behind, before = await asyncio.open_connection(*real.address.split(":"))
+        for source, target in ((reader, before), (behind, writer)):
+            size = await source.readexactly(4)
+            target.write(size + await source.readexactly(int.from_bytes(size)))
+        await ended.wait()
+        before.close()
+        writer.close()
+
+    async with EmbeddedBroker() as real:
+        server = await asyncio.start_server(listen, "127.0.0.1", 0)
+        async with server:
+            yield Broker(f"127.0.0.1:{server.sockets[0].getsockname()[1]}")
+            ended.set()
+
+
 async def left_behind(opened, broker: Broker) -> list[str]:
     """What Python says of things that were not closed, after an attempt that must fail."""
     with warnings.catch_warnings(record=True) as said:
@@ -71,3 +93,8 @@ async def test_a_broker_that_is_not_there_leaves_no_client_behind(opened):
 @CLIENTS
 async def test_a_broker_that_is_not_waited_for_leaves_no_client_behind(opened, silent):
     assert await left_behind(opened, silent) == []
+
+
+@CLIENTS
+async def test_a_broker_that_falls_silent_leaves_no_connection_behind(opened, falling_silent):
+    assert await left_behind(opened, falling_silent) == []
