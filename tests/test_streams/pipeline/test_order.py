@@ -1,200 +1,24 @@
-"""The order in which a batch's outputs, changelog records and acknowledgement happen.
-
-Broker, table and cache are stand-ins here, so that the test decides when each delivery arrives.
-"""
+"""The order in which a batch's outputs, changelog records and acknowledgement happen."""
 
 import asyncio
 import json
-from datetime import UTC, datetime
-from itertools import count
-from types import SimpleNamespace
 
 import pytest
-from faust.types import TP
 from structlog.testing import capture_logs
 
-from models.aggregate.record import (
-    ERASURE_KEY,
-    decode_record,
-    erasure_fingerprint,
-    is_customer,
-)
-from models.contracts.clock import Tick
-from models.engine import advance, process, process_together
+from models.aggregate.record import decode_record, is_customer
 from models.routing import Route, route_header
 from models.segments import DEFAULT_RULES
-from models.timeline import Timeline
-from streams import folding as folding_module
-from streams import pacing as pacing_module
-from streams import ticks as ticks_module
 from streams.basis.key import ErasureKeyChanged
 from streams.cache import score as score_module
-from streams.folding import Folding
 from streams.kafka.partitions import home_partition
 from streams.outgoing import LARGEST_LETTER, positions
-from streams.pacing import LIVE_SECONDS
-from streams.pipeline import Pipeline
-from streams.settings import Settings
-from streams.simulation.settings import TESTING_ERASURE_KEY
-from streams.ticks import Ticks
-from streams.transport.batches import RecordBatch
 from streams.transport.producer import Delivery
 from tests.test_models.events import KafkaRecord, at, body, milliseconds
 
+from .support import Event, orders, said, topics, turns
+
 DIMENSIONS = len(DEFAULT_RULES.dimensions)
-
-
-class Promise(asyncio.Future):
-    """A delivery that knows what it will say."""
-
-    delivery: Delivery
-
-
-class Broker:
-    """Keeps what was sent, in order; deliveries arrive when told to."""
-
-    def __init__(self):
-        self.sent = []
-        self.headers = []
-        self.deliveries = []
-        self.held = False
-        self.written = 0
-
-    def send_records(self, topic, partition, records):
-        futures = []
-        for key, value, headers in records:
-            self.sent.append((topic, key, value))
-            self.headers.append(headers)
-            future = Promise()
-            self.written += 1
-            future.delivery = Delivery(self.written - 1, self.written)
-            if self.held:
-                self.deliveries.append(future)
-            else:
-                future.set_result(future.delivery)
-            futures.append(future)
-        return futures
-
-    def arrive(self):
-        for future in self.deliveries:
-            future.set_result(future.delivery)
-        self.deliveries.clear()
-
-    def fail(self, error):
-        self.deliveries.pop(0).set_exception(error)
-        self.arrive()
-
-
-class Table:
-    """Records in memory, and the changelog at the broker."""
-
-    def __init__(self, broker):
-        self.broker = broker
-        self.of_erased = []
-        self.states = {
-            ERASURE_KEY: erasure_fingerprint(TESTING_ERASURE_KEY.get_secret_value().encode())
-        }
-
-    def partition(self, _number):
-        return self.states
-
-    def update_partition(self, _partition, items):
-        for key, value in items.items():
-            if value is None:
-                self.states.pop(key, None)
-            else:
-                self.states[key] = value
-
-    def erased(self, partition):
-        self.of_erased.append(partition)
-
-    def send_items(self, partition, items):
-        return self.broker.send_records(
-            "changelog", partition, ((k, v, []) for k, v in items.items())
-        )
-
-
-class Cache:
-    def __init__(self):
-        self.scores, self.removals, self.ends, self.unsure_of = [], [], [], []
-
-    def submit(self, partition, end, scores, removals, *, start):
-        self.ends.append(end)
-        self.scores += scores
-        self.removals += removals
-
-    def unsure(self, partition):
-        self.unsure_of.append(partition)
-
-    async def flush(self):
-        await asyncio.sleep(0)
-
-
-class Event:
-    """A Faust event of some records."""
-
-    def __init__(self, topic, *records, partition=0):
-        self.value = RecordBatch(TP(topic, partition), records)
-        self.acked = False
-
-    def ack(self):
-        self.acked = True
-
-
-def orders(offset, *customers, partition=0):
-    return Event(
-        "shop.orders",
-        *(
-            KafkaRecord(
-                offset + n,
-                milliseconds(1),
-                customer.encode(),
-                body(
-                    "order.placed",
-                    {
-                        "customer_id": customer,
-                        "order_id": f"{customer}-{offset}",
-                        "placed_at": at(0),
-                        "currency": "USD",
-                        "total": "40",
-                    },
-                ),
-            )
-            for n, customer in enumerate(customers)
-        ),
-        partition=partition,
-    )
-
-
-@pytest.fixture
-def running():
-    broker, crashes = Broker(), []
-
-    async def crash(error):
-        crashes.append(error)
-
-    consumer = SimpleNamespace(committed_to=lambda tp: 0)
-    app = SimpleNamespace(producer=broker, crash=crash, consumer=consumer)
-    feed = SimpleNamespace(timeline=Timeline(), rules=Timeline())
-    cache = Cache()
-    pipeline = Pipeline(app, Table(broker), Settings(), partitions=1, feed=feed, cache=cache)
-    return SimpleNamespace(
-        pipeline=pipeline,
-        folding=Folding(pipeline, pause_seconds=0.0),
-        ticks=Ticks(pipeline, step_seconds=None),
-        broker=broker,
-        cache=cache,
-        crashes=crashes,
-    )
-
-
-async def turns(count=50):
-    for _ in range(count):
-        await asyncio.sleep(0)
-
-
-def topics(broker):
-    return [topic for topic, _, _ in broker.sent]
 
 
 async def test_changelog_then_outputs_then_cache_then_ack(running):
@@ -318,71 +142,6 @@ async def test_what_is_told_is_not_carried_on(running):
     assert all(entry.version == 2 for entry in last.outbox)
 
 
-async def test_time_passing_never_stores_an_older_record_over_a_newer(running, monkeypatch):
-    monkeypatch.setattr(pacing_module, "MOST", 1)
-    await running.folding.fold(orders(0, "c1", "c2", "c3"))
-    await turns()
-    tick = Tick(as_of=datetime(2026, 6, 1, tzinfo=UTC)).model_dump_json().encode()
-    event = Event("clv.clock", KafkaRecord(0, milliseconds(1), None, tick))
-    running.broker.held = True
-    sweeping = asyncio.create_task(running.ticks.pass_time(event))
-    await turns(2)
-    await running.folding.fold(orders(10, "c1"))
-    for _ in range(20):
-        running.broker.arrive()
-        await turns()
-    await sweeping
-    assert event.acked
-    stored = {}
-    for topic, key, value in running.broker.sent:
-        if topic == "changelog":
-            version = decode_record(value).version
-            assert version > stored.get(key, 0)
-            stored[key] = version
-    assert stored == {b"c1": 3, b"c2": 2, b"c3": 2}
-
-
-@pytest.mark.parametrize("live", [True, False])
-async def test_sweeps_of_several_partitions_take_their_steps_in_turn_and_rest_for_live_events(
-    live, running, monkeypatch
-):
-    await running.folding.fold(orders(0, "c1", "c2", "c3"))
-    await turns()
-    if not live:
-        running.pipeline.live_at -= LIVE_SECONDS
-    monkeypatch.setattr(pacing_module, "MOST", 1)
-    steps = []
-
-    def advanced(*given, **named):
-        steps.append(given[2])
-        return advance(*given, **named)
-
-    async def slept(seconds):
-        for _ in range(20):
-            await pause(0)
-        if seconds:
-            steps.append("rest")
-
-    pause = asyncio.sleep
-    monkeypatch.setattr(ticks_module, "advance", advanced)
-    tick = Tick(as_of=datetime(2026, 6, 1, tzinfo=UTC)).model_dump_json().encode()
-    events = [
-        Event("clv.clock", KafkaRecord(0, milliseconds(1), None, tick), partition=partition)
-        for partition in (0, 1)
-    ]
-    ticks = Ticks(running.pipeline)
-    with monkeypatch.context() as during:
-        during.setattr(asyncio, "sleep", slept)
-        await asyncio.gather(*map(ticks.pass_time, events))
-    await turns()
-    assert [event.acked for event in events] == [True, True]
-    # Three customers, and the key that is no customer.
-    in_turn = ["clv.clock/0", "clv.clock/1"] * 4
-    if live:
-        in_turn = [each for step in in_turn for each in (step, "rest")]
-    assert steps == in_turn
-
-
 async def test_a_failed_delivery_stops_everything_behind_it(running):
     running.broker.held = True
     first, second = orders(0, "c1"), orders(5, "c1")
@@ -397,28 +156,6 @@ async def test_a_failed_delivery_stops_everything_behind_it(running):
     assert not second.acked
     with pytest.raises(OSError, match="gone"):
         await running.folding.fold(orders(9, "c2"))
-
-
-@pytest.mark.parametrize(
-    ("value", "reason"),
-    [
-        (b'{"as_of": 3}', "invalid-field"),
-        (b"not json", "invalid-field"),
-        (b'{"as_of": "9999-12-31T23:59:59-14:00"}', "invalid-field"),
-        (b'{"as_of": "2999-01-01T00:00:00Z"}', "future"),
-    ],
-)
-async def test_a_tick_that_cannot_be_followed_becomes_a_dead_letter(running, value, reason):
-    await running.folding.fold(orders(0, "c1"))
-    await turns()
-    before = dict(running.pipeline.table.states)
-    event = Event("clv.clock", KafkaRecord(0, milliseconds(1), b"k", value))
-    await running.ticks.pass_time(event)
-    await turns()
-    assert topics(running.broker)[-1] == "clv.dead-letters"
-    assert running.pipeline.counts.dead_letters == {reason: 1}
-    assert running.pipeline.table.states == before
-    assert event.acked
 
 
 async def test_refusals_are_noted_with_the_place_where_the_record_was_published(running):
@@ -465,11 +202,6 @@ async def test_a_refused_record_too_large_for_the_topic_is_cut_and_says_so(runni
     assert topic == "clv.dead-letters"
     assert len(value) == LARGEST_LETTER
     assert running.broker.headers[-1][-1] == ("clv.cut-from", str(len(huge.value)).encode())
-
-
-def said(kind, customer, offset, **data):
-    value = body(f"customer.{kind}", {"customer_id": customer, **data})
-    return Event("shop.identities", KafkaRecord(offset, milliseconds(60), customer.encode(), value))
 
 
 async def test_an_erased_customer_is_a_tombstone_everywhere_with_its_version(running):
@@ -562,80 +294,6 @@ async def test_another_erasure_key_stops_the_worker(running):
     assert "CLV_ERASURE_KEY" in str(error)
     with pytest.raises(ErasureKeyChanged):
         await running.folding.fold(orders(6, "c1"))
-
-
-def at_home(partition, number=0):
-    """The name of a customer whose home is one of three partitions."""
-    names = (f"{number}-{each}" for each in count())
-    return next(name for name in names if home_partition(name.encode(), 3) == partition)
-
-
-def orders_of(partition, offset, *numbers):
-    return orders(offset, *(at_home(partition, number) for number in numbers), partition=partition)
-
-
-class Calls:
-    """Counts how many batches each call of the engine folds."""
-
-    def __init__(self, running, monkeypatch):
-        running.pipeline.partitions = 3
-        self.sizes = []
-        monkeypatch.setattr(folding_module, "process_together", self.together)
-        monkeypatch.setattr(folding_module, "process", self.alone)
-
-    def together(self, intakes, **more):
-        self.sizes.append(len(intakes))
-        return process_together(intakes, **more)
-
-    def alone(self, *args, **more):
-        self.sizes.append(1)
-        return process(*args, **more)
-
-
-async def fold(running, *events):
-    for event in events:
-        await running.folding.fold(event)
-    await turns(200)
-    assert not running.crashes
-    assert all(event.acked for event in events)
-
-
-async def test_batches_of_other_partitions_that_wait_are_folded_together(running, monkeypatch):
-    calls = Calls(running, monkeypatch)
-    await fold(running, orders_of(0, 0, 1), orders_of(1, 0, 1), orders_of(2, 0, 1))
-    assert calls.sizes == [3]
-    updated = {key.decode() for topic, key, _ in running.broker.sent if topic == "clv.updates"}
-    assert updated == {at_home(0, 1), at_home(1, 1), at_home(2, 1)}
-    assert running.pipeline.counts.accepted == 3
-
-
-async def test_batches_of_a_partition_are_folded_one_after_the_other(running, monkeypatch):
-    calls = Calls(running, monkeypatch)
-    await fold(
-        running, orders_of(0, 0, 1), orders_of(0, 1, 1), orders_of(1, 0, 1), orders_of(0, 2, 1)
-    )
-    assert calls.sizes == [2, 1, 1]
-    assert decode_record(running.pipeline.table.states[at_home(0, 1).encode()]).version == 3
-
-
-async def test_large_batches_are_folded_alone(running, monkeypatch):
-    calls = Calls(running, monkeypatch)
-    monkeypatch.setattr(folding_module, "TOGETHER", 3)
-    await fold(running, orders_of(0, 0, 1, 2), orders_of(1, 0, 1), orders_of(2, 0, 1, 2, 3, 4))
-    assert calls.sizes == [2, 1]
-
-
-async def test_if_one_makes_the_engine_raise_all_are_folded_one_by_one(running, monkeypatch):
-    """So that it is known which it is, and the others go on."""
-    calls = Calls(running, monkeypatch)
-
-    def raises(*_args, **_more):
-        raise ZeroDivisionError
-
-    monkeypatch.setattr(folding_module, "process_together", raises)
-    await fold(running, orders_of(0, 0, 1), orders_of(1, 0, 1))
-    assert calls.sizes == [1, 1]
-    assert running.pipeline.counts.accepted == 2
 
 
 async def test_the_cache_is_told_the_offset_of_each_record_across_deliveries(running):
