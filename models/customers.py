@@ -175,9 +175,9 @@ class Batch:
     def _begins(self, record: CustomerRecord) -> int:
         """Return when the silence began that a stored customer is in."""
         begins = record.base or record.as_of
-        if begins < self.context.last_start and self.context.next_start(begins) <= record.as_of:
+        if begins < self.context.last_start and self.context.next_start(begins) <= record.told_at:
             # They came after the customer was told of, and are in force since before that.
-            return record.as_of
+            return record.told_at
         return begins
 
     def silence(
