@@ -54,8 +54,13 @@ class _Queue:
 
     def until(self, moment: int) -> list[bytes]:
         """They stay due until their records say something else."""
-        due = sorted(each for each in self._heap if each <= moment)
-        return [key for each in due for key in sorted(self._keys[each])]
+        return [key for each in sorted(self._due(moment)) for key in sorted(self._keys[each])]
+
+    def count(self, moment: int) -> int:
+        return sum(len(self._keys[each]) for each in self._due(moment))
+
+    def _due(self, moment: int) -> list[int]:
+        return [each for each in self._heap if each <= moment]
 
 
 class Dues:
@@ -106,6 +111,10 @@ class Dues:
         """Return when the next customer of a partition is due, or NEVER."""
         queue = self._queues.get(partition)
         return NEVER if queue is None else queue.next()
+
+    def count(self, until: int) -> int:
+        """Return how many customers of all partitions are due at a time."""
+        return sum(queue.count(until) for queue in self._queues.values())
 
     def take(self, partition: int, until: int) -> list[bytes]:
         """Return who is due at a time, and once those with outputs that may not be delivered."""

@@ -58,27 +58,22 @@ def rest_of_all(took: float) -> float:
 class Schedule:
     """When those who are due are to be looked at: no faster than needed.
 
-    It is of all partitions, whose sweeps take their steps in turn.
+    It is of all partitions, whose sweeps follow each other. A sweep that is late catches up.
     """
 
     def __init__(self) -> None:
-        self._sweeps = self._left = 0
-        self._ends = 0.0
+        self._left = 0
+        self._ends = self._each = 0.0
 
     def begin(self, customers: int, now: float) -> None:
-        """Note that a sweep of so many begins."""
-        first = not self._sweeps
-        self._sweeps += 1
-        self._left = customers if first else self._left + customers
-        ends = now + min(self._left / DUE_A_SECOND, MOST_SECONDS)
-        self._ends = ends if first else max(self._ends, ends)
-
-    def end(self) -> None:
-        """Note that a sweep has ended, with all of its customers or without."""
-        self._sweeps -= 1
+        """Note that a sweep begins. customers: who are due, in all partitions."""
+        if customers > self._left:
+            # More than are left of those who were due before.
+            self._ends = max(self._ends, now + min(customers / DUE_A_SECOND, MOST_SECONDS))
+            self._each = (self._ends - now) / customers
+        self._left = customers
 
     def rest(self, customers: int, took: float, now: float) -> float:
         """Return how long to rest after a step of so many, which took so long, and ends now."""
-        share = (self._ends - now + took) * customers / max(self._left, customers, 1)
         self._left = max(0, self._left - customers)
-        return max(share - took, LEAST_REST * took)
+        return max(self._ends - self._left * self._each - now, LEAST_REST * took)

@@ -46,8 +46,8 @@ class _Step(NamedTuple):
 class Ticks:
     """Processes ticks in small steps, between which live batches pass.
 
-    The sweeps of all partitions take their steps in turn, so that live events have the rests
-    between them. While there are none, nobody rests.
+    Live events have the rests between steps; while there are none, nobody rests. The sweeps of all
+    partitions follow each other.
 
     step_seconds: how long the engine may take for a step. With None, steps do not depend on how
     fast the machine is, and there are no rests between them.
@@ -56,7 +56,6 @@ class Ticks:
     def __init__(self, pipeline: Pipeline, *, step_seconds: float | None = STEP_SECONDS) -> None:
         self._pipeline = pipeline
         self._rests = step_seconds is not None
-        self._turn = asyncio.Lock()
         self._sweeping = asyncio.Semaphore(IN_FLIGHT)
         wanted = math.inf if step_seconds is None else step_seconds
         self._of_all, self._of_due = Pace(wanted), Pace(wanted)
@@ -82,26 +81,25 @@ class Ticks:
 
     async def _take(self, batch: RecordBatch, steps: Iterator[_Step]) -> asyncio.Task[None] | None:
         """Take the next step, and rest; return its delivery, or None if there is no step left."""
-        async with self._turn:
-            await self._sweeping.acquire()
-            step = task = None
+        await self._sweeping.acquire()
+        step = task = None
+        try:
+            await self._pipeline.slot()
             try:
-                await self._pipeline.slot()
-                try:
-                    step = next(steps, None)
-                finally:
-                    if step is None:
-                        self._pipeline.slots.release()
-                if step is not None:
-                    self._pipeline.counts.add(step.outputs, 0)
-                    task = self._pipeline.hand_over(batch, step.outputs)
-                    task.add_done_callback(lambda _task: self._sweeping.release())
+                step = next(steps, None)
             finally:
-                if task is None:
-                    self._sweeping.release()
+                if step is None:
+                    self._pipeline.slots.release()
             if step is not None:
-                await asyncio.sleep(step.rest if self._is_live() else 0.0)
-            return task
+                self._pipeline.counts.add(step.outputs, 0)
+                task = self._pipeline.hand_over(batch, step.outputs)
+                task.add_done_callback(lambda _task: self._sweeping.release())
+        finally:
+            if task is None:
+                self._sweeping.release()
+        if step is not None:
+            await asyncio.sleep(step.rest if self._is_live() else 0.0)
+        return task
 
     def _is_live(self) -> bool:
         """Return whether live events are to have time between steps."""
@@ -155,11 +153,9 @@ class Ticks:
     def _sweep_due(self, batch: RecordBatch, record: Record, as_of: int) -> Iterator[_Step]:
         partition = batch.tp.partition
         keys = self._pipeline.dues.take(partition, as_of)
-        self._schedule.begin(len(keys), time.monotonic())
-        try:
-            yield from self._advance(batch, record, as_of, keys, self._of_due, due_only=True)
-        finally:
-            self._schedule.end()
+        due = self._pipeline.dues.count(as_of)
+        self._schedule.begin(max(due, len(keys)), time.monotonic())
+        yield from self._advance(batch, record, as_of, keys, self._of_due, due_only=True)
         self._pipeline.swept[partition] = as_of
 
     def _advance(

@@ -67,25 +67,31 @@ def test_those_who_are_due_are_looked_at_in_time_and_no_faster(customers, each, 
     assert swept(customers, each=each) == pytest.approx(takes, rel=0.01)
 
 
-def test_a_step_that_took_long_makes_the_rests_after_it_shorter():
+def test_after_a_step_that_took_long_a_sweep_catches_up():
     schedule = Schedule()
     schedule.begin(1_000, 0.0)
-    usual = schedule.rest(100, 0.03, 0.03)
-    assert usual == pytest.approx(0.07)
+    assert schedule.rest(100, 0.03, 0.03) == pytest.approx(0.07)
     assert schedule.rest(100, 0.3, 0.4) == LEAST_REST * 0.3
-    assert LEAST_REST * 0.03 < schedule.rest(100, 0.03, 0.505) < usual
+    assert schedule.rest(100, 0.03, 0.505) == LEAST_REST * 0.03
+    assert schedule.rest(600, 0.18, 0.8) == pytest.approx(0.1)
 
 
 def test_sweeps_of_several_partitions_share_the_time():
     schedule = Schedule()
-    schedule.begin(2_000, 0.0)
-    schedule.begin(2_000, 1.0)
-    assert schedule.rest(1_000, 0.1, 1.1) == pytest.approx(4.0 / 4 - 0.1)
-    for _ in range(3):
-        schedule.rest(1_000, 0.1, 4.9)
-    # When they have ended, though not with all customers, the next one begins anew.
+    schedule.begin(4_000, 0.0)
+    for now in (1.0, 2.0):
+        assert schedule.rest(1_000, 0.1, now - 0.9) == pytest.approx(0.9)
+    # The next partition's sweep begins: there is nobody who was not known of.
+    schedule.begin(2_000, 2.0)
+    assert schedule.rest(1_000, 0.1, 2.1) == pytest.approx(0.9)
+    # One more has become due than is left.
+    schedule.begin(1_001, 3.0)
+    assert schedule.rest(1_001, 0.1, 3.1) == pytest.approx(0.901)
+
+
+def test_after_a_sweep_the_next_begins_anew():
+    schedule = Schedule()
     schedule.begin(10, 5.0)
-    for _ in range(3):
-        schedule.end()
+    schedule.rest(10, 0.001, 5.001)
     schedule.begin(DUE_A_SECOND, 500.0)
     assert schedule.rest(DUE_A_SECOND, 0.1, 500.1) == pytest.approx(0.9)

@@ -42,9 +42,7 @@ async def test_time_passing_never_stores_an_older_record_over_a_newer(running, m
 
 
 @pytest.mark.parametrize("live", [True, False])
-async def test_sweeps_of_several_partitions_take_their_steps_in_turn_and_rest_for_live_events(
-    live, running, monkeypatch
-):
+async def test_a_sweep_rests_between_its_steps_for_live_events(live, running, monkeypatch):
     await running.folding.fold(orders(0, "c1", "c2", "c3"))
     await turns()
     if not live:
@@ -53,7 +51,7 @@ async def test_sweeps_of_several_partitions_take_their_steps_in_turn_and_rest_fo
     steps = []
 
     def advanced(*given, **named):
-        steps.append(given[2])
+        steps.append("step")
         return advance(*given, **named)
 
     async def slept(seconds):
@@ -65,21 +63,14 @@ async def test_sweeps_of_several_partitions_take_their_steps_in_turn_and_rest_fo
     pause = asyncio.sleep
     monkeypatch.setattr(ticks_module, "advance", advanced)
     tick = Tick(as_of=datetime(2026, 6, 1, tzinfo=UTC)).model_dump_json().encode()
-    events = [
-        Event("clv.clock", KafkaRecord(0, milliseconds(1), None, tick), partition=partition)
-        for partition in (0, 1)
-    ]
-    ticks = Ticks(running.pipeline)
+    event = Event("clv.clock", KafkaRecord(0, milliseconds(1), None, tick))
     with monkeypatch.context() as during:
         during.setattr(asyncio, "sleep", slept)
-        await asyncio.gather(*map(ticks.pass_time, events))
+        await Ticks(running.pipeline).pass_time(event)
     await turns()
-    assert [event.acked for event in events] == [True, True]
+    assert event.acked
     # Three customers, and the key that is no customer.
-    in_turn = ["clv.clock/0", "clv.clock/1"] * 4
-    if live:
-        in_turn = [each for step in in_turn for each in (step, "rest")]
-    assert steps == in_turn
+    assert steps == (["step", "rest"] if live else ["step"]) * 4
 
 
 @pytest.mark.parametrize(
