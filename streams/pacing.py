@@ -15,7 +15,7 @@ the one before took."""
 DUE_A_SECOND = 1_000
 """How many due customers are looked at a second, unless that would take `MOST_SECONDS`."""
 
-MOST_SECONDS = 45.0
+MOST_SECONDS = 50.0
 """In which all who are due at once are looked at, if the machine can: within a minute of being due,
 all must be told."""
 
