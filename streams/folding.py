@@ -21,7 +21,8 @@ TOGETHER = 500
 """Records of batches that are folded together at most; a batch of more is folded alone."""
 
 PAUSE_SECONDS = 0.01
-"""How long batches may gather after few records were folded; no longer than that took."""
+"""How long batches may gather after few records were folded: as long as that took. If it took
+longer than this, they have gathered meanwhile, and the pause is the shorter for it."""
 
 
 class Folding:
@@ -63,7 +64,8 @@ class Folding:
                 for _ in events:
                     self._room.release()
                 if sum(len(event.value) for event in events) < TOGETHER:
-                    await asyncio.sleep(min(time.monotonic() - began, self._pause_seconds))
+                    took = time.monotonic() - began
+                    await asyncio.sleep(max(0.0, min(took, 2 * self._pause_seconds - took)))
         except Exception as error:  # noqa: BLE001 - whatever it is, nothing later may be folded
             await self._pipeline.stop_for(error)
         else:
