@@ -67,8 +67,8 @@ class Schedule:
 
     def begin(self, customers: int, now: float) -> None:
         """Note that a sweep begins. customers: who are due, in all partitions."""
-        if customers > self._left:
-            # More than are left of those who were due before.
+        if customers > self._left or now >= self._ends:
+            # Others than those who are left of the plan before.
             self._ends = max(self._ends, now + min(customers / DUE_A_SECOND, MOST_SECONDS))
             self._each = (self._ends - now) / customers
         self._left = customers

@@ -89,9 +89,11 @@ def test_sweeps_of_several_partitions_share_the_time():
     assert schedule.rest(1_001, 0.1, 3.1) == pytest.approx(0.901)
 
 
-def test_after_a_sweep_the_next_begins_anew():
+@pytest.mark.parametrize("due", [10, 100_000])
+def test_after_a_sweep_the_next_begins_anew(due):
+    """Also if not all of those who were due were looked at: their partition has another worker."""
     schedule = Schedule()
-    schedule.begin(10, 5.0)
+    schedule.begin(due, 5.0)
     schedule.rest(10, 0.001, 5.001)
     schedule.begin(DUE_A_SECOND, 500.0)
     assert schedule.rest(DUE_A_SECOND, 0.1, 500.1) == pytest.approx(0.9)
