@@ -70,7 +70,7 @@ class Schedule:
         if customers > self._left or now >= self._ends:
             # Others than those who are left of the plan before.
             self._ends = max(self._ends, now + min(customers / DUE_A_SECOND, MOST_SECONDS))
-            self._each = (self._ends - now) / customers
+            self._each = (self._ends - now) / max(customers, 1)
         self._left = customers
 
     def rest(self, customers: int, took: float, now: float) -> float:

@@ -89,6 +89,12 @@ def test_sweeps_of_several_partitions_share_the_time():
     assert schedule.rest(1_001, 0.1, 3.1) == pytest.approx(0.901)
 
 
+def test_a_sweep_over_nobody_takes_no_time():
+    schedule = Schedule()
+    schedule.begin(0, 5.0)
+    assert schedule.rest(0, 0.0, 5.0) == 0.0
+
+
 @pytest.mark.parametrize("due", [10, 100_000])
 def test_after_a_sweep_the_next_begins_anew(due):
     """Also if not all of those who were due were looked at: their partition has another worker."""
