@@ -41,6 +41,7 @@ from benchmarks.serving import Latencies, client, percentiles
 from streams.embedded import embedded_servers
 from streams.kafka.connection import Broker
 from streams.parameters import publish_parameters
+from streams.settings import Settings
 from streams.topics import prepare_topics
 
 MIX = (
@@ -133,6 +134,8 @@ async def _load(
             found.clear()
             began = time.perf_counter()
             await asyncio.to_thread(told.recv)
+            while not found:  # There is at least one to say something about.
+                await asyncio.sleep(POLL_SECONDS)
             seconds = time.perf_counter() - began
             for task in tasks:
                 task.cancel()
@@ -184,29 +187,33 @@ class _Moment:
     serve: float
 
 
-class WorkedOffError(RuntimeError):
-    """The worker has nothing left to do."""
-
-
 @dataclass(frozen=True)
 class _Bench:
-    """A worker at work on so many records, `clv serve`, and its clients."""
+    """A worker at work, `clv serve`, and its clients."""
 
     worker: int
     serve: int
     asking: Connection
-    backlog: int
 
-    async def window(self, seconds: float, *, loaded: bool) -> Window:
-        """Measure a window of so many seconds, from the end of a batch to that of another."""
+    async def window(self, seconds: float, backlog: int, *, loaded: bool) -> Window | None:
+        """Measure a window of so many seconds, from the end of a batch to that of another.
+
+        None if the worker has done all `backlog` records before the window ends.
+        """
         if loaded:
             self.asking.send(True)
         await asyncio.sleep(SETTLE_SECONDS)
-        first = await self._batch_done()
+        first = await self._batch_done(backlog)
         if loaded:
             self.asking.send(True)
         await asyncio.sleep(seconds)
-        last = await self._batch_done()
+        last = await self._batch_done(backlog)
+        asked, found = 0.0, Latencies()
+        if loaded:
+            self.asking.send(True)
+            asked, found = await asyncio.to_thread(self.asking.recv)
+        if first is None or last is None:
+            return None
         took, records = last.at - first.at, last.records - first.records
         measured = Window(
             loaded, took, records / took, (last.cpu - first.cpu) / records * 1e6,
@@ -214,18 +221,16 @@ class _Bench:
         )  # fmt: skip
         if not loaded:
             return measured
-        self.asking.send(True)
-        asked, found = await asyncio.to_thread(self.asking.recv)
         p50, p99 = percentiles(found)
         return replace(measured, answers=len(found) / asked, p50=p50, p99=p99)
 
-    async def _batch_done(self) -> _Moment:
+    async def _batch_done(self, backlog: int) -> _Moment | None:
         before = await asyncio.to_thread(scrape, self.worker)
         while True:
             seen = await asyncio.to_thread(scrape, self.worker)
             at = time.monotonic()
-            if seen["clv_records_total"] >= self.backlog:
-                raise WorkedOffError(f"{self.backlog:,} orders do not last so long: --orders")
+            if seen["clv_records_total"] >= backlog:
+                return None
             if seen["clv_records_total"] > before["clv_records_total"]:
                 break
             await asyncio.sleep(POLL_SECONDS)
@@ -237,8 +242,7 @@ class _Bench:
 async def measure(plan: Plan) -> list[Window]:
     """Return the windows, without load and with it in turn.
 
-    Errors: RuntimeError if a process does not start, there are too few orders, or there is no
-    processor for the worker alone.
+    Errors: RuntimeError if a process does not start, or there is no processor for the worker alone.
     """
     others = os.sched_getaffinity(0)
     own = others if plan.shared else {min(others)}
@@ -254,8 +258,7 @@ async def measure(plan: Plan) -> list[Window]:
         environment["CLV_POLL_RECORDS"] = str(BATCH)
         await prepare_topics(settings, broker)
         await publish_parameters(broker, settings.topics.models, PARAMETERS)
-        for day in range(1, plan.orders + 1):
-            await publish(broker, settings, plan.customers, plan.customers, day)
+        await _publish(broker, settings, plan.customers, range(1, plan.orders + 1))
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="clv-beside-")))
         log = directory / "serve.log"
         command = ("streams.cli", "serve", "--port", "0")
@@ -265,19 +268,25 @@ async def measure(plan: Plan) -> list[Window]:
         with _on(own):
             worker = stack.enter_context(running(environment, directory / "worker.log"))
         await _known(worker, plan)
-        bench = _Bench(worker, serve, asking, plan.customers * plan.orders)
-        windows: list[Window] = []
-        for number in range(2 * plan.loaded + 1):
-            try:
-                windows.append(await bench.window(plan.seconds, loaded=number % 2 == 1))
-            except WorkedOffError as error:
-                if len(windows) < 3:
-                    raise
-                console.print(f"ends early: {error}")
-                # It ends with a window without load.
-                return windows[: len(windows) - 1 + len(windows) % 2]
-            _say(number, windows[-1])
+        bench = _Bench(worker, serve, asking)
+        orders, windows = plan.orders, list[Window]()
+        while (number := len(windows)) < 2 * plan.loaded + 1:
+            backlog = plan.customers * orders
+            seen = await bench.window(plan.seconds, backlog, loaded=number % 2 == 1)
+            if seen is not None:
+                windows.append(seen)
+                _say(number, seen)
+                continue
+            console.print(f"{backlog:,} orders were done too early: as many again")
+            await _publish(broker, settings, plan.customers, range(orders + 1, 2 * orders + 1))
+            orders *= 2
         return windows
+
+
+async def _publish(broker: Broker, settings: Settings, customers: int, days: range) -> None:
+    """Publish an order of each customer for each of these days."""
+    for day in days:
+        await publish(broker, settings, customers, customers, day)
 
 
 async def _known(worker: int, plan: Plan) -> None:
@@ -378,7 +387,10 @@ def main(
     clients: Annotated[int, typer.Option(min=1, help="Who ask.")] = 50,
     requests: Annotated[float, typer.Option(min=0.1, help="Of all clients a second.")] = 50,
     customers: Annotated[int, typer.Option(min=100, help="Known customers.")] = 20_000,
-    orders: Annotated[int, typer.Option(min=2, help="Of each customer, published before.")] = 30,
+    orders: Annotated[
+        int,
+        typer.Option(min=KNOWN_ORDERS + 1, help="Of each customer; more follow if needed."),
+    ] = 30,
     limit: Annotated[float, typer.Option(help="Seconds allowed to one step.")] = 300,
     shared: Annotated[
         bool, typer.Option("--shared", help="The worker has no processor of its own.")

@@ -31,12 +31,14 @@ def test_each_kind_of_request_has_its_share():
 
 
 @pytest.mark.slow
-def test_a_worker_works_on_while_clients_ask(monkeypatch):
+def test_a_worker_works_on_while_clients_ask(monkeypatch, capsys):
     monkeypatch.setattr(beside, "SETTLE_SECONDS", 0.2)
+    # All of these orders are done before the first window, so that more must follow.
     plan = beside.Plan(
-        loaded=1, seconds=0.5, clients=5, requests=40, customers=1_000, orders=40, limit=120
+        loaded=1, seconds=0.5, clients=5, requests=40, customers=1_000, orders=3, limit=120
     )
     windows = asyncio.run(beside.measure(plan))
+    assert "3,000 orders were done too early" in capsys.readouterr().out
     assert [each.loaded for each in windows] == [False, True, False]
     for each in windows:
         assert each.seconds >= 0.5
