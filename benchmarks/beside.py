@@ -134,7 +134,7 @@ async def _load(
             found.clear()
             began = time.perf_counter()
             await asyncio.to_thread(told.recv)
-            while not found:  # There is at least one to say something about.
+            while not found:  # noqa: ASYNC110 - a median needs an answer
                 await asyncio.sleep(POLL_SECONDS)
             seconds = time.perf_counter() - began
             for task in tasks:
