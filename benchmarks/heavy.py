@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from benchmarks.workload import HEADERS, SPAN_SECONDS, START, order
 from models.context import Context
 from models.engine import process
+from models.recent import Recent
 
 COPIES = 200
 ROUNDS = 10
@@ -31,13 +32,15 @@ class Record:
 class Heavy:
     """A customer with so many orders: bytes of the stored record, µs of a further order.
 
-    memory: of the record as a worker holds it, without its key.
+    memory: of the record as a worker holds it, without its key. lately: µs of an order that comes
+    soon after another, while the customer is still decoded.
     """
 
     orders: int
     record: int
     memory: int
     microseconds: float
+    lately: float
 
 
 def measure(orders: int, context: Context) -> Heavy:
@@ -46,14 +49,15 @@ def measure(orders: int, context: Context) -> Heavy:
     states: dict[bytes, bytes] = {}
     number = 0
 
-    def fold(keys: list[bytes], seconds: list[float]) -> None:
+    def fold(keys: list[bytes], seconds: list[float], recent: Recent | None = None) -> None:
         nonlocal number
         batch = []
         for key, at in zip(keys, seconds, strict=True):
             event = order(number, key, at, rng)
             batch.append(Record(number, event.timestamp, key, event.value, HEADERS))
             number += 1
-        outputs = process(states, "shop.orders/0", batch, context, now=batch[-1].timestamp)
+        now = batch[-1].timestamp
+        outputs = process(states, "shop.orders/0", batch, context, now=now, recent=recent)
         states.update((key, value) for key, value in outputs.records.items() if value is not None)
 
     times = sorted(START + SPAN_SECONDS * rng.random() for _ in range(orders))
@@ -62,9 +66,15 @@ def measure(orders: int, context: Context) -> Heavy:
         fold([b"c"] * len(chunk), chunk)
     stored = states[b"c"]
     keys = [b"c%05d" % copy for copy in range(COPIES)]
-    states = dict.fromkeys(keys, stored)
-    began = time.process_time()
-    for day in range(1, ROUNDS + 1):
-        fold(keys, [START + SPAN_SECONDS + day * 86_400.0] * COPIES)
-    spent = time.process_time() - began
-    return Heavy(orders, len(stored), sys.getsizeof(stored), spent / (COPIES * ROUNDS) * 1e6)
+    spent = []
+    for recent in (None, Recent()):
+        states = dict.fromkeys(keys, stored)
+        day = START + SPAN_SECONDS
+        if recent is not None:
+            # Decodes them.
+            fold(keys, [day] * COPIES, recent)
+        began = time.process_time()
+        for after in range(1, ROUNDS + 1):
+            fold(keys, [day + after * 86_400.0] * COPIES, recent)
+        spent.append((time.process_time() - began) / (COPIES * ROUNDS) * 1e6)
+    return Heavy(orders, len(stored), sys.getsizeof(stored), *spent)

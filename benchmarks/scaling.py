@@ -332,7 +332,9 @@ def show_workers(found: Sequence[WorkerCost]) -> None:
 def show_heavy(found: Sequence[Heavy]) -> None:
     """Print what customers with few and many orders take."""
     shown = Table(box=box.MARKDOWN)
-    for heading in ("orders of a customer", "record bytes", "memory bytes", "µs a further order"):
+    for heading in (
+        "orders of a customer", "record bytes", "memory bytes", "µs a further order", "soon after",
+    ):  # fmt: skip
         shown.add_column(heading, justify="right")
     for each in found:
         shown.add_row(
@@ -340,6 +342,7 @@ def show_heavy(found: Sequence[Heavy]) -> None:
             f"{each.record:,}",
             f"{each.memory:,}",
             f"{each.microseconds:,.0f}",
+            f"{each.lately:,.0f}",
         )
     console.print(shown)
 

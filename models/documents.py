@@ -215,7 +215,7 @@ def value_update(
             summary.contacts,
             summary.complaints,
         ),
-        rolling_windows(record.aggregate, config.day(record.told_at), config),
+        rolling_windows(record.aggregate, config.day(record.told_at), config, summary),
     )
     if context.explained:
         data.moved = _moved(record.moved, published.clv)

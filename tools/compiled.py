@@ -24,6 +24,7 @@ MODULES = (
     "acceptance",
     "aggregate/absorb",
     "aggregate/cancellations",
+    "aggregate/daily",
     "aggregate/fold",
     "aggregate/summary",
     "aggregate/versions",

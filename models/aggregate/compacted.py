@@ -141,6 +141,11 @@ def add_money(
                 setattr(known, name, min(getattr(known, name) + amount, CEILING))
 
 
+def is_full(sums: Moneys) -> bool:
+    """Return whether the sum of orders' amounts of some currency has reached `CEILING`."""
+    return any(CEILING in (money.gross, money.cost) for money in sums.values())
+
+
 def _converted(money: Money, currency: int, day: int, config: Economics) -> Money:
     return Money(*(config.convert(amount, currency, day) for amount in astuple(money)))
 

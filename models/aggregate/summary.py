@@ -9,6 +9,7 @@ from typing import Final, NamedTuple
 
 from models.aggregate.cancellations import cancelled_orders
 from models.aggregate.compacted import Compacted
+from models.aggregate.daily import Daily
 from models.aggregate.state import Aggregate
 from models.calendar import EPOCH_ORDINAL, MILLISECONDS_A_DAY, month_of, utc_day
 from models.currencies import HOME
@@ -81,12 +82,13 @@ class Summary:
     months: purchase days by calendar month, see `models.calendar.month_of`.
 
     `add_order` updates it for the usual event, a new order that is the latest so far, without
-    reading all registers again.
+    reading all registers again. daily: sums by the day, once somebody has asked for windows.
     """
 
-    __slots__ = SUMS
+    __slots__ = (*SUMS, "daily")
 
     def __init__(self, state: Aggregate, config: Economics) -> None:
+        self.daily: Daily | None = None
         self.acquisition_cost = 0
         self.orders = self.purchase_days = self.first_day = self.last_day = 0
         self.first_day_gross = self.gross = self.uncosted = self.cost = 0
@@ -189,10 +191,14 @@ class Summary:
             self.first_day_gross += gross
         self.orders += 1
         self.gross += gross
+        cost = -1
         if order.cost < 0:
             self.uncosted += gross
         else:
-            self.cost += config.convert(order.cost, order.currency, day)
+            cost = config.convert(order.cost, order.currency, day)
+            self.cost += cost
+        if self.daily is not None and not self.daily.add_order(day, gross, cost):
+            self.daily = None
         return True
 
     def _add_orders(

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from bisect import bisect_right
+from collections.abc import Iterator
 from itertools import chain
 from typing import TypedDict
 
-from models.aggregate.cancellations import cancelled_orders
-from models.aggregate.compacted import Compacted
+from models.aggregate.daily import NOTHING, Daily
 from models.aggregate.state import Aggregate
-from models.aggregate.summary import MILLION
-from models.calendar import EPOCH_ORDINAL, MILLISECONDS_A_DAY, utc_day
-from models.currencies import HOME
+from models.aggregate.summary import MILLION, Summary
 from models.economics import Economics, from_units
-from models.events.orders import Order
-from models.events.refunds import compacted_goods, order_of, recovered_goods
 
 WINDOWS = (7, 30, 90, 365)
 """Lengths in days; a window of n days ends with, and includes, the day it is asked for."""
@@ -31,26 +27,35 @@ class Window(TypedDict):
     contacts: int
 
 
-ORDERS, REVENUE, EARNED, UNCOSTED, CONTACTS = range(5)
-
-
-def rolling_windows(state: Aggregate, today: int, config: Economics) -> dict[str, Window]:
+def rolling_windows(
+    state: Aggregate, today: int, config: Economics, summary: Summary | None = None
+) -> dict[str, Window]:
     """Return orders, revenue net of refunds, margin and contacts of the windows that end today.
 
-    today: a day's ordinal; later entries are left out.
+    today: a day's ordinal; later entries are left out. summary: of the state; it keeps the sums by
+    the day for the next time.
     """
-    by_length = _sums_by_shortest_window(state, today, config)
+    since = today - WINDOWS[-1]
+    daily = None if summary is None else summary.daily
+    if daily is None or daily.since > since:
+        daily = Daily(state, since, config)
+        if summary is not None:
+            summary.daily = daily
+    days, sums = daily.days, daily.sums
+    end = len(days) if not days or days[-1] <= today else bisect_right(days, today)
+    until = sums[end - 1] if end else NOTHING
     result: dict[str, Window] = {}
-    orders = revenue = earned = uncosted = contacts = 0
+    first = end
     window: Window = {"orders": 0, "revenue": 0.0, "margin": 0.0, "contacts": 0}
     for length, name in _NAMES:
-        more = by_length.get(length)
-        if more is not None:
-            orders += more[ORDERS]
-            revenue += more[REVENUE]
-            earned += more[EARNED]
-            uncosted += more[UNCOSTED]
-            contacts += more[CONTACTS]
+        start = bisect_right(days, today - length, 0, first)
+        if start < first:
+            first = start
+            before = sums[start - 1] if start else NOTHING
+            orders, revenue, earned, uncosted, contacts = (
+                until[0] - before[0], until[1] - before[1], until[2] - before[2],
+                until[3] - before[3], until[4] - before[4],
+            )  # fmt: skip
             margin = earned + uncosted * config.margin_millionths // MILLION
             window = {
                 "orders": orders,
@@ -77,102 +82,3 @@ def leaving_days(state: Aggregate, today: int, length: int, config: Economics) -
             yield day
         if day + length > today:
             yield day + length
-
-
-def _sums_by_shortest_window(
-    state: Aggregate, today: int, config: Economics
-) -> dict[int, list[int]]:
-    """Return sums of the entries by the length of the shortest window that contains them."""
-    result: dict[int, list[int]] = {}
-    oldest = today - WINDOWS[-1]
-    day_of, convert = config.day, config.convert
-    void = cancelled_orders(state)
-    _add_orders(result, state.orders, void, today, config)
-    for refund in state.refunds.values():
-        if oldest < (day := day_of(refund.time)) <= today and refund.order not in void:
-            sums = _sums(result, today - day)
-            amount = convert(refund.amount, refund.currency, day)
-            sums[REVENUE] -= amount
-            sums[EARNED] -= amount - recovered_goods(refund, order_of(state, refund), config)
-    for ticket in state.tickets.values():
-        if oldest < (day := day_of(ticket.first.time)) <= today:
-            _sums(result, today - day)[CONTACTS] += 1
-    if state.compacted is not None:
-        _add_compacted(result, state.compacted, today, config)
-    return result
-
-
-def _add_orders(
-    result: dict[int, list[int]],
-    orders: dict[int, Order],
-    void: Collection[int],
-    today: int,
-    config: Economics,
-) -> None:
-    """Add orders, which are in order of time; of the void ones none."""
-    oldest = today - WINDOWS[-1]
-    day_of, convert, home = config.day, config.convert, (HOME, config.home)
-    in_utc = day_of is utc_day
-    since = until = today
-    sums: list[int] = []
-    for key, order in reversed(orders.items()):
-        time = order.time
-        # Written out: a frequent buyer's orders are read again for each update.
-        day = time // MILLISECONDS_A_DAY + EPOCH_ORDINAL if in_utc else day_of(time)
-        if not since < day <= until:
-            # Not in the window of the order before.
-            if day < oldest:
-                break
-            if not oldest < day <= today:
-                continue
-            length, shorter = _lengths(today - day)
-            since, until = today - length, today - shorter
-            sums = result.setdefault(length, [0] * 5)
-        if void and key in void:
-            continue
-        gross = order.gross
-        if order.currency not in home:
-            gross = convert(gross, order.currency, day)
-        sums[ORDERS] += 1
-        sums[REVENUE] += gross
-        if order.cost < 0:
-            sums[UNCOSTED] += gross
-        else:
-            sums[EARNED] += gross - convert(order.cost, order.currency, day)
-
-
-def _add_compacted(
-    result: dict[int, list[int]], compacted: Compacted, today: int, config: Economics
-) -> None:
-    convert = config.convert
-    for day, totals in compacted.days.items():
-        if today - WINDOWS[-1] < day <= today:
-            sums = _sums(result, today - day)
-            sums[ORDERS] += totals.orders
-            sums[CONTACTS] += totals.contacts
-            for currency, money in totals.money.items():
-                gross = convert(money.gross, currency, day)
-                refunded = convert(money.refunded, currency, day)
-                uncosted = convert(money.uncosted, currency, day)
-                sums[REVENUE] += gross - refunded
-                sums[UNCOSTED] += uncosted
-                sums[EARNED] += gross - uncosted - convert(money.cost, currency, day) - refunded
-                sums[EARNED] += compacted_goods(money, currency, day, config)
-
-
-def _lengths(age: int) -> tuple[int, int]:
-    """Return the shortest window that has a day of this age in it, and the next shorter one."""
-    shorter = 0
-    for length in WINDOWS:
-        if age < length:
-            break
-        shorter = length
-    return length, shorter
-
-
-def _sums(by_length: dict[int, list[int]], age: int) -> list[int]:
-    length, _ = _lengths(age)
-    sums = by_length.get(length)
-    if sums is None:
-        sums = by_length[length] = [0] * 5
-    return sums

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from itertools import islice
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final
 
@@ -24,6 +25,7 @@ from models.aggregate.compacted import (
     add_money,
     add_months,
     compacted_of,
+    is_full,
     prune,
     totals_of,
 )
@@ -286,18 +288,19 @@ def _place(state: Aggregate, event: Envelope, time: int, config: Economics) -> E
     plain = key not in state.cancelled and not (state.refunds and refers_to(state, key))
     appended = last and plain
     if (excess := len(state.orders) - config.remembered) > 0:
-        appended = appended and _compacts_exactly(state, excess, config)
+        exact = _are_home(islice(state.orders.values(), excess), config)
         ORDERS.compact(state, config)
+        appended = appended and exact and not is_full(compacted_of(state).money)
     return Effect.APPENDED if appended else Effect.APPLIED
 
 
-def _compacts_exactly(state: Aggregate, excess: int, config: Economics) -> bool:
-    """Return whether the sums of all orders are the same after the oldest have been compacted.
+def _are_home(orders: Iterable[Order], config: Economics) -> bool:
+    """Return whether no amount is converted.
 
-    They are not where amounts are converted: together they are rounded once, not one by one.
+    Otherwise the sums change a little with a compaction: they are rounded once, not one by one.
     """
     home = HOME, config.home
-    return all(order.currency in home for order in islice(state.orders.values(), excess))
+    return all(order.currency in home for order in orders)
 
 
 def refers_to(state: Aggregate, key: int) -> bool:

@@ -64,7 +64,9 @@ class Measured:
     def windows(self) -> dict[str, Window]:
         """The rolling windows that end today, by their length in days."""
         if self._windows is None:
-            self._windows = rolling_windows(self.aggregate, self.today, self.economics)
+            self._windows = rolling_windows(
+                self.aggregate, self.today, self.economics, self.summary
+            )
         return self._windows
 
     @property

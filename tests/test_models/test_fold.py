@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from models.aggregate.daily import MOST_DAYS
 from models.aggregate.fold import Effect, fold, merge
 from models.aggregate.record import (
     SCHEMA_VERSION,
@@ -19,6 +20,7 @@ from models.aggregate.record import (
 from models.aggregate.state import Aggregate
 from models.aggregate.summary import SUMS, Summary
 from models.aggregate.windows import WINDOWS, rolling_windows
+from models.calendar import milliseconds as of_moment
 from models.economics import Economics
 
 from .events import cancelled, events, milliseconds, opened, placed, refunded, resolved
@@ -70,18 +72,54 @@ def test_merge_leaves_its_arguments_alone(first, second):
     assert (as_bytes(left), as_bytes(right)) == before
 
 
-@given(st.lists(events(), max_size=25))
+class Kept:
+    """A state with the summary that is kept current, compared with one made anew at every step."""
+
+    def __init__(self, config):
+        self.config = config
+        self.state = Aggregate()
+        self.summary = Summary(self.state, config)
+        self.last_day = self.updated = 0
+
+    def fold(self, event, later=0):
+        """Fold an event; later: so many days after all events, the windows are asked for."""
+        state, config = self.state, self.config
+        effect = fold(state, event, config)
+        latest = next(reversed(state.orders.values()), None)
+        if effect is Effect.APPENDED and self.summary.add_order(latest, config):
+            self.updated += 1
+        else:
+            self.summary = Summary(state, config)
+        assert as_dict(self.summary) == as_dict(Summary(state, config))
+        self.last_day = max(self.last_day, config.day(of_moment(event.data.occurred_at)))
+        today = self.last_day + later
+        windows = rolling_windows(state, today, config, self.summary)
+        assert windows == rolling_windows(state, today, config)
+
+
+@given(st.lists(st.tuples(events(), st.sampled_from([0, 0, 5, 80, 400])), max_size=25))
 @settings(max_examples=200, deadline=None)
 def test_a_summary_kept_current_equals_one_made_anew_at_every_prefix(sequence):
     for config in (CONFIG, FEW):
-        state = Aggregate()
-        summary = Summary(state, config)
-        for event in sequence:
-            effect = fold(state, event, config)
-            latest = next(reversed(state.orders.values()), None)
-            if effect is not Effect.APPENDED or not summary.add_order(latest, config):
-                summary = Summary(state, config)
-            assert as_dict(summary) == as_dict(Summary(state, config))
+        kept = Kept(config)
+        for event, later in sequence:
+            kept.fold(event, later)
+
+
+def test_sums_by_the_day_begin_anew_when_they_have_grown_long():
+    kept = Kept(Economics(remembered=20))
+    for n in range(MOST_DAYS + 50):
+        kept.fold(placed(f"o{n}", n))
+    assert kept.updated == MOST_DAYS + 50
+    assert len(kept.summary.daily.days) < MOST_DAYS
+
+
+def test_a_summary_kept_current_stops_where_compacted_sums_do():
+    """Amounts of 14 digits before the point: five of them are more than a sum may hold."""
+    for cost in (None, "99999999999999"):
+        kept = Kept(Economics(remembered=2))
+        for n in range(9):
+            kept.fold(placed(f"o{n}", n, "99999999999999", cost_of_goods=cost))
 
 
 @given(st.integers(1, 5), st.randoms(use_true_random=False))
@@ -89,21 +127,15 @@ def test_a_summary_kept_current_equals_one_made_anew_at_every_prefix(sequence):
 def test_a_summary_kept_current_knows_returns_and_foreign_money(remembered, random_):
     """Orders in order of time, often two a day, in two currencies, and often given back."""
     config = Economics(remembered=remembered, exchange_rates={"EUR": Decimal("1.0937")})
-    state, day = Aggregate(), 0.0
-    summary = Summary(state, config)
+    kept, day = Kept(config), 0.0
     for number in range(20):
         day += random_.choice([0.1, 0.3, 2.5])
         money = {"currency": random_.choice(["USD", "EUR"])}
         total = f"{random_.randint(0, 90)}.3333"
-        then = [placed(f"o{number}", day, total, **money)]
+        kept.fold(placed(f"o{number}", day, total, **money))
         if random_.random() < 0.4:
-            then.append(refunded(f"r{number}", day + 0.01, total, order_id=f"o{number}", **money))
-        for event in then:
-            effect = fold(state, event, config)
-            latest = next(reversed(state.orders.values()))
-            if effect is not Effect.APPENDED or not summary.add_order(latest, config):
-                summary = Summary(state, config)
-            assert as_dict(summary) == as_dict(Summary(state, config))
+            back = refunded(f"r{number}", day + 0.01, total, order_id=f"o{number}", **money)
+            kept.fold(back)
 
 
 @given(st.integers(1, 60), st.integers(1, 6), st.randoms(use_true_random=False))
