@@ -155,20 +155,7 @@ def process_together(
             _fold(batch, each.records, now=now, role=each.role, at_home=each.at_home)
         finish(*batches)
     except Overfull:
-        return [
-            process(
-                each.states,
-                each.origin,
-                each.records,
-                each.context,
-                now=now,
-                role=each.role,
-                at_home=each.at_home,
-                delivery_of=each.delivery_of,
-                recent=recent,
-            )
-            for each in intakes
-        ]
+        return [process(**each._asdict(), now=now, recent=recent) for each in intakes]
     return [batch.outputs for batch in batches]
 
 
