@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import random
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from tests.faults.workload import Maker
+from tests.faults.maker import HISTORY_DAYS, Maker
 
 AROUND_DAYS = 20.0
 """From the erasure to what it must tell apart."""
 
 
-def erase_midway(maker: Maker, customer: str, first_day: float, last_day: float) -> None:
+def erase_midway(maker: Maker, count: int) -> None:
+    """Erase so many customers as of a time between their events."""
+    maker.erased = maker.dice.sample(maker.customers, count)
+    for customer in maker.erased:
+        _erase(maker, customer, 2 * AROUND_DAYS, HISTORY_DAYS - 2 * AROUND_DAYS)
+
+
+def _erase(maker: Maker, customer: str, first_day: float, last_day: float) -> None:
     """Erase a customer as of a moment, and have things happen to them on both sides of it.
 
     Everything arrives in any order: before the erasure, and after it.

@@ -7,15 +7,13 @@ that nothing but what the workload wants to be refused is beyond memory when it 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from streams.files.outgoing import OutgoingEvent
 from streams.kafka.partitions import home_partition
+from tests.faults.maker import Maker
 from tests.faults.misrouting import crc32_partition, is_misrouted
 from tests.faults.remembered import REMEMBERED
-
-if TYPE_CHECKING:
-    from tests.faults.workload import Maker
 
 THINGS = (340, 380)
 """How many there are of the kind that is more than remembered."""

@@ -1,4 +1,4 @@
-"""Publishers that do not partition as Kafka's default partitioner does."""
+"""Events under a wrong key, or on another partition than Kafka's default partitioner says."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from collections.abc import Sequence
 
 from streams.files.outgoing import OutgoingEvent
 from streams.kafka.partitions import home_partition
+from tests.faults.items import Item
+from tests.faults.maker import SOURCES, Maker
 
 
 def crc32_partition(key: bytes, partitions: int) -> int:
@@ -57,3 +59,22 @@ class Routes:
 def is_misrouted(key: bytes, partitions: int) -> bool:
     """Whether librdkafka's default partitioner puts a key elsewhere than Kafka's."""
     return crc32_partition(key, partitions) != home_partition(key, partitions)
+
+
+def misplace(maker: Maker) -> None:
+    """Give some events the key of somebody else, no key, or a partition that is not theirs."""
+    routes = Routes(maker.dice, maker.customers, SOURCES, maker.partitions)
+    for number, (position, item) in enumerate(maker.placed):
+        event, partition = item
+        if partition is None:
+            partition = routes.partition(event)
+        chance = maker.dice.random()
+        says_customer = b'"customer_id"' in event.value
+        if says_customer and chance < 0.02:
+            event = event._replace(key=maker.dice.choice(maker.customers).encode())
+        elif says_customer and chance < 0.03:
+            event = event._replace(key=None)
+        elif chance > 0.97 and event.key is not None:
+            home = home_partition(event.key, maker.partitions)
+            partition = (home + maker.dice.randint(1, maker.partitions - 1)) % maker.partitions
+        maker.placed[number] = position, Item(event, partition)

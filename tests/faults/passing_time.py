@@ -17,9 +17,9 @@ from typing import Any, NamedTuple
 
 from models.contracts import TOPIC_OF_TYPE
 from streams.files.outgoing import OutgoingEvent, cloud_event
+from tests.faults.items import Item
 from tests.faults.published import milliseconds, read_event
 from tests.faults.silences import PRIOR, Change, Dimensions, InForce, Purchases, by_customer, chain
-from tests.faults.workload import Item
 
 RULES_FILE = Path(__file__).with_name("silences.toml")
 DAY_SECONDS = 86_400

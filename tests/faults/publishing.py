@@ -10,7 +10,7 @@ from typing import Any
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
-from tests.faults.workload import Item
+from tests.faults.items import Item
 
 PATIENCE_MILLISECONDS = 120_000
 """Longer than any break: a batch that expired could have arrived, and its order would be lost."""

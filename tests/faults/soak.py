@@ -20,6 +20,7 @@ from typing import Any
 from streams.topics import changelog_topic
 from tests.faults.breaks import Break
 from tests.faults.limits import Hang, within
+from tests.faults.maker import MOST_EVENTS
 from tests.faults.observer import RedisObserver
 from tests.faults.report import RunResult
 from tests.faults.runner import (
@@ -34,7 +35,7 @@ from tests.faults.runner import (
     judge_run,
 )
 from tests.faults.soak_report import MIB, WARM_SECONDS, Broken, Reading, Sample, Soak
-from tests.faults.workload import MOST_EVENTS, Workload
+from tests.faults.workload import Workload
 from tests.faults.world import LONG_SESSION, Setup, World, world
 
 WORKERS = 2

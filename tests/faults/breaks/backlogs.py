@@ -11,7 +11,9 @@ from typing import Any
 from models.contracts import TOPIC_OF_TYPE
 from streams.files.outgoing import cloud_event
 from tests.faults.breaks.kinds import Break, a_while
-from tests.faults.workload import HISTORY_DAYS, SOURCES, Item, Placed, Workload
+from tests.faults.items import Item, Placed
+from tests.faults.maker import HISTORY_DAYS, SOURCES
+from tests.faults.workload import Workload
 from tests.faults.world import World
 
 CHANGES = 10_000

@@ -7,8 +7,10 @@ import random
 
 from tests.faults.breaks.backlogs import item
 from tests.faults.breaks.kinds import Break, a_while
+from tests.faults.items import Item, Placed
+from tests.faults.maker import HISTORY_DAYS
 from tests.faults.packing import Packed, gzip_batch
-from tests.faults.workload import HISTORY_DAYS, Item, Placed, Workload
+from tests.faults.workload import Workload
 from tests.faults.world import World
 
 EMPTY = ("", b"")

@@ -7,7 +7,8 @@ import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from tests.faults.workload import Placed, Workload
+from tests.faults.items import Placed
+from tests.faults.workload import Workload
 from tests.faults.world import World
 
 Happen = Callable[[World, random.Random], Awaitable[None]]
