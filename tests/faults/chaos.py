@@ -30,8 +30,10 @@ from tests.faults.limits import within
 from tests.faults.observer import RedisObserver
 from tests.faults.report import RunResult
 from tests.faults.runner import FAILURES, START_PATIENCE, copy_logs, judge_run
+from tests.faults.starting import world
+from tests.faults.waiting import ready, settle
 from tests.faults.workload import Workload
-from tests.faults.world import SHORT_SESSION, Setup, World, world
+from tests.faults.world import SHORT_SESSION, Setup, World
 
 WORKERS = 2
 LONG_HISTORIES = 6
@@ -132,7 +134,7 @@ async def chaos(here: World, *, seed: int, seconds: float, rate: float) -> RunRe
     )
     result = RunResult("chaos", seed, len(workload.items))
     doing = Chaos(here, seed)
-    await here.ready(WORKERS, START_PATIENCE)
+    await ready(here, WORKERS, START_PATIENCE)
     here.logs.forget()
     began = time.monotonic()
     watched = [*workload.customers, *workload.long]
@@ -173,7 +175,7 @@ async def _while_events_come(
         await asyncio.gather(*troubles, return_exceptions=True)
         await here.heal()
         healed = time.monotonic()
-        await here.settle(PATIENCE)
+        await settle(here, PATIENCE)
         result.seconds = time.monotonic() - healed
     finally:
         for task in (load, *troubles):

@@ -29,9 +29,11 @@ from tests.faults.reckoner import reckon
 from tests.faults.report import RunResult
 from tests.faults.silence_runs import all_told, announce, pass_time
 from tests.faults.silences import check_silences
+from tests.faults.starting import world
 from tests.faults.verdict import Verdict
+from tests.faults.waiting import catch_up, ready, settle
 from tests.faults.workload import Workload
-from tests.faults.world import PARTITIONS, SHORT_SESSION, Setup, World, world
+from tests.faults.world import PARTITIONS, SHORT_SESSION, Setup, World
 
 EVENTS = 1_600
 """Of ordinary customers; the others have half as many more."""
@@ -182,7 +184,7 @@ class Runner:
         workload = self._workload(here, kind, result.seed, dice)
         result.events = len(workload.items)
         result.most_memory = kind.most_memory
-        await here.ready(kind.workers, START_PATIENCE)
+        await ready(here, kind.workers, START_PATIENCE)
         here.logs.forget()
         here.sealed.clear()
         here.run_id = workload.run_id
@@ -211,13 +213,13 @@ class Runner:
                 await within(BREAK_SECONDS, f"{kind.name} to end", kind.happen(here, dice))
                 await here.heal()
                 healed = time.monotonic()
-                await here.catch_up(PATIENCE)
+                await catch_up(here, PATIENCE)
                 result.seconds = time.monotonic() - healed
                 published = await within(patience, "everything to be published", publishing)
                 result.repeated += published.repeated
                 if isinstance(workload, PassingTime):
                     await all_told(here, workload.expected, TOLD_SECONDS)
-                await here.settle(PATIENCE)
+                await settle(here, PATIENCE)
             finally:
                 publishing.cancel()
                 watching.cancel()

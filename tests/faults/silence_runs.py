@@ -25,6 +25,7 @@ from tests.faults.passing_time import (
 )
 from tests.faults.publishing import Published
 from tests.faults.silences import Change, Dimensions
+from tests.faults.waiting import inputs_done
 from tests.faults.world import World
 
 PUBLISHING_SECONDS = 0.5
@@ -83,7 +84,7 @@ async def pass_time(here: World, workload: PassingTime, seed: int, patience: flo
         own = await here.publisher.publish(stage.items, PUBLISHING_SECONDS)
         published.acknowledged += own.acknowledged
         published.repeated += own.repeated
-        await here.inputs_done(patience)
+        await inputs_done(here, patience)
         await asyncio.sleep(dice.uniform(0, DAWDLE_SECONDS))
     return published
 

@@ -22,6 +22,7 @@ from tests.faults.breaks import Break
 from tests.faults.limits import Hang, within
 from tests.faults.maker import MOST_EVENTS
 from tests.faults.observer import RedisObserver
+from tests.faults.progress import backlog
 from tests.faults.report import RunResult
 from tests.faults.runner import (
     BREAK_SECONDS,
@@ -35,8 +36,10 @@ from tests.faults.runner import (
     judge_run,
 )
 from tests.faults.soak_report import MIB, WARM_SECONDS, Broken, Reading, Sample, Soak
+from tests.faults.starting import world
+from tests.faults.waiting import catch_up, ready, settle
 from tests.faults.workload import Workload
-from tests.faults.world import LONG_SESSION, Setup, World, world
+from tests.faults.world import LONG_SESSION, Setup, World
 
 WORKERS = 2
 SAMPLE_SECONDS = 5.0
@@ -74,7 +77,7 @@ async def soak(
     )
     found.events = len(workload.items)
     found.result = RunResult("soak", seed, found.events)
-    await here.ready(WORKERS, START_PATIENCE)
+    await ready(here, WORKERS, START_PATIENCE)
     here.logs.forget()
     _spare_the_proxies()
     began = found.began = time.monotonic()
@@ -97,7 +100,7 @@ async def soak(
             await asyncio.wait([breaking])
             await here.heal()
             ended = time.monotonic()
-            await here.settle(PATIENCE)
+            await settle(here, PATIENCE)
             found.result.seconds = time.monotonic() - ended
         except FAILURES as error:
             found.result.failure = f"{type(error).__name__}: {error}"
@@ -151,9 +154,9 @@ async def _sample(here: World, found: Soak) -> None:
     while True:
         seconds = time.monotonic() - found.began
         try:
-            backlog = await within(SAMPLE_SECONDS, "the backlog", here.backlog())
+            left = await within(SAMPLE_SECONDS, "the backlog", backlog(here))
         except Hang:
-            backlog = UNKNOWN
+            left = UNKNOWN
         held = state.size()
         # Of the workers alone: this process holds all that was published and read.
         processes = [slot.process for slot in here.fleet.slots if slot.process is not None]
@@ -163,7 +166,7 @@ async def _sample(here: World, found: Soak) -> None:
                 life = found.lives.setdefault(process.pid, [])
                 life.append(Reading(seconds, size - held))
         if memory:
-            found.samples.append(Sample(seconds, max(memory.values()), held, *backlog))
+            found.samples.append(Sample(seconds, max(memory.values()), held, *left))
         await asyncio.sleep(max(seconds + SAMPLE_SECONDS - (time.monotonic() - found.began), 0))
 
 
@@ -188,7 +191,7 @@ async def _break(
         await here.heal()
         healed = time.monotonic()
         await here.fleet.resize(WORKERS)()
-        await here.catch_up(PATIENCE)
+        await catch_up(here, PATIENCE)
         broken.recovered_in = time.monotonic() - healed
         broken.lasted = healed - found.began - seconds
 

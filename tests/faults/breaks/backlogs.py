@@ -13,6 +13,7 @@ from streams.files.outgoing import cloud_event
 from tests.faults.breaks.kinds import Break, a_while
 from tests.faults.items import Item, Placed
 from tests.faults.maker import HISTORY_DAYS, SOURCES
+from tests.faults.progress import uncommitted
 from tests.faults.workload import Workload
 from tests.faults.world import World
 
@@ -91,7 +92,7 @@ async def _tells(world: World) -> None:
     deadline, before = time.monotonic() + BEGIN_SECONDS, None
     async with world.admin() as admin:
         while time.monotonic() < deadline:
-            lag = await world.lag(admin)
+            lag = await uncommitted(world, admin)
             before = len(updates) if before is None else before
             if len(updates) > before or not lag:
                 return

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import sys
 from collections.abc import Awaitable, Callable, Sequence
 
 from tests.faults.breaks.kinds import Break, Happen, a_while
@@ -16,8 +17,11 @@ from tests.faults.breaks.lines import (
     to_kafka,
     to_one_node,
 )
+from tests.faults.processes import Process
 from tests.faults.world import World
 from tests.servers.kafka import KafkaNode
+
+GROW_SECONDS = 80.0
 
 Which = Callable[[World, random.Random], Awaitable[Sequence[KafkaNode]]]
 
@@ -26,7 +30,15 @@ async def a_leader(world: World, dice: random.Random) -> Sequence[KafkaNode]:
     """A node that leads one of the service's partitions."""
     topics = world.settings.topics
     topic = dice.choice([*topics.inputs, topics.updates])
-    return [world.nodes[await world.leader(topic, dice.randrange(world.settings.partitions))]]
+    return [world.nodes[await _leader(world, topic, dice.randrange(world.settings.partitions))]]
+
+
+async def _leader(world: World, topic: str, partition: int) -> int:
+    """Index of the node that leads a partition."""
+    async with world.admin() as admin:
+        [described] = await admin.describe_topics([topic])
+    [found] = [p for p in described["partitions"] if p["partition"] == partition]
+    return int(found["leader"]) - 1
 
 
 async def all_nodes(world: World, _dice: random.Random) -> Sequence[KafkaNode]:
@@ -105,15 +117,40 @@ async def partitions_grown(world: World, dice: random.Random) -> None:
     await a_while(dice, 0.5, 3.0)
     await world.fleet.resize(0)()
     partitions = world.settings.partitions + dice.randint(1, 2 * world.settings.partitions)
-    status = await world.grow(partitions, dice.uniform(1.0, 8.0))
+    status = await _grow(world, partitions, dice.uniform(1.0, 8.0))
     while status is None:
         # Its place in the group is free when its session has ended.
         await asyncio.sleep(world.setup.session)
-        status = await world.grow(partitions)
+        status = await _grow(world, partitions)
     if status != 0:
         said = (world.directory / "grow.log").read_text(errors="replace")[-2_000:]
         raise AssertionError(f"clv partitions grow {partitions} ended with {status}:\n{said}")
     world.fleet.resize(workers)
+
+
+async def _grow(world: World, partitions: int, seconds: float | None = None) -> int | None:
+    """Run `clv partitions grow`, while no worker runs; returns its exit status.
+
+    seconds: after which it is killed, and returns none. If it was done before it was killed, it
+    refuses to do it again, and that counts as done.
+    """
+    log = world.directory / "grow.log"
+    command = [sys.executable, "-m", "streams.cli", "partitions", "grow", str(partitions)]
+    process = await Process.start(command, log, world.fleet.environment)
+    try:
+        status = await asyncio.wait_for(process.process.wait(), seconds or GROW_SECONDS)
+    except TimeoutError:
+        await process.kill()
+        if seconds is None:
+            raise AssertionError(f"it grows for {GROW_SECONDS:g} s:\n{process.tail()}") from None
+        return None
+    said = " ".join(process.tail().split())
+    if status != 0 and f"there are {partitions} partitions already" in said:
+        status = 0
+    if status == 0:
+        world.settings = world.settings.model_copy(update={"partitions": partitions})
+        world.logs.grow(partitions)
+    return status
 
 
 def _nodes(name: str, says: str, happen: Happen, workers: int = 1) -> Break:
