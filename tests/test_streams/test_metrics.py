@@ -35,7 +35,8 @@ from streams.settings import Settings
 from streams.testing import Topology
 from tests.test_models.parameters import PARAMETERS
 
-from .test_health import GOOD, ready, world
+from .test_health import GOOD
+from .watched_workers import ready, world
 
 parser = pytest.importorskip("prometheus_client.parser", reason="run `make test` to install it")
 exposition = pytest.importorskip("streams.metrics.exposition")
