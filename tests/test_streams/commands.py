@@ -5,6 +5,7 @@ import logging
 import os
 import subprocess
 import sys
+import time
 from contextlib import redirect_stderr, redirect_stdout
 from functools import cache
 from pathlib import Path
@@ -82,3 +83,11 @@ def refused(*arguments: object, status: int = 1, **variables: str) -> str:
     assert done.stdout == ""
     assert "Traceback" not in done.stderr
     return done.stderr
+
+
+def until(condition, seconds: float = 60.0) -> None:
+    """Wait until it is so."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.2)
