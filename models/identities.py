@@ -23,6 +23,7 @@ from models.identity import (
     encode_message,
 )
 from models.routing import Position, Route
+from models.silence import Silence
 
 MOST_MERGED: Final = 1_000
 """How many customers may be merged into one."""
@@ -85,11 +86,20 @@ def forwarded_to(customer: Customer, route: Route | None) -> tuple[str, tuple[st
     return None if sent_on >= MOST_TIMES_SENT_ON else (via[-1], via[:-1])
 
 
-def erase(batch: Batch, customer: Customer, until: int, at: Position, *, undo: bool = True) -> None:
+def erase(
+    batch: Batch,
+    customer: Customer,
+    until: int,
+    at: Position,
+    *,
+    undo: bool = True,
+    after: Silence | None = None,
+) -> None:
     """Erase events up to a time, of this customer and of those merged into them.
 
-    If nothing is left, and nobody was merged later, merges are undone. undo: whether this
-    customer's own merge into another may be undone.
+    If nothing is left, and nobody was merged later, merges are undone; while this customer stays
+    merged into another, that is for the other to decide. undo: whether this customer's own merge
+    may be undone. after: the silence before.
     """
     record, outputs, config = customer.record, batch.outputs, batch.context.economics
     merge_undone = undo and bool(record.into) and record.merged_at <= until
@@ -100,23 +110,24 @@ def erase(batch: Batch, customer: Customer, until: int, at: Position, *, undo: b
     outputs.erased += 1
     record.erased_at = until
     left = without(record.aggregate, until)
-    lives = not is_empty(left) or _joined_after(record, until)
-    keeper = customer.customer_id if lives else ""
+    stays_merged = bool(record.into) and not merge_undone
+    lives = stays_merged or not is_empty(left) or _joined_after(record, until)
+    keeper = record.into if stays_merged else customer.customer_id if lives else ""
     for name, merged in record.absorbed.items():
         _send(batch, [name], Erase(until, undo=not lives, keeper=keeper, at=merged.at))
     if not lives:
         record.absorbed = {}
     customer.take(left, config)
-    if record.into and (record.merged_at > until or not undo):
+    if stays_merged:
         batch.keep(customer, at)
         return
     if lives:
         record.into, record.merged_at = "", -1
-        batch.evaluate(customer, record.as_of, at)
+        batch.evaluate(customer, record.as_of, at, after=after)
         return
     customer.take(Aggregate(), config)
     record.as_of, record.into, record.merged_at = 0, "", -1
-    batch.remove(customer, "erased", "", until, at)
+    batch.remove(customer, "erased", "", until, at, after=after)
 
 
 def erase_merged(batch: Batch, customer: Customer, other: str) -> None:
@@ -175,9 +186,6 @@ def ask_for(batch: Batch, customer: Customer, data: CustomerMerged, merged_at: i
 def hand_over(batch: Batch, customer: Customer, message: Release, at: Position) -> None:
     """Close this customer's record, and send its state to the customer who stays."""
     record, outputs = customer.record, batch.outputs
-    if message.at <= record.erased_at:
-        erase_merged(batch, customer, message.target)
-        return
     if message.target in (customer.customer_id, record.into):
         outputs.duplicates += 1
         return
@@ -260,15 +268,17 @@ def take_over(batch: Batch, customer: Customer, message: Absorb, at: Position) -
     ):
         outputs.duplicates += 1
         return
-    silence = batch.silence(customer, message.as_of, at.here)
+    # The merge is an event like others, at its own time.
+    as_of = max(message.as_of, message.merged.at)
+    silence = batch.silence(customer, as_of, at.here)
     record.absorbed = dict(sorted(absorbed.items()))
-    record.as_of = max(record.as_of, message.as_of)
+    record.as_of = max(record.as_of, as_of)
     customer.take(state, config)
     if erases:
-        erase(batch, customer, message.erased_at, at)
+        erase(batch, customer, message.erased_at, at, after=silence)
         return
     outputs.accepted += 1
-    batch.evaluate(customer, message.as_of, at, "merge", after=silence)
+    batch.evaluate(customer, as_of, at, "merge", after=silence)
 
 
 def take_back(batch: Batch, customer: Customer, message: Return, at: Position) -> None:

@@ -235,6 +235,71 @@ def test_an_erasure_of_before_a_merge_does_not_undo_it():
         assert world.present() == {}
 
 
+def test_who_stays_merged_does_not_release_those_merged_into_them():
+    """Cyd went into bea, and bea into ann, who is erased as of a time between and lives on."""
+    world = World()
+    world.say("customer.merged", "bea", merged_from="cyd", merged_at=at(2))
+    world.run()
+    world.say("customer.merged", "ann", merged_from="bea", merged_at=at(20))
+    world.run()
+    world.say("customer.erased", "bea", erased_at=at(10))
+    world.run()
+    world.say("order.placed", "cyd", **order(1, 30, "cyd"))
+    world.run()
+    assert set(world.present()) == {"ann"}
+
+
+def test_a_merge_is_an_event_at_its_own_time():
+    """The other's order is erased, as of a time before the merge: nothing else is left."""
+    for early in (True, False):
+        world = World()
+        world.say("order.placed", "bea", **order(1, 1))
+        world.run()
+        world.say("customer.merged", "ann", merged_from="bea", merged_at=at(20))
+        if not early:
+            world.run()
+        world.say("customer.erased", "bea", erased_at=at(10))
+        if early:
+            world.step(("identities", "bea"))
+        world.run()
+        [(name, record)] = world.present().items()
+        assert (name, record.as_of) == ("ann", milliseconds(20))
+        assert not record.aggregate.orders
+
+
+def test_a_merge_of_before_an_erasure_stands_if_somebody_lives_on():
+    for early in (True, False):
+        world = World()
+        world.say("order.placed", "bea", **order(1, 30))
+        world.run()
+        world.say("customer.merged", "ann", merged_from="bea", merged_at=at(5))
+        world.step(("identities", "ann"))
+        if not early:
+            world.run()
+        world.say("customer.erased", "bea", erased_at=at(10))
+        if early:
+            # Known to bea before the merge is.
+            world.step(("identities", "bea"))
+        world.run()
+        assert {name: len(r.aggregate.orders) for name, r in world.present().items()} == {"ann": 1}
+
+
+def test_a_state_that_brings_an_erasure_finds_told_what_silence_brought():
+    told = []
+    for erased in (True, False):
+        world = World()
+        world.say("order.placed", "ann", **order(1, 100))
+        if erased:
+            world.say("customer.erased", "bea", erased_at=at(10))
+        world.run()
+        world.say("customer.merged", "ann", merged_from="bea", merged_at=at(400))
+        world.run()
+        changes = [each["data"] for each in world.notices if each["data"]["customer_id"] == "ann"]
+        told.append([(each["as_of"], each["cause"], each["current"]) for each in changes])
+    assert "at risk" in [current for _, cause, current in told[0] if cause == "time"]
+    assert told[0] == told[1]
+
+
 def test_a_replay_does_not_bring_the_erased_back_nor_count_twice():
     world = World()
     world.say("order.placed", "ann", **order(1, 100), revision=1)

@@ -120,5 +120,9 @@ def test_the_types_of_the_shop_have_their_ids_checked():
 
 
 def test_the_list_is_documented():
-    [line] = re.findall(r"Refused are (.*?), in capitals", CONTRACTS.read_text(), re.DOTALL)
+    [line] = re.findall(
+        r"when there is no id\. (.*?) are refused, in upper or lower case",
+        CONTRACTS.read_text(),
+        re.DOTALL,
+    )
     assert set(re.findall(r"`([^`]+)`", line)) == PLACEHOLDERS

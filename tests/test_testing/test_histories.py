@@ -9,7 +9,7 @@ from textwrap import indent
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import HealthCheck, Phase, assume, given, settings
 from hypothesis import strategies as st
 
 from models.engine import process
@@ -42,15 +42,30 @@ def test_on_several_topics_they_do_not_change_the_final_values(
     check_same(history, str(setup), (first.values, first.refused), (second.values, second.refused))
 
 
-@given(calls("orders", "support", "customers", "identities", "advance"), SETUPS)
+@given(calls("orders", "support", "customers", "merges", "advance"), SETUPS)
 @SLOWLY
-def test_with_merges_and_erasures_only_versions_may_differ(
-    history: list[Call], setup: Setup
-) -> None:
+def test_with_merges_only_versions_may_differ(history: list[Call], setup: Setup) -> None:
     """What a merged customer does at that very time is counted as one step, or as two."""
     first, second = outcome(numbered(history), Setup()), outcome(numbered(history), setup)
     whole = (without_versions(first), first.refused), (without_versions(second), second.refused)
     check_same(history, str(setup), *whole)
+
+
+@given(calls("orders", "support", "customers", "erasures", "advance"), SETUPS)
+@SLOWLY
+def test_with_an_erasure_segments_may_differ_too(history: list[Call], setup: Setup) -> None:
+    """Whether the customer is gone for a moment, and begins anew, depends on what arrives first.
+
+    Of two erasures of one person, and of an erased chain of merges, only what the decision about
+    merges promises is the same; `tests/test_models/test_erasures.py` holds that.
+    """
+    assume(sum(call.name == "customers.erased" for call in history) <= 1)
+    first, second = outcome(numbered(history), Setup()), outcome(numbered(history), setup)
+    came = [(without_versions(each), each.refused) for each in (first, second)]
+    for values, _ in came:
+        for each in values.values():
+            del each["segments"]
+    check_same(history, str(setup), *came)
 
 
 def without_versions(came: Came) -> dict[str, Any]:
