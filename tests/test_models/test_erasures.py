@@ -4,6 +4,7 @@ from collections import Counter
 from itertools import islice
 from random import Random
 
+import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -249,39 +250,37 @@ def test_who_stays_merged_does_not_release_those_merged_into_them():
     assert set(world.present()) == {"ann"}
 
 
-def test_a_merge_is_an_event_at_its_own_time():
-    """The other's order is erased, as of a time before the merge: nothing else is left."""
-    for early in (True, False):
-        world = World()
-        world.say("order.placed", "bea", **order(1, 1))
+def merged_and_erased(ordered, merged, erased, *, known_first):
+    """Bea orders, is merged into ann, and is erased as of a day.
+
+    known_first: bea learns of the erasure before the merge.
+    """
+    world = World()
+    world.say("order.placed", "bea", **order(1, ordered))
+    world.run()
+    world.say("customer.merged", "ann", merged_from="bea", merged_at=at(merged))
+    world.step(("identities", "ann"))
+    if not known_first:
         world.run()
-        world.say("customer.merged", "ann", merged_from="bea", merged_at=at(20))
-        if not early:
-            world.run()
-        world.say("customer.erased", "bea", erased_at=at(10))
-        if early:
-            world.step(("identities", "bea"))
-        world.run()
-        [(name, record)] = world.present().items()
-        assert (name, record.as_of) == ("ann", milliseconds(20))
-        assert not record.aggregate.orders
+    world.say("customer.erased", "bea", erased_at=at(erased))
+    if known_first:
+        world.step(("identities", "bea"))
+    world.run()
+    return world.present()
 
 
-def test_a_merge_of_before_an_erasure_stands_if_somebody_lives_on():
-    for early in (True, False):
-        world = World()
-        world.say("order.placed", "bea", **order(1, 30))
-        world.run()
-        world.say("customer.merged", "ann", merged_from="bea", merged_at=at(5))
-        world.step(("identities", "ann"))
-        if not early:
-            world.run()
-        world.say("customer.erased", "bea", erased_at=at(10))
-        if early:
-            # Known to bea before the merge is.
-            world.step(("identities", "bea"))
-        world.run()
-        assert {name: len(r.aggregate.orders) for name, r in world.present().items()} == {"ann": 1}
+@pytest.mark.parametrize("known_first", [True, False])
+def test_a_merge_is_an_event_at_its_own_time(known_first):
+    """The order is erased, as of a time before the merge: nothing else is left."""
+    [(name, record)] = merged_and_erased(1, 20, 10, known_first=known_first).items()
+    assert (name, record.as_of) == ("ann", milliseconds(20))
+    assert not record.aggregate.orders
+
+
+@pytest.mark.parametrize("known_first", [True, False])
+def test_a_merge_of_before_an_erasure_stands_if_somebody_lives_on(known_first):
+    present = merged_and_erased(30, 5, 10, known_first=known_first)
+    assert {name: len(record.aggregate.orders) for name, record in present.items()} == {"ann": 1}
 
 
 def test_a_state_that_brings_an_erasure_finds_told_what_silence_brought():
