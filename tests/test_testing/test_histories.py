@@ -42,22 +42,20 @@ def test_on_several_topics_they_do_not_change_the_final_values(
     check_same(history, str(setup), (first.values, first.refused), (second.values, second.refused))
 
 
-@given(calls("orders", "support", "customers", "merges", "advance"), SETUPS)
+@given(
+    st.one_of(
+        calls("orders", "support", "customers", each, "advance") for each in ("merges", "erasures")
+    ),
+    SETUPS,
+)
 @SLOWLY
-def test_with_merges_only_versions_may_differ(history: list[Call], setup: Setup) -> None:
-    """What a merged customer does at that very time is counted as one step, or as two."""
-    first, second = outcome(numbered(history), Setup()), outcome(numbered(history), setup)
-    whole = (without_versions(first), first.refused), (without_versions(second), second.refused)
-    check_same(history, str(setup), *whole)
+def test_with_merges_and_an_erasure_only_versions_and_segments_may_differ(
+    history: list[Call], setup: Setup
+) -> None:
+    """What a merged customer does at that very time is counted as one step, or as two, or later.
 
-
-@given(calls("orders", "support", "customers", "erasures", "advance"), SETUPS)
-@SLOWLY
-def test_with_an_erasure_segments_may_differ_too(history: list[Call], setup: Setup) -> None:
-    """Whether the customer is gone for a moment, and begins anew, depends on what arrives first.
-
-    Of two erasures of one person, and of an erased chain of merges, only what the decision about
-    merges promises is the same; `tests/test_models/test_erasures.py` holds that.
+    And the customer who stays may be gone for a moment. Of two erasures of one person, and of an
+    erased chain of merges, `tests/test_models/test_erasures.py` holds what the decision promises.
     """
     assume(sum(call.name == "customers.erased" for call in history) <= 1)
     first, second = outcome(numbered(history), Setup()), outcome(numbered(history), setup)
