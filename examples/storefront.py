@@ -2,9 +2,11 @@
 
     python examples/storefront.py localhost:9092
     python examples/storefront.py localhost:9092 EUR
+    python examples/storefront.py localhost:9092 USD 1998-07-01
 
 The second argument is the shop's currency, USD by default. The service refuses an order in another
 one, unless it has an exchange rate for it (CLV_ECONOMICS__CURRENCY, CLV_ECONOMICS__EXCHANGE_RATES).
+The third one is the day of the order, today by default.
 """
 
 from __future__ import annotations
@@ -82,13 +84,14 @@ async def publish(servers: str, orders: Iterable[Order]) -> None:
         await producer.stop()
 
 
-def main(servers: str, currency: str = "USD") -> None:
-    """Publish an order of the customer c1, placed now."""
-    order = Order("1001", "c1", datetime.now(UTC), Decimal("40.00"), currency)
+def main(servers: str, currency: str = "USD", day: str | None = None) -> None:
+    """Publish an order of the customer c1, placed now or on a day."""
+    placed_at = datetime.now(UTC) if day is None else datetime.fromisoformat(f"{day}T12:00:00Z")
+    order = Order("1001", "c1", placed_at, Decimal("40.00"), currency)
     asyncio.run(publish(servers, [order]))
 
 
 if __name__ == "__main__":
-    if len(sys.argv) not in {2, 3}:
-        sys.exit(f"usage: {sys.argv[0]} BROKER [CURRENCY]")
+    if len(sys.argv) not in {2, 3, 4}:
+        sys.exit(f"usage: {sys.argv[0]} BROKER [CURRENCY [DAY]]")
     main(*sys.argv[1:])

@@ -19,6 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from models.btyd import Cells, PurchaseModel
 from models.btyd.complaints import Complaining
+from models.btyd.gamma_gamma import LEAST_MEAN
 from models.contracts.parameters import Parameters
 from models.economics import Economics
 from models.value import Row, purchase_model, valued
@@ -131,7 +132,7 @@ def total_value(
     each = valued(of, parameters, economics, spread=False).expected
     ahead = model.purchase_counts(horizon, *seen)
     if parameters.order_value is None:
-        square = ahead.square / np.maximum(ahead.mean, 1e-300) ** 2
+        square = ahead.square / np.maximum(ahead.mean, LEAST_MEAN) ** 2
     else:
         kept_value = of.kept_gross / np.maximum(of.kept_days, 1)
         square = parameters.order_value.relative_square(ahead, of.kept_days, kept_value)

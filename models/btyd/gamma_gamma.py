@@ -6,7 +6,7 @@ numbers below are theirs.
 """
 
 from dataclasses import dataclass, field, replace
-from typing import Self
+from typing import Final, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +24,9 @@ _UPPER = {"p": 1e4, "q": 1e4, "v": 1e8}
 
 _LEAST_Q = 2.1
 """Least shape of a customer's rate, for a spread: at 2 and below the variance does not exist."""
+
+LEAST_MEAN: Final = 1e-150
+"""A lower mean number of purchases counts as this one, so that its square is above zero."""
 
 
 @with_config(extra="forbid")
@@ -94,7 +97,7 @@ class GammaGamma:
         """
         frequency, _ = _spend(x, m)
         q = np.maximum(self.shape_to_come(frequency), _LEAST_Q)
-        mean = np.maximum(ahead.mean, 1e-300)
+        mean = np.maximum(ahead.mean, LEAST_MEAN)
         square: FloatArray = (
             (self.p * ahead.square + mean) * (q - 1.0) / (self.p * mean**2 * (q - 2.0))
         )

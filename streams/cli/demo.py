@@ -178,5 +178,8 @@ def _own_order(settings: Settings) -> Iterator[str]:
     """How to publish an order, where the example is at hand."""
     if _STOREFRONT.is_file():
         broker, currency = shown_url(settings.broker or ""), settings.economics.currency
+        now = settings.serve.now
+        # An order of today would make all customers of an old data set silent for years.
+        day = "" if now is None else f" {now:%Y-%m-%d}"
         yield "Publish an order of a customer c1, and watch it come:"
-        yield f"  {_python()} {_STOREFRONT} {broker} {currency}"
+        yield f"  {_python()} {_STOREFRONT} {broker} {currency}{day}"

@@ -41,8 +41,9 @@ def pairs(rows: Iterable[tuple[str, str]], title: str, caption: str | None = Non
 def segment_names(dimension: str, found: Collection[str]) -> list[str]:
     """The segments in the order of their rules, and after them any others."""
     rules = next((each.rules for each in DEFAULT_DIMENSIONS if each.name == dimension), ())
-    known = [rule.segment for rule in rules if rule.segment in found]
-    return known + [segment for segment in found if segment not in known]
+    # Several rules may lead to one segment.
+    known = dict.fromkeys(rule.segment for rule in rules if rule.segment in found)
+    return [*known, *(segment for segment in found if segment not in known)]
 
 
 def segments_table(totals: Totals, currency: str, note: str = "") -> Table:

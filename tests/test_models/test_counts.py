@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from models.btyd import MODELS, BgNbd, GammaGamma, MbgNbd
+from models.btyd._counts import Counts
 
 from .test_models_of_purchases import EXAMPLES
 
@@ -45,6 +46,17 @@ def test_what_underflows_is_nobodys_purchase_or_everybodys():
     here = model.purchase_counts(52.0, 2_000, 2_000, 2_000)
     assert here.any[0] > 0.99
     assert here.low[0] <= 52 <= here.high[0] + 10
+
+
+def test_hardly_any_purchase_to_come_has_a_spread_all_the_same():
+    hardly = np.array([0.0, 1e-310, 1e-200, 1e-155])
+    ahead = Counts(hardly, hardly * 0, hardly * 0, hardly, hardly)
+    spend = GammaGamma(6.25, 3.74, 15.44)
+    with np.errstate(divide="raise", invalid="raise"):
+        assert np.isfinite(spend.relative_square(ahead, 2, 25.55)).all()
+        low, high = spend.relative_quantiles(ahead, 2, 25.55)
+    assert not low.any()
+    assert not high.any()
 
 
 def test_spending_has_the_quantiles_of_the_oracle():

@@ -1,6 +1,7 @@
 """Tables for people."""
 
-from streams.cli.tables import moved_table
+from models.segments import DEFAULT_DIMENSIONS
+from streams.cli.tables import moved_table, segment_names
 
 
 def test_what_has_moved_a_value_is_said_in_words_without_what_has_not():
@@ -20,3 +21,11 @@ def test_what_has_moved_a_value_is_said_in_words_without_what_has_not():
         "  time without an event": "-19.75",
         "This one": "1,250.50",
     }
+
+
+def test_a_segment_that_several_rules_lead_to_is_named_once():
+    lifecycle = next(each for each in DEFAULT_DIMENSIONS if each.name == "lifecycle")
+    rules = [rule.segment for rule in lifecycle.rules]
+    assert len(set(rules)) < len(rules)
+    found = {*rules, "of an earlier rule"}
+    assert sorted(segment_names("lifecycle", found)) == sorted(found)

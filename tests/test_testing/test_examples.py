@@ -4,12 +4,13 @@ import asyncio
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -27,6 +28,24 @@ def example(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, ModuleType]]:
     yield {name: import_module(name) for name in names}
     for name in names:
         del sys.modules[name]
+
+
+def test_the_storefronts_order_is_of_today_or_of_a_day(
+    example: dict[str, ModuleType], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    published: list[Any] = []
+
+    async def publish(_servers: str, orders: Iterable[Any]) -> None:
+        published.extend(orders)
+
+    storefront = example["storefront"]
+    monkeypatch.setattr(storefront, "publish", publish)
+    storefront.main("broker:9092", "USD", "1998-06-30")
+    began = datetime.now(UTC)
+    storefront.main("broker:9092")
+    old, new = (order.placed_at for order in published)
+    assert old == datetime(1998, 6, 30, 12, tzinfo=UTC)
+    assert began <= new <= datetime.now(UTC)
 
 
 def test_the_tests_of_a_team_pass_in_their_own_directory(tmp_path: Path) -> None:
