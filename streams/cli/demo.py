@@ -130,32 +130,41 @@ async def _settings(source: Source) -> AsyncIterator[Settings]:
 
 
 def _say_where(settings: Settings, report: Report, pages: str) -> None:
-    redis = shown_url(settings.redis or "")
-    variables = [f"CLV_REDIS={redis}"]
-    if "CLV_REDIS" in os.environ:
-        variables.append(f"CLV_REDIS_PREFIX={settings.redis_prefix}")
-    if path := settings.redis_security.password_file:
-        variables.append(f"CLV_REDIS_SECURITY__PASSWORD_FILE={path}")
     clv = program()
-    command = " ".join([*variables, clv])
     example = report.top[0]["customer_id"] if report.top else "ID"
     topics = settings.topics
-    models = []
-    if "CLV_BROKER" not in os.environ:
-        models.append(f"  CLV_BROKER={shown_url(settings.broker or '')} {clv} models list")
-        models += _own_order(settings)
     say(
         "",
         f"Pages: {pages}/",
-        f"The service is running. Broker {shown_url(settings.broker or '')}, Redis {redis}.",
+        "The service is running. "
+        f"Broker {shown_url(settings.broker or '')}, Redis {shown_url(settings.redis or '')}.",
         f"Topics in: {', '.join(topics.inputs)}; "
         f"out: {topics.updates}, {topics.segment_changes}, {topics.dead_letters}.",
         "In another terminal:",
-        f"  {command} show {shlex.quote(example)}",
-        f"  {command} top",
-        *models,
+        f"  export {' '.join(_variables(settings))}",
+        f"  {clv} show {shlex.quote(example)}",
+        f"  {clv} top",
+        *([] if "CLV_BROKER" in os.environ else _own_servers(settings)),
         "Ctrl-C ends it, and what is in memory with it.",
     )
+
+
+def _variables(settings: Settings) -> Iterator[str]:
+    """By which another program uses the same service; what is set already is left out."""
+    values = {
+        "CLV_BROKER": shown_url(settings.broker or ""),
+        "CLV_REDIS": shown_url(settings.redis or ""),
+        "CLV_REDIS_SECURITY__PASSWORD_FILE": settings.redis_security.password_file,
+        "CLV_ECONOMICS__CURRENCY": settings.economics.currency,
+    }
+    if load_settings().erasure_key is None:
+        # The demo's own: nobody's secret.
+        values["CLV_ERASURE_KEY"] = settings.erasure_secret.decode()
+    if "CLV_REDIS" in os.environ:
+        values["CLV_REDIS_PREFIX"] = settings.redis_prefix
+    for name, value in values.items():
+        if value and name not in os.environ:
+            yield f"{name}={shlex.quote(str(value))}"
 
 
 def program() -> str:
@@ -174,8 +183,9 @@ def _python() -> str:
     return shlex.quote(str(python.relative_to(here) if python.is_relative_to(here) else python))
 
 
-def _own_order(settings: Settings) -> Iterator[str]:
-    """How to publish an order, where the example is at hand."""
+def _own_servers(settings: Settings) -> Iterator[str]:
+    """What else can be done with a broker of the demo's own."""
+    yield f"  {program()} models list"
     if _STOREFRONT.is_file():
         broker, currency = shown_url(settings.broker or ""), settings.economics.currency
         now = settings.serve.now
