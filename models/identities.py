@@ -97,9 +97,9 @@ def erase(
 ) -> None:
     """Erase events up to a time, of this customer and of those merged into them.
 
-    If nothing is left, and nobody was merged later, merges are undone; while this customer stays
-    merged into another, that is for the other to decide. undo: whether this customer's own merge
-    may be undone. after: the silence before.
+    If nothing is left, and nobody was merged later, merges are undone. A customer who stays merged
+    into another undoes none: only the other knows whether anything is left. undo: whether this
+    customer's own merge may be undone. after: the silence before.
     """
     record, outputs, config = customer.record, batch.outputs, batch.context.economics
     merge_undone = undo and bool(record.into) and record.merged_at <= until

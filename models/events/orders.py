@@ -295,9 +295,9 @@ def _place(state: Aggregate, event: Envelope, time: int, config: Economics) -> E
 
 
 def _are_home(orders: Iterable[Order], config: Economics) -> bool:
-    """Return whether no amount is converted.
+    """Return whether all amounts are in the reporting currency.
 
-    Otherwise the sums change a little with a compaction: they are rounded once, not one by one.
+    A compaction changes sums of converted amounts a little: they are rounded once, not one by one.
     """
     home = HOME, config.home
     return all(order.currency in home for order in orders)
