@@ -9,7 +9,7 @@ from models.aggregate.summary import Summary
 from models.economics import Economics
 
 MOST_BYTES: Final = 8 * 1024 * 1024
-"""How much may be kept, as encoded; decoded it takes about ten times as much memory."""
+"""How much may be kept, as encoded; decoded it takes 12 to 14 times as much memory."""
 
 
 class _Kept(NamedTuple):

@@ -151,17 +151,18 @@ def _say_where(settings: Settings, report: Report, pages: str) -> None:
 
 def _variables(settings: Settings) -> Iterator[str]:
     """By which another program uses the same service; what is set already is left out."""
-    values = {
-        "CLV_BROKER": shown_url(settings.broker or ""),
+    values: dict[str, object] = {
         "CLV_REDIS": shown_url(settings.redis or ""),
         "CLV_REDIS_SECURITY__PASSWORD_FILE": settings.redis_security.password_file,
-        "CLV_ECONOMICS__CURRENCY": settings.economics.currency,
     }
-    if load_settings().erasure_key is None:
-        # The demo's own: nobody's secret.
-        values["CLV_ERASURE_KEY"] = settings.erasure_secret.decode()
     if "CLV_REDIS" in os.environ:
         values["CLV_REDIS_PREFIX"] = settings.redis_prefix
+    if "CLV_BROKER" not in os.environ:
+        values["CLV_BROKER"] = shown_url(settings.broker or "")
+        values["CLV_ECONOMICS__CURRENCY"] = settings.economics.currency
+        if load_settings().erasure_key is None:
+            # The demo's own: it is of use for this broker only, and nobody's secret.
+            values["CLV_ERASURE_KEY"] = settings.erasure_secret.decode()
     for name, value in values.items():
         if value and name not in os.environ:
             yield f"{name}={shlex.quote(str(value))}"

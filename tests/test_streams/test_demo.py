@@ -7,11 +7,13 @@ import subprocess
 import sys
 
 import pytest
+from pydantic import SecretStr
 
-from streams.cli.demo import program
+from streams.cli.demo import _variables, program
 from streams.datasets import DATASETS
 from streams.datasets.dataset import DatasetMissingError
 from streams.embedded import embedded_servers
+from streams.settings import Settings
 
 from .commands import CLV, environment, started, until
 
@@ -123,3 +125,16 @@ def test_the_demo_keeps_to_itself_on_servers_that_others_use(tmp_path):
     said = asyncio.run(demo_and_doctor())
     assert "missing: shop.orders" in said
     assert "0 customers are cached" in said
+
+
+def test_the_demos_key_is_for_its_own_broker_only(monkeypatch):
+    for name in ("CLV_BROKER", "CLV_REDIS", "CLV_ERASURE_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    settings = Settings(
+        broker="127.0.0.1:1", redis="redis://127.0.0.1:2/0", erasure_key=SecretStr("k" * 64)
+    )
+    own = dict(each.split("=", 1) for each in _variables(settings))
+    assert own["CLV_ERASURE_KEY"] == "k" * 64
+    assert own["CLV_BROKER"] == "127.0.0.1:1"
+    monkeypatch.setenv("CLV_BROKER", "shop:9092")
+    assert list(_variables(settings)) == ["CLV_REDIS=redis://127.0.0.1:2/0"]
